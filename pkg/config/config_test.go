@@ -1,0 +1,70 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+type settings struct {
+	Listen string   `yaml:"listen" env:"LISTEN"`
+	Limit  int      `yaml:"limit" env:"LIMIT"`
+	Hosts  []string `yaml:"hosts" env:"HOSTS"`
+}
+
+func load(t *testing.T, yaml string) (settings, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := settings{Listen: ":1", Limit: 7}
+	err := Load(file, &s)
+	return s, err
+}
+
+func TestLoad(t *testing.T) {
+	t.Setenv("REEVE_HOSTS", "a,b")
+	t.Setenv("REEVE_LISTEN", ":3")
+	s, err := load(t, "listen: ':2'\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Listen != ":3" || s.Limit != 7 || len(s.Hosts) != 2 {
+		t.Fatalf("%+v: the environment must win over the file, the file over the default", s)
+	}
+}
+
+func TestEmptyFile(t *testing.T) {
+	if s, err := load(t, "# nothing\n"); err != nil || s.Limit != 7 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+}
+
+func TestErrorsNameThePlace(t *testing.T) {
+	for yaml, want := range map[string]string{
+		"listen: ':2'\nlimits: 3\n": "[2:1]",
+		"limit: many\n":             "[1:8]",
+		"limit: [1\n":               "c.yaml",
+	} {
+		_, err := load(t, yaml)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "c.yaml") {
+			t.Errorf("%q: %v, want %s", yaml, err, want)
+		}
+	}
+	if err := Load(filepath.Join(t.TempDir(), "none.yaml"), &settings{}); err == nil {
+		t.Error("a missing file was accepted")
+	}
+	t.Setenv("REEVE_LIMIT", "x")
+	if err := Load("", &settings{}); err == nil || !strings.Contains(err.Error(), "Limit") {
+		t.Errorf("a wrong environment variable: %v", err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add("listen: x\nhosts: [a]\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		_ = decode([]byte(s), &settings{})
+	})
+}

@@ -1,0 +1,76 @@
+// Package hlc is a hybrid logical clock: stamps that follow the wall clock as
+// closely as they can and never run backwards, on one node or along messages
+// between nodes (Kulkarni et al., "Logical Physical Clocks", 2014).
+package hlc
+
+import (
+	"sync"
+	"time"
+)
+
+// Stamp is a moment. Of two stamps the larger one is the later. The upper 48
+// bits are Unix milliseconds, the lower 16 count within a millisecond.
+type Stamp uint64
+
+const logicalBits = 16
+
+// maxAhead is how far ahead of the wall clock a remote stamp may pull this
+// clock. A peer whose clock is further off is not followed: it would drag every
+// stamp in the fleet into the future.
+const maxAhead = time.Hour
+
+// FromTime returns the first stamp of t's millisecond. Times before 1970 give 0.
+func FromTime(t time.Time) Stamp {
+	ms := t.UnixMilli()
+	if ms < 0 {
+		return 0
+	}
+	return Stamp(ms) << logicalBits
+}
+
+// Time returns the stamp's wall-clock part.
+func (s Stamp) Time() time.Time {
+	return time.UnixMilli(int64(s >> logicalBits)).UTC()
+}
+
+// Clock makes stamps. Its methods may be called concurrently.
+type Clock struct {
+	now func() time.Time
+
+	mu   sync.Mutex
+	last Stamp
+}
+
+// New returns a clock whose every stamp is later than after: the last stamp
+// that the node made before it was stopped, or zero.
+func New(after Stamp) *Clock {
+	return &Clock{now: time.Now, last: after}
+}
+
+// Next returns a stamp later than every one that the clock made or observed.
+func (c *Clock) Next() Stamp {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = max(c.last+1, FromTime(c.now()))
+	return c.last
+}
+
+// Now returns a stamp for "up to here", without using it up.
+func (c *Clock) Now() Stamp {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(c.last, FromTime(c.now()))
+}
+
+// Observe takes note of a peer's stamp, so that what happens here from now on
+// is later. It reports whether the stamp was believed: one that is more than an
+// hour ahead of the wall clock is not.
+func (c *Clock) Observe(remote Stamp) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if remote > FromTime(c.now().Add(maxAhead)) {
+		return false
+	}
+	c.last = max(c.last, remote)
+	return true
+}
