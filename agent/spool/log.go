@@ -1,0 +1,506 @@
+package spool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/reeve-cloud/reeve/pkg/wire"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
+)
+
+const (
+	// A frame is closed when it has this many bytes of records before
+	// compression, or this many records.
+	frameBytes   = 1 << 20
+	frameRecords = 4096
+
+	segmentSuffix = ".seg"
+	// An acknowledged segment that is still being written to is replaced when
+	// it has reached this size, so that an idle spool is small.
+	idleSegment = 256 << 10
+)
+
+// segment is one file. Its name is the number of its first record.
+type segment struct {
+	first uint64
+	path  string
+	// size is how much of the file is written and synced.
+	size int64
+}
+
+// request is one append.
+type request struct {
+	records     []*wirev1.Record
+	checkpoints []Checkpoint
+	bytes       int
+	done        chan error
+}
+
+// log is the queue of one class. All writing is done by one goroutine.
+type log struct {
+	spoolID string
+	class   wirev1.Class
+	dir     string
+	o       Options
+	logger  *slog.Logger
+
+	requests chan *request
+	// trimming is poked when acknowledgements may have freed something.
+	trimming chan struct{}
+	closing  chan struct{}
+	closed   chan struct{}
+
+	// The file of the last segment; used by the writing goroutine only.
+	file *os.File
+
+	mu       sync.Mutex
+	segments []segment // oldest first, never empty
+	nextSeq  uint64
+	acked    uint64
+	failed   error
+	// changed is closed and replaced whenever any of the above changes.
+	changed chan struct{}
+}
+
+func openLog(spoolID string, class wirev1.Class, o Options) (*log, error) {
+	l := &log{
+		spoolID: spoolID, class: class, o: o,
+		dir:      filepath.Join(o.Dir, wire.ClassName(class)),
+		logger:   o.Logger.With("class", wire.ClassName(class)),
+		requests: make(chan *request),
+		trimming: make(chan struct{}, 1),
+		closing:  make(chan struct{}),
+		closed:   make(chan struct{}),
+		changed:  make(chan struct{}),
+	}
+	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := l.loadSegments(); err != nil {
+		return nil, err
+	}
+	if err := l.redo(); err != nil {
+		return nil, errors.Join(err, l.file.Close())
+	}
+	go l.write()
+	return l, nil
+}
+
+// loadSegments finds the segments and the end of the last one.
+func (l *log) loadSegments() (err error) {
+	if l.segments, err = listSegments(l.dir); err != nil {
+		return err
+	}
+	if len(l.segments) == 0 {
+		l.nextSeq = 1
+		return l.beginSegment()
+	}
+	return l.openLast()
+}
+
+// listSegments returns the segments in a log's directory, oldest first.
+func listSegments(dir string) ([]segment, error) {
+	entries, err := os.ReadDir(dir) // sorted by name, and so by number
+	if err != nil {
+		return nil, err
+	}
+	var segments []segment
+	for _, e := range entries {
+		digits, ok := strings.CutSuffix(e.Name(), segmentSuffix)
+		if !ok {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		first, err := strconv.ParseUint(digits, 10, 64)
+		if err != nil || first == 0 || len(digits) != 20 {
+			return nil, fmt.Errorf("%w: unexpected file %s", ErrCorrupt, path)
+		}
+		info, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		segments = append(segments, segment{first: first, path: path, size: info.Size()})
+	}
+	return segments, nil
+}
+
+// openLast finds where the last segment ends, and cuts off what a crash left
+// behind there.
+func (l *log) openLast() error {
+	last := &l.segments[len(l.segments)-1]
+	f, err := os.OpenFile(last.path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	l.file = f
+	end, next, err := scan(f, l.class, *last, nil)
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", last.path, err), f.Close())
+	}
+	if end < last.size {
+		l.logger.Warn("cutting off a half-written frame that a crash left behind", "file", last.path, "bytes", last.size-end)
+		if err := errors.Join(f.Truncate(end), f.Sync()); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	if end == 0 { // the crash hit before the header was written
+		if _, err := f.WriteAt(segmentHeader(l.class), 0); err != nil {
+			return errors.Join(err, f.Close())
+		}
+		end = int64(segmentHeaderSize)
+	}
+	last.size, l.nextSeq = end, next
+	return nil
+}
+
+// scan reads a segment through, and returns where its last whole frame ends and
+// the number of the record that would come next. visit may be nil.
+func scan(r io.ReaderAt, class wirev1.Class, seg segment, visit func(Frame) error) (end int64, next uint64, err error) {
+	if seg.size < int64(segmentHeaderSize) {
+		return 0, seg.first, nil
+	}
+	if err := checkHeader(r, class); err != nil {
+		return 0, 0, err
+	}
+	end, next = int64(segmentHeaderSize), seg.first
+	for {
+		f, after, err := readFrame(r, class, end, seg.size)
+		if err == io.EOF || errors.Is(err, errTorn) {
+			return end, next, nil
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		if f.First != next {
+			return 0, 0, fmt.Errorf("%w: record %d follows record %d", ErrCorrupt, f.First, next-1)
+		}
+		if visit != nil {
+			if err := visit(f); err != nil {
+				return 0, 0, err
+			}
+		}
+		end, next = after, f.Last+1
+	}
+}
+
+func checkHeader(r io.ReaderAt, class wirev1.Class) error {
+	head := make([]byte, segmentHeaderSize)
+	if _, err := r.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if !bytes.Equal(head, segmentHeader(class)) {
+		return fmt.Errorf("%w: not a segment of %s in a format that this version knows", ErrCorrupt, wire.ClassName(class))
+	}
+	return nil
+}
+
+// redo hands the frames to Apply that it has not seen.
+func (l *log) redo() error {
+	if l.o.Apply == nil || l.o.Applied == nil {
+		return nil
+	}
+	applied, err := l.o.Applied(l.spoolID, l.class)
+	if err != nil {
+		return err
+	}
+	if applied >= l.nextSeq {
+		return fmt.Errorf("%w: it ends with record %d, but record %d has been applied: it was restored from an old copy", ErrCorrupt, l.nextSeq-1, applied)
+	}
+	r := &Reader{log: l, seq: applied + 1}
+	defer r.Close()
+	for r.seq < l.nextSeq {
+		f, err := r.Next(context.Background())
+		if err != nil {
+			return err
+		}
+		if err := l.o.Apply(f); err != nil {
+			return fmt.Errorf("applying records %d to %d again: %w", f.First, f.Last, err)
+		}
+	}
+	return nil
+}
+
+// beginSegment starts a new last segment at nextSeq.
+func (l *log) beginSegment() error {
+	path := filepath.Join(l.dir, fmt.Sprintf("%020d%s", l.nextSeq, segmentSuffix))
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(segmentHeader(l.class))
+	if err := errors.Join(err, f.Sync(), syncDir(l.dir)); err != nil {
+		return errors.Join(err, f.Close(), os.Remove(path))
+	}
+	if l.file != nil {
+		if err := l.file.Close(); err != nil {
+			l.logger.Warn("closing a finished segment", "error", err)
+		}
+	}
+	l.file = f
+	l.segments = append(l.segments, segment{first: l.nextSeq, path: path, size: int64(segmentHeaderSize)})
+	return nil
+}
+
+// notify wakes everyone who waits for a change. l.mu is held.
+func (l *log) notify() {
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func (l *log) next() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.nextSeq
+}
+
+func (l *log) stat() Stat {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := Stat{Class: l.class, First: l.segments[0].first, Next: l.nextSeq, Segments: len(l.segments), Bytes: l.bytes()}
+	s.Waiting = l.nextSeq - max(s.First, l.acked+1)
+	return s
+}
+
+// bytes is the size of the log. l.mu is held.
+func (l *log) bytes() int64 {
+	var n int64
+	for _, s := range l.segments {
+		n += s.size
+	}
+	return n
+}
+
+func (l *log) append(ctx context.Context, records []*wirev1.Record, checkpoints []Checkpoint) error {
+	if len(records) == 0 {
+		return errors.New("spool: an append needs records")
+	}
+	r := &request{records: records, checkpoints: checkpoints, done: make(chan error, 1)}
+	for _, record := range records {
+		r.bytes += proto.Size(record)
+	}
+	if err := l.waitForRoom(ctx); err != nil {
+		return err
+	}
+	select {
+	case l.requests <- r:
+	case <-l.closing:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// waitForRoom returns when the log holds less than its budget.
+func (l *log) waitForRoom(ctx context.Context) error {
+	for warned := false; ; {
+		l.mu.Lock()
+		failed, size, changed := l.failed, l.bytes(), l.changed
+		l.mu.Unlock()
+		if failed != nil {
+			return failed
+		}
+		if size < l.o.MaxBytes {
+			return nil
+		}
+		if !warned {
+			warned = true
+			l.logger.Warn("spool is full; collection waits until the aggregator has taken some of it", "bytes", size, "max_bytes", l.o.MaxBytes)
+		}
+		select {
+		case <-changed:
+		case <-l.closing:
+			return ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// write is the goroutine that appends and trims.
+func (l *log) write() {
+	defer close(l.closed)
+	var held *request
+	for {
+		first := held
+		held = nil
+		if first == nil {
+			select {
+			case first = <-l.requests:
+			case <-l.trimming:
+				l.trim()
+				continue
+			case <-l.closing:
+				return
+			}
+		}
+		var group []*request
+		group, held = l.gather(first)
+		err := l.writeFrame(group)
+		for _, r := range group {
+			r.done <- err
+		}
+	}
+}
+
+// gather collects the requests that wait already and fit into one frame. One
+// that does not fit is handed back.
+func (l *log) gather(first *request) (group []*request, held *request) {
+	group = []*request{first}
+	size, count := first.bytes, len(first.records)
+	for size < frameBytes && count < frameRecords {
+		select {
+		case r := <-l.requests:
+			if size+r.bytes > frameBytes || count+len(r.records) > frameRecords {
+				return group, r
+			}
+			group = append(group, r)
+			size, count = size+r.bytes, count+len(r.records)
+		default:
+			return group, nil
+		}
+	}
+	return group, nil
+}
+
+func (l *log) writeFrame(group []*request) error {
+	l.mu.Lock()
+	failed, last := l.failed, l.segments[len(l.segments)-1]
+	l.mu.Unlock()
+	if failed != nil {
+		return failed
+	}
+	f := Frame{Class: l.class, First: l.nextSeq}
+	var records []*wirev1.Record
+	for _, r := range group {
+		records = append(records, r.records...)
+		f.Checkpoints = append(f.Checkpoints, r.checkpoints...)
+	}
+	f.Last = f.First + uint64(len(records)) - 1
+	var err error
+	if f.Batch, err = wire.EncodeBatch(l.spoolID, l.class, f.First, records); err != nil {
+		return err
+	}
+	data, err := encodeFrame(f)
+	if err != nil {
+		return err
+	}
+	if last.size >= l.o.SegmentBytes {
+		l.mu.Lock()
+		err := l.beginSegment()
+		last = l.segments[len(l.segments)-1]
+		l.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("beginning a spool segment: %w", err)
+		}
+	}
+	if _, err := l.file.WriteAt(data, last.size); err != nil {
+		err = fmt.Errorf("writing to the spool: %w", err)
+		if cut := l.file.Truncate(last.size); cut != nil {
+			return l.fail(errors.Join(err, cut))
+		}
+		return err
+	}
+	if err := l.file.Sync(); err != nil {
+		// After a failed sync nobody knows what is on disk. Only a restart,
+		// which reads it, can tell.
+		return l.fail(fmt.Errorf("syncing the spool: %w", err))
+	}
+	if l.o.Apply != nil {
+		if err := l.o.Apply(f); err != nil {
+			return l.fail(fmt.Errorf("applying records %d to %d: %w", f.First, f.Last, err))
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.segments[len(l.segments)-1].size = last.size + int64(len(data))
+	l.nextSeq = f.Last + 1
+	l.notify()
+	return nil
+}
+
+// fail makes the log refuse everything from now on.
+func (l *log) fail(err error) error {
+	l.logger.Error("spool is out of order until the agent is restarted", "error", err)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed = err
+	l.notify()
+	return err
+}
+
+func (l *log) ack(seq uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if seq >= l.nextSeq {
+		return fmt.Errorf("spool: acknowledgement of record %d, but the last one of %s is %d", seq, wire.ClassName(l.class), l.nextSeq-1)
+	}
+	if seq <= l.acked {
+		return nil
+	}
+	l.acked = seq
+	select {
+	case l.trimming <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// trim unlinks the segments that are acknowledged to their last record.
+func (l *log) trim() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last := l.segments[len(l.segments)-1]; l.failed == nil && l.acked == l.nextSeq-1 && last.size >= idleSegment {
+		if err := l.beginSegment(); err != nil {
+			l.logger.Warn("beginning a spool segment", "error", err)
+		}
+	}
+	n := 0
+	for n+1 < len(l.segments) && l.segments[n+1].first <= l.acked+1 {
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	if l.o.BeforeTrim != nil {
+		if err := l.o.BeforeTrim(); err != nil {
+			l.logger.Error("keeping acknowledged segments: what they hold cannot be stored elsewhere", "error", err)
+			return
+		}
+	}
+	for _, s := range l.segments[:n] {
+		if err := os.Remove(s.path); err != nil {
+			l.logger.Warn("removing an acknowledged segment", "error", err)
+		}
+	}
+	l.segments = slices.Clone(l.segments[n:])
+	l.notify()
+}
+
+func (l *log) close() error {
+	select {
+	case <-l.closing:
+		return nil
+	default:
+		close(l.closing)
+	}
+	<-l.closed
+	return l.file.Close()
+}
