@@ -300,12 +300,9 @@ func (l *log) append(ctx context.Context, records []*wirev1.Record, checkpoints 
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	select {
-	case err := <-r.done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	// From here on the records are being written. To go away now would leave
+	// the caller in doubt about whether they were.
+	return <-r.done
 }
 
 // waitForRoom returns when the log holds less than its budget.
@@ -388,14 +385,13 @@ func (l *log) writeFrame(group []*request) error {
 		return failed
 	}
 	f := Frame{Class: l.class, First: l.nextSeq}
-	var records []*wirev1.Record
 	for _, r := range group {
-		records = append(records, r.records...)
+		f.records = append(f.records, r.records...)
 		f.Checkpoints = append(f.Checkpoints, r.checkpoints...)
 	}
-	f.Last = f.First + uint64(len(records)) - 1
+	f.Last = f.First + uint64(len(f.records)) - 1
 	var err error
-	if f.Batch, err = wire.EncodeBatch(l.spoolID, l.class, f.First, records); err != nil {
+	if f.Batch, err = wire.EncodeBatch(l.spoolID, l.class, f.First, f.records); err != nil {
 		return err
 	}
 	data, err := encodeFrame(f)

@@ -59,10 +59,16 @@ type Frame struct {
 	Batch []byte
 	// Checkpoints take effect with the records.
 	Checkpoints []Checkpoint
+
+	// records are those of Batch, where they are at hand already.
+	records []*wirev1.Record
 }
 
-// Records decodes the frame's records.
+// Records returns the frame's records.
 func (f Frame) Records() ([]*wirev1.Record, error) {
+	if f.records != nil {
+		return f.records, nil
+	}
 	b, err := wire.DecodeBatch(f.Batch)
 	if err != nil {
 		return nil, err
@@ -146,7 +152,7 @@ func (s *Spool) ID() string { return s.id }
 
 // Append numbers the records, writes them with the checkpoints in one frame,
 // and returns when the frame is on disk and applied. It waits while the log is
-// full. If ctx ends first, the records may or may not have been appended.
+// full. On an error nothing was appended, unless the spool is out of order.
 func (s *Spool) Append(ctx context.Context, class wirev1.Class, records []*wirev1.Record, checkpoints ...Checkpoint) error {
 	return s.logs[class].append(ctx, records, checkpoints)
 }

@@ -1,0 +1,107 @@
+// Package collect runs collectors and turns what they observe into changes.
+//
+// Every observation is redacted, brought into canonical form and compared, by
+// the hash of what is stable in it, with what was last seen of the asset. An
+// unchanged one is dropped. A changed one becomes a version, with the paths that
+// changed and a hybrid-logical-clock stamp, and goes to the spool; once it is
+// synced there, last seen is brought up to date from the very same frame
+// ([LastSeen.Apply]). The spool is thus the redo log of last seen, and a crash
+// between the two repeats nothing and loses nothing.
+//
+// Whether and when a scope is swept or watched is decided here ([Runner]), so
+// that collectors need no schedule, no retries and no memory of their own.
+package collect
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/reeve-cloud/reeve/agent/spool"
+	"github.com/reeve-cloud/reeve/pkg/hlc"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
+)
+
+// Spool is where changes go. An append returns when the records are on disk and
+// last seen knows them.
+type Spool interface {
+	Append(context.Context, wirev1.Class, []*wirev1.Record, ...spool.Checkpoint) error
+}
+
+// Recorder turns observations into records in the spool.
+type Recorder struct {
+	Seen   *LastSeen
+	Spool  Spool
+	Clock  *hlc.Clock
+	Logger *slog.Logger
+	// Metrics may be nil.
+	Metrics *Metrics
+}
+
+// Metrics counts what the collectors do.
+type Metrics struct {
+	observations *prometheus.CounterVec
+	sweeps       *prometheus.CounterVec
+	lastSweep    *prometheus.GaugeVec
+	failing      *prometheus.GaugeVec
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		observations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "reeve_agent_observations_total",
+			Help: "What collectors observed, by outcome: created, updated, deleted, unchanged, refused.",
+		}, []string{"collector", "outcome"}),
+		sweeps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "reeve_agent_sweeps_total",
+			Help: "Sweeps by outcome: committed or failed.",
+		}, []string{"collector", "scope", "outcome"}),
+		lastSweep: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "reeve_agent_last_sweep_timestamp_seconds",
+			Help: "When the scope was last swept completely.",
+		}, []string{"collector", "scope"}),
+		failing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "reeve_agent_scope_failing",
+			Help: "1 while the last sweep or watch of the scope failed.",
+		}, []string{"collector", "scope"}),
+	}
+	r.MustRegister(m.observations, m.sweeps, m.lastSweep, m.failing)
+	return m
+}
+
+func (m *Metrics) observed(collector, outcome string) {
+	if m != nil {
+		m.observations.WithLabelValues(collector, outcome).Inc()
+	}
+}
+
+func (m *Metrics) swept(s scopeID) {
+	if m != nil {
+		m.sweeps.WithLabelValues(s.collector, s.scope, "committed").Inc()
+		m.lastSweep.WithLabelValues(s.collector, s.scope).SetToCurrentTime()
+	}
+}
+
+func (m *Metrics) sweepFailed(s scopeID) {
+	if m != nil {
+		m.sweeps.WithLabelValues(s.collector, s.scope, "failed").Inc()
+	}
+}
+
+func (m *Metrics) health(s scopeID, failing bool) {
+	if m == nil {
+		return
+	}
+	value := 0.0
+	if failing {
+		value = 1
+	}
+	m.failing.WithLabelValues(s.collector, s.scope).Set(value)
+}
+
+// scopeID names a scope in the agent.
+type scopeID struct{ collector, scope string }
+
+func (s scopeID) String() string { return s.collector + "/" + s.scope }

@@ -1,0 +1,408 @@
+package collect
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/klauspost/compress/zstd"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/reeve-cloud/reeve/agent/spool"
+	"github.com/reeve-cloud/reeve/pkg/document"
+	"github.com/reeve-cloud/reeve/pkg/hlc"
+	"github.com/reeve-cloud/reeve/pkg/plugin"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
+)
+
+// LastSeen is what the agent last saw of every asset, and how far collectors
+// have followed their scopes. It changes only by [LastSeen.Apply], and by
+// checkpoints that move while nothing else changes.
+//
+// Keys in badger:
+//
+//	a SCOPE 0 TYPE 0 UID   an asset: format byte, hash, compressed AssetVersion
+//	c SCOPE                a scope's checkpoint
+//	m...                   the spool's id, how far it was applied, the clock
+type LastSeen struct {
+	db *badger.DB
+}
+
+const (
+	assetPrefix      = 'a'
+	checkpointPrefix = 'c'
+	valueFormat      = 1
+)
+
+var (
+	spoolKey = []byte("mspool")
+	clockKey = []byte("mclock")
+)
+
+func appliedKey(class wirev1.Class) []byte { return []byte(fmt.Sprintf("mapplied%d", class)) }
+
+func scopePrefix(scope string) []byte {
+	return append([]byte{assetPrefix}, scope+"\x00"...)
+}
+
+func assetKey(scope string, k plugin.Key) []byte {
+	return append(scopePrefix(scope), k.Type+"\x00"+k.UID...)
+}
+
+// splitAssetKey takes assetKey apart.
+func splitAssetKey(key []byte) (scope string, k plugin.Key) {
+	parts := strings.SplitN(string(key[1:]), "\x00", 3)
+	return parts[0], plugin.Key{Type: parts[1], UID: parts[2]}
+}
+
+var (
+	valueEncoder = sync.OnceValue(func() *zstd.Encoder {
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(64<<10), zstd.WithLowerEncoderMem(true))
+		if err != nil {
+			panic(err) // wrong options are the only cause
+		}
+		return e
+	})
+	valueDecoder = sync.OnceValue(func() *zstd.Decoder {
+		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+		if err != nil {
+			panic(err)
+		}
+		return d
+	})
+)
+
+// OpenLastSeen opens or makes the store in dir.
+func OpenLastSeen(dir string, logger *slog.Logger) (*LastSeen, error) {
+	// Sized for small machines: the values are small and few are read twice.
+	// Writes survive the death of the process; before spool segments are given
+	// up they are also synced (Sync), so they survive a power cut too.
+	db, err := badger.Open(badger.DefaultOptions(dir).
+		WithMemTableSize(8 << 20).WithNumMemtables(2).
+		WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).WithNumCompactors(2).
+		WithBaseTableSize(2 << 20).WithBlockCacheSize(2 << 20).WithIndexCacheSize(2 << 20).
+		WithValueLogFileSize(32 << 20).WithValueThreshold(4 << 10).
+		WithCompression(options.None).WithNumVersionsToKeep(1).
+		WithDetectConflicts(false).WithMetricsEnabled(false).
+		WithLogger(badgerLogger{logger}))
+	if err != nil {
+		return nil, fmt.Errorf("opening the last-seen store in %s: %w", dir, err)
+	}
+	return &LastSeen{db: db}, nil
+}
+
+// Close closes the store.
+func (s *LastSeen) Close() error { return s.db.Close() }
+
+// Sync makes all that was written survive a power cut.
+func (s *LastSeen) Sync() error {
+	if err := s.db.Sync(); err != nil {
+		return fmt.Errorf("syncing the last-seen store: %w", err)
+	}
+	return nil
+}
+
+// CollectGarbage frees disk space that changed values left behind.
+func (s *LastSeen) CollectGarbage() error {
+	for {
+		if err := s.db.RunValueLogGC(0.5); err != nil {
+			if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
+				return nil
+			}
+			return fmt.Errorf("collecting garbage in the last-seen store: %w", err)
+		}
+	}
+}
+
+// Clock returns the newest stamp that the agent has given.
+func (s *LastSeen) Clock() (hlc.Stamp, error) {
+	v, err := s.get(clockKey)
+	if err != nil || v == nil {
+		return 0, err
+	}
+	return hlc.Stamp(binary.BigEndian.Uint64(v)), nil
+}
+
+// Applied returns the number of the last record of the spool that was applied,
+// or 0 if the store was fed from another spool until now.
+func (s *LastSeen) Applied(spoolID string, class wirev1.Class) (uint64, error) {
+	id, err := s.get(spoolKey)
+	if err != nil || string(id) != spoolID {
+		return 0, err
+	}
+	v, err := s.get(appliedKey(class))
+	if err != nil || v == nil {
+		return 0, err
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+// Adopt takes note that the agent now has the spool with the id. It reports
+// whether there was another one before, so that what that one held may be lost.
+func (s *LastSeen) Adopt(spoolID string) (replaced bool, err error) {
+	id, err := s.get(spoolKey)
+	if err != nil || string(id) == spoolID {
+		return false, err
+	}
+	err = s.db.Update(func(txn *badger.Txn) error {
+		for _, class := range spool.Classes {
+			if err := txn.Delete(appliedKey(class)); err != nil {
+				return err
+			}
+		}
+		return txn.Set(spoolKey, []byte(spoolID))
+	})
+	if err != nil {
+		return false, fmt.Errorf("last seen: taking note of the spool: %w", err)
+	}
+	return id != nil, nil
+}
+
+// Apply brings the store up to date with a frame of the spool. Doing it twice
+// does no harm.
+func (s *LastSeen) Apply(f spool.Frame) error {
+	records, err := f.Records()
+	if err != nil {
+		return err
+	}
+	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
+	defer func() { w.txn.Discard() }()
+	var newest uint64
+	for _, r := range records {
+		a := r.GetAsset()
+		if a == nil {
+			continue
+		}
+		newest = max(newest, a.GetVersion())
+		key := assetKey(a.GetScope(), plugin.Key{Type: a.GetType(), UID: a.GetUid()})
+		if a.GetOperation() == wirev1.Operation_OPERATION_DELETED {
+			w.do(func(txn *badger.Txn) error { return txn.Delete(key) })
+			continue
+		}
+		value, err := encodeValue(a)
+		if err != nil {
+			return err
+		}
+		w.do(func(txn *badger.Txn) error { return txn.Set(key, value) })
+	}
+	for _, c := range f.Checkpoints {
+		w.do(func(txn *badger.Txn) error {
+			return txn.Set(append([]byte{checkpointPrefix}, c.Scope...), []byte(c.Value))
+		})
+	}
+	if newest > 0 {
+		w.do(func(txn *badger.Txn) error { return txn.Set(clockKey, binary.BigEndian.AppendUint64(nil, newest)) })
+	}
+	// Last: it says that all of the above has been done.
+	w.do(func(txn *badger.Txn) error {
+		return txn.Set(appliedKey(f.Class), binary.BigEndian.AppendUint64(nil, f.Last))
+	})
+	return w.commit()
+}
+
+// writer does writes in order, in as many transactions as they need.
+type writer struct {
+	db  *badger.DB
+	txn *badger.Txn
+	err error
+}
+
+func (w *writer) do(write func(*badger.Txn) error) {
+	if w.err != nil {
+		return
+	}
+	w.err = write(w.txn)
+	if !errors.Is(w.err, badger.ErrTxnTooBig) {
+		return
+	}
+	if w.err = w.txn.Commit(); w.err == nil {
+		w.txn = w.db.NewTransaction(true)
+		w.err = write(w.txn)
+	}
+}
+
+func (w *writer) commit() error {
+	if w.err == nil {
+		w.err = w.txn.Commit()
+	}
+	if w.err != nil {
+		return fmt.Errorf("writing to the last-seen store: %w", w.err)
+	}
+	return nil
+}
+
+// encodeValue keeps of a version what the next one is compared with.
+func encodeValue(a *wirev1.AssetVersion) ([]byte, error) {
+	changed, removed := a.Changed, a.RemovedRelations
+	a.Changed, a.RemovedRelations = nil, nil
+	raw, err := proto.Marshal(a)
+	a.Changed, a.RemovedRelations = changed, removed
+	if err != nil {
+		return nil, fmt.Errorf("encoding what was last seen: %w", err)
+	}
+	value := append([]byte{valueFormat}, a.GetHash()...)
+	return valueEncoder().EncodeAll(raw, value), nil
+}
+
+// seen is what was last seen of an asset.
+type seen struct {
+	hash document.Hash
+	// One of the two is set: the value as stored, or the version itself.
+	packed  []byte
+	version *wirev1.AssetVersion
+}
+
+func decodeValue(value []byte) (*seen, error) {
+	if len(value) < 1+len(document.Hash{}) || value[0] != valueFormat {
+		return nil, errors.New("last seen: a value in a format that this version does not know")
+	}
+	return &seen{
+		hash:   document.Hash(value[1 : 1+len(document.Hash{})]),
+		packed: bytes.Clone(value[1+len(document.Hash{}):]),
+	}, nil
+}
+
+// unpack returns the version. It must not be changed.
+func (s *seen) unpack() (*wirev1.AssetVersion, error) {
+	if s.version == nil {
+		raw, err := valueDecoder().DecodeAll(s.packed, nil)
+		if err != nil {
+			return nil, fmt.Errorf("decompressing what was last seen: %w", err)
+		}
+		a := new(wirev1.AssetVersion)
+		if err := proto.Unmarshal(raw, a); err != nil {
+			return nil, fmt.Errorf("decoding what was last seen: %w", err)
+		}
+		s.version, s.packed = a, nil
+	}
+	return s.version, nil
+}
+
+// asset returns what was last seen of an asset, or nil.
+func (s *LastSeen) asset(scope string, k plugin.Key) (*seen, error) {
+	v, err := s.get(assetKey(scope, k))
+	if err != nil || v == nil {
+		return nil, err
+	}
+	return decodeValue(v)
+}
+
+// keys calls visit for every asset of a scope.
+func (s *LastSeen) keys(scope string, visit func(plugin.Key) error) error {
+	return s.scan(scopePrefix(scope), func(item *badger.Item) error {
+		_, k := splitAssetKey(item.Key())
+		return visit(k)
+	})
+}
+
+// Assets calls visit for every asset. The version must not be changed.
+func (s *LastSeen) Assets(visit func(*wirev1.AssetVersion) error) error {
+	return s.scan([]byte{assetPrefix}, func(item *badger.Item) error {
+		return item.Value(func(v []byte) error {
+			last, err := decodeValue(v)
+			if err != nil {
+				return err
+			}
+			a, err := last.unpack()
+			if err != nil {
+				return err
+			}
+			return visit(a)
+		})
+	})
+}
+
+// scopes returns the names of a collector's scopes that have assets.
+func (s *LastSeen) scopes(collector string) ([]string, error) {
+	prefix := append([]byte{assetPrefix}, collector+"/"...)
+	var names []string
+	err := s.db.View(func(txn *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.PrefetchValues, o.Prefix = false, prefix
+		it := txn.NewIterator(o)
+		defer it.Close()
+		for it.Seek(prefix); it.Valid(); {
+			scope, _ := splitAssetKey(it.Item().Key())
+			names = append(names, strings.TrimPrefix(scope, collector+"/"))
+			it.Seek(append([]byte{assetPrefix}, scope+"\x01"...))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the last-seen store: %w", err)
+	}
+	return names, nil
+}
+
+func (s *LastSeen) scan(prefix []byte, visit func(*badger.Item) error) error {
+	err := s.db.View(func(txn *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.PrefetchValues, o.Prefix = false, prefix
+		it := txn.NewIterator(o)
+		defer it.Close()
+		for it.Seek(prefix); it.Valid(); it.Next() {
+			if err := visit(it.Item()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading the last-seen store: %w", err)
+	}
+	return nil
+}
+
+// checkpoint returns a scope's checkpoint, or "".
+func (s *LastSeen) checkpoint(scope string) (plugin.Checkpoint, error) {
+	v, err := s.get(append([]byte{checkpointPrefix}, scope...))
+	return plugin.Checkpoint(v), err
+}
+
+// setCheckpoint moves a checkpoint with which no facts came.
+func (s *LastSeen) setCheckpoint(scope string, c plugin.Checkpoint) error {
+	err := s.db.Update(func(txn *badger.Txn) error {
+		return txn.Set(append([]byte{checkpointPrefix}, scope...), []byte(c))
+	})
+	if err != nil {
+		return fmt.Errorf("storing a checkpoint: %w", err)
+	}
+	return nil
+}
+
+// get returns a value, or nil.
+func (s *LastSeen) get(key []byte) (value []byte, err error) {
+	err = s.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(key)
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		value, err = item.ValueCopy(nil)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the last-seen store: %w", err)
+	}
+	return value, nil
+}
+
+// badgerLogger hands badger's own messages on, the chatty ones as debug.
+type badgerLogger struct{ *slog.Logger }
+
+func (l badgerLogger) Errorf(f string, a ...any)   { l.Error(message(f, a)) }
+func (l badgerLogger) Warningf(f string, a ...any) { l.Warn(message(f, a)) }
+func (l badgerLogger) Infof(f string, a ...any)    { l.Debug(message(f, a)) }
+func (l badgerLogger) Debugf(f string, a ...any)   { l.Debug(message(f, a)) }
+
+func message(format string, args []any) string {
+	return "badger: " + strings.TrimSpace(fmt.Sprintf(format, args...))
+}

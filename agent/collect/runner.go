@@ -1,0 +1,368 @@
+package collect
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/reeve-cloud/reeve/pkg/document"
+	"github.com/reeve-cloud/reeve/pkg/plugin"
+)
+
+const (
+	// A failed scope is tried again after a second, later and later, up to five
+	// minutes.
+	firstRetry = time.Second
+	lastRetry  = 5 * time.Minute
+	// concurrentSweeps is how many sweeps an agent runs at once: each holds a
+	// listing in memory and loads an API.
+	concurrentSweeps = 2
+)
+
+// Source is a configured collector.
+type Source struct {
+	// Name is its configured name.
+	Name        string
+	Description plugin.Description
+	Collector   plugin.Collector
+}
+
+// Runner sweeps and watches the scopes of collectors.
+type Runner struct {
+	Recorder *Recorder
+	Sources  []Source
+	// RetryAfter is the first pause after a failure. Zero means a second.
+	RetryAfter time.Duration
+}
+
+// Run runs the collectors until ctx ends.
+func (r *Runner) Run(ctx context.Context) error {
+	turns := make(chan struct{}, concurrentSweeps)
+	var wg sync.WaitGroup
+	for _, source := range r.Sources {
+		c := &collectorRun{
+			Source: source, recorder: r.Recorder, turns: turns, retryAfter: r.RetryAfter,
+			logger: r.Recorder.Logger.With("collector", source.Name),
+			scopes: make(map[string]*scopeRun),
+		}
+		if c.retryAfter == 0 {
+			c.retryAfter = firstRetry
+		}
+		wg.Go(func() { c.run(ctx) })
+	}
+	wg.Wait()
+	return ctx.Err()
+}
+
+// collectorRun runs one collector's scopes.
+type collectorRun struct {
+	Source
+	recorder   *Recorder
+	turns      chan struct{}
+	retryAfter time.Duration
+	logger     *slog.Logger
+
+	mu     sync.Mutex
+	scopes map[string]*scopeRun
+	// orphans says that scopes left over from before were looked for.
+	orphans bool
+	wg      sync.WaitGroup
+}
+
+func (c *collectorRun) newBackOff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = c.retryAfter, lastRetry
+	return b
+}
+
+func (c *collectorRun) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer c.wg.Wait()
+	defer cancel()
+	pause := c.newBackOff()
+	for ctx.Err() == nil {
+		err := c.guard(func() error {
+			return c.Collector.Scopes(ctx, func(scopes []plugin.Scope) {
+				pause.Reset()
+				c.publish(ctx, scopes)
+			})
+		})
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+		wait := pause.NextBackOff()
+		c.logger.Warn("cannot find out what there is to collect", "error", err, "retry_in", wait)
+		sleep(ctx, wait)
+	}
+	<-ctx.Done()
+}
+
+// publish starts the scopes that are new in the list and stops those that left.
+func (c *collectorRun) publish(ctx context.Context, list []plugin.Scope) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	listed := make(map[string]bool)
+	for _, scope := range list {
+		listed[scope.Name] = true
+		run, runs := c.scopes[scope.Name]
+		if runs && run.last { // it is back
+			run.cancel()
+			runs = false
+		}
+		if !runs {
+			c.start(ctx, scope, false)
+		}
+	}
+	for name, run := range c.scopes {
+		if !listed[name] && !run.last {
+			run.cancel()
+			c.logger.Info("scope is gone", "scope", name)
+			c.start(ctx, plugin.Scope{Name: name, Types: run.scope.Types}, true)
+		}
+	}
+	if c.orphans {
+		return
+	}
+	c.orphans = true
+	left, err := c.recorder.Seen.scopes(c.Name)
+	if err != nil {
+		c.logger.Error("looking for scopes from before", "error", err)
+		return
+	}
+	for _, name := range left {
+		if !listed[name] {
+			c.logger.Info("a scope from before is gone", "scope", name)
+			c.start(ctx, plugin.Scope{Name: name}, true)
+		}
+	}
+}
+
+// start runs a scope; last means that it is only to be swept once more. c.mu is
+// held.
+func (c *collectorRun) start(ctx context.Context, scope plugin.Scope, last bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	id := scopeID{collector: c.Name, scope: scope.Name}
+	s := &scopeRun{
+		collectorRun: c, scope: scope, cancel: cancel, last: last,
+		before: c.scopes[scope.Name], done: make(chan struct{}),
+		logger: c.logger.With("scope", scope.Name),
+	}
+	s.sink = &sink{Recorder: c.recorder, id: id, logger: s.logger, volatile: c.volatile(scope)}
+	c.scopes[scope.Name] = s
+	c.wg.Go(func() {
+		defer close(s.done)
+		defer cancel()
+		if s.before != nil {
+			<-s.before.done // never two calls at once for a scope
+			s.before = nil
+		}
+		s.run(ctx)
+		if last {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if c.scopes[scope.Name] == s {
+				delete(c.scopes, scope.Name)
+			}
+		}
+	})
+}
+
+// volatile returns a function from asset types to their volatile paths.
+func (c *collectorRun) volatile(scope plugin.Scope) func(string) document.Paths {
+	paths := make(map[string]document.Paths)
+	for _, types := range [][]plugin.Type{c.Description.Types, scope.Types} {
+		for _, t := range types {
+			paths[t.Name] = t.Volatile
+		}
+	}
+	return func(assetType string) document.Paths { return paths[assetType] }
+}
+
+// guard calls the collector. A panic there is an error here: a fault in one
+// collector must not stop the others.
+func (c *collectorRun) guard(call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.logger.Error("collector panicked", "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("collector panicked: %v", p)
+		}
+	}()
+	return call()
+}
+
+// scopeRun runs one scope.
+type scopeRun struct {
+	*collectorRun
+	scope  plugin.Scope
+	sink   *sink
+	logger *slog.Logger
+	cancel context.CancelFunc
+	last   bool
+	before *scopeRun
+	done   chan struct{}
+
+	failing bool
+}
+
+// run alternates between sweeping and watching until ctx ends.
+func (s *scopeRun) run(ctx context.Context) {
+	watcher, _ := s.Collector.(plugin.Watcher)
+	if !s.scope.Watch {
+		watcher = nil
+	}
+	pause := s.newBackOff()
+	due := time.Now()
+	if watcher != nil {
+		if from, err := s.recorder.Seen.checkpoint(s.sink.id.String()); err == nil && from != "" {
+			// It is known how far the scope was followed: go on from there.
+			due = s.nextSweep()
+		}
+	}
+	for ctx.Err() == nil {
+		var err error
+		switch {
+		case !due.IsZero() && !time.Now().Before(due):
+			if err = s.sweep(ctx); err == nil {
+				due = s.nextSweep()
+				if s.last {
+					return
+				}
+			}
+		case watcher != nil:
+			if err = s.watch(ctx, watcher, due); errors.Is(err, plugin.ErrCheckpointExpired) {
+				s.logger.Info("checkpoint has expired at the source; sweeping")
+				due, err = time.Now(), nil
+			}
+		default:
+			sleepUntil(ctx, due)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			s.recovered(ctx)
+			pause.Reset()
+			continue
+		}
+		wait := pause.NextBackOff()
+		s.failed(ctx, err, wait)
+		sleep(ctx, wait)
+	}
+}
+
+// nextSweep returns when the scope is to be swept again, or zero for never.
+// The times of many agents and scopes drift apart.
+func (s *scopeRun) nextSweep() time.Time {
+	if s.scope.SweepEvery <= 0 {
+		return time.Time{}
+	}
+	every := float64(s.scope.SweepEvery)
+	return time.Now().Add(time.Duration(every * (0.9 + 0.2*rand.Float64())))
+}
+
+func (s *scopeRun) sweep(ctx context.Context) error {
+	select {
+	case s.turns <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.turns }()
+	err := s.guard(func() error { return s.Collector.Sweep(ctx, s.scope, s.sink) })
+	if s.sink.abandon() && err == nil {
+		err = errors.New("the sweep ended without a commit")
+	}
+	if err != nil {
+		s.recorder.Metrics.sweepFailed(s.sink.id)
+		return fmt.Errorf("sweeping: %w", err)
+	}
+	return nil
+}
+
+// watch follows the scope until the next sweep is due.
+func (s *scopeRun) watch(ctx context.Context, w plugin.Watcher, due time.Time) error {
+	from, err := s.recorder.Seen.checkpoint(s.sink.id.String())
+	if err != nil {
+		return err
+	}
+	watchCtx, cancel := ctx, context.CancelFunc(func() {})
+	if !due.IsZero() {
+		watchCtx, cancel = context.WithDeadline(ctx, due)
+	}
+	defer cancel()
+	began := time.Now()
+	err = s.guard(func() error { return w.Watch(watchCtx, s.scope, from, s.sink) })
+	s.sink.abandon()
+	switch {
+	case ctx.Err() != nil || watchCtx.Err() != nil:
+		return nil
+	case errors.Is(err, plugin.ErrCheckpointExpired):
+		return err
+	case err == nil:
+		err = errors.New("the watch ended by itself")
+	}
+	if time.Since(began) > time.Minute {
+		// It worked for a while: what ended it is news, not the same old fault.
+		s.recovered(ctx)
+	}
+	return fmt.Errorf("watching: %w", err)
+}
+
+// failed logs a failure, and the first of a row also as an event, so that it is
+// seen at the centre.
+func (s *scopeRun) failed(ctx context.Context, err error, retryIn time.Duration) {
+	s.logger.Warn("collecting failed; what is known stays as it is", "error", err, "retry_in", retryIn.Round(time.Millisecond))
+	if s.failing {
+		return
+	}
+	s.failing = true
+	s.recorder.Metrics.health(s.sink.id, true)
+	s.emit(ctx, "cloud.reeve.agent.scope.failing", plugin.Warning, fmt.Sprintf("collecting %s failed: %v", s.sink.id, err))
+}
+
+func (s *scopeRun) recovered(ctx context.Context) {
+	if !s.failing {
+		return
+	}
+	s.failing = false
+	s.recorder.Metrics.health(s.sink.id, false)
+	s.logger.Info("collecting works again")
+	s.emit(ctx, "cloud.reeve.agent.scope.recovered", plugin.Info, fmt.Sprintf("collecting %s works again", s.sink.id))
+}
+
+func (s *scopeRun) emit(ctx context.Context, eventType string, severity plugin.Severity, message string) {
+	now := time.Now()
+	sum := sha256.Sum256([]byte(fmt.Sprint(eventType, s.sink.id, now.UnixNano())))
+	err := s.sink.Apply(ctx, "", plugin.Fact{Event: &plugin.Event{
+		ID: hex.EncodeToString(sum[:16]), Type: eventType, Time: now, Severity: severity, Message: message,
+	}})
+	if err != nil && ctx.Err() == nil {
+		s.logger.Error("recording an event", "event_type", eventType, "error", err)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// sleepUntil sleeps until a time, or for ever if it is zero.
+func sleepUntil(ctx context.Context, t time.Time) {
+	if t.IsZero() {
+		<-ctx.Done()
+		return
+	}
+	sleep(ctx, time.Until(t))
+}

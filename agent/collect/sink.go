@@ -1,0 +1,462 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/reeve-cloud/reeve/agent/redact"
+	"github.com/reeve-cloud/reeve/agent/spool"
+	"github.com/reeve-cloud/reeve/pkg/document"
+	"github.com/reeve-cloud/reeve/pkg/plugin"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
+)
+
+const (
+	// A sweep hands over what it has gathered in portions of about this size.
+	flushObservations = 256
+	flushBytes        = 1 << 20
+
+	maxName       = 1 << 10
+	maxCheckpoint = 64 << 10
+	// maxVersion is the size of the largest version, with labels and relations.
+	maxVersion = 6 << 20
+)
+
+// sink takes what is observed in one scope.
+type sink struct {
+	*Recorder
+	id       scopeID
+	volatile func(assetType string) document.Paths
+	logger   *slog.Logger
+
+	mu    sync.Mutex
+	sweep *sweep
+}
+
+var _ plugin.Sink = (*sink)(nil)
+
+// Begin implements [plugin.Sink].
+func (s *sink) Begin(context.Context) (plugin.Sweep, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sweep != nil {
+		return nil, errors.New("a sweep of this scope is open already")
+	}
+	s.sweep = &sweep{sink: s, seed: maphash.MakeSeed(), listed: make(map[uint64]struct{})}
+	return s.sweep, nil
+}
+
+// abandon forgets a sweep that was not committed.
+func (s *sink) abandon() (wasOpen bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wasOpen = s.sweep != nil
+	s.sweep = nil
+	return wasOpen
+}
+
+// Apply implements [plugin.Sink].
+func (s *sink) Apply(ctx context.Context, checkpoint plugin.Checkpoint, facts ...plugin.Fact) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sweep != nil {
+		for _, f := range facts {
+			if f.Upsert != nil {
+				s.sweep.list(f.Upsert.Key)
+			}
+		}
+	}
+	return s.record(ctx, facts, checkpoint)
+}
+
+// sweep is one listing under way. Only hashes of the listed keys are kept: two
+// keys with the same 64 bits would at worst leave one deletion to the next
+// sweep, which has another seed.
+type sweep struct {
+	sink    *sink
+	seed    maphash.Seed
+	listed  map[uint64]struct{}
+	pending []plugin.Fact
+	bytes   int
+}
+
+func (w *sweep) list(k plugin.Key) { w.listed[w.hash(k)] = struct{}{} }
+
+func (w *sweep) hash(k plugin.Key) uint64 { return maphash.Comparable(w.seed, k) }
+
+// Upsert implements [plugin.Sweep].
+func (w *sweep) Upsert(ctx context.Context, observations ...plugin.Observation) error {
+	w.sink.mu.Lock()
+	defer w.sink.mu.Unlock()
+	if err := w.open(); err != nil {
+		return err
+	}
+	for _, o := range observations {
+		w.list(o.Key)
+		w.pending = append(w.pending, plugin.Fact{Upsert: &o})
+		w.bytes += len(o.Document)
+		if len(w.pending) >= flushObservations || w.bytes >= flushBytes {
+			if err := w.flush(ctx, ""); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *sweep) open() error {
+	if w.sink.sweep != w {
+		return errors.New("the sweep is not open any more")
+	}
+	return nil
+}
+
+func (w *sweep) flush(ctx context.Context, checkpoint plugin.Checkpoint) error {
+	facts := w.pending
+	w.pending, w.bytes = nil, 0
+	return w.sink.record(ctx, facts, checkpoint)
+}
+
+// Commit implements [plugin.Sweep].
+func (w *sweep) Commit(ctx context.Context, checkpoint plugin.Checkpoint) error {
+	w.sink.mu.Lock()
+	defer w.sink.mu.Unlock()
+	if err := w.open(); err != nil {
+		return err
+	}
+	if err := w.flush(ctx, ""); err != nil {
+		return err
+	}
+	var missing []plugin.Key
+	if err := w.sink.Seen.keys(w.sink.id.String(), func(k plugin.Key) error {
+		if _, ok := w.listed[w.hash(k)]; !ok {
+			missing = append(missing, k)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for part := range slices.Chunk(missing, flushObservations) {
+		for _, k := range part {
+			w.pending = append(w.pending, plugin.Fact{Delete: &k})
+		}
+		if err := w.flush(ctx, ""); err != nil {
+			return err
+		}
+	}
+	// The checkpoint counts only when all of the sweep is on disk.
+	if err := w.flush(ctx, checkpoint); err != nil {
+		return err
+	}
+	w.sink.sweep = nil
+	w.sink.Metrics.swept(w.sink.id)
+	return nil
+}
+
+// record compares facts with what was last seen and appends what is new. The
+// caller holds s.mu, so no two facts of one scope are compared at once.
+func (s *sink) record(ctx context.Context, facts []plugin.Fact, checkpoint plugin.Checkpoint) error {
+	if len(checkpoint) > maxCheckpoint {
+		return fmt.Errorf("checkpoint of %d bytes: at most %d are allowed", len(checkpoint), maxCheckpoint)
+	}
+	var assets, events []*wirev1.Record
+	// What the facts before in this same call have changed.
+	recent := make(map[plugin.Key]*seen)
+	for _, f := range facts {
+		switch {
+		case f.Event != nil:
+			events = append(events, s.event(f.Event))
+		case f.Upsert != nil:
+			a, err := s.upsert(recent, f.Upsert)
+			if err != nil {
+				return err
+			}
+			if a != nil {
+				assets = append(assets, assetRecord(a))
+			}
+		case f.Delete != nil:
+			a, err := s.delete(recent, *f.Delete)
+			if err != nil {
+				return err
+			}
+			if a != nil {
+				assets = append(assets, assetRecord(a))
+			}
+		}
+	}
+	// Events first: should the agent die now, the collector says them again
+	// from its old checkpoint, and their ids are the same.
+	if len(events) > 0 {
+		if err := s.Spool.Append(ctx, wirev1.Class_CLASS_EVENTS, events); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(assets) > 0 && checkpoint != "":
+		return s.Spool.Append(ctx, wirev1.Class_CLASS_ASSETS, assets, spool.Checkpoint{Scope: s.id.String(), Value: string(checkpoint)})
+	case len(assets) > 0:
+		return s.Spool.Append(ctx, wirev1.Class_CLASS_ASSETS, assets)
+	case checkpoint != "":
+		return s.Seen.setCheckpoint(s.id.String(), checkpoint)
+	}
+	return nil
+}
+
+func assetRecord(a *wirev1.AssetVersion) *wirev1.Record {
+	return &wirev1.Record{Body: &wirev1.Record_Asset{Asset: a}}
+}
+
+// last returns what was last seen of an asset, or nil.
+func (s *sink) last(recent map[plugin.Key]*seen, k plugin.Key) (*seen, error) {
+	if last, ok := recent[k]; ok {
+		return last, nil
+	}
+	return s.Seen.asset(s.id.String(), k)
+}
+
+// upsert returns the version that an observation makes, or nil where it makes
+// none: nothing changed, or the observation is not fit to be recorded.
+func (s *sink) upsert(recent map[plugin.Key]*seen, o *plugin.Observation) (*wirev1.AssetVersion, error) {
+	a, hash, err := s.prepare(o)
+	if err != nil {
+		// One asset that cannot be taken must not hold up the others. It counts
+		// as listed, so nothing is deleted for it.
+		s.Metrics.observed(s.id.collector, "refused")
+		s.logger.Warn("refusing an observation", "type", o.Type, "uid", o.UID, "error", err)
+		return nil, nil
+	}
+	last, err := s.last(recent, o.Key)
+	if err != nil {
+		return nil, err
+	}
+	a.Operation = wirev1.Operation_OPERATION_CREATED
+	if last != nil {
+		if last.hash == hash {
+			s.Metrics.observed(s.id.collector, "unchanged")
+			return nil, nil
+		}
+		before, err := last.unpack()
+		if err != nil {
+			return nil, err
+		}
+		a.Operation = wirev1.Operation_OPERATION_UPDATED
+		if a.Changed, err = s.changed(before, a); err != nil {
+			return nil, err
+		}
+		a.RemovedRelations = gone(before.GetRelations(), a.GetRelations())
+	}
+	a.Version = uint64(s.Clock.Next())
+	recent[o.Key] = &seen{hash: hash, version: a}
+	s.Metrics.observed(s.id.collector, map[bool]string{true: "created", false: "updated"}[last == nil])
+	return a, nil
+}
+
+// delete returns the version that ends an asset, or nil if it is not known.
+func (s *sink) delete(recent map[plugin.Key]*seen, k plugin.Key) (*wirev1.AssetVersion, error) {
+	last, err := s.last(recent, k)
+	if err != nil || last == nil {
+		return nil, err
+	}
+	before, err := last.unpack()
+	if err != nil {
+		return nil, err
+	}
+	a := proto.CloneOf(before)
+	a.Operation = wirev1.Operation_OPERATION_DELETED
+	a.ObservedAt = time.Now().UnixMilli()
+	a.Changed = nil
+	a.RemovedRelations, a.Relations = a.GetRelations(), nil
+	a.Version = uint64(s.Clock.Next())
+	recent[k] = nil
+	s.Metrics.observed(s.id.collector, "deleted")
+	return a, nil
+}
+
+// prepare redacts and checks an observation, and hashes what is stable in it.
+func (s *sink) prepare(o *plugin.Observation) (*wirev1.AssetVersion, document.Hash, error) {
+	fail := func(err error) (*wirev1.AssetVersion, document.Hash, error) { return nil, document.Hash{}, err }
+	if err := checkKey(o.Key); err != nil {
+		return fail(err)
+	}
+	doc, err := document.Canonical(o.Document)
+	if err != nil {
+		return fail(err)
+	}
+	if doc, err = redact.Document(doc); err != nil {
+		return fail(err)
+	}
+	a := &wirev1.AssetVersion{
+		Type:       o.Type,
+		Uid:        o.UID,
+		Scope:      s.id.String(),
+		Name:       text(o.Name),
+		Region:     text(o.Region),
+		Project:    text(o.Project),
+		Status:     text(o.Status),
+		Labels:     labels(o.Labels),
+		CreatedAt:  millis(o.CreatedAt),
+		UpdatedAt:  millis(o.UpdatedAt),
+		ObservedAt: time.Now().UnixMilli(),
+		Document:   doc,
+	}
+	for _, r := range o.Relations {
+		if err := checkKey(r.To); err != nil {
+			return fail(fmt.Errorf("relation %s: %w", r.Kind, err))
+		}
+		a.Relations = append(a.Relations, &wirev1.Relation{Kind: text(r.Kind), Type: r.To.Type, Uid: r.To.UID})
+	}
+	slices.SortFunc(a.Relations, compareRelations)
+	a.Relations = slices.CompactFunc(a.Relations, func(x, y *wirev1.Relation) bool { return compareRelations(x, y) == 0 })
+
+	rest := []string{a.Name, a.Region, a.Project, a.Status, fmt.Sprint(a.CreatedAt)}
+	for _, k := range slices.Sorted(maps.Keys(a.Labels)) {
+		rest = append(rest, "label", k, a.Labels[k])
+	}
+	for _, r := range a.Relations {
+		rest = append(rest, "relation", r.GetKind(), r.GetType(), r.GetUid())
+	}
+	hash, err := document.StableHash(doc, s.volatile(o.Type), rest...)
+	if err != nil {
+		return fail(err)
+	}
+	a.Hash = hash[:]
+	if size := proto.Size(a); size > maxVersion {
+		return fail(fmt.Errorf("it has %d bytes with its labels and relations; at most %d are allowed", size, maxVersion))
+	}
+	return a, hash, nil
+}
+
+// changed returns the paths of the document that differ. Where only something
+// beside the document differs, it names that, behind an @.
+func (s *sink) changed(before, after *wirev1.AssetVersion) ([]string, error) {
+	paths, err := document.Changed(before.GetDocument(), after.GetDocument(), s.volatile(after.GetType()))
+	if err != nil || len(paths) > 0 {
+		return paths, err
+	}
+	for name, differs := range map[string]bool{
+		"@name":      before.GetName() != after.GetName(),
+		"@region":    before.GetRegion() != after.GetRegion(),
+		"@project":   before.GetProject() != after.GetProject(),
+		"@status":    before.GetStatus() != after.GetStatus(),
+		"@labels":    !maps.Equal(before.GetLabels(), after.GetLabels()),
+		"@created":   before.GetCreatedAt() != after.GetCreatedAt(),
+		"@relations": !slices.EqualFunc(before.GetRelations(), after.GetRelations(), func(x, y *wirev1.Relation) bool { return compareRelations(x, y) == 0 }),
+	} {
+		if differs {
+			paths = append(paths, name)
+		}
+	}
+	slices.Sort(paths)
+	return paths, nil
+}
+
+// Resend appends what was last seen of every asset again, as the versions that
+// they are: for when the spool that held them was lost.
+func (r *Recorder) Resend(ctx context.Context) (assets int, err error) {
+	var part []*wirev1.Record
+	flush := func() error {
+		if len(part) == 0 {
+			return nil
+		}
+		assets += len(part)
+		err := r.Spool.Append(ctx, wirev1.Class_CLASS_ASSETS, part)
+		part = nil
+		return err
+	}
+	err = r.Seen.Assets(func(a *wirev1.AssetVersion) error {
+		part = append(part, assetRecord(a))
+		if len(part) < flushObservations {
+			return nil
+		}
+		return flush()
+	})
+	if err == nil {
+		err = flush()
+	}
+	return assets, err
+}
+
+func (s *sink) event(e *plugin.Event) *wirev1.Record {
+	w := &wirev1.Event{
+		Id:        text(e.ID),
+		Type:      text(e.Type),
+		Scope:     s.id.String(),
+		AssetType: text(e.Subject.Type),
+		AssetUid:  text(e.Subject.UID),
+		Time:      millis(e.Time),
+		Severity:  text(string(e.Severity)),
+		Message:   text(e.Message),
+	}
+	if len(e.Data) > 0 {
+		doc, err := document.Canonical(e.Data)
+		if err == nil {
+			doc, err = redact.Document(doc)
+		}
+		if err != nil {
+			s.logger.Warn("leaving out the data of an event", "event_type", e.Type, "error", err)
+		} else {
+			w.Data = doc
+		}
+	}
+	return &wirev1.Record{Body: &wirev1.Record_Event{Event: w}}
+}
+
+// text makes a text of a collector fit to be recorded: valid UTF-8 without
+// secrets.
+func text(s string) string {
+	return redact.Text(strings.ToValidUTF8(s, "\ufffd"))
+}
+
+func labels(raw map[string]string) map[string]string {
+	valid := make(map[string]string, len(raw))
+	for k, v := range raw {
+		valid[strings.ToValidUTF8(k, "\ufffd")] = strings.ToValidUTF8(v, "\ufffd")
+	}
+	return redact.Labels(valid)
+}
+
+func checkKey(k plugin.Key) error {
+	for what, s := range map[string]string{"type": k.Type, "uid": k.UID} {
+		if s == "" || len(s) > maxName {
+			return fmt.Errorf("%s %.80q: must have 1 to %d bytes", what, s, maxName)
+		}
+		for _, r := range s {
+			if r < ' ' || r == '\x7f' || r == '\ufffd' {
+				return fmt.Errorf("%s %.80q: must not have control characters in it", what, s)
+			}
+		}
+	}
+	return nil
+}
+
+// gone returns the relations in before that are not in after. Both are sorted.
+func gone(before, after []*wirev1.Relation) []*wirev1.Relation {
+	var list []*wirev1.Relation
+	for _, r := range before {
+		if _, found := slices.BinarySearchFunc(after, r, compareRelations); !found {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+func compareRelations(a, b *wirev1.Relation) int {
+	return slices.Compare([]string{a.GetKind(), a.GetType(), a.GetUid()}, []string{b.GetKind(), b.GetType(), b.GetUid()})
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
