@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/reeve-cloud/reeve/agent/config"
+	"github.com/reeve-cloud/reeve/agent/enroll"
+	"github.com/reeve-cloud/reeve/agent/uplink"
+)
+
+func checkCommand(file *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration, the collectors' sources, and the reach of the aggregator",
+		Long: "Check the configuration, make a real call to each collector's source, and see whether\n" +
+			"the aggregator can be reached. Nothing is changed, and a join token is not used up.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return check(cmd.Context(), *file, cmd.OutOrStdout())
+		},
+	}
+}
+
+// report prints one line a check and remembers whether any failed.
+type report struct {
+	w      io.Writer
+	failed int
+}
+
+func (r *report) line(subject string, err error, detail string) {
+	if err != nil {
+		r.failed++
+		fmt.Fprintf(r.w, "FAIL  %-28s %s\n", subject, strings.ReplaceAll(err.Error(), "\n", "\n"+strings.Repeat(" ", 35)))
+		return
+	}
+	fmt.Fprintf(r.w, "ok    %-28s %s\n", subject, detail)
+}
+
+func check(ctx context.Context, file string, w io.Writer) error {
+	r := &report{w: w}
+	c, err := config.Load(file)
+	if file == "" {
+		file = "environment and defaults"
+	}
+	r.line("configuration", err, file)
+	if err != nil {
+		return errors.New("the configuration is wrong; the rest was not checked")
+	}
+	opened, err := c.Open(plugins, slog.New(slog.DiscardHandler))
+	if err != nil {
+		r.line("collectors", err, "")
+	}
+	for _, o := range opened {
+		verifyCtx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		checks, err := o.Collector.Verify(verifyCtx)
+		cancel()
+		if err != nil {
+			r.line("collector "+o.Name, err, "")
+		}
+		for _, k := range checks {
+			r.line(o.Name+": "+k.Subject, k.Err, k.Detail)
+		}
+	}
+	r.line("data directory", checkWritable(c.DataDir), c.DataDir)
+	checkReach(ctx, c, r)
+	if r.failed > 0 {
+		return fmt.Errorf("%d checks failed", r.failed)
+	}
+	return nil
+}
+
+// checkWritable finds out whether files can be made in a directory, or in the
+// nearest one above it that exists.
+func checkWritable(dir string) error {
+	for {
+		info, err := os.Stat(dir)
+		if err == nil && !info.IsDir() {
+			return fmt.Errorf("%s is not a directory", dir)
+		}
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		dir = filepath.Dir(dir)
+	}
+	f, err := os.CreateTemp(dir, ".reeve-check-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// checkReach opens a session with each aggregator if the agent has enrolled,
+// and otherwise checks that they are the ones that the join token speaks of.
+func checkReach(ctx context.Context, c config.Config, r *report) {
+	id, err := enroll.Load(filepath.Join(c.DataDir, "identity"))
+	if errors.Is(err, enroll.ErrNotEnrolled) {
+		checkToken(ctx, c, r)
+		return
+	}
+	if err != nil {
+		r.line("identity", err, "")
+		return
+	}
+	leaf := id.Certificate().Leaf
+	r.line("identity", nil, fmt.Sprintf("agent %s of site %s, certificate until %s", id.Agent.ID, id.Agent.Site, leaf.NotAfter.Format(time.RFC3339)))
+	for _, address := range addresses(c, id) {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		aggregator, err := uplink.Probe(ctx, address, id.ClientTLS())
+		cancel()
+		if err != nil {
+			err = uplink.Explain(err)
+		}
+		r.line("aggregator "+address, err, "QUIC session; version "+aggregator)
+	}
+}
+
+func checkToken(ctx context.Context, c config.Config, r *report) {
+	token, ok, err := c.Token()
+	switch {
+	case err != nil:
+		r.line("identity", err, "")
+		return
+	case !ok:
+		r.line("identity", errors.New("not enrolled, and no join token is configured: see join_token_file"), "")
+		return
+	}
+	r.line("identity", nil, "not enrolled yet; join token for site "+token.Site)
+	list := c.Aggregators
+	if len(list) == 0 {
+		list = token.Addresses
+	}
+	for _, address := range list {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		r.line("aggregator "+address, enroll.Reach(ctx, address, token), "TLS, and its CA is the one in the token")
+		cancel()
+	}
+}

@@ -1,0 +1,384 @@
+// Package enroll gets an agent its identity, keeps it fresh, and stores it.
+//
+// Joining trades a join token for a certificate: the key is made here and never
+// leaves, the token pins the aggregator's CA, and the aggregator gives the agent
+// its name. The certificate is short-lived and renewed after two thirds of its
+// life, by itself: the token is not needed again.
+package enroll
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/cenkalti/backoff/v5"
+
+	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
+	"github.com/reeve-cloud/reeve/pkg/identity"
+)
+
+// ErrNotEnrolled means that the directory holds no identity.
+var ErrNotEnrolled = errors.New("not enrolled")
+
+// ErrRefused means that the aggregator refused the token or certificate.
+// Trying the same again will not help.
+var ErrRefused = errors.New("the aggregator refuses")
+
+const (
+	nameFile = "agent.json"
+	keyFile  = "agent.key"
+	certFile = "agent.crt"
+	caFile   = "ca.crt"
+
+	callTimeout = 20 * time.Second
+)
+
+// Identity is an enrolled agent's identity.
+type Identity struct {
+	// Agent is who the agent is.
+	Agent identity.Agent
+	// Addresses are where the join token said that the aggregator is.
+	Addresses []string
+
+	dir string
+	key crypto.Signer
+
+	mu   sync.Mutex
+	cert *tls.Certificate
+	cas  []*x509.Certificate
+}
+
+// stored is the content of agent.json. It is written last and says that the
+// rest is there.
+type stored struct {
+	Version   int      `json:"v"`
+	Site      string   `json:"site"`
+	ID        string   `json:"id"`
+	Addresses []string `json:"addresses"`
+}
+
+// Load reads the identity in dir. The error is ErrNotEnrolled if there is none.
+func Load(dir string) (*Identity, error) {
+	data, err := os.ReadFile(filepath.Join(dir, nameFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotEnrolled
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the identity: %w", err)
+	}
+	var s stored
+	if err := json.Unmarshal(data, &s); err != nil || s.Version != 1 {
+		return nil, fmt.Errorf("reading the identity: %s is damaged or of a newer version; to join anew, remove %s", nameFile, dir)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, keyFile))
+	if err != nil {
+		return nil, fmt.Errorf("reading the identity: %w; to join anew, remove %s", err, dir)
+	}
+	key, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("reading the identity: %s is of an unknown kind", keyFile)
+	}
+	cas, err := readCertificates(filepath.Join(dir, caFile))
+	if err != nil {
+		return nil, fmt.Errorf("reading the identity: %w", err)
+	}
+	return &Identity{
+		Agent: identity.Agent{Site: s.Site, ID: s.ID}, Addresses: s.Addresses,
+		dir: dir, key: key, cert: &pair, cas: cas,
+	}, nil
+}
+
+func readCertificates(file string) ([]*x509.Certificate, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var certs []*x509.Certificate
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		certs = append(certs, c)
+	}
+	if len(certs) == 0 {
+		return nil, fmt.Errorf("%s: holds no certificate", file)
+	}
+	return certs, nil
+}
+
+// Join enrolls with a token at the first of the addresses that answers, and
+// stores the identity in dir. It tries until ctx ends or an aggregator refuses.
+func Join(ctx context.Context, dir string, token identity.JoinToken, addresses []string, hostname string, logger *slog.Logger) (*Identity, error) {
+	if len(addresses) == 0 {
+		addresses = token.Addresses
+	}
+	pin, err := token.Pin()
+	if err != nil {
+		return nil, err
+	}
+	key, err := identity.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	csr, err := newRequest(key)
+	if err != nil {
+		return nil, err
+	}
+	pause := newBackOff()
+	for {
+		for _, address := range addresses {
+			id, err := join(ctx, address, pin, &reevev1.EnrollRequest{
+				TokenId: token.ID, TokenSecret: token.Secret, CertificateRequest: csr, Hostname: hostname,
+			})
+			if err == nil {
+				id.dir, id.key, id.Addresses = dir, key, addresses
+				if err := id.store(); err != nil {
+					return nil, err
+				}
+				logger.Info("enrolled", "site", id.Agent.Site, "agent_id", id.Agent.ID, "aggregator", address)
+				return id, nil
+			}
+			err = fmt.Errorf("enrolling at %s: %w", address, err)
+			if errors.Is(err, ErrRefused) || errors.Is(err, identity.ErrWrongCA) {
+				return nil, err
+			}
+			logger.Warn("enrolling failed; trying again", "aggregator", address, "error", err)
+		}
+		if err := sleep(ctx, pause.NextBackOff()); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func join(ctx context.Context, address string, pin identity.Pin, request *reevev1.EnrollRequest) (*Identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	client, done := dial(address, identity.PinnedClient(pin))
+	defer done()
+	response, err := client.Enroll(ctx, connect.NewRequest(request))
+	if err != nil {
+		return nil, explain(err)
+	}
+	cert, cas, err := parse(response.Msg.GetCertificate(), response.Msg.GetCaCertificates())
+	if err != nil {
+		return nil, err
+	}
+	return &Identity{
+		Agent: identity.Agent{Site: response.Msg.GetSite(), ID: response.Msg.GetAgentId()},
+		cert:  &tls.Certificate{Certificate: [][]byte{cert.Raw}, Leaf: cert}, cas: cas,
+	}, nil
+}
+
+// Reach checks that an aggregator answers at an address, and that it is the one
+// that a token speaks of. The token is not used.
+func Reach(ctx context.Context, address string, token identity.JoinToken) error {
+	pin, err := token.Pin()
+	if err != nil {
+		return err
+	}
+	d := tls.Dialer{Config: identity.PinnedClient(pin)}
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// dial returns a client of the enrollment service. It goes through the proxy
+// that the environment names, if any.
+func dial(address string, config *tls.Config) (reevev1connect.EnrollmentServiceClient, func()) {
+	transport := &http.Transport{
+		TLSClientConfig:   config,
+		ForceAttemptHTTP2: true,
+		Proxy:             http.ProxyFromEnvironment,
+	}
+	return reevev1connect.NewEnrollmentServiceClient(&http.Client{Transport: transport}, "https://"+address), transport.CloseIdleConnections
+}
+
+// explain tells refusals from passing faults.
+func explain(err error) error {
+	switch connect.CodeOf(err) {
+	case connect.CodeUnauthenticated, connect.CodePermissionDenied, connect.CodeInvalidArgument, connect.CodeNotFound, connect.CodeFailedPrecondition:
+		var ce *connect.Error
+		if errors.As(err, &ce) {
+			return fmt.Errorf("%w: %s", ErrRefused, ce.Message())
+		}
+	}
+	return err
+}
+
+func newRequest(key crypto.Signer) ([]byte, error) {
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return nil, fmt.Errorf("making the certificate request: %w", err)
+	}
+	return csr, nil
+}
+
+func parse(certificate []byte, authorities [][]byte) (*x509.Certificate, []*x509.Certificate, error) {
+	cert, err := x509.ParseCertificate(certificate)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the aggregator sent a damaged certificate: %w", err)
+	}
+	if len(authorities) == 0 {
+		return nil, nil, errors.New("the aggregator sent no CA certificate")
+	}
+	var cas []*x509.Certificate
+	for _, der := range authorities {
+		ca, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, nil, fmt.Errorf("the aggregator sent a damaged CA certificate: %w", err)
+		}
+		cas = append(cas, ca)
+	}
+	return cert, cas, nil
+}
+
+// store writes all of the identity.
+func (i *Identity) store() error {
+	i.cert.PrivateKey = i.key
+	data, err := json.Marshal(stored{Version: 1, Site: i.Agent.Site, ID: i.Agent.ID, Addresses: i.Addresses})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(i.dir, 0o700); err != nil {
+		return fmt.Errorf("storing the identity: %w", err)
+	}
+	name := filepath.Join(i.dir, nameFile)
+	err = errors.Join(
+		identity.WriteKey(filepath.Join(i.dir, keyFile), i.key),
+		i.storeCertificates(),
+		os.WriteFile(name+".new", data, 0o600))
+	if err == nil {
+		err = os.Rename(name+".new", name)
+	}
+	if err != nil {
+		return fmt.Errorf("storing the identity: %w", err)
+	}
+	return nil
+}
+
+func (i *Identity) storeCertificates() error {
+	var cas [][]byte
+	for _, c := range i.cas {
+		cas = append(cas, c.Raw)
+	}
+	return errors.Join(
+		identity.WriteCertificates(filepath.Join(i.dir, caFile), cas...),
+		identity.WriteCertificates(filepath.Join(i.dir, certFile), i.cert.Certificate...))
+}
+
+// Certificate returns the present certificate.
+func (i *Identity) Certificate() *tls.Certificate {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.cert
+}
+
+// ClientTLS returns the configuration to reach aggregators with.
+func (i *Identity) ClientTLS() *tls.Config {
+	i.mu.Lock()
+	pool := x509.NewCertPool()
+	for _, c := range i.cas {
+		pool.AddCert(c)
+	}
+	i.mu.Unlock()
+	return identity.AgentClient(pool, i.Certificate)
+}
+
+// KeepFresh renews the certificate in time until ctx ends.
+func (i *Identity) KeepFresh(ctx context.Context, addresses []string, logger *slog.Logger) error {
+	pause := newBackOff()
+	for {
+		leaf := i.Certificate().Leaf
+		if err := sleep(ctx, time.Until(RenewAt(leaf))); err != nil {
+			return err
+		}
+		if err := i.renewAtAny(ctx, addresses); err != nil {
+			wait := pause.NextBackOff()
+			logger.Warn("renewing the certificate failed", "error", err, "expires", leaf.NotAfter, "retry_in", wait.Round(time.Second))
+			if err := sleep(ctx, wait); err != nil {
+				return err
+			}
+			continue
+		}
+		pause.Reset()
+		logger.Info("renewed the certificate", "expires", i.Certificate().Leaf.NotAfter)
+	}
+}
+
+// RenewAt is when a certificate should be renewed: after two thirds of the time
+// from its issue to its end.
+func RenewAt(leaf *x509.Certificate) time.Time {
+	return leaf.NotAfter.Add(-identity.AgentCertificateLife / 3)
+}
+
+func (i *Identity) renewAtAny(ctx context.Context, addresses []string) (err error) {
+	for _, address := range addresses {
+		if err = i.renew(ctx, address); err == nil {
+			return nil
+		}
+		err = fmt.Errorf("at %s: %w", address, err)
+	}
+	return err
+}
+
+func (i *Identity) renew(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	csr, err := newRequest(i.key)
+	if err != nil {
+		return err
+	}
+	client, done := dial(address, i.ClientTLS())
+	defer done()
+	response, err := client.Renew(ctx, connect.NewRequest(&reevev1.RenewRequest{CertificateRequest: csr}))
+	if err != nil {
+		return explain(err)
+	}
+	cert, cas, err := parse(response.Msg.GetCertificate(), response.Msg.GetCaCertificates())
+	if err != nil {
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.cert = &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: i.key, Leaf: cert}
+	i.cas = cas
+	if err := i.storeCertificates(); err != nil {
+		return fmt.Errorf("storing the renewed certificate: %w", err)
+	}
+	return nil
+}
+
+func newBackOff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = time.Second, time.Minute
+	return b
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

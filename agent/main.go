@@ -1,0 +1,64 @@
+// Command reeve-agent observes one site and ships what changes to an aggregator.
+//
+// Data flows through the packages beside this file in the order of their names:
+// collect runs the collectors and keeps what was last seen; spool keeps what is
+// on its way; uplink ships it. enroll gives the agent its identity, config its
+// settings.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/reeve-cloud/reeve/agent/config"
+	"github.com/reeve-cloud/reeve/pkg/logging"
+	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/pkg/version"
+	"github.com/reeve-cloud/reeve/plugins/host"
+)
+
+// plugins are the collectors that are built in.
+var plugins = []plugin.Plugin{host.Plugin}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "reeve-agent:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var file string
+	root := &cobra.Command{
+		Use:   "reeve-agent",
+		Short: "Observe this site and ship what changes to a Reeve aggregator",
+		Long: "Observe this site and ship what changes to a Reeve aggregator.\n\n" +
+			"Settings come from the file given with --config and from environment variables\nthat begin with REEVE_; docs/agent.md lists them.",
+		Version:       version.String(),
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(file)
+			if err != nil {
+				return err
+			}
+			logger, err := logging.New(os.Stderr, c.Log)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), c, logger)
+		},
+	}
+	root.PersistentFlags().StringVar(&file, "config", os.Getenv("REEVE_CONFIG"), "configuration file (YAML)")
+	root.AddCommand(checkCommand(&file), spoolCommand(&file))
+	return root
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/reeve-cloud/reeve/agent/config"
+	"github.com/reeve-cloud/reeve/agent/spool"
+	"github.com/reeve-cloud/reeve/pkg/wire"
+)
+
+func spoolCommand(file *string) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "spool",
+		Short: "Look into the spool, also while the agent runs",
+		Args:  cobra.NoArgs,
+	}
+	dir := func() (string, error) {
+		c, err := config.Load(*file)
+		return filepath.Join(c.DataDir, "spool"), err
+	}
+	root.AddCommand(&cobra.Command{
+		Use:   "stat",
+		Short: "Say how much is on disk. Acknowledged records stay until their segment is full.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return inspect(cmd, dir, nil)
+		},
+	}, &cobra.Command{
+		Use:   "check",
+		Short: "Read every byte and check that nothing is damaged",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := inspect(cmd, dir, func(f spool.Frame) error {
+				_, err := f.Records()
+				return err
+			}); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "no damage found")
+			return err
+		},
+	}, &cobra.Command{
+		Use:   "export",
+		Short: "Print every record as one line of JSON",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := dir()
+			if err != nil {
+				return err
+			}
+			_, _, err = spool.Inspect(d, func(f spool.Frame) error { return export(cmd, f) })
+			return err
+		},
+	})
+	return root
+}
+
+func inspect(cmd *cobra.Command, dir func() (string, error), visit func(spool.Frame) error) error {
+	d, err := dir()
+	if err != nil {
+		return err
+	}
+	id, stats, err := spool.Inspect(d, visit)
+	if err != nil {
+		return err
+	}
+	w := cmd.OutOrStdout()
+	fmt.Fprintf(w, "spool %s\n%-10s %12s %12s %10s %12s\n", id, "CLASS", "FIRST", "LAST", "SEGMENTS", "BYTES")
+	for _, s := range stats {
+		fmt.Fprintf(w, "%-10s %12d %12d %10d %12d\n", wire.ClassName(s.Class), s.First, s.Next-1, s.Segments, s.Bytes)
+	}
+	return nil
+}
+
+// exported is one line of `spool export`.
+type exported struct {
+	Class  string          `json:"class"`
+	Seq    uint64          `json:"seq"`
+	Record json.RawMessage `json:"record"`
+}
+
+func export(cmd *cobra.Command, f spool.Frame) error {
+	records, err := f.Records()
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(cmd.OutOrStdout())
+	for i, r := range records {
+		text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(r)
+		if err != nil {
+			return err
+		}
+		// Documents are JSON already: as bytes they would be unreadable.
+		if a := r.GetAsset(); a != nil {
+			if text, err = withDocument(text, a.GetDocument()); err != nil {
+				return err
+			}
+		}
+		if err := enc.Encode(exported{Class: wire.ClassName(f.Class), Seq: f.First + uint64(i), Record: text}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func withDocument(record, document []byte) (json.RawMessage, error) {
+	var r struct {
+		Asset map[string]json.RawMessage `json:"asset"`
+	}
+	if err := json.Unmarshal(record, &r); err != nil {
+		return nil, err
+	}
+	r.Asset["document"] = document
+	return json.Marshal(r)
+}

@@ -1,0 +1,34 @@
+package uplink
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/reeve-cloud/reeve/pkg/identity"
+)
+
+// Explain puts the errors of QUIC into words that a person can act on.
+func Explain(err error) error {
+	var idle *quic.IdleTimeoutError
+	var handshake *quic.HandshakeTimeoutError
+	var reset *quic.StatelessResetError
+	var app *quic.ApplicationError
+	var transport *quic.TransportError
+	switch {
+	case errors.Is(err, identity.ErrWrongCA):
+		return err
+	case errors.As(err, &handshake):
+		return fmt.Errorf("no answer: is the aggregator up, and is its UDP port open on the way? (%w)", err)
+	case errors.As(err, &idle):
+		return fmt.Errorf("the aggregator has gone silent (%w)", err)
+	case errors.As(err, &reset):
+		return fmt.Errorf("the aggregator was restarted (%w)", err)
+	case errors.As(err, &app) && app.Remote && app.ErrorMessage != "":
+		return fmt.Errorf("the aggregator ended the session: %s", app.ErrorMessage)
+	case errors.As(err, &transport) && transport.Remote && transport.ErrorCode.IsCryptoError():
+		return fmt.Errorf("the aggregator does not accept this agent's certificate: it may have been revoked, or belong to another aggregator (%w)", err)
+	}
+	return err
+}
