@@ -1,0 +1,123 @@
+package warehouse
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+)
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+// migration is one step of the schema. Steps are only ever added: a released
+// one never changes.
+type migration struct {
+	version    uint32
+	name       string
+	statements []string
+}
+
+// loadMigrations reads the steps in order. Their files are named
+// NNNN_name.sql, and each statement in them ends with a semicolon at the end of
+// a line.
+func loadMigrations(files fs.FS) ([]migration, error) {
+	entries, err := fs.ReadDir(files, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	var steps []migration
+	for i, e := range entries {
+		number, name, ok := strings.Cut(strings.TrimSuffix(e.Name(), ".sql"), "_")
+		version, err := strconv.ParseUint(number, 10, 32)
+		if !ok || err != nil || int(version) != i+1 {
+			return nil, fmt.Errorf("migration %s: must be named %04d_name.sql", e.Name(), i+1)
+		}
+		data, err := fs.ReadFile(files, "migrations/"+e.Name())
+		if err != nil {
+			return nil, err
+		}
+		m := migration{version: uint32(version), name: name}
+		for s := range strings.SplitSeq(string(data), ";\n") {
+			if s = strings.TrimSpace(s); s != "" {
+				m.statements = append(m.statements, s)
+			}
+		}
+		steps = append(steps, m)
+	}
+	return steps, nil
+}
+
+// Settings that make inserts survive a power cut, and let a repeated insert be
+// recognized. (A MergeTree does neither by default.)
+const durable = "fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 10000"
+
+// Settings that keep maps in buckets, so that reading one key of many is fast.
+const bucketedMaps = ", map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'basic'" +
+	", map_buckets_strategy = 'constant', max_buckets_in_map = 16, map_buckets_min_avg_size = 0"
+
+// Migrate brings the schema up to date. An interrupted migration is repeated:
+// each statement is skipped if what it makes is there already.
+func (w *Warehouse) Migrate(ctx context.Context, logger *slog.Logger) error {
+	steps, err := loadMigrations(migrationFiles)
+	if err != nil {
+		return err
+	}
+	if err := w.conn.Exec(ctx, `CREATE TABLE IF NOT EXISTS schema_migration (
+		version UInt32, name String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3)
+	) ENGINE = ReplacingMergeTree ORDER BY version SETTINGS `+durable); err != nil {
+		return fmt.Errorf("preparing the schema: %w", err)
+	}
+	var current uint32
+	if err := w.conn.QueryRow(ctx, `SELECT max(version) FROM schema_migration`).Scan(&current); err != nil {
+		return fmt.Errorf("reading the schema version: %w", err)
+	}
+	if newest := steps[len(steps)-1].version; current > newest {
+		return fmt.Errorf("the warehouse has schema version %d, this aggregator knows %d: use the newer aggregator", current, newest)
+	}
+	maps, err := w.mapSettings(ctx)
+	if err != nil {
+		return err
+	}
+	fill := strings.NewReplacer("${durable}", durable, "${bucketed_maps}", maps)
+	for _, m := range steps[current:] {
+		for _, s := range m.statements {
+			if err := w.conn.Exec(ctx, fill.Replace(s)); err != nil && !alreadyThere(err) {
+				return fmt.Errorf("migrating the schema to version %d (%s): %w", m.version, m.name, err)
+			}
+		}
+		if err := w.conn.Exec(ctx, `INSERT INTO schema_migration (version, name) VALUES ($1, $2)`, m.version, m.name); err != nil {
+			return fmt.Errorf("migrating the schema to version %d (%s): %w", m.version, m.name, err)
+		}
+		logger.Info("schema migrated", "version", m.version, "name", m.name)
+	}
+	return nil
+}
+
+// mapSettings returns the settings for bucketed maps if the engine knows them.
+// Without them everything works, more slowly.
+func (w *Warehouse) mapSettings(ctx context.Context) (string, error) {
+	var known uint64
+	if err := w.conn.QueryRow(ctx,
+		`SELECT count() FROM system.merge_tree_settings WHERE name IN ('map_serialization_version', 'max_buckets_in_map')`).Scan(&known); err != nil {
+		return "", fmt.Errorf("asking the engine for its settings: %w", err)
+	}
+	if known < 2 {
+		return "", nil
+	}
+	return bucketedMaps, nil
+}
+
+// codeTableExists is ClickHouse's TABLE_ALREADY_EXISTS.
+const codeTableExists = 57
+
+func alreadyThere(err error) bool {
+	var ex *clickhouse.Exception
+	return errors.As(err, &ex) && ex.Code == codeTableExists
+}

@@ -1,0 +1,235 @@
+package warehouse
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// State is where an asset stands.
+type State uint8
+
+// The states: an asset whose agent is silent is disconnected, unless it is
+// deleted.
+const (
+	Active State = iota + 1
+	Disconnected
+	Gone
+)
+
+// Asset is the newest version of an asset. Hash and Fields are not read.
+type Asset struct {
+	AssetVersion
+	State      State
+	ReceivedAt time.Time
+}
+
+// AssetKey is the key of an asset, and the order in which assets are listed.
+type AssetKey struct{ Site, Type, UID string }
+
+// AssetQuery selects assets. Empty fields select everything.
+type AssetQuery struct {
+	Site, Type, UID string
+	States          []State
+	// Silent are the agents that are not connected.
+	Silent []string
+	// After continues a listing behind a key.
+	After *AssetKey
+	Limit int
+	// WithDocument reads the documents too.
+	WithDocument bool
+}
+
+// where gathers conditions and their parameters.
+type where struct {
+	conditions []string
+	parameters []any
+}
+
+func (w *where) equal(column, value string) {
+	if value != "" {
+		w.add(fmt.Sprintf("%s = {%s:String}", column, column), clickhouse.Named(column, value))
+	}
+}
+
+func (w *where) add(condition string, parameters ...any) {
+	w.conditions = append(w.conditions, condition)
+	w.parameters = append(w.parameters, parameters...)
+}
+
+func (w *where) String() string {
+	if len(w.conditions) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(w.conditions, " AND ")
+}
+
+// Assets lists the current state of assets in the order of their keys.
+func (w *Warehouse) Assets(ctx context.Context, q AssetQuery) ([]Asset, error) {
+	var c where
+	c.equal("site", q.Site)
+	c.equal("type", q.Type)
+	c.equal("uid", q.UID)
+	state := fmt.Sprintf("multiIf(deleted, %d, has({silent:Array(String)}, agent_id), %d, %d)", Gone, Disconnected, Active)
+	c.parameters = append(c.parameters, clickhouse.Named("silent", q.Silent))
+	if len(q.States) > 0 {
+		wanted := make([]string, len(q.States))
+		for i, s := range q.States {
+			wanted[i] = fmt.Sprint(uint8(s))
+		}
+		c.add(fmt.Sprintf("%s IN (%s)", state, strings.Join(wanted, ", ")))
+	}
+	if q.After != nil {
+		c.add("(site, type, uid) > ({after_site:String}, {after_type:String}, {after_uid:String})",
+			clickhouse.Named("after_site", q.After.Site), clickhouse.Named("after_type", q.After.Type), clickhouse.Named("after_uid", q.After.UID))
+	}
+	document := "''"
+	if q.WithDocument {
+		document = "document"
+	}
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, type, uid, version, toUInt8(%s), scope, name, region, project, status, labels, %s,
+		created_at, updated_at, observed_at, received_at, agent_id
+		FROM asset FINAL%s ORDER BY site, type, uid LIMIT %d`, state, document, c.String(), q.Limit), c.parameters...)
+	if err != nil {
+		return nil, fmt.Errorf("listing assets: %w", err)
+	}
+	return scan(rows, func(a *Asset) []any {
+		return []any{&a.Site, &a.Type, &a.UID, &a.Version, (*uint8)(&a.State), &a.Scope, &a.Name, &a.Region, &a.Project, &a.Status, &a.Labels,
+			(*text)(&a.Document), (*moment)(&a.CreatedAt), (*moment)(&a.UpdatedAt), (*moment)(&a.ObservedAt), (*moment)(&a.ReceivedAt), &a.AgentID}
+	})
+}
+
+// Change is a version with the time at which it was received.
+type Change struct {
+	AssetVersion
+	ReceivedAt time.Time
+}
+
+// ChangeQuery selects the versions of one asset.
+type ChangeQuery struct {
+	AssetKey
+	// Before continues a listing with older versions.
+	Before       uint64
+	Limit        int
+	WithDocument bool
+}
+
+// Changes lists the versions of an asset, newest first.
+func (w *Warehouse) Changes(ctx context.Context, q ChangeQuery) ([]Change, error) {
+	var c where
+	c.equal("site", q.Site)
+	c.equal("type", q.Type)
+	c.equal("uid", q.UID)
+	if q.Before > 0 {
+		c.add("version < {before:UInt64}", clickhouse.Named("before", fmt.Sprint(q.Before)))
+	}
+	document := "''"
+	if q.WithDocument {
+		document = "document"
+	}
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, type, uid, version, operation, name, status, changed, %s, observed_at, received_at, agent_id
+		FROM asset_version FINAL%s ORDER BY version DESC LIMIT %d`, document, c.String(), q.Limit), c.parameters...)
+	if err != nil {
+		return nil, fmt.Errorf("listing changes: %w", err)
+	}
+	return scan(rows, func(v *Change) []any {
+		return []any{&v.Site, &v.Type, &v.UID, &v.Version, (*operation)(&v.Operation), &v.Name, &v.Status, &v.Changed,
+			(*text)(&v.Document), (*moment)(&v.ObservedAt), (*moment)(&v.ReceivedAt), &v.AgentID}
+	})
+}
+
+// Relations lists the edges from and to an asset.
+func (w *Warehouse) Relations(ctx context.Context, k AssetKey, limit int) ([]Relation, error) {
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, from_type, from_uid, kind, to_type, to_uid FROM relation FINAL
+		WHERE site = {site:String} AND NOT deleted AND
+			((from_uid = {uid:String} AND from_type = {type:String}) OR (to_uid = {uid:String} AND to_type = {type:String}))
+		ORDER BY from_uid != {uid:String}, kind, to_type, to_uid, from_type, from_uid LIMIT %d`, limit),
+		clickhouse.Named("site", k.Site), clickhouse.Named("type", k.Type), clickhouse.Named("uid", k.UID))
+	if err != nil {
+		return nil, fmt.Errorf("listing relations: %w", err)
+	}
+	return scan(rows, func(r *Relation) []any {
+		return []any{&r.Site, &r.FromType, &r.FromUID, &r.Kind, &r.ToType, &r.ToUID}
+	})
+}
+
+// AssetCounts returns how many assets each site has that are not deleted.
+func (w *Warehouse) AssetCounts(ctx context.Context) (map[string]int64, error) {
+	rows, err := w.conn.Query(ctx, `SELECT site, toInt64(count()) FROM asset FINAL WHERE NOT deleted GROUP BY site`)
+	if err != nil {
+		return nil, fmt.Errorf("counting assets: %w", err)
+	}
+	type count struct {
+		site   string
+		assets int64
+	}
+	counts, err := scan(rows, func(c *count) []any { return []any{&c.site, &c.assets} })
+	bySite := make(map[string]int64, len(counts))
+	for _, c := range counts {
+		bySite[c.site] = c.assets
+	}
+	return bySite, err
+}
+
+// scan reads all rows and closes them.
+func scan[T any](rows driver.Rows, targets func(*T) []any) (list []T, err error) {
+	defer rows.Close()
+	for rows.Next() {
+		var row T
+		if err := rows.Scan(targets(&row)...); err != nil {
+			return nil, fmt.Errorf("reading the warehouse's answer: %w", err)
+		}
+		list = append(list, row)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("reading the warehouse's answer: %w", err)
+	}
+	return list, nil
+}
+
+// text scans a String into bytes.
+type text []byte
+
+// Scan implements sql.Scanner.
+func (t *text) Scan(src any) error {
+	s, ok := src.(string)
+	if !ok {
+		return fmt.Errorf("a %T where a String was expected", src)
+	}
+	*t = []byte(s)
+	return nil
+}
+
+// moment scans a time, in which the epoch stands for "unknown".
+type moment time.Time
+
+// Scan implements sql.Scanner.
+func (m *moment) Scan(src any) error {
+	t, ok := src.(time.Time)
+	if !ok {
+		return fmt.Errorf("a %T where a time was expected", src)
+	}
+	if t.Equal(zero) {
+		t = time.Time{}
+	}
+	*m = moment(t)
+	return nil
+}
+
+// Scan implements sql.Scanner.
+func (o *operation) Scan(src any) error {
+	for _, k := range []Operation{Created, Updated, Deleted} {
+		if src == k.String() {
+			*o = operation(k)
+			return nil
+		}
+	}
+	return fmt.Errorf("operation %v is unknown", src)
+}
+
+// operation scans the name of an operation.
+type operation Operation

@@ -1,0 +1,96 @@
+package warehouse
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/reeve-cloud/reeve/pkg/document"
+)
+
+// Group is what is inserted together. Its content never changes: an insert that
+// may or may not have happened is repeated with the very same rows.
+type Group struct {
+	ID         uuid.UUID
+	ReceivedAt time.Time // to the millisecond
+
+	Versions    []AssetVersion
+	Relations   []Relation
+	Events      []Event
+	DeadLetters []DeadLetter
+}
+
+// Operation is what a version did to its asset.
+type Operation int8
+
+// The operations, as the warehouse numbers them.
+const (
+	Created Operation = 1
+	Updated Operation = 2
+	Deleted Operation = 3
+)
+
+// String is the operation's name in the warehouse.
+func (o Operation) String() string {
+	switch o {
+	case Created:
+		return "created"
+	case Updated:
+		return "updated"
+	}
+	return "deleted"
+}
+
+// Origin is who shipped a record.
+type Origin struct {
+	Site    string
+	AgentID string
+	SpoolID string
+	Seq     uint64
+}
+
+// AssetVersion is one version of an asset.
+type AssetVersion struct {
+	Origin
+	Type, UID                     string
+	Version                       uint64
+	Operation                     Operation
+	Scope                         string
+	Name, Region, Project, Status string
+	Labels                        map[string]string
+	Hash                          document.Hash
+	Document                      []byte
+	// Fields is the document, flattened (document.Fields).
+	Fields                           map[string]string
+	Changed                          []string
+	CreatedAt, UpdatedAt, ObservedAt time.Time
+}
+
+// Relation is an edge, or the end of one.
+type Relation struct {
+	Site              string
+	FromType, FromUID string
+	Kind              string
+	ToType, ToUID     string
+	Version           uint64
+	Deleted           bool
+}
+
+// Event is one happening.
+type Event struct {
+	Origin
+	ID, Type, Source    string
+	AssetType, AssetUID string
+	Time                time.Time
+	Severity, Message   string
+	Data                []byte
+}
+
+// DeadLetter is a record, or a whole batch, that could not be taken.
+type DeadLetter struct {
+	Origin
+	Class   string
+	Records uint32
+	Reason  string
+	Raw     []byte
+}

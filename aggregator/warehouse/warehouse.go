@@ -1,0 +1,186 @@
+// Package warehouse keeps the inventory, its history, events and costs in
+// ClickHouse: a server or cluster, or the embedded engine, by the same driver
+// and the same statements.
+//
+// It knows rows and nothing of agents. Writing is in groups ([Group]), each row
+// exactly once also when an insert was cut off and nobody knows whether it took
+// place; see [Warehouse.Write] and [Warehouse.Settle].
+package warehouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
+)
+
+// Database is the name of the database that holds all tables.
+const Database = "reeve"
+
+// Options say which ClickHouse to use.
+type Options struct {
+	// Address is embedded:DIR, or the address of a server as a URL:
+	// clickhouse://user@host:9000/?secure=true
+	Address string
+	// Password for a server, so that the address need not hold it.
+	Password string
+	// Engine is for the embedded engine; its Dir comes from Address.
+	Engine embedded.Options
+	// EngineCommand is the command that runs the engine in a process of its
+	// own. Empty means inside this process.
+	EngineCommand []string
+	Logger        *slog.Logger
+}
+
+// Warehouse is an open warehouse.
+type Warehouse struct {
+	conn    driver.Conn
+	engine  interface{ Close() error }
+	kind    string
+	version string
+}
+
+const embeddedScheme = "embedded:"
+
+// CheckAddress returns an error unless address is of a form that Open takes.
+func CheckAddress(address string) error {
+	if dir, ok := strings.CutPrefix(address, embeddedScheme); ok {
+		if dir == "" {
+			return errors.New(`warehouse "embedded:": the directory is missing`)
+		}
+		return nil
+	}
+	_, err := serverOptions(Options{Address: address})
+	return err
+}
+
+// serverOptions reads a server's address. Errors do not repeat it: there may be
+// a password in it.
+func serverOptions(o Options) (*clickhouse.Options, error) {
+	scheme, _, ok := strings.Cut(o.Address, "://")
+	if !ok || scheme != "clickhouse" {
+		return nil, errors.New("warehouse address: must be embedded:DIR or clickhouse://USER@HOST:9000")
+	}
+	c, err := clickhouse.ParseDSN(o.Address)
+	if err != nil {
+		return nil, errors.New("warehouse address: must be embedded:DIR or clickhouse://USER@HOST:9000; it cannot be read")
+	}
+	if o.Password != "" {
+		c.Auth.Password = o.Password
+	}
+	if c.Compression == nil {
+		c.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
+	}
+	return c, nil
+}
+
+// Open connects, starts the embedded engine if that is what the address says,
+// and makes the database. Migrate must follow.
+func Open(ctx context.Context, o Options) (*Warehouse, error) {
+	w := &Warehouse{kind: "server"}
+	var options *clickhouse.Options
+	if dir, ok := strings.CutPrefix(o.Address, embeddedScheme); ok {
+		w.kind = "embedded"
+		dial, err := w.startEngine(ctx, dir, o)
+		if err != nil {
+			return nil, fmt.Errorf("starting the embedded engine: %w", err)
+		}
+		options = embedded.ClientOptions(dial)
+	} else {
+		var err error
+		if options, err = serverOptions(o); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.connect(ctx, options); err != nil {
+		return nil, errors.Join(fmt.Errorf("connecting to the warehouse: %w", err), w.Close())
+	}
+	return w, nil
+}
+
+func (w *Warehouse) startEngine(ctx context.Context, dir string, o Options) (func(context.Context) (net.Conn, error), error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	o.Engine.Dir, o.Engine.Logger = dir, o.Logger
+	if len(o.EngineCommand) == 0 {
+		e, err := embedded.Open(ctx, o.Engine)
+		if err != nil {
+			return nil, err
+		}
+		w.engine = e
+		return e.DialContext, nil
+	}
+	p, err := embedded.Start(ctx, o.Engine, o.EngineCommand)
+	if err != nil {
+		return nil, err
+	}
+	w.engine = p
+	return p.DialContext, nil
+}
+
+func (w *Warehouse) connect(ctx context.Context, options *clickhouse.Options) error {
+	// The database is made over a connection that does not name it yet.
+	options.Auth.Database = ""
+	first, err := clickhouse.Open(options)
+	if err != nil {
+		return err
+	}
+	err = first.QueryRow(ctx, "SELECT version()").Scan(&w.version)
+	if err == nil {
+		err = first.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+Database)
+	}
+	if err = errors.Join(err, first.Close()); err != nil {
+		return err
+	}
+	options.Auth.Database = Database
+	w.conn, err = clickhouse.Open(options)
+	return err
+}
+
+// Kind is "embedded" or "server".
+func (w *Warehouse) Kind() string { return w.kind }
+
+// Version is that of ClickHouse.
+func (w *Warehouse) Version() string { return w.version }
+
+// Ping returns nil if the warehouse answers.
+func (w *Warehouse) Ping(ctx context.Context) error {
+	var one uint8
+	if err := w.conn.QueryRow(ctx, "SELECT 1").Scan(&one); err != nil {
+		return fmt.Errorf("warehouse: %w", err)
+	}
+	return nil
+}
+
+// Close closes the connections, and stops the engine if it is embedded.
+func (w *Warehouse) Close() error {
+	var errs []error
+	if w.conn != nil {
+		errs = append(errs, w.conn.Close())
+	}
+	if w.engine != nil {
+		errs = append(errs, w.engine.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// zero is how the warehouse says "unknown" of a time.
+var zero = time.Unix(0, 0).UTC()
+
+func orZero(t time.Time) time.Time {
+	if t.IsZero() {
+		return zero
+	}
+	return t
+}

@@ -1,0 +1,268 @@
+package warehouse
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/uuid"
+)
+
+// table is how the rows of a group get into one table.
+type table struct {
+	name    string
+	columns []column
+	rows    int
+	// keys is how many rows of the group have keys of their own. Fewer than
+	// that in the table means that the insert did not take place.
+	keys int
+	// state says that rows replace each other by version, so that inserting
+	// them once more changes nothing.
+	state bool
+}
+
+type column struct {
+	name   string
+	append func(driver.BatchColumn) error
+}
+
+// values makes a column out of one value of each row.
+func values[R, T any](name string, rows []R, value func(*R) T) column {
+	return column{name, func(c driver.BatchColumn) error {
+		list := make([]T, len(rows))
+		for i := range rows {
+			list[i] = value(&rows[i])
+		}
+		return c.Append(list)
+	}}
+}
+
+// Write inserts a group and returns when all of it is on disk. After an error
+// nobody knows how much is: the same group must then be given to Settle, again
+// and again until that succeeds.
+func (w *Warehouse) Write(ctx context.Context, g *Group) error {
+	for _, t := range tables(g) {
+		if err := w.insert(ctx, g, t, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Settle brings a group into the warehouse that may be there already, in whole
+// or in part, and returns when each of its rows is there exactly once.
+//
+// Each insert is one block, and so one part: it took place or it did not. It
+// carries a token by which the engine drops a repetition, so that an earlier
+// attempt that is still under way does no harm. But an engine that was killed
+// may remember the token of a part that it lost: hence the count afterwards,
+// and a new token if it falls short.
+func (w *Warehouse) Settle(ctx context.Context, g *Group) error {
+	for _, t := range tables(g) {
+		if t.state {
+			if err := w.insert(ctx, g, t, "/settle"); err != nil {
+				return err
+			}
+			continue
+		}
+		for attempt := 0; ; attempt++ {
+			there, err := w.count(ctx, g, t)
+			if err != nil {
+				return err
+			}
+			if there >= t.keys {
+				break
+			}
+			token := ""
+			if attempt > 0 {
+				token = fmt.Sprintf("/%d-%d", attempt, time.Now().UnixNano())
+			}
+			if attempt > 3 {
+				return fmt.Errorf("inserting into %s: %d of %d rows are there after %d attempts", t.name, there, t.keys, attempt)
+			}
+			if err := w.insert(ctx, g, t, token); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// count returns how many rows of a group are in a table.
+func (w *Warehouse) count(ctx context.Context, g *Group, t table) (int, error) {
+	var n uint64
+	err := w.conn.QueryRow(ctx, "SELECT count() FROM "+t.name+" WHERE received_at = {at:DateTime64(3, 'UTC')} AND ingest_id = {id:UUID}",
+		clickhouse.Named("at", g.ReceivedAt.UTC().Format("2006-01-02 15:04:05.000")),
+		clickhouse.Named("id", g.ID.String())).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("counting rows in %s: %w", t.name, err)
+	}
+	return int(n), nil
+}
+
+func (w *Warehouse) insert(ctx context.Context, g *Group, t table, tokenSuffix string) error {
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+		"async_insert":               0,
+		"insert_deduplicate":         1,
+		"insert_deduplication_token": g.ID.String() + "/" + t.name + tokenSuffix,
+		// One insert, one part: whatever its size.
+		"max_insert_block_size":       10_000_000,
+		"min_insert_block_size_rows":  0,
+		"min_insert_block_size_bytes": 0,
+	}))
+	names := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		names[i] = c.name
+	}
+	batch, err := w.conn.PrepareBatch(ctx, "INSERT INTO "+t.name+" ("+strings.Join(names, ", ")+")", driver.WithCloseOnFlush())
+	if err != nil {
+		return fmt.Errorf("inserting into %s: %w", t.name, err)
+	}
+	for i, c := range t.columns {
+		if err := c.append(batch.Column(i)); err != nil {
+			return fmt.Errorf("inserting into %s: column %s: %w", t.name, c.name, err)
+		}
+	}
+	if err := batch.Send(); err != nil {
+		return fmt.Errorf("inserting into %s: %w", t.name, err)
+	}
+	return nil
+}
+
+// tables returns the tables that a group has rows for.
+func tables(g *Group) []table {
+	var list []table
+	add := func(t table, columns ...column) {
+		if t.rows == 0 {
+			return
+		}
+		t.columns = columns
+		list = append(list, t)
+	}
+	addVersions(g, add)
+	addRelations(g, add)
+	addEvents(g, add)
+	addDeadLetters(g, add)
+	return list
+}
+
+func addVersions(g *Group, add func(table, ...column)) {
+	type key struct {
+		site, kind, uid string
+		version         uint64
+	}
+	type asset struct{ site, kind, uid string }
+	keys := make(map[key]struct{}, len(g.Versions))
+	newest := make(map[asset]int, len(g.Versions))
+	for i := range g.Versions {
+		v := &g.Versions[i]
+		keys[key{v.Site, v.Type, v.UID, v.Version}] = struct{}{}
+		a := asset{v.Site, v.Type, v.UID}
+		if j, ok := newest[a]; !ok || g.Versions[j].Version <= v.Version {
+			newest[a] = i
+		}
+	}
+	type V = AssetVersion
+	common := func(rows []V) []column {
+		return []column{
+			values("site", rows, func(v *V) string { return v.Site }),
+			values("type", rows, func(v *V) string { return v.Type }),
+			values("uid", rows, func(v *V) string { return v.UID }),
+			values("version", rows, func(v *V) uint64 { return v.Version }),
+			values("scope", rows, func(v *V) string { return v.Scope }),
+			values("name", rows, func(v *V) string { return v.Name }),
+			values("region", rows, func(v *V) string { return v.Region }),
+			values("project", rows, func(v *V) string { return v.Project }),
+			values("status", rows, func(v *V) string { return v.Status }),
+			values("labels", rows, func(v *V) map[string]string { return v.Labels }),
+			values("hash", rows, func(v *V) string { return string(v.Hash[:]) }),
+			values("document", rows, func(v *V) string { return string(v.Document) }),
+			values("created_at", rows, func(v *V) time.Time { return orZero(v.CreatedAt) }),
+			values("updated_at", rows, func(v *V) time.Time { return orZero(v.UpdatedAt) }),
+			values("observed_at", rows, func(v *V) time.Time { return orZero(v.ObservedAt) }),
+			values("received_at", rows, func(*V) time.Time { return g.ReceivedAt }),
+			values("agent_id", rows, func(v *V) string { return v.AgentID }),
+			values("ingest_id", rows, func(*V) uuid.UUID { return g.ID }),
+		}
+	}
+	add(table{name: "asset_version", rows: len(g.Versions), keys: len(keys)}, append(common(g.Versions),
+		values("operation", g.Versions, func(v *V) string { return v.Operation.String() }),
+		values("changed", g.Versions, func(v *V) []string { return v.Changed }),
+		values("spool_id", g.Versions, func(v *V) string { return v.SpoolID }),
+		values("seq", g.Versions, func(v *V) uint64 { return v.Seq }))...)
+
+	state := make([]V, 0, len(newest))
+	for i := range g.Versions {
+		v := &g.Versions[i]
+		if newest[asset{v.Site, v.Type, v.UID}] == i {
+			state = append(state, *v)
+		}
+	}
+	add(table{name: "asset", rows: len(state), state: true}, append(common(state),
+		values("deleted", state, func(v *V) bool { return v.Operation == Deleted }),
+		values("fields", state, func(v *V) map[string]string { return v.Fields }))...)
+}
+
+func addRelations(g *Group, add func(table, ...column)) {
+	type R = Relation
+	rows := g.Relations
+	add(table{name: "relation", rows: len(rows), state: true},
+		values("site", rows, func(r *R) string { return r.Site }),
+		values("from_type", rows, func(r *R) string { return r.FromType }),
+		values("from_uid", rows, func(r *R) string { return r.FromUID }),
+		values("kind", rows, func(r *R) string { return r.Kind }),
+		values("to_type", rows, func(r *R) string { return r.ToType }),
+		values("to_uid", rows, func(r *R) string { return r.ToUID }),
+		values("version", rows, func(r *R) uint64 { return r.Version }),
+		values("deleted", rows, func(r *R) bool { return r.Deleted }),
+		values("received_at", rows, func(*R) time.Time { return g.ReceivedAt }),
+		values("ingest_id", rows, func(*R) uuid.UUID { return g.ID }))
+}
+
+func addEvents(g *Group, add func(table, ...column)) {
+	type E = Event
+	rows := g.Events
+	type key struct {
+		site, id string
+		at       int64
+	}
+	keys := make(map[key]struct{}, len(rows))
+	for _, e := range rows {
+		keys[key{e.Site, e.ID, e.Time.UnixMilli()}] = struct{}{}
+	}
+	add(table{name: "event", rows: len(rows), keys: len(keys)},
+		values("site", rows, func(e *E) string { return e.Site }),
+		values("id", rows, func(e *E) string { return e.ID }),
+		values("type", rows, func(e *E) string { return e.Type }),
+		values("source", rows, func(e *E) string { return e.Source }),
+		values("asset_type", rows, func(e *E) string { return e.AssetType }),
+		values("asset_uid", rows, func(e *E) string { return e.AssetUID }),
+		values("time", rows, func(e *E) time.Time { return orZero(e.Time) }),
+		values("severity", rows, func(e *E) string { return e.Severity }),
+		values("message", rows, func(e *E) string { return e.Message }),
+		values("data", rows, func(e *E) string { return string(e.Data) }),
+		values("received_at", rows, func(*E) time.Time { return g.ReceivedAt }),
+		values("agent_id", rows, func(e *E) string { return e.AgentID }),
+		values("spool_id", rows, func(e *E) string { return e.SpoolID }),
+		values("seq", rows, func(e *E) uint64 { return e.Seq }),
+		values("ingest_id", rows, func(*E) uuid.UUID { return g.ID }))
+}
+
+func addDeadLetters(g *Group, add func(table, ...column)) {
+	type D = DeadLetter
+	rows := g.DeadLetters
+	add(table{name: "dead_letter", rows: len(rows), keys: len(rows)},
+		values("site", rows, func(d *D) string { return d.Site }),
+		values("agent_id", rows, func(d *D) string { return d.AgentID }),
+		values("spool_id", rows, func(d *D) string { return d.SpoolID }),
+		values("class", rows, func(d *D) string { return d.Class }),
+		values("first_seq", rows, func(d *D) uint64 { return d.Seq }),
+		values("records", rows, func(d *D) uint32 { return d.Records }),
+		values("reason", rows, func(d *D) string { return d.Reason }),
+		values("raw", rows, func(d *D) string { return string(d.Raw) }),
+		values("received_at", rows, func(*D) time.Time { return g.ReceivedAt }),
+		values("ingest_id", rows, func(*D) uuid.UUID { return g.ID }))
+}
