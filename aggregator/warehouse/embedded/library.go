@@ -15,8 +15,8 @@ import (
 // opaque addresses in C memory; every result and stream has to be destroyed.
 type library struct {
 	setSignalHandlers func(enabled int32)
-	connect           func(argc int32, argv unsafe.Pointer) uintptr
-	closeConnection   func(connection uintptr)
+	connect           func(argc int32, argv unsafe.Pointer) *uintptr
+	closeConnection   func(connection *uintptr)
 
 	queryN          func(connection uintptr, query unsafe.Pointer, queryLen uintptr, format unsafe.Pointer, formatLen uintptr) uintptr
 	queryWithParams func(connection uintptr, query unsafe.Pointer, queryLen uintptr, format unsafe.Pointer, formatLen uintptr,
@@ -163,8 +163,10 @@ func cString(pinner *runtime.Pinner, s string) (unsafe.Pointer, uintptr) {
 	return unsafe.Pointer(&b[0]), uintptr(len(s))
 }
 
-// open connects with the given arguments ("--name=value").
-func (l *library) open(arguments []string) uintptr {
+// open connects with the given arguments ("--name=value"). It gives the address
+// of the connection's handle, nil when the engine refused; the engine tells
+// why on stderr only.
+func (l *library) open(arguments []string) *uintptr {
 	var pinner runtime.Pinner
 	defer pinner.Unpin()
 	argv := make([]unsafe.Pointer, len(arguments)+2)

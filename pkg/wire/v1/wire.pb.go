@@ -331,7 +331,8 @@ type Hello struct {
 	Protocol     uint32 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	AgentVersion string `protobuf:"bytes,2,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
 	// The spool that the session ships from: 32 hexadecimal digits, made anew
-	// whenever a spool directory is made.
+	// whenever a spool directory is made. Empty where the agent only tries
+	// whether a session can be had.
 	SpoolId  string `protobuf:"bytes,3,opt,name=spool_id,json=spoolId,proto3" json:"spool_id,omitempty"`
 	Hostname string `protobuf:"bytes,4,opt,name=hostname,proto3" json:"hostname,omitempty"`
 	// GOOS/GOARCH.

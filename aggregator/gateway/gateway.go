@@ -1,0 +1,191 @@
+// Package gateway holds the sessions of agents: it welcomes them over QUIC,
+// hands their batches to ingest, and sends acknowledgements back.
+//
+// Who an agent is, is said by its certificate alone. A session that breaks the
+// protocol ends with a reason that the agent logs; other sessions never notice.
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/quic-go/quic-go"
+
+	"github.com/reeve-cloud/reeve/aggregator/ingest"
+	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/pkg/hlc"
+	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/wire"
+)
+
+const (
+	// heartbeat is the longest silence before a session counts as dead. Agents
+	// speak three times as often.
+	heartbeat = 15 * time.Second
+	// helloTimeout is how long a new connection may take to say hello.
+	helloTimeout = 10 * time.Second
+	// windowBytes is what an agent may have under way unacknowledged.
+	windowBytes = 16 << 20
+	// maxSessions bounds the memory that connections take.
+	maxSessions = 10_000
+)
+
+// Options configure a Gateway. All but Metrics are required.
+type Options struct {
+	// Conn is closed by Serve.
+	Conn        *net.UDPConn
+	Certificate func() (*tls.Certificate, error)
+	CA          *identity.CA
+	Registry    *registry.Registry
+	Ingest      *ingest.Ingest
+	Clock       *hlc.Clock
+	// ResetKey lets agents notice at once that this aggregator was restarted.
+	// It must stay the same over restarts.
+	ResetKey quic.StatelessResetKey
+	Logger   *slog.Logger
+	Metrics  prometheus.Registerer
+}
+
+// Gateway accepts sessions. Serve must follow New.
+type Gateway struct {
+	o         Options
+	transport *quic.Transport
+	refusals  *refusals
+	metrics   *metrics
+
+	mu sync.Mutex
+	// sessions are the open ones, by agent id.
+	sessions map[string]*session
+}
+
+type metrics struct {
+	sessions prometheus.Gauge
+	refused  *prometheus.CounterVec
+	received *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		sessions: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "reeve_gateway_sessions", Help: "Open sessions of agents."}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "reeve_gateway_refused_total", Help: "Connections and datagrams that were refused, by reason."}, []string{"reason"}),
+		received: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "reeve_gateway_received_batch_bytes_total", Help: "Bytes of batches received, repeats included."}, []string{"class"}),
+	}
+	if r != nil {
+		r.MustRegister(m.sessions, m.refused, m.received)
+	}
+	return m
+}
+
+// New makes a gateway on a UDP socket.
+func New(o Options) *Gateway {
+	g := &Gateway{o: o, metrics: newMetrics(o.Metrics), sessions: make(map[string]*session)}
+	g.refusals = newRefusals(o.Logger, g.metrics.refused)
+	g.transport = &quic.Transport{
+		Conn:              o.Conn,
+		StatelessResetKey: &o.ResetKey,
+		Tracer:            dropped{g.refusals},
+	}
+	return g
+}
+
+// Serve accepts sessions until ctx ends, and returns when all have ended.
+func (g *Gateway) Serve(ctx context.Context) error {
+	listener, err := g.transport.Listen(g.tls(), &quic.Config{
+		HandshakeIdleTimeout:  5 * time.Second,
+		MaxIdleTimeout:        45 * time.Second,
+		MaxIncomingStreams:    1, // the control stream
+		MaxIncomingUniStreams: 8, // one a class, and room for more classes
+		// Agents that wait for the warehouse wait in these.
+		InitialStreamReceiveWindow:     256 << 10,
+		MaxStreamReceiveWindow:         4 << 20,
+		InitialConnectionReceiveWindow: 512 << 10,
+		MaxConnectionReceiveWindow:     8 << 20,
+	})
+	if err != nil {
+		return fmt.Errorf("listening for agents: %w", err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { g.refusals.watchForeign(ctx, g.transport) })
+	for {
+		conn, err := listener.Accept(ctx)
+		if err != nil {
+			break
+		}
+		wg.Go(func() { g.serve(ctx, conn) })
+	}
+	if err := listener.Close(); err != nil {
+		g.o.Logger.Warn("closing the QUIC listener", "error", err)
+	}
+	wg.Wait()
+	err = errors.Join(g.transport.Close(), g.o.Conn.Close())
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// tls returns the configuration of a listener. The client's certificate is
+// checked here, so that a refusal can be logged with its reason.
+func (g *Gateway) tls() *tls.Config {
+	base := &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		NextProtos: []string{wire.ALPN},
+		ClientAuth: tls.RequireAnyClientCert,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return g.o.Certificate()
+		},
+	}
+	config := base.Clone()
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		from := hello.Conn.RemoteAddr()
+		c := base.Clone()
+		c.VerifyPeerCertificate = func(raw [][]byte, _ [][]*x509.Certificate) error {
+			cert, err := x509.ParseCertificate(raw[0])
+			if err == nil {
+				_, err = g.o.CA.VerifyAgent(cert, 0)
+			}
+			if err != nil {
+				g.refusals.log("certificate", from, "refused a connection whose certificate is not one of this aggregator's agents", err)
+			}
+			return err
+		}
+		return c, nil
+	}
+	return config
+}
+
+// add registers a session and ends an older one of the same agent.
+func (g *Gateway) add(s *session) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	older := g.sessions[s.agent.ID]
+	if older == nil && len(g.sessions) >= maxSessions {
+		return fmt.Errorf("there are %d sessions already", maxSessions)
+	}
+	if older != nil {
+		older.end(wire.CodeReplaced, "a newer session of the same agent took over")
+	}
+	g.sessions[s.agent.ID] = s
+	g.metrics.sessions.Set(float64(len(g.sessions)))
+	return nil
+}
+
+func (g *Gateway) remove(s *session) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sessions[s.agent.ID] == s {
+		delete(g.sessions, s.agent.ID)
+	}
+	g.metrics.sessions.Set(float64(len(g.sessions)))
+}

@@ -1,0 +1,333 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/reeve-cloud/reeve/aggregator/ingest"
+	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/pkg/hlc"
+	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/version"
+	"github.com/reeve-cloud/reeve/pkg/wire"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
+)
+
+// session is one agent's session.
+type session struct {
+	*Gateway
+	conn    *quic.Conn
+	agent   identity.Agent
+	control *quic.Stream
+	inlet   *ingest.Inlet
+	seen    *registry.Session
+	writing sync.Mutex
+}
+
+// ended is an error that says how to end a session.
+type ended struct {
+	code quic.ApplicationErrorCode
+	err  error
+}
+
+func (e *ended) Error() string { return e.err.Error() }
+func (e *ended) Unwrap() error { return e.err }
+
+func end(code quic.ApplicationErrorCode, format string, args ...any) error {
+	return &ended{code, fmt.Errorf(format, args...)}
+}
+
+// serve runs a connection to its end.
+func (g *Gateway) serve(ctx context.Context, conn *quic.Conn) {
+	s := &session{Gateway: g, conn: conn}
+	// Reads and writes on streams end when the connection does.
+	stop := context.AfterFunc(ctx, func() { s.end(wire.CodeStopping, "the aggregator is stopping") })
+	defer stop()
+	err := s.run(ctx)
+	var e *ended
+	switch {
+	case errors.As(err, &e):
+		s.end(e.code, e.Error())
+	case errors.Is(err, ingest.ErrProtocol) || errors.Is(err, wire.ErrFrameTooLarge):
+		s.end(wire.CodeProtocol, err.Error())
+	default:
+		s.end(wire.CodeNone, "")
+	}
+	logger := g.o.Logger.With("site", s.agent.Site, "agent_id", s.agent.ID, "address", conn.RemoteAddr())
+	switch cause := context.Cause(conn.Context()); {
+	case s.seen == nil && err != nil:
+		g.refusals.log("session", conn.RemoteAddr(), "refused a session of agent "+s.agent.String(), err)
+	case s.seen == nil:
+	case ctx.Err() != nil:
+	default:
+		logger.Info("agent has disconnected", "reason", reason(err, cause))
+	}
+}
+
+// reason picks what says most about why a session ended.
+func reason(err, cause error) string {
+	var idle *quic.IdleTimeoutError
+	var app *quic.ApplicationError
+	switch {
+	case errors.As(cause, &idle):
+		return "it has gone silent"
+	case errors.As(cause, &app) && app.Remote && app.ErrorMessage != "":
+		return app.ErrorMessage
+	case errors.As(cause, &app) && app.Remote:
+		return "it has closed the connection"
+	case err != nil:
+		return err.Error()
+	}
+	return cause.Error()
+}
+
+// end closes the connection. Only the first call has an effect.
+func (s *session) end(code quic.ApplicationErrorCode, message string) {
+	// The reason travels in one packet.
+	if len(message) > 500 {
+		message = message[:500]
+	}
+	// The error says only that the connection is closed already.
+	_ = s.conn.CloseWithError(code, message)
+}
+
+func (s *session) run(ctx context.Context) error {
+	peer := s.conn.ConnectionState().TLS.PeerCertificates
+	var err error
+	if s.agent, err = s.o.CA.VerifyAgent(peer[0], 0); err != nil {
+		return end(wire.CodeIdentity, "%w", err)
+	}
+	known, err := s.o.Registry.Agent(ctx, s.agent.ID)
+	if errors.Is(err, registry.ErrNotFound) || err == nil && known.Site != s.agent.Site {
+		return end(wire.CodeIdentity, "this aggregator does not know agent %s: it was removed, or the aggregator was set up anew", s.agent)
+	}
+	if err != nil {
+		return err
+	}
+	r, hello, err := s.greet(ctx)
+	if err != nil {
+		return err
+	}
+	protocol, err := wire.Negotiate(hello.GetProtocol())
+	if err != nil {
+		return end(wire.CodeVersion, "%w", err)
+	}
+	welcome := &wirev1.Welcome{
+		Protocol:          protocol,
+		AggregatorVersion: version.String(),
+		Clock:             uint64(s.o.Clock.Now()),
+		MaxBatchBytes:     wire.MaxBatch,
+		WindowBytes:       windowBytes,
+		HeartbeatSeconds:  uint32(heartbeat / time.Second),
+	}
+	if hello.GetSpoolId() == "" {
+		// The agent only tries whether it could have a session.
+		if err := s.say(&wirev1.Control{Message: &wirev1.Control_Welcome{Welcome: welcome}}); err != nil {
+			return err
+		}
+		return s.waitForEnd(ctx)
+	}
+	if err := wire.CheckSpoolID(hello.GetSpoolId()); err != nil {
+		return end(wire.CodeProtocol, "%w", err)
+	}
+	return s.ship(ctx, r, hello, welcome)
+}
+
+// greet accepts the control stream and reads the hello.
+func (s *session) greet(ctx context.Context) (*bufio.Reader, *wirev1.Hello, error) {
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	control, err := s.conn.AcceptStream(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("waiting for the control stream: %w", err)
+	}
+	s.control = control
+	if err := control.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return nil, nil, err
+	}
+	r := bufio.NewReader(control)
+	var c wirev1.Control
+	if err := wire.ReadMessage(r, wire.MaxControlFrame, &c); err != nil {
+		return nil, nil, end(wire.CodeProtocol, "reading the hello: %w", err)
+	}
+	if c.GetHello() == nil {
+		return nil, nil, end(wire.CodeProtocol, "the first message must be a hello")
+	}
+	return r, c.GetHello(), nil
+}
+
+// waitForEnd waits for the agent to close a connection that it only tried.
+func (s *session) waitForEnd(ctx context.Context) error {
+	t := time.NewTimer(helloTimeout)
+	defer t.Stop()
+	select {
+	case <-s.conn.Context().Done():
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// ship runs an established session.
+func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello, welcome *wirev1.Welcome) (err error) {
+	if err := s.add(s); err != nil {
+		return end(wire.CodeStopping, "too many sessions: %w", err)
+	}
+	defer s.remove(s)
+	s.seen, err = s.o.Registry.AgentConnected(ctx, s.agent.ID, registry.Connection{
+		Address:    s.conn.RemoteAddr().String(),
+		Hostname:   cut(hello.GetHostname()),
+		Version:    cut(hello.GetAgentVersion()),
+		Platform:   cut(hello.GetPlatform()),
+		Collectors: cutAll(hello.GetCollectors()),
+	})
+	if err != nil {
+		return end(wire.CodeIdentity, "agent %s: %w", s.agent, err)
+	}
+	defer s.seen.Close()
+	s.inlet = s.o.Ingest.Open(s.agent, hello.GetSpoolId())
+	defer s.inlet.Close()
+	welcome.Durable = s.inlet.Durable()
+	if err := s.say(&wirev1.Control{Message: &wirev1.Control_Welcome{Welcome: welcome}}); err != nil {
+		return fmt.Errorf("sending the welcome: %w", err)
+	}
+	s.o.Logger.Info("agent has connected", "site", s.agent.Site, "agent_id", s.agent.ID, "hostname", cut(hello.GetHostname()),
+		"agent_version", cut(hello.GetAgentVersion()), "address", s.conn.RemoteAddr())
+
+	group, ctx := errgroup.WithContext(ctx)
+	// The first part that ends ends the connection, and so the other parts.
+	stop := context.AfterFunc(ctx, func() {
+		var e *ended
+		switch cause := context.Cause(ctx); {
+		case errors.As(cause, &e):
+			s.end(e.code, e.Error())
+		case errors.Is(cause, ingest.ErrProtocol) || errors.Is(cause, wire.ErrFrameTooLarge):
+			s.end(wire.CodeProtocol, cause.Error())
+		default:
+			s.end(wire.CodeStopping, "the session is over")
+		}
+	})
+	defer stop()
+	group.Go(func() error { return s.listen(r) })
+	group.Go(func() error { return s.answer(ctx) })
+	group.Go(func() error {
+		for {
+			stream, err := s.conn.AcceptUniStream(ctx)
+			if err != nil {
+				return err
+			}
+			group.Go(func() error { return s.receive(ctx, stream) })
+		}
+	})
+	return group.Wait()
+}
+
+// listen takes what the agent says on the control stream.
+func (s *session) listen(r *bufio.Reader) error {
+	for {
+		if err := s.control.SetReadDeadline(time.Now().Add(heartbeat)); err != nil {
+			return err
+		}
+		var c wirev1.Control
+		if err := wire.ReadMessage(r, wire.MaxControlFrame, &c); err != nil {
+			if errors.Is(err, io.EOF) {
+				return end(wire.CodeNone, "the agent closed its control stream")
+			}
+			var timeout interface{ Timeout() bool }
+			if errors.As(err, &timeout) && timeout.Timeout() {
+				return end(wire.CodeSilent, "nothing was heard from the agent for %v", heartbeat)
+			}
+			return fmt.Errorf("listening to the agent: %w", err)
+		}
+		if b := c.GetHeartbeat(); b != nil {
+			s.o.Clock.Observe(hlc.Stamp(b.GetClock()))
+			var waiting uint64
+			for _, l := range b.GetBacklog() {
+				waiting += l.GetRecords()
+			}
+			s.seen.Backlog(waiting)
+		}
+		// Anything else comes from a newer agent and can be passed over.
+	}
+}
+
+// answer sends acknowledgements and heartbeats.
+func (s *session) answer(ctx context.Context) error {
+	t := time.NewTicker(heartbeat / 3)
+	defer t.Stop()
+	for {
+		var c *wirev1.Control
+		select {
+		case <-s.inlet.Acks():
+			c = &wirev1.Control{Message: &wirev1.Control_Ack{Ack: &wirev1.Ack{Durable: s.inlet.Durable()}}}
+		case <-t.C:
+			c = &wirev1.Control{Message: &wirev1.Control_Heartbeat{Heartbeat: &wirev1.Heartbeat{Clock: uint64(s.o.Clock.Now())}}}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := s.say(c); err != nil {
+			return fmt.Errorf("answering the agent: %w", err)
+		}
+	}
+}
+
+func (s *session) say(c *wirev1.Control) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.control.SetWriteDeadline(time.Now().Add(heartbeat)); err != nil {
+		return err
+	}
+	return wire.WriteMessage(s.control, c)
+}
+
+// receive takes the batches of one data stream.
+func (s *session) receive(ctx context.Context, stream *quic.ReceiveStream) error {
+	r := bufio.NewReaderSize(stream, 64<<10)
+	var head wirev1.DataHeader
+	if err := wire.ReadMessage(r, wire.MaxControlFrame, &head); err != nil {
+		return fmt.Errorf("%w: the header of a data stream: %w", ingest.ErrProtocol, err)
+	}
+	if !wire.KnownClass(head.GetClass()) {
+		return fmt.Errorf("%w: data of class %d, which is unknown", ingest.ErrProtocol, head.GetClass())
+	}
+	for {
+		data, err := wire.ReadFrame(r, wire.MaxBatch)
+		if errors.Is(err, io.EOF) {
+			return nil // the agent has no more of this class
+		}
+		if err != nil {
+			return fmt.Errorf("receiving %s: %w", wire.ClassName(head.GetClass()), err)
+		}
+		s.metrics.received.WithLabelValues(wire.ClassName(head.GetClass())).Add(float64(len(data)))
+		if err := s.inlet.Submit(ctx, head.GetClass(), data); err != nil {
+			return err
+		}
+		s.seen.Seen()
+	}
+}
+
+// cut bounds what an agent says of itself.
+func cut(text string) string {
+	const most = 256
+	if len(text) <= most {
+		return text
+	}
+	return text[:most]
+}
+
+func cutAll(texts []string) []string {
+	const most = 64
+	var list []string
+	for _, t := range texts[:min(len(texts), most)] {
+		list = append(list, cut(t))
+	}
+	return list
+}

@@ -1,0 +1,216 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
+
+	ingestv1 "github.com/reeve-cloud/reeve/aggregator/ingest/v1"
+	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/pkg/document"
+	"github.com/reeve-cloud/reeve/pkg/hlc"
+	"github.com/reeve-cloud/reeve/pkg/wire"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
+)
+
+// freeze fixes what is committed together.
+func freeze(id uuid.UUID, at time.Time, batches []*pending) *ingestv1.Group {
+	g := &ingestv1.Group{Id: id[:], ReceivedAt: at.UnixMilli()}
+	for _, p := range batches {
+		g.Entries = append(g.Entries, &ingestv1.Entry{Site: p.agent.Site, AgentId: p.agent.ID, Batch: p.data})
+	}
+	return g
+}
+
+// thaw makes rows of a frozen group, always the same ones, and returns them with
+// the watermarks that hold once they are durable. What cannot be read becomes a
+// dead letter; nothing that an agent sends makes thaw fail.
+func thaw(frozen *ingestv1.Group) (*warehouse.Group, map[registry.SpoolClass]uint64, error) {
+	id, err := uuid.FromBytes(frozen.GetId())
+	if err != nil {
+		return nil, nil, fmt.Errorf("group id: %w", err)
+	}
+	g := &warehouse.Group{ID: id, ReceivedAt: time.UnixMilli(frozen.GetReceivedAt()).UTC()}
+	marks := make(map[registry.SpoolClass]uint64)
+	for _, e := range frozen.GetEntries() {
+		b, err := wire.DecodeBatch(e.GetBatch())
+		if err != nil {
+			return nil, nil, err // it was checked before it was frozen
+		}
+		mark := registry.SpoolClass{Spool: spoolKey(e.GetAgentId(), b.GetSpoolId()), Class: b.GetClass()}
+		marks[mark] = max(marks[mark], wire.LastSeq(b))
+		addBatch(g, warehouse.Origin{Site: e.GetSite(), AgentID: e.GetAgentId(), SpoolID: b.GetSpoolId()}, b)
+	}
+	return g, marks, nil
+}
+
+func addBatch(g *warehouse.Group, origin warehouse.Origin, b *wirev1.Batch) {
+	origin.Seq = b.GetFirstSeq()
+	records, err := wire.DecodeRecords(b)
+	if err != nil {
+		g.DeadLetters = append(g.DeadLetters, warehouse.DeadLetter{
+			Origin: origin, Class: wire.ClassName(b.GetClass()), Records: b.GetCount(), Reason: err.Error(), Raw: b.GetRecords(),
+		})
+		return
+	}
+	for _, r := range records {
+		if err := addRecord(g, origin, b.GetClass(), r); err != nil {
+			raw, _ := proto.Marshal(r) // it has just been unmarshalled
+			g.DeadLetters = append(g.DeadLetters, warehouse.DeadLetter{
+				Origin: origin, Class: wire.ClassName(b.GetClass()), Records: 1, Reason: err.Error(), Raw: raw,
+			})
+		}
+		origin.Seq++
+	}
+}
+
+func addRecord(g *warehouse.Group, origin warehouse.Origin, class wirev1.Class, r *wirev1.Record) error {
+	switch body := r.GetBody().(type) {
+	case *wirev1.Record_Asset:
+		if class != wirev1.Class_CLASS_ASSETS {
+			return errors.New("an asset in another class")
+		}
+		return addVersion(g, origin, body.Asset)
+	case *wirev1.Record_Event:
+		if class != wirev1.Class_CLASS_EVENTS {
+			return errors.New("an event in another class")
+		}
+		return addEvent(g, origin, body.Event)
+	}
+	return errors.New("a kind of record that this aggregator does not know; a newer one does")
+}
+
+const maxName = 1 << 10
+
+// checkText checks identifiers, which are shown and compared everywhere.
+func checkText(what, s string, empty bool) error {
+	if s == "" && !empty || len(s) > maxName {
+		return fmt.Errorf("%s: must have 1 to %d bytes, it has %d", what, maxName, len(s))
+	}
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("%s: is not UTF-8", what)
+	}
+	for _, c := range s {
+		if c < ' ' || c == '\x7f' {
+			return fmt.Errorf("%s: has control characters", what)
+		}
+	}
+	return nil
+}
+
+// latest is the last time that the warehouse can keep.
+var latest = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func moment(what string, ms int64) (time.Time, error) {
+	if ms == 0 {
+		return time.Time{}, nil
+	}
+	t := time.UnixMilli(ms).UTC()
+	if ms < 0 || t.After(latest) {
+		return time.Time{}, fmt.Errorf("%s: %d ms is out of range", what, ms)
+	}
+	return t, nil
+}
+
+func addVersion(g *warehouse.Group, origin warehouse.Origin, a *wirev1.AssetVersion) error {
+	if err := errors.Join(
+		checkText("type", a.GetType(), false),
+		checkText("uid", a.GetUid(), false),
+		checkText("scope", a.GetScope(), false),
+	); err != nil {
+		return err
+	}
+	if a.GetVersion() == 0 || hlc.Stamp(a.GetVersion()).Time().After(latest) {
+		return fmt.Errorf("version: %d is out of range", a.GetVersion())
+	}
+	if len(a.GetHash()) != len(document.Hash{}) {
+		return fmt.Errorf("hash: must have %d bytes, it has %d", len(document.Hash{}), len(a.GetHash()))
+	}
+	doc, err := document.Canonical(a.GetDocument())
+	if err != nil {
+		return err
+	}
+	fields, err := document.Fields(doc)
+	if err != nil {
+		return err
+	}
+	v := warehouse.AssetVersion{
+		Origin: origin, Type: a.GetType(), UID: a.GetUid(), Version: a.GetVersion(), Scope: a.GetScope(),
+		Name: a.GetName(), Region: a.GetRegion(), Project: a.GetProject(), Status: a.GetStatus(), Labels: a.GetLabels(),
+		Hash: document.Hash(a.GetHash()), Document: doc, Fields: fields, Changed: a.GetChanged(),
+	}
+	switch a.GetOperation() {
+	case wirev1.Operation_OPERATION_CREATED:
+		v.Operation = warehouse.Created
+	case wirev1.Operation_OPERATION_UPDATED:
+		v.Operation = warehouse.Updated
+	case wirev1.Operation_OPERATION_DELETED:
+		v.Operation = warehouse.Deleted
+	default:
+		return fmt.Errorf("operation: %d is unknown", a.GetOperation())
+	}
+	var errs [3]error
+	v.CreatedAt, errs[0] = moment("created_at", a.GetCreatedAt())
+	v.UpdatedAt, errs[1] = moment("updated_at", a.GetUpdatedAt())
+	v.ObservedAt, errs[2] = moment("observed_at", a.GetObservedAt())
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
+	}
+	var relations []warehouse.Relation
+	for _, list := range []struct {
+		edges []*wirev1.Relation
+		ended bool
+	}{{a.GetRelations(), false}, {a.GetRemovedRelations(), true}} {
+		for _, r := range list.edges {
+			if err := errors.Join(
+				checkText("relation kind", r.GetKind(), false),
+				checkText("relation type", r.GetType(), false),
+				checkText("relation uid", r.GetUid(), false),
+			); err != nil {
+				return err
+			}
+			relations = append(relations, warehouse.Relation{
+				Site: origin.Site, FromType: v.Type, FromUID: v.UID, Kind: r.GetKind(), ToType: r.GetType(), ToUID: r.GetUid(),
+				Version: v.Version, Deleted: list.ended,
+			})
+		}
+	}
+	g.Versions = append(g.Versions, v)
+	g.Relations = append(g.Relations, relations...)
+	return nil
+}
+
+func addEvent(g *warehouse.Group, origin warehouse.Origin, e *wirev1.Event) error {
+	if err := errors.Join(
+		checkText("event id", e.GetId(), false),
+		checkText("event type", e.GetType(), false),
+		checkText("scope", e.GetScope(), false),
+		checkText("asset type", e.GetAssetType(), true),
+		checkText("asset uid", e.GetAssetUid(), true),
+	); err != nil {
+		return err
+	}
+	at, err := moment("time", e.GetTime())
+	if err != nil {
+		return err
+	}
+	var data []byte
+	if len(e.GetData()) > 0 {
+		if data, err = document.Canonical(e.GetData()); err != nil {
+			return err
+		}
+	}
+	g.Events = append(g.Events, warehouse.Event{
+		Origin: origin, ID: e.GetId(), Type: e.GetType(),
+		// CloudEvents: source and id together are unique.
+		Source:    "/sites/" + origin.Site + "/" + e.GetScope(),
+		AssetType: e.GetAssetType(), AssetUID: e.GetAssetUid(), Time: at,
+		Severity: e.GetSeverity(), Message: e.GetMessage(), Data: data,
+	})
+	return nil
+}

@@ -1,0 +1,54 @@
+package ingest
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/pkg/wire"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
+)
+
+type metrics struct {
+	records  *prometheus.CounterVec
+	again    *prometheus.CounterVec
+	groups   *prometheus.CounterVec
+	duration prometheus.Histogram
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		records: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "reeve_ingest_records_total",
+			Help: "Records committed, by what became of them: version, event, dead_letter."}, []string{"kind"}),
+		again: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "reeve_ingest_repeated_records_total",
+			Help: "Records that agents sent again and that were not taken again."}, []string{"class"}),
+		groups: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "reeve_ingest_groups_total",
+			Help: "Attempts to commit a group, by outcome: committed or failed."}, []string{"outcome"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "reeve_ingest_commit_seconds",
+			Help:    "Time from the freezing of a group to its acknowledgement.",
+			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
+	}
+	if r != nil {
+		r.MustRegister(m.records, m.again, m.groups, m.duration)
+	}
+	return m
+}
+
+func (m *metrics) committed(g *warehouse.Group, took time.Duration) {
+	m.records.WithLabelValues("version").Add(float64(len(g.Versions)))
+	m.records.WithLabelValues("event").Add(float64(len(g.Events)))
+	m.records.WithLabelValues("dead_letter").Add(float64(len(g.DeadLetters)))
+	m.groups.WithLabelValues("committed").Inc()
+	m.duration.Observe(took.Seconds())
+}
+
+func (m *metrics) failed() { m.groups.WithLabelValues("failed").Inc() }
+
+func (m *metrics) repeated(class wirev1.Class, records uint32) {
+	m.again.WithLabelValues(wire.ClassName(class)).Add(float64(records))
+}

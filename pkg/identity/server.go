@@ -1,0 +1,33 @@
+package identity
+
+import (
+	"crypto/tls"
+	"sync"
+	"time"
+)
+
+// ServerCertificate is an aggregator's own certificate, made when it is first
+// needed, kept in memory, and made anew when a third of its life is left.
+type ServerCertificate struct {
+	CA *CA
+	// Hosts are the names and addresses that browsers know it by.
+	Hosts []string
+
+	mu   sync.Mutex
+	cert *tls.Certificate
+}
+
+// Get returns the certificate.
+func (s *ServerCertificate) Get() (*tls.Certificate, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cert != nil && time.Now().Before(s.cert.Leaf.NotAfter.Add(-serverLife/3)) {
+		return s.cert, nil
+	}
+	cert, err := s.CA.IssueAggregator(s.Hosts)
+	if err != nil {
+		return nil, err
+	}
+	s.cert = cert
+	return cert, nil
+}

@@ -1,0 +1,299 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/reeve-cloud/reeve/pkg/plugin"
+)
+
+// sectorSize is the unit of sizes in sysfs, whatever the device's own is.
+const sectorSize = 512
+
+// ramdiskMajor is the major number of /dev/ram*, which lsblk leaves out too.
+const ramdiskMajor = "1"
+
+// block is a block device or a partition as sysfs shows it.
+type block struct {
+	kernel string // the kernel's name: "dm-0"
+	name   string // what people call it: "vg-root"
+	number string // "major:minor"
+	disk   string // of a partition: the kernel's name of its disk
+	below  []string
+	status string
+
+	device    blockDevice
+	partition partition
+}
+
+// blockDevice is the document of a BlockDevice.
+type blockDevice struct {
+	Name              string        `json:"name"`
+	Path              string        `json:"path"`
+	Type              string        `json:"type"`
+	Size              uint64        `json:"size"`
+	DeviceNumber      string        `json:"device_number"`
+	Bus               string        `json:"bus,omitempty"`
+	Vendor            string        `json:"vendor,omitempty"`
+	Model             string        `json:"model,omitempty"`
+	Serial            string        `json:"serial,omitempty"`
+	WWN               string        `json:"wwn,omitempty"`
+	Firmware          string        `json:"firmware,omitempty"`
+	Rotational        bool          `json:"rotational"`
+	Removable         bool          `json:"removable"`
+	ReadOnly          bool          `json:"read_only"`
+	LogicalBlockSize  uint64        `json:"logical_block_size,omitempty"`
+	PhysicalBlockSize uint64        `json:"physical_block_size,omitempty"`
+	PartitionTable    signature     `json:"partition_table,omitzero"`
+	Content           signature     `json:"content,omitzero"`
+	DeviceMapper      *deviceMapper `json:"device_mapper,omitempty"`
+	RAID              *raid         `json:"raid,omitempty"`
+	Loop              *loop         `json:"loop,omitempty"`
+}
+
+// signature is what blkid(8) recognised on a device.
+type signature struct {
+	Type  string `json:"type,omitempty"`
+	UUID  string `json:"uuid,omitempty"`
+	Label string `json:"label,omitempty"`
+}
+
+type deviceMapper struct {
+	Name string `json:"name"`
+	UUID string `json:"uuid,omitempty"`
+}
+
+// raid leaves the array's state out: it goes from clean to active and back
+// with every write.
+type raid struct {
+	Level    string `json:"level,omitempty"`
+	Disks    uint64 `json:"disks,omitempty"`
+	Degraded uint64 `json:"degraded"`
+}
+
+type loop struct {
+	BackingFile string `json:"backing_file"`
+}
+
+// partition is the document of a Partition.
+type partition struct {
+	Name         string    `json:"name"`
+	Path         string    `json:"path"`
+	Number       uint64    `json:"number"`
+	Disk         string    `json:"disk"`
+	Start        uint64    `json:"start"`
+	Size         uint64    `json:"size"`
+	DeviceNumber string    `json:"device_number"`
+	ReadOnly     bool      `json:"read_only"`
+	Type         string    `json:"type,omitempty"`
+	UUID         string    `json:"uuid,omitempty"`
+	Label        string    `json:"label,omitempty"`
+	Content      signature `json:"content,omitzero"`
+}
+
+// key is the block device's or partition's identity. A device mapper's number
+// depends on the order of activation, so its name counts.
+func (b block) key(machine string) plugin.Key {
+	switch {
+	case b.disk != "":
+		return partKey(machine, typePartition, b.kernel)
+	case b.device.DeviceMapper != nil:
+		return partKey(machine, typeBlockDevice, "mapper/"+b.name)
+	}
+	return partKey(machine, typeBlockDevice, b.kernel)
+}
+
+// listBlock lists what lsblk(8) lists. Sysfs is read directly: ghw says of an
+// unreadable /sys/block that the machine has no disks, which would delete them.
+func (c *collector) listBlock() ([]block, error) {
+	dir := c.tree.path("sys/class/block")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list block devices: %w", err)
+	}
+	var all []block
+	for _, e := range entries {
+		b, err := c.readBlock(e.Name())
+		if errors.Is(err, errNotListed) {
+			continue
+		}
+		if err != nil {
+			if _, gone := os.Lstat(filepath.Join(dir, e.Name())); errors.Is(gone, fs.ErrNotExist) {
+				continue // unplugged while it was read
+			}
+			return nil, fmt.Errorf("read block device %s: %w", e.Name(), err)
+		}
+		all = append(all, b)
+	}
+	return all, nil
+}
+
+// errNotListed is returned for what is a block device only in name.
+var errNotListed = errors.New("not listed")
+
+func (c *collector) readBlock(kernel string) (block, error) {
+	t := tree(c.tree.path("sys/class/block", kernel))
+	raw, err := os.ReadFile(t.path("size"))
+	if err != nil {
+		return block{}, err
+	}
+	sectors, err := strconv.ParseUint(strings.TrimSpace(string(raw)), 10, 64)
+	if err != nil {
+		return block{}, fmt.Errorf("size: %w", err)
+	}
+	b := block{kernel: kernel, name: kernel, number: t.text("dev"), below: t.names("slaves")}
+	major, _, ok := strings.Cut(b.number, ":")
+	if !ok {
+		return block{}, errNotListed // the hidden paths of a multipath NVMe disk have no number
+	}
+	if major == ramdiskMajor || t.flag("hidden") {
+		return block{}, errNotListed
+	}
+	udev := udevProperties(c.tree, b.number)
+	content := signature{Type: udev["ID_FS_TYPE"], UUID: udev["ID_FS_UUID"], Label: unescapeUdev(first(udev["ID_FS_LABEL_ENC"], udev["ID_FS_LABEL"]))}
+	if number, ok := t.number("partition"); ok {
+		target, err := filepath.EvalSymlinks(string(t))
+		if err != nil {
+			return block{}, err
+		}
+		b.disk = filepath.Base(filepath.Dir(target))
+		start, _ := t.number("start")
+		b.partition = partition{
+			Name: kernel, Path: devicePath(kernel), Number: number, Disk: unbang(b.disk), Start: start * sectorSize, Size: sectors * sectorSize,
+			DeviceNumber: b.number, ReadOnly: t.flag("ro"), Type: udev["ID_PART_ENTRY_TYPE"], UUID: udev["ID_PART_ENTRY_UUID"],
+			Label: unescapeUdev(udev["ID_PART_ENTRY_NAME"]), Content: content,
+		}
+		return b, nil
+	}
+	d := blockDevice{
+		Name: unbang(kernel), Path: devicePath(kernel), Type: deviceType(t, kernel), Size: sectors * sectorSize, DeviceNumber: b.number,
+		Bus:        first(udev["ID_BUS"], busOf(t)),
+		Vendor:     first(unescapeUdev(udev["ID_VENDOR_ENC"]), udev["ID_VENDOR"], pciVendorless(t.text("device/vendor"))),
+		Model:      first(unescapeUdev(udev["ID_MODEL_ENC"]), udev["ID_MODEL"], t.text("device/model")),
+		Serial:     first(udev["SCSI_IDENT_SERIAL"], udev["ID_SCSI_SERIAL"], udev["ID_SERIAL_SHORT"], udev["ID_SERIAL"], t.text("device/serial"), t.text("serial")),
+		WWN:        first(udev["ID_WWN_WITH_EXTENSION"], udev["ID_WWN"], udev["DM_WWN"], t.text("wwid"), t.text("device/wwid")),
+		Firmware:   first(t.text("device/firmware_rev"), t.text("device/rev")),
+		Rotational: t.flag("queue/rotational"), Removable: t.flag("removable"), ReadOnly: t.flag("ro"),
+		PartitionTable: signature{Type: udev["ID_PART_TABLE_TYPE"], UUID: udev["ID_PART_TABLE_UUID"]},
+		Content:        content,
+	}
+	d.LogicalBlockSize, _ = t.number("queue/logical_block_size")
+	d.PhysicalBlockSize, _ = t.number("queue/physical_block_size")
+	if name := t.text("dm/name"); name != "" {
+		d.DeviceMapper = &deviceMapper{Name: name, UUID: t.text("dm/uuid")}
+		d.Name, d.Path = name, "/dev/mapper/"+name
+	}
+	if level := t.text("md/level"); level != "" {
+		d.RAID = &raid{Level: level}
+		d.RAID.Disks, _ = t.number("md/raid_disks")
+		d.RAID.Degraded, _ = t.number("md/degraded")
+	}
+	if file := t.text("loop/backing_file"); file != "" {
+		d.Loop = &loop{BackingFile: file}
+	}
+	if sectors == 0 && d.Loop == nil && virtual(t) {
+		return block{}, errNotListed // zram0, nbd0, loop0 ... that nobody set up
+	}
+	b.name, b.device = d.Name, d
+	b.status = t.text("device/state")
+	return b, nil
+}
+
+// virtual says that a device has no hardware under it.
+func virtual(t tree) bool {
+	target, err := os.Readlink(string(t))
+	return err == nil && strings.Contains(target, "/devices/virtual/")
+}
+
+// deviceType is a device's type in lsblk's words.
+func deviceType(t tree, kernel string) string {
+	if uuid := t.text("dm/uuid"); uuid != "" {
+		prefix, _, _ := strings.Cut(uuid, "-")
+		if prefix = strings.ToLower(prefix); strings.HasPrefix(prefix, "part") {
+			return "part"
+		}
+		return prefix
+	}
+	switch {
+	case strings.HasPrefix(kernel, "dm-"):
+		return "dm"
+	case strings.HasPrefix(kernel, "loop"):
+		return "loop"
+	case strings.HasPrefix(kernel, "md"):
+		return first(t.text("md/level"), "md")
+	}
+	switch t.text("device/type") { // SCSI peripheral device types
+	case "4", "7":
+		return "worm"
+	case "5":
+		return "rom"
+	}
+	return "disk"
+}
+
+// busOf is what a device hangs on, where udev does not say: "virtio".
+func busOf(t tree) string {
+	switch bus := t.link("device/subsystem"); bus {
+	case "block", "":
+		return ""
+	default:
+		return bus
+	}
+}
+
+// pciVendorless drops the PCI vendor number that virtio shows for a name.
+func pciVendorless(s string) string {
+	if strings.HasPrefix(s, "0x") {
+		return ""
+	}
+	return s
+}
+
+// unbang gives a name the slash that sysfs cannot have in it: "cciss/c0d0".
+func unbang(kernel string) string { return strings.ReplaceAll(kernel, "!", "/") }
+
+func devicePath(kernel string) string { return "/dev/" + unbang(kernel) }
+
+// observeBlock turns devices into observations, and indexes their keys by
+// device number and by the paths by which a mount may name them.
+func observeBlock(machine string, all []block) ([]plugin.Observation, map[string]plugin.Key, error) {
+	index := make(map[string]plugin.Key, 2*len(all))
+	for _, b := range all {
+		index[b.number] = b.key(machine)
+		index[devicePath(b.kernel)] = b.key(machine)
+		if b.device.Path != "" {
+			index[b.device.Path] = b.key(machine)
+		}
+	}
+	observations := make([]plugin.Observation, 0, len(all))
+	for _, b := range all {
+		obs := plugin.Observation{Key: b.key(machine), Name: b.name, Status: b.status}
+		var err error
+		if b.disk != "" {
+			if disk, ok := index[devicePath(b.disk)]; ok {
+				obs.Relations = append(obs.Relations, relate(partOf, disk))
+			}
+			obs.Document, err = encode(obs.Key, b.partition)
+		} else {
+			obs.Relations = append(obs.Relations, relate(partOf, machineKey(machine)))
+			obs.Document, err = encode(obs.Key, b.device)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		slices.Sort(b.below)
+		for _, kernel := range b.below {
+			if key, ok := index[devicePath(kernel)]; ok {
+				obs.Relations = append(obs.Relations, relate(backedBy, key))
+			}
+		}
+		observations = append(observations, obs)
+	}
+	return observations, index, nil
+}

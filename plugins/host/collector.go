@@ -1,0 +1,147 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vishvananda/netns"
+
+	"github.com/reeve-cloud/reeve/pkg/plugin"
+)
+
+// The scopes' names.
+const (
+	scopeSystem   = "system"
+	scopeStorage  = "storage"
+	scopeNetwork  = "network"
+	scopeServices = "services"
+)
+
+// upsertBatch bounds how many observations are handed over at once.
+const upsertBatch = 256
+
+type collector struct {
+	log  *slog.Logger
+	opts options
+	tree tree
+	// ns is the network namespace to look at; none is the agent's own.
+	ns netns.NsHandle
+
+	// What only a reboot changes is read once.
+	dmi            func() dmi
+	cpuModel       func() cpuDoc
+	virtualization func() virtualization
+
+	probes *prober
+	sizes  sync.Map // the last known size of filesystems, by uid
+	// capped says that the routing table is too large to be listed whole.
+	capped atomic.Bool
+}
+
+var _ plugin.Watcher = (*collector)(nil)
+
+func newCollector(log *slog.Logger, opts options, ns netns.NsHandle) *collector {
+	c := &collector{log: log, opts: opts, tree: tree(opts.Root), ns: ns, probes: newProber()}
+	c.dmi = sync.OnceValue(func() dmi { return readDMI(c.tree) })
+	c.cpuModel = sync.OnceValue(c.readCPUModel)
+	c.virtualization = sync.OnceValue(func() virtualization { return detectVirtualization(c.tree, c.dmi()) })
+	return c
+}
+
+// Scopes implements [plugin.Collector]. They never change: whether a machine
+// has systemd is settled before an agent can start.
+func (c *collector) Scopes(_ context.Context, publish func([]plugin.Scope)) error {
+	scopes := []plugin.Scope{
+		{Name: scopeSystem, SweepEvery: 5 * time.Minute},
+		{Name: scopeStorage, SweepEvery: time.Minute},
+		// The sweeps beside the watch refresh the counters, and find the little
+		// that the kernel does not announce: an alias on an interface that is
+		// down.
+		{Name: scopeNetwork, SweepEvery: 2 * time.Minute, Watch: true},
+	}
+	if booted, err := c.systemdBooted(); err != nil || booted {
+		// If it cannot be known, the sweep's error says why.
+		scopes = append(scopes, plugin.Scope{Name: scopeServices, SweepEvery: 5 * time.Minute, Watch: true})
+	}
+	publish(scopes)
+	return nil
+}
+
+// Sweep implements [plugin.Collector].
+func (c *collector) Sweep(ctx context.Context, scope plugin.Scope, out plugin.Sink) error {
+	id, _, err := c.identify()
+	if err != nil {
+		return err
+	}
+	switch scope.Name {
+	case scopeSystem:
+		err = c.sweepSystem(ctx, id, out)
+	case scopeStorage:
+		err = c.sweepStorage(ctx, id, out)
+	case scopeNetwork:
+		err = c.sweepNetwork(ctx, id, out)
+	case scopeServices:
+		err = c.sweepServices(ctx, id, out)
+	default:
+		return fmt.Errorf("no scope %q on a host", scope.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("sweep %s: %w", scope.Name, err)
+	}
+	return nil
+}
+
+// Watch implements [plugin.Watcher]. There is nothing to resume from: a watch
+// begins with a sweep, and what it said before is dropped as unchanged.
+func (c *collector) Watch(ctx context.Context, scope plugin.Scope, _ plugin.Checkpoint, out plugin.Sink) error {
+	id, _, err := c.identify()
+	if err != nil {
+		return err
+	}
+	switch scope.Name {
+	case scopeNetwork:
+		err = c.watchNetwork(ctx, id, out)
+	case scopeServices:
+		err = c.watchServices(ctx, id, out)
+	default:
+		return fmt.Errorf("scope %q of a host cannot be watched", scope.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", scope.Name, err)
+	}
+	return nil
+}
+
+// commit sweeps a scope with a listing that is complete.
+func commit(ctx context.Context, out plugin.Sink, all []plugin.Observation) error {
+	sweep, err := out.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	for batch := range slices.Chunk(all, upsertBatch) {
+		if err := sweep.Upsert(ctx, batch...); err != nil {
+			return err
+		}
+	}
+	return sweep.Commit(ctx, "")
+}
+
+// sleep waits, or returns the context's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

@@ -1,0 +1,70 @@
+package host
+
+import "strings"
+
+// dmi is what the firmware says of the hardware.
+type dmi struct {
+	System  dmiPart `json:"system,omitzero"`
+	Board   dmiPart `json:"board,omitzero"`
+	Chassis dmiPart `json:"chassis,omitzero"`
+	BIOS    dmiBIOS `json:"bios,omitzero"`
+}
+
+type dmiPart struct {
+	Vendor   string `json:"vendor,omitempty"`
+	Product  string `json:"product,omitempty"`
+	Family   string `json:"family,omitempty"`
+	SKU      string `json:"sku,omitempty"`
+	Version  string `json:"version,omitempty"`
+	Serial   string `json:"serial,omitempty"`
+	UUID     string `json:"uuid,omitempty"`
+	AssetTag string `json:"asset_tag,omitempty"`
+	Type     string `json:"type,omitempty"`
+}
+
+type dmiBIOS struct {
+	Vendor  string `json:"vendor,omitempty"`
+	Version string `json:"version,omitempty"`
+	Date    string `json:"date,omitempty"`
+}
+
+// readDMI reads what the kernel decoded of the DMI tables. Serial numbers and
+// the UUID are for root only; a machine without DMI (most of ARM, a microVM)
+// has nothing at all.
+func readDMI(t tree) dmi {
+	get := func(name string) string {
+		s := t.text("sys/class/dmi/id", name)
+		if placeholder(s) {
+			return ""
+		}
+		return s
+	}
+	return dmi{
+		System: dmiPart{
+			Vendor: get("sys_vendor"), Product: get("product_name"), Family: get("product_family"),
+			SKU: get("product_sku"), Version: get("product_version"), Serial: get("product_serial"),
+			UUID: get("product_uuid"),
+		},
+		Board: dmiPart{
+			Vendor: get("board_vendor"), Product: get("board_name"), Version: get("board_version"),
+			Serial: get("board_serial"), AssetTag: get("board_asset_tag"),
+		},
+		Chassis: dmiPart{
+			Vendor: get("chassis_vendor"), Type: get("chassis_type"), Version: get("chassis_version"),
+			Serial: get("chassis_serial"), AssetTag: get("chassis_asset_tag"),
+		},
+		BIOS: dmiBIOS{Vendor: get("bios_vendor"), Version: get("bios_version"), Date: get("bios_date")},
+	}
+}
+
+// placeholder says that a vendor never filled a DMI string in. Taken at its
+// word, such a UUID would make one machine of many.
+func placeholder(s string) bool {
+	switch strings.ToLower(s) {
+	case "to be filled by o.e.m.", "default string", "not specified", "not available", "none", "n/a", "unknown",
+		"system serial number", "system product name", "system version", "system manufacturer",
+		"03000200-0400-0500-0006-000700080009":
+		return true
+	}
+	return strings.Trim(s, "0-") == "" || strings.Trim(strings.ToLower(s), "f-") == ""
+}

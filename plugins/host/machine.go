@@ -1,0 +1,224 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/shirou/gopsutil/v4/common"
+	"github.com/shirou/gopsutil/v4/cpu"
+	"github.com/shirou/gopsutil/v4/load"
+	"github.com/shirou/gopsutil/v4/mem"
+	"golang.org/x/sys/unix"
+
+	"github.com/reeve-cloud/reeve/pkg/plugin"
+)
+
+// machine is the document of a Machine. Its keys, joined by dots, are the
+// resource attributes of OpenTelemetry where there is one.
+type machine struct {
+	Host           hostDoc        `json:"host"`
+	OS             osDoc          `json:"os"`
+	Kernel         kernelDoc      `json:"kernel"`
+	Memory         memoryDoc      `json:"memory"`
+	Swap           swapDoc        `json:"swap"`
+	Load           *loadDoc       `json:"load,omitempty"`
+	Boot           bootDoc        `json:"boot,omitzero"`
+	Virtualization virtualization `json:"virtualization,omitzero"`
+	DMI            dmi            `json:"dmi,omitzero"`
+	MachineID      string         `json:"machine_id,omitempty"`
+}
+
+type hostDoc struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	Arch string `json:"arch"`
+	CPU  cpuDoc `json:"cpu"`
+}
+
+type cpuDoc struct {
+	Vendor   cpuVendor `json:"vendor,omitzero"`
+	Family   string    `json:"family,omitempty"`
+	Model    cpuModel  `json:"model,omitzero"`
+	Stepping string    `json:"stepping,omitempty"`
+	Physical cpuCount  `json:"physical,omitzero"`
+	Logical  cpuCount  `json:"logical,omitzero"`
+}
+
+type cpuVendor struct {
+	ID string `json:"id,omitempty"`
+}
+
+type cpuModel struct {
+	ID   string `json:"id,omitempty"`
+	Name string `json:"name,omitempty"`
+}
+
+type cpuCount struct {
+	Count int `json:"count"`
+}
+
+type osDoc struct {
+	Type        string `json:"type"`
+	ID          string `json:"id,omitempty"`
+	Name        string `json:"name,omitempty"`
+	Version     string `json:"version,omitempty"`
+	BuildID     string `json:"build_id,omitempty"`
+	Description string `json:"description,omitempty"`
+}
+
+type kernelDoc struct {
+	Release string `json:"release"`
+	Version string `json:"version"`
+	Arch    string `json:"arch"`
+}
+
+type memoryDoc struct {
+	Total     uint64 `json:"total"`
+	Available uint64 `json:"available"`
+	Used      uint64 `json:"used"`
+}
+
+type swapDoc struct {
+	Total uint64 `json:"total"`
+	Used  uint64 `json:"used"`
+}
+
+type loadDoc struct {
+	One     float64 `json:"1m"`
+	Five    float64 `json:"5m"`
+	Fifteen float64 `json:"15m"`
+}
+
+type bootDoc struct {
+	ID   string    `json:"id,omitempty"`
+	Time time.Time `json:"time,omitzero"`
+}
+
+// sweepSystem lists the one machine.
+func (c *collector) sweepSystem(ctx context.Context, id string, out plugin.Sink) error {
+	obs, err := c.observeMachine(ctx, id)
+	if err != nil {
+		return err
+	}
+	return commit(ctx, out, []plugin.Observation{obs})
+}
+
+func (c *collector) observeMachine(ctx context.Context, id string) (plugin.Observation, error) {
+	ctx = c.gopsutil(ctx)
+	vm, err := mem.VirtualMemoryWithContext(ctx)
+	if err != nil {
+		return plugin.Observation{}, fmt.Errorf("read memory: %w", err)
+	}
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return plugin.Observation{}, fmt.Errorf("read kernel name: %w", err)
+	}
+	name, err := c.hostname()
+	if err != nil {
+		return plugin.Observation{}, err
+	}
+	machineID, _ := c.machineID()
+	doc := machine{
+		Host: hostDoc{ID: id, Name: name, Arch: runtime.GOARCH, CPU: c.cpu(ctx)},
+		OS:   c.operatingSystem(),
+		Kernel: kernelDoc{
+			Release: unix.ByteSliceToString(uts.Release[:]),
+			Version: unix.ByteSliceToString(uts.Version[:]),
+			Arch:    unix.ByteSliceToString(uts.Machine[:]),
+		},
+		Memory:         memoryDoc{Total: vm.Total, Available: vm.Available, Used: vm.Total - min(vm.Total, vm.Available)},
+		Swap:           swapDoc{Total: vm.SwapTotal, Used: vm.SwapTotal - min(vm.SwapTotal, vm.SwapFree)},
+		Boot:           bootDoc{ID: c.tree.text("proc/sys/kernel/random/boot_id"), Time: bootTime(c.tree.text("proc/stat"))},
+		Virtualization: c.virtualization(),
+		DMI:            c.dmi(),
+		MachineID:      machineID,
+	}
+	if avg, err := load.AvgWithContext(ctx); err == nil {
+		doc.Load = &loadDoc{One: avg.Load1, Five: avg.Load5, Fifteen: avg.Load15}
+	}
+	key := machineKey(id)
+	raw, err := encode(key, doc)
+	if err != nil {
+		return plugin.Observation{}, err
+	}
+	return plugin.Observation{Key: key, Name: name, Status: "running", Document: raw}, nil
+}
+
+// gopsutil tells gopsutil where the machine's files are.
+func (c *collector) gopsutil(ctx context.Context) context.Context {
+	if !c.tree.foreign() {
+		return ctx
+	}
+	return context.WithValue(ctx, common.EnvKey, common.EnvMap{
+		common.HostProcEnvKey: c.tree.path("proc"),
+		common.HostSysEnvKey:  c.tree.path("sys"),
+		common.HostEtcEnvKey:  c.tree.path("etc"),
+		common.HostRootEnvKey: string(c.tree),
+	})
+}
+
+// hostname prefers the file where the machine's root is foreign: the kernel
+// would name the agent's container.
+func (c *collector) hostname() (string, error) {
+	if c.tree.foreign() {
+		if name := c.tree.text("etc/hostname"); name != "" {
+			return name, nil
+		}
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("read host name: %w", err)
+	}
+	return name, nil
+}
+
+// cpu counts the processors anew each time, since they can be plugged, but
+// reads their model once: on a large machine that is thousands of lines.
+func (c *collector) cpu(ctx context.Context) cpuDoc {
+	doc := c.cpuModel()
+	doc.Physical.Count, _ = cpu.CountsWithContext(ctx, false)
+	doc.Logical.Count, _ = cpu.CountsWithContext(ctx, true)
+	return doc
+}
+
+func (c *collector) readCPUModel() cpuDoc {
+	infos, err := cpu.InfoWithContext(c.gopsutil(context.Background()))
+	if err != nil || len(infos) == 0 {
+		return cpuDoc{}
+	}
+	first := infos[0]
+	doc := cpuDoc{Vendor: cpuVendor{ID: first.VendorID}, Family: first.Family, Model: cpuModel{ID: first.Model, Name: first.ModelName}}
+	if first.VendorID != "" {
+		doc.Stepping = strconv.Itoa(int(first.Stepping))
+	}
+	return doc
+}
+
+func (c *collector) operatingSystem() osDoc {
+	text := c.tree.text("etc/os-release")
+	if text == "" {
+		text = c.tree.text("usr/lib/os-release")
+	}
+	vars := parseOSRelease(text)
+	return osDoc{
+		Type: "linux", ID: vars["ID"], Name: vars["NAME"], Version: vars["VERSION_ID"],
+		BuildID: vars["BUILD_ID"], Description: vars["PRETTY_NAME"],
+	}
+}
+
+// bootTime finds the btime line of /proc/stat.
+func bootTime(stat string) time.Time {
+	for line := range strings.Lines(stat) {
+		if rest, ok := strings.CutPrefix(line, "btime "); ok {
+			if sec, err := strconv.ParseInt(strings.TrimSpace(rest), 10, 64); err == nil {
+				return time.Unix(sec, 0).UTC()
+			}
+		}
+	}
+	return time.Time{}
+}

@@ -1,0 +1,154 @@
+package host
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// mount is one line of mountinfo.
+type mount struct {
+	number  string // "major:minor" of the filesystem
+	root    string // the directory of the filesystem that is mounted
+	point   string
+	fstype  string
+	source  string
+	options []string
+}
+
+// pseudo are filesystems that hold no files of anyone's. Most of them have no
+// size either, but asking is not free: statfs on autofs can trigger a mount.
+var pseudo = map[string]bool{
+	"autofs": true, "binfmt_misc": true, "bpf": true, "cgroup": true, "cgroup2": true, "configfs": true,
+	"debugfs": true, "devpts": true, "devtmpfs": true, "efivarfs": true, "fuse.gvfsd-fuse": true,
+	"fuse.lxcfs": true, "fuse.portal": true, "fusectl": true, "hugetlbfs": true, "mqueue": true,
+	"nfsd": true, "nsfs": true, "proc": true, "pstore": true, "ramfs": true, "resctrl": true,
+	"rpc_pipefs": true, "securityfs": true, "selinuxfs": true, "smackfs": true, "sysfs": true, "tracefs": true,
+}
+
+// containerDirs are where container engines mount: images, and volumes that are
+// also mounted elsewhere. They come and go with containers and are theirs, not
+// the machine's.
+var containerDirs = []string{
+	"/var/lib/docker/", "/var/lib/containers/", "/var/lib/containerd/", "/var/lib/kubelet/pods/", "/var/lib/rancher/k3s/agent/containerd/",
+	"/run/containerd/", "/run/docker/", "/run/k3s/containerd/", "/run/netns/", "/run/credentials/", "/var/snap/microk8s/common/run/containerd/",
+}
+
+// listMounts lists the filesystems that are candidates for an asset, each once.
+func (c *collector) listMounts() ([]mount, error) {
+	file := "proc/self/mountinfo"
+	if c.tree.foreign() {
+		// "self" would show the agent's own container.
+		file = "proc/1/mountinfo"
+	}
+	f, err := os.Open(c.tree.path(file))
+	if err != nil {
+		return nil, fmt.Errorf("list mounts: %w", err)
+	}
+	defer f.Close()
+	all, err := parseMountinfo(f)
+	if err != nil {
+		return nil, fmt.Errorf("list mounts: %s: %w", file, err)
+	}
+	return selectMounts(all, c.opts), nil
+}
+
+// selectMounts drops pseudo filesystems, containers' mounts, what another mount
+// hides, and all but one mount of each filesystem.
+func selectMounts(all []mount, opts options) []mount {
+	top := make(map[string]int, len(all)) // the last mount on a point is the visible one
+	for i, m := range all {
+		top[m.point] = i
+	}
+	chosen := map[string]mount{}
+	for i, m := range all {
+		if top[m.point] != i || pseudo[m.fstype] || isContainers(m.point) || opts.excluded(m.point) {
+			continue
+		}
+		id := m.number
+		if m.fstype == "btrfs" {
+			// Its subvolumes share a number and are filesystems of their own.
+			id += m.root
+		}
+		if old, ok := chosen[id]; !ok || compareMounts(m, old) < 0 {
+			chosen[id] = m
+		}
+	}
+	mounts := make([]mount, 0, len(chosen))
+	for _, m := range chosen {
+		mounts = append(mounts, m)
+	}
+	slices.SortFunc(mounts, func(a, b mount) int { return strings.Compare(a.point, b.point) })
+	return mounts
+}
+
+// compareMounts orders the mounts of one filesystem: a whole one goes before
+// one of a part (a bind mount), then the shorter path wins, as with df(1).
+func compareMounts(a, b mount) int {
+	return cmp.Or(cmp.Compare(len(a.root), len(b.root)), cmp.Compare(len(a.point), len(b.point)), strings.Compare(a.point, b.point))
+}
+
+func isContainers(point string) bool {
+	return slices.ContainsFunc(containerDirs, func(dir string) bool { return strings.HasPrefix(point, dir) })
+}
+
+// parseMountinfo reads the format of proc_pid_mountinfo(5).
+func parseMountinfo(r io.Reader) ([]mount, error) {
+	var all []mount
+	lines := bufio.NewScanner(r)
+	// An overlay lists all its layers in one option.
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		before, after, ok := strings.Cut(lines.Text(), " - ")
+		left, right := strings.Fields(before), strings.Split(after, " ")
+		if !ok || len(left) < 6 || len(right) < 3 {
+			return nil, fmt.Errorf("line %q is not in the known format", lines.Text())
+		}
+		all = append(all, mount{
+			number: left[2], root: unescapeMount(left[3]), point: unescapeMount(left[4]),
+			fstype: right[0], source: unescapeMount(right[1]), options: mergeOptions(left[5], right[2]),
+		})
+	}
+	return all, lines.Err()
+}
+
+// mergeOptions joins the options of a mount and of its filesystem as
+// /proc/mounts does: read-only wins, and nothing is said twice.
+func mergeOptions(mount, super string) []string {
+	merged := strings.Split(mount, ",")
+	for _, o := range strings.Split(super, ",") {
+		if o != "" && !slices.Contains(merged, o) {
+			merged = append(merged, o)
+		}
+	}
+	if slices.Contains(merged, "ro") {
+		merged = slices.DeleteFunc(merged, func(o string) bool { return o == "rw" })
+	}
+	for i, o := range merged {
+		merged[i] = unescapeMount(o)
+	}
+	return merged
+}
+
+// unescapeMount undoes the octal escapes of blanks and backslashes.
+func unescapeMount(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) && octal(s[i+1]) && octal(s[i+2]) && octal(s[i+3]) && s[i+1] < '4' {
+			b.WriteByte((s[i+1]-'0')<<6 | (s[i+2]-'0')<<3 | (s[i+3] - '0'))
+			i += 3
+			continue
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func octal(c byte) bool { return '0' <= c && c <= '7' }

@@ -1,0 +1,155 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/reeve-cloud/reeve/pkg/plugin"
+)
+
+// filesystem is the document of a Filesystem.
+type filesystem struct {
+	Mountpoint   string   `json:"mountpoint"`
+	Device       string   `json:"device"`
+	Type         string   `json:"type"`
+	Mode         string   `json:"mode"`
+	Options      []string `json:"options"`
+	DeviceNumber string   `json:"device_number"`
+	// Root is the directory of the filesystem that is mounted, if not its own.
+	Root string `json:"root,omitempty"`
+	// Size is there for filesystems whose size changes only when they are
+	// resized. Usage has the total of all.
+	Size  uint64   `json:"size,omitempty"`
+	Usage *fsUsage `json:"usage,omitempty"`
+}
+
+// sweepStorage lists block devices, partitions and filesystems.
+func (c *collector) sweepStorage(ctx context.Context, machine string, out plugin.Sink) error {
+	devices, err := c.listBlock()
+	if err != nil {
+		return err
+	}
+	mounts, err := c.listMounts()
+	if err != nil {
+		return err
+	}
+	all, index, err := observeBlock(machine, devices)
+	if err != nil {
+		return err
+	}
+	paths := make([]string, len(mounts))
+	for i, m := range mounts {
+		paths[i] = c.tree.path(m.point)
+	}
+	answers, err := c.probes.ask(ctx, paths)
+	if err != nil {
+		return fmt.Errorf("ask filesystems: %w", err)
+	}
+	for i, m := range mounts {
+		obs, ok, err := c.observeFilesystem(machine, m, answers[i], index)
+		if err != nil {
+			return err
+		}
+		if ok {
+			all = append(all, obs)
+		}
+	}
+	return commit(ctx, out, all)
+}
+
+// observeFilesystem is not ok for what is no filesystem to people: one without
+// a size, or a single file that is mounted over another.
+func (c *collector) observeFilesystem(machine string, m mount, a answer, index map[string]plugin.Key) (obs plugin.Observation, ok bool, err error) {
+	status := "mounted"
+	var usage *fsUsage
+	switch {
+	case errors.Is(a.err, fs.ErrNotExist):
+		return obs, false, nil // unmounted since, or hidden by a later mount above it
+	case errors.Is(a.err, errUnresponsive):
+		status = "unresponsive"
+	case errors.Is(a.err, fs.ErrPermission):
+		// It is mounted; only its numbers are not ours to know.
+	case a.err != nil:
+		status = "unavailable"
+	case !a.isDir || a.usage.Total == 0:
+		return obs, false, nil
+	case c.tree.foreign() && m.fstype != "btrfs" && a.number != m.number:
+		// The mount did not propagate to the agent, who would measure what is
+		// under it.
+	default:
+		usage = &a.usage
+	}
+	doc := filesystem{
+		Mountpoint: m.point, Device: m.source, Type: m.fstype, Mode: "rw", Options: m.options, DeviceNumber: m.number, Usage: usage,
+	}
+	if slices.Contains(m.options, "ro") {
+		doc.Mode = "ro"
+	}
+	if m.root != "/" {
+		doc.Root = m.root
+	}
+	key := partKey(machine, typeFilesystem, m.point)
+	if fixedSize(m.fstype) {
+		doc.Size = c.rememberSize(key.UID, usage)
+	}
+	obs = plugin.Observation{Key: key, Name: m.point, Status: status, Relations: []plugin.Relation{relate(partOf, machineKey(machine))}}
+	if device, ok := c.deviceOf(m, index); ok {
+		obs.Relations = append(obs.Relations, relate(backedBy, device))
+	}
+	obs.Document, err = encode(key, doc)
+	return obs, err == nil, err
+}
+
+// fixedSize says that the total size of such a filesystem is a fact and not
+// what is used plus what happens to be free in a pool.
+func fixedSize(fstype string) bool {
+	switch fstype {
+	case "zfs", "bcachefs", "ceph", "nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "overlay", "glusterfs", "lustre", "afs":
+		return false
+	}
+	return !strings.HasPrefix(fstype, "fuse")
+}
+
+// rememberSize keeps a filesystem's last known size for the time in which it
+// does not answer: it does not change by that.
+func (c *collector) rememberSize(uid string, usage *fsUsage) uint64 {
+	if usage != nil {
+		c.sizes.Store(uid, usage.Total)
+		return usage.Total
+	}
+	if size, ok := c.sizes.Load(uid); ok {
+		return size.(uint64)
+	}
+	return 0
+}
+
+// deviceOf finds the device under a filesystem: by number, or for filesystems
+// with a number of their own (btrfs) by the path that was mounted.
+func (c *collector) deviceOf(m mount, index map[string]plugin.Key) (plugin.Key, bool) {
+	if key, ok := index[m.number]; ok {
+		return key, true
+	}
+	if !strings.HasPrefix(m.source, "/dev/") {
+		return plugin.Key{}, false
+	}
+	if key, ok := index[m.source]; ok {
+		return key, true
+	}
+	target, err := filepath.EvalSymlinks(c.tree.path(m.source))
+	if err != nil {
+		return plugin.Key{}, false
+	}
+	key, ok := index[devicePath(filepath.Base(target))]
+	return key, ok
+}
+
+func deviceNumber(dev uint64) string {
+	return fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev))
+}

@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/reeve-cloud/reeve/tui/client"
+	"github.com/reeve-cloud/reeve/tui/output"
+)
+
+// Page sizes. Whole documents are large, so a page has fewer of them.
+const (
+	defaultPage  = 500
+	documentPage = 100
+	maxPage      = 1000
+)
+
+func (a *app) getCommand() *cobra.Command {
+	return group("get", "Show sites, agents, assets and their changes",
+		a.getSitesCommand(),
+		a.getAgentsCommand(),
+		a.getAssetsCommand(),
+		a.getAssetCommand(),
+		a.getChangesCommand(),
+	)
+}
+
+// listOptions are the flags of verbs that list.
+type listOptions struct {
+	outputOptions
+	limit int
+	// page is the page size, if not the default.
+	page int32
+}
+
+func (o *listOptions) addTo(cmd *cobra.Command) {
+	o.outputOptions.addTo(cmd, output.Table, output.Wide, output.JSON, output.YAML)
+	o.addNoHeaders(cmd)
+	cmd.Flags().IntVar(&o.limit, "limit", 0, "show at most this many; 0 is all")
+}
+
+// list prints a list of the API. Its name is the field that has it in the API.
+func list[T proto.Message](
+	ctx context.Context, a *app, o listOptions, name string,
+	columns func(*output.Printer) []output.Column[T],
+	pages func(*session) client.PageFunc[T],
+) error {
+	if o.limit < 0 {
+		return usagef("--limit %d: must not be negative", o.limit)
+	}
+	p, err := o.printer(a)
+	if err != nil {
+		return err
+	}
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	size := o.page
+	if size == 0 {
+		size = defaultPage
+	}
+	l := output.NewList(p, name, columns(p))
+	if err := client.Pages(ctx, o.limit, size, pages(s), l.Write); err != nil {
+		return s.explain(err)
+	}
+	return finish(a, p, l, name)
+}

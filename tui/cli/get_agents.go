@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/tui/client"
+	"github.com/reeve-cloud/reeve/tui/output"
+)
+
+type getAgentsOptions struct {
+	listOptions
+	site string
+}
+
+func (a *app) getAgentsCommand() *cobra.Command {
+	var o getAgentsOptions
+	cmd := &cobra.Command{
+		Use:     "agents",
+		Aliases: []string{"agent"},
+		Short:   "List the agents",
+		Args:    noArguments,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.getAgents(cmd.Context(), o) },
+	}
+	o.addTo(cmd)
+	cmd.Flags().StringVar(&o.site, "site", "", "only this site")
+	a.complete(cmd, "site", a.completeSites)
+	return cmd
+}
+
+func (a *app) getAgents(ctx context.Context, o getAgentsOptions) error {
+	return list(ctx, a, o.listOptions, "agents", agentColumns, func(s *session) client.PageFunc[*reevev1.Agent] {
+		return func(ctx context.Context, size int32, token string) ([]*reevev1.Agent, string, error) {
+			answer, err := s.Fleet.ListAgents(ctx, connect.NewRequest(&reevev1.ListAgentsRequest{PageSize: size, PageToken: token, Site: o.site}))
+			if err != nil {
+				return nil, "", err
+			}
+			return answer.Msg.GetAgents(), answer.Msg.GetNextPageToken(), nil
+		}
+	})
+}
+
+func agentColumns(p *output.Printer) []output.Column[*reevev1.Agent] {
+	return []output.Column[*reevev1.Agent]{
+		{Heading: "ID", Value: (*reevev1.Agent).GetId},
+		{Heading: "SITE", Value: (*reevev1.Agent).GetSite},
+		{Heading: "HOSTNAME", Value: (*reevev1.Agent).GetHostname},
+		{
+			Heading: "STATE",
+			Value: func(a *reevev1.Agent) string {
+				if a.GetConnected() {
+					return "CONNECTED"
+				}
+				return "DISCONNECTED"
+			},
+			Color: func(a *reevev1.Agent) output.Color {
+				if a.GetConnected() {
+					return output.Green
+				}
+				return output.Yellow
+			},
+		},
+		{Heading: "SEEN", Value: func(a *reevev1.Agent) string { return p.Time(a.GetSeenTime()) }},
+		{Heading: "BACKLOG", Value: func(a *reevev1.Agent) string { return fmt.Sprint(a.GetBacklogRecords()) }},
+		{Heading: "VERSION", Value: (*reevev1.Agent).GetVersion},
+		{Heading: "PLATFORM", Only: output.Wide, Value: (*reevev1.Agent).GetPlatform},
+		{Heading: "COLLECTORS", Only: output.Wide, Value: func(a *reevev1.Agent) string { return strings.Join(a.GetCollectors(), ",") }},
+		{Heading: "ADDRESS", Only: output.Wide, Value: (*reevev1.Agent).GetAddress},
+		{Heading: "ENROLLED", Only: output.Wide, Value: func(a *reevev1.Agent) string { return p.Time(a.GetEnrollTime()) }},
+		{Heading: "CERTIFICATE-EXPIRES", Only: output.Wide, Value: func(a *reevev1.Agent) string { return p.Time(a.GetCertificateExpireTime()) }},
+	}
+}

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/tui/output"
+)
+
+// assetOptions name one asset.
+type assetOptions struct {
+	uid, site, typ string
+}
+
+func (o *assetOptions) addTo(a *app, cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.site, "site", "", "site of the asset, where several have the uid")
+	cmd.Flags().StringVar(&o.typ, "type", "", "type of the asset, where several have the uid")
+	a.complete(cmd, "site", a.completeSites)
+	a.complete(cmd, "type", nothing)
+}
+
+// explainAsset puts an error of a call for one asset into words.
+func (s *session) explainAsset(err error, o assetOptions) error {
+	if connect.CodeOf(err) != connect.CodeNotFound {
+		return s.explain(err)
+	}
+	text := fmt.Sprintf("asset %q not found", o.uid)
+	if o.site != "" {
+		text += " in site " + o.site
+	}
+	if o.typ != "" {
+		text += " with type " + o.typ
+	}
+	return &explained{text: text, cause: err}
+}
+
+type getAssetOptions struct {
+	outputOptions
+	assetOptions
+}
+
+func (a *app) getAssetCommand() *cobra.Command {
+	var o getAssetOptions
+	cmd := &cobra.Command{
+		Use:               "asset UID",
+		Short:             "Show an asset with its relations and document",
+		Args:              exactly("UID"),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.uid = args[0]
+			return a.getAsset(cmd.Context(), o)
+		},
+	}
+	o.outputOptions.addTo(cmd, output.Table, output.Wide, output.JSON, output.YAML)
+	o.addNoHeaders(cmd)
+	o.assetOptions.addTo(a, cmd)
+	return cmd
+}
+
+func (a *app) getAsset(ctx context.Context, o getAssetOptions) error {
+	p, err := o.printer(a)
+	if err != nil {
+		return err
+	}
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	answer, err := s.Inventory.GetAsset(ctx, connect.NewRequest(&reevev1.GetAssetRequest{Uid: o.uid, Site: o.site, Type: o.typ}))
+	if err != nil {
+		return s.explainAsset(err, o.assetOptions)
+	}
+	if !isTable(p) {
+		return p.Document(answer.Msg)
+	}
+	return printAsset(p, answer.Msg)
+}
+
+func printAsset(p *output.Printer, answer *reevev1.GetAssetResponse) error {
+	asset := answer.GetAsset()
+	d := output.NewDetails(p)
+	d.Field("UID", asset.GetUid())
+	d.Field("Type", asset.GetType())
+	d.Field("Name", asset.GetName())
+	d.Field("Site", asset.GetSite())
+	d.ColoredField("State", stateColor(asset.GetState()), stateName(asset.GetState()))
+	d.Field("Since", p.Time(stateSince(asset)))
+	d.Field("Status", asset.GetStatus())
+	d.Field("Region", asset.GetRegion())
+	d.Field("Project", asset.GetProject())
+	d.Field("Labels", labels(asset.GetLabels())...)
+	d.Field("Created", p.Time(asset.GetCreateTime()))
+	d.Field("Updated", p.Time(asset.GetUpdateTime()))
+	d.Field("Observed", p.Time(asset.GetObserveTime()))
+	d.Field("Scope", asset.GetScope())
+	d.Field("Agent", asset.GetAgentId())
+	d.Field("Version", fmt.Sprint(asset.GetVersion()))
+	if relations := answer.GetRelations(); len(relations) > 0 {
+		d.Section("Relations", []string{"KIND", "DIRECTION", "TYPE", "UID"}, relationRows(asset, relations))
+	}
+	if document := asset.GetDocument(); document != nil {
+		if err := d.Message("Document", document); err != nil {
+			return err
+		}
+	}
+	return d.Close()
+}
+
+func labels(m map[string]string) []string {
+	var lines []string
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		lines = append(lines, key+"="+m[key])
+	}
+	return lines
+}
+
+// relationRows returns the edges as seen from the asset.
+func relationRows(asset *reevev1.Asset, relations []*reevev1.Relation) [][]string {
+	var rows [][]string
+	for _, r := range relations {
+		row := []string{r.GetKind(), "from", r.GetFromType(), r.GetFromUid()}
+		if r.GetFromUid() == asset.GetUid() && r.GetFromType() == asset.GetType() {
+			row = []string{r.GetKind(), "to", r.GetToType(), r.GetToUid()}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}

@@ -1,0 +1,302 @@
+package cli_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
+	"github.com/reeve-cloud/reeve/pkg/identity"
+)
+
+const testToken = "test-token"
+
+// fakeServer answers the API from a file, for the scripts.
+type fakeServer struct {
+	ca *identity.CA
+	// page is the most that a page has.
+	page    int
+	sites   []*reevev1.Site
+	agents  []*reevev1.Agent
+	tokens  []*reevev1.JoinToken
+	assets  []*reevev1.Asset
+	changes []*reevev1.Change
+	related []*reevev1.Relation
+
+	address string
+	http    *http.Server
+
+	mu       sync.Mutex
+	watchers map[chan *reevev1.WatchChangesResponse]bool
+	calls    []string
+}
+
+func newFakeServer(dir string, page int, inventory []byte) (*fakeServer, error) {
+	ca, err := identity.LoadCA(dir)
+	if err != nil {
+		return nil, err
+	}
+	f := &fakeServer{ca: ca, page: page, watchers: make(map[chan *reevev1.WatchChangesResponse]bool)}
+	var (
+		sites   reevev1.ListSitesResponse
+		agents  reevev1.ListAgentsResponse
+		tokens  reevev1.ListJoinTokensResponse
+		assets  reevev1.ListAssetsResponse
+		changes reevev1.ListChangesResponse
+		related reevev1.GetAssetResponse
+	)
+	// Each message takes its own field of the file.
+	for _, m := range []proto.Message{&sites, &agents, &tokens, &assets, &changes, &related} {
+		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(inventory, m); err != nil {
+			return nil, err
+		}
+	}
+	f.sites, f.agents, f.tokens, f.assets, f.changes, f.related = sites.Sites, agents.Agents, tokens.Tokens, assets.Assets, changes.Changes, related.Relations
+	return f, nil
+}
+
+// start listens, at the address of the last time if there was one.
+func (f *fakeServer) start() error {
+	address := f.address
+	if address == "" {
+		address = "127.0.0.1:0"
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	f.address = l.Addr().String()
+	certificate, err := f.ca.IssueAggregator([]string{"127.0.0.1", "localhost"})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle(reevev1connect.NewFleetServiceHandler(fakeFleet{fakeServer: f}))
+	mux.Handle(reevev1connect.NewInventoryServiceHandler(fakeInventory{fakeServer: f}))
+	f.http = &http.Server{
+		Handler:           f.check(mux),
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{*certificate}},
+		ErrorLog:          nil,
+		ReadHeaderTimeout: time.Minute,
+	}
+	go func(s *http.Server) { _ = s.ServeTLS(l, "", "") }(f.http)
+	return nil
+}
+
+func (f *fakeServer) stop() error { return f.http.Close() }
+
+// check lets only signed calls through, and only those over HTTP/2 with the
+// Connect protocol's binary codec.
+func (f *fakeServer) check(next http.Handler) http.Handler {
+	refuse := connect.NewErrorWriter()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		f.calls = append(f.calls, r.URL.Path)
+		f.mu.Unlock()
+		contentType := r.Header.Get("Content-Type")
+		switch {
+		case r.ProtoMajor != 2, contentType != "application/proto" && contentType != "application/connect+proto":
+			_ = refuse.Write(w, r, connect.NewError(connect.CodeInternal, fmt.Errorf("%s, %s", r.Proto, contentType)))
+		case r.Header.Get("Authorization") != "Bearer "+testToken:
+			_ = refuse.Write(w, r, connect.NewError(connect.CodeUnauthenticated, errors.New("unknown token")))
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+func (f *fakeServer) caPEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.ca.Certificate().Raw})
+}
+
+// push sends changes to all watchers.
+func (f *fakeServer) push(m *reevev1.WatchChangesResponse) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for w := range f.watchers {
+		w <- m
+	}
+}
+
+func (f *fakeServer) watching() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.watchers)
+}
+
+func (f *fakeServer) countCalls(path string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, c := range f.calls {
+		if c == path {
+			n++
+		}
+	}
+	return n
+}
+
+// pageOf returns a page of the items and the next page's token.
+func pageOf[T any](f *fakeServer, items []T, size int32, token string) ([]T, string) {
+	start, _ := strconv.Atoi(token)
+	end := min(start+min(int(size), f.page), len(items))
+	if end == len(items) {
+		return items[start:], ""
+	}
+	return items[start:end], strconv.Itoa(end)
+}
+
+type fakeFleet struct {
+	reevev1connect.UnimplementedFleetServiceHandler
+	*fakeServer
+}
+
+func (f fakeFleet) GetStatus(context.Context, *connect.Request[reevev1.GetStatusRequest]) (*connect.Response[reevev1.GetStatusResponse], error) {
+	return connect.NewResponse(&reevev1.GetStatusResponse{Version: "v0.1.0", User: "admin", Warehouse: "embedded", WarehouseVersion: "25.8.1"}), nil
+}
+
+func (f fakeFleet) ListSites(_ context.Context, r *connect.Request[reevev1.ListSitesRequest]) (*connect.Response[reevev1.ListSitesResponse], error) {
+	page, next := pageOf(f.fakeServer, f.sites, r.Msg.PageSize, r.Msg.PageToken)
+	return connect.NewResponse(&reevev1.ListSitesResponse{Sites: page, NextPageToken: next}), nil
+}
+
+func (f fakeFleet) ListAgents(_ context.Context, r *connect.Request[reevev1.ListAgentsRequest]) (*connect.Response[reevev1.ListAgentsResponse], error) {
+	agents := slices.DeleteFunc(slices.Clone(f.agents), func(a *reevev1.Agent) bool {
+		return r.Msg.Site != "" && a.Site != r.Msg.Site
+	})
+	page, next := pageOf(f.fakeServer, agents, r.Msg.PageSize, r.Msg.PageToken)
+	return connect.NewResponse(&reevev1.ListAgentsResponse{Agents: page, NextPageToken: next}), nil
+}
+
+func (f fakeFleet) CreateJoinToken(_ context.Context, r *connect.Request[reevev1.CreateJoinTokenRequest]) (*connect.Response[reevev1.CreateJoinTokenResponse], error) {
+	if r.Msg.Ttl.AsDuration() > 30*24*time.Hour {
+		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("ttl: must be 30 days at most"))
+	}
+	return connect.NewResponse(&reevev1.CreateJoinTokenResponse{
+		Token: &reevev1.JoinToken{
+			Id:         "x9y8",
+			Site:       r.Msg.Site,
+			CreateTime: timestamppb.New(testNow),
+			ExpireTime: timestamppb.New(testNow.Add(r.Msg.Ttl.AsDuration())),
+			MaxUses:    r.Msg.MaxUses,
+			CreatedBy:  "admin",
+		},
+		Secret: fmt.Sprintf("reeve-join-1.for-%s-at-%d-addresses", r.Msg.Site, len(r.Msg.Addresses)),
+	}), nil
+}
+
+func (f fakeFleet) ListJoinTokens(_ context.Context, r *connect.Request[reevev1.ListJoinTokensRequest]) (*connect.Response[reevev1.ListJoinTokensResponse], error) {
+	page, next := pageOf(f.fakeServer, f.tokens, r.Msg.PageSize, r.Msg.PageToken)
+	return connect.NewResponse(&reevev1.ListJoinTokensResponse{Tokens: page, NextPageToken: next}), nil
+}
+
+func (f fakeFleet) DeleteJoinToken(_ context.Context, r *connect.Request[reevev1.DeleteJoinTokenRequest]) (*connect.Response[reevev1.DeleteJoinTokenResponse], error) {
+	n := len(f.tokens)
+	f.tokens = slices.DeleteFunc(slices.Clone(f.tokens), func(t *reevev1.JoinToken) bool { return t.Id == r.Msg.Id })
+	if len(f.tokens) == n {
+		return nil, connect.NewError(connect.CodeNotFound, errors.New("no such token"))
+	}
+	return connect.NewResponse(&reevev1.DeleteJoinTokenResponse{}), nil
+}
+
+type fakeInventory struct {
+	reevev1connect.UnimplementedInventoryServiceHandler
+	*fakeServer
+}
+
+func (f fakeInventory) ListAssets(ctx context.Context, r *connect.Request[reevev1.ListAssetsRequest]) (*connect.Response[reevev1.ListAssetsResponse], error) {
+	if r.Msg.Type == "test.slow.Thing" {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	states := r.Msg.States
+	if len(states) == 0 {
+		states = []reevev1.State{reevev1.State_STATE_ACTIVE, reevev1.State_STATE_DISCONNECTED}
+	}
+	var assets []*reevev1.Asset
+	for _, a := range f.assets {
+		if r.Msg.Site != "" && r.Msg.Site != a.Site || r.Msg.Type != "" && r.Msg.Type != a.Type || !slices.Contains(states, a.State) {
+			continue
+		}
+		if r.Msg.View != reevev1.AssetView_ASSET_VIEW_FULL {
+			a = proto.CloneOf(a)
+			a.Document = nil
+		}
+		assets = append(assets, a)
+	}
+	page, next := pageOf(f.fakeServer, assets, r.Msg.PageSize, r.Msg.PageToken)
+	return connect.NewResponse(&reevev1.ListAssetsResponse{Assets: page, NextPageToken: next}), nil
+}
+
+func (f fakeInventory) GetAsset(_ context.Context, r *connect.Request[reevev1.GetAssetRequest]) (*connect.Response[reevev1.GetAssetResponse], error) {
+	for _, a := range f.assets {
+		if a.Uid != r.Msg.Uid || r.Msg.Site != "" && r.Msg.Site != a.Site {
+			continue
+		}
+		answer := &reevev1.GetAssetResponse{Asset: a}
+		for _, e := range f.related {
+			if e.FromUid == a.Uid || e.ToUid == a.Uid {
+				answer.Relations = append(answer.Relations, e)
+			}
+		}
+		return connect.NewResponse(answer), nil
+	}
+	return nil, connect.NewError(connect.CodeNotFound, errors.New("no such asset"))
+}
+
+func (f fakeInventory) ListChanges(_ context.Context, r *connect.Request[reevev1.ListChangesRequest]) (*connect.Response[reevev1.ListChangesResponse], error) {
+	var changes []*reevev1.Change
+	for _, c := range f.changes {
+		if c.Uid == r.Msg.Uid {
+			changes = append(changes, c)
+		}
+	}
+	if changes == nil {
+		return nil, connect.NewError(connect.CodeNotFound, errors.New("no such asset"))
+	}
+	page, next := pageOf(f.fakeServer, changes, r.Msg.PageSize, r.Msg.PageToken)
+	return connect.NewResponse(&reevev1.ListChangesResponse{Changes: page, NextPageToken: next}), nil
+}
+
+func (f fakeInventory) WatchChanges(ctx context.Context, r *connect.Request[reevev1.WatchChangesRequest], stream *connect.ServerStream[reevev1.WatchChangesResponse]) error {
+	w := make(chan *reevev1.WatchChangesResponse, 16)
+	f.mu.Lock()
+	f.watchers[w] = true
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		delete(f.watchers, w)
+		f.mu.Unlock()
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case m := <-w:
+			// A message of nothing stands for a client that fell behind.
+			if len(m.Changes) == 0 {
+				return connect.NewError(connect.CodeResourceExhausted, errors.New("the client fell behind"))
+			}
+			if r.Msg.Site != "" && m.Changes[0].Site != r.Msg.Site {
+				continue
+			}
+			if err := stream.Send(m); err != nil {
+				return err
+			}
+		}
+	}
+}

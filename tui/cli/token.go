@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/tui/client"
+	"github.com/reeve-cloud/reeve/tui/output"
+)
+
+func (a *app) tokenCommand() *cobra.Command {
+	return group("token", "Let agents join sites",
+		a.tokenCreateCommand(),
+		a.tokenListCommand(),
+		&cobra.Command{
+			Use:               "delete ID",
+			Short:             "Make a join token useless; agents that joined with it stay",
+			Args:              exactly("ID"),
+			ValidArgsFunction: first(a.completeTokens),
+			RunE:              func(cmd *cobra.Command, args []string) error { return a.tokenDelete(cmd.Context(), args[0]) },
+		},
+	)
+}
+
+type tokenCreateOptions struct {
+	site      string
+	ttl       time.Duration
+	uses      int32
+	addresses []string
+}
+
+func (a *app) tokenCreateCommand() *cobra.Command {
+	var o tokenCreateOptions
+	cmd := &cobra.Command{
+		Use:   "create --site SITE",
+		Short: "Make a token that lets agents join a site",
+		Long: `Make a token that lets agents join a site. The site comes into being with its
+first token. The token alone is printed on standard output, this once: keep it
+in a file. What to do with it is printed on standard error.`,
+		Example: `  reeve token create --site seoul-1 > seoul-1.token`,
+		Args:    noArguments,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.tokenCreate(cmd.Context(), o) },
+	}
+	cmd.Flags().StringVar(&o.site, "site", "", "site to join (required)")
+	cmd.Flags().DurationVar(&o.ttl, "ttl", time.Hour, "how long the token is good for")
+	cmd.Flags().Int32Var(&o.uses, "uses", 1, "how many agents may join with it")
+	cmd.Flags().StringArrayVar(&o.addresses, "address", nil, "host:port by which the agents reach the aggregator, if not as it is configured; may be repeated")
+	a.complete(cmd, "site", a.completeSites)
+	return cmd
+}
+
+func (o *tokenCreateOptions) validate() error {
+	if o.site == "" {
+		return usagef("--site is required")
+	}
+	if err := identity.CheckSiteName(o.site); err != nil {
+		return usagef("--site: %v", err)
+	}
+	if o.ttl <= 0 {
+		return usagef("--ttl %s: must be positive", o.ttl)
+	}
+	if o.uses <= 0 {
+		return usagef("--uses %d: must be positive", o.uses)
+	}
+	for _, address := range o.addresses {
+		if err := identity.CheckAddress(address); err != nil {
+			return usagef("--address: %v", err)
+		}
+	}
+	return nil
+}
+
+func (a *app) tokenCreate(ctx context.Context, o tokenCreateOptions) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	answer, err := s.Fleet.CreateJoinToken(ctx, connect.NewRequest(&reevev1.CreateJoinTokenRequest{
+		Site:      o.site,
+		Ttl:       durationpb.New(o.ttl),
+		MaxUses:   o.uses,
+		Addresses: o.addresses,
+	}))
+	if err != nil {
+		return s.explain(err)
+	}
+	if err := a.say("%s", answer.Msg.GetSecret()); err != nil {
+		return err
+	}
+	return a.explainToken(answer.Msg.GetToken())
+}
+
+// explainToken says what a token is good for and what to do next.
+func (a *app) explainToken(t *reevev1.JoinToken) error {
+	agents := "one agent"
+	if n := t.GetMaxUses(); n != 1 {
+		agents = fmt.Sprintf("%d agents", n)
+	}
+	expiry := output.Timestamp(t.GetExpireTime())
+	left := output.Age(a.Now().Sub(t.GetExpireTime().AsTime()))
+	_, err := fmt.Fprintf(a.Stderr, `Join token %s lets %s join site %s until %s (%s).
+It is not shown again. Put it in a file on the agent's machine and run there:
+
+    REEVE_JOIN_TOKEN_FILE=/path/to/token reeve-agent
+
+or name the file as join_token_file in the agent's configuration.
+`, output.Escape(t.GetId()), agents, output.Escape(t.GetSite()), expiry, left)
+	if err != nil {
+		return fmt.Errorf("writing the explanation: %w", err)
+	}
+	return nil
+}
+
+func (a *app) tokenListCommand() *cobra.Command {
+	var o listOptions
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the join tokens, without their secrets",
+		Args:  noArguments,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.tokenList(cmd.Context(), o) },
+	}
+	o.addTo(cmd)
+	return cmd
+}
+
+func (a *app) tokenList(ctx context.Context, o listOptions) error {
+	return list(ctx, a, o, "tokens", tokenColumns, func(s *session) client.PageFunc[*reevev1.JoinToken] {
+		return func(ctx context.Context, size int32, token string) ([]*reevev1.JoinToken, string, error) {
+			answer, err := s.Fleet.ListJoinTokens(ctx, connect.NewRequest(&reevev1.ListJoinTokensRequest{PageSize: size, PageToken: token}))
+			if err != nil {
+				return nil, "", err
+			}
+			return answer.Msg.GetTokens(), answer.Msg.GetNextPageToken(), nil
+		}
+	})
+}
+
+func tokenColumns(p *output.Printer) []output.Column[*reevev1.JoinToken] {
+	return []output.Column[*reevev1.JoinToken]{
+		{Heading: "ID", Value: (*reevev1.JoinToken).GetId},
+		{Heading: "SITE", Value: (*reevev1.JoinToken).GetSite},
+		{Heading: "USES", Value: func(t *reevev1.JoinToken) string { return fmt.Sprintf("%d/%d", t.GetUses(), t.GetMaxUses()) }},
+		{Heading: "EXPIRES", Value: func(t *reevev1.JoinToken) string { return p.Time(t.GetExpireTime()) }},
+		{Heading: "LAST-USED", Value: func(t *reevev1.JoinToken) string { return p.Time(t.GetLastUseTime()) }},
+		{Heading: "CREATED", Value: func(t *reevev1.JoinToken) string { return p.Time(t.GetCreateTime()) }},
+		{Heading: "CREATED-BY", Only: output.Wide, Value: (*reevev1.JoinToken).GetCreatedBy},
+	}
+}
+
+func (a *app) tokenDelete(ctx context.Context, id string) error {
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	_, err = s.Fleet.DeleteJoinToken(ctx, connect.NewRequest(&reevev1.DeleteJoinTokenRequest{Id: id}))
+	if connect.CodeOf(err) == connect.CodeNotFound {
+		return &explained{text: fmt.Sprintf("join token %q not found: see reeve token list", id), cause: err}
+	}
+	if err != nil {
+		return s.explain(err)
+	}
+	return a.say("Join token %s is deleted", id)
+}

@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/tui/output"
+)
+
+// How long to wait before connecting again: twice as long each time.
+const (
+	minBackoff = 500 * time.Millisecond
+	maxBackoff = 30 * time.Second
+	// A stream that held this long begins anew with the shortest wait.
+	settled = 10 * time.Second
+)
+
+type watchOptions struct {
+	outputOptions
+	site, typ string
+}
+
+func (a *app) watchCommand() *cobra.Command {
+	var o watchOptions
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "Show changes as they happen",
+		Long: `Show changes of assets as they happen, one line each, until interrupted. When the
+connection breaks it is made again; what changed in between is not shown.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.watch(cmd.Context(), o) },
+	}
+	o.addTo(cmd, output.Table, output.JSON)
+	o.addNoHeaders(cmd)
+	cmd.Flags().StringVar(&o.site, "site", "", "only this site")
+	cmd.Flags().StringVar(&o.typ, "type", "", "only this type (provider.group.Kind)")
+	a.complete(cmd, "site", a.completeSites)
+	a.complete(cmd, "type", nothing)
+	return cmd
+}
+
+func (a *app) watch(ctx context.Context, o watchOptions) error {
+	p, err := o.printer(a)
+	if err != nil {
+		return err
+	}
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	w := &watcher{
+		session: s,
+		request: &reevev1.WatchChangesRequest{Site: o.site, Type: o.typ},
+		print:   changePrinter(p),
+	}
+	err = w.run(ctx)
+	if ctx.Err() != nil {
+		// The interrupt is how a watch ends.
+		return nil
+	}
+	return err
+}
+
+// changePrinter returns what prints changes as they come.
+func changePrinter(p *output.Printer) func([]*reevev1.Change) error {
+	if p.Format == output.Table {
+		return output.NewList(p, "changes", watchColumns()).Write
+	}
+	return func(changes []*reevev1.Change) error {
+		for _, c := range changes {
+			if err := p.Line(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func watchColumns() []output.Column[*reevev1.Change] {
+	return []output.Column[*reevev1.Change]{
+		{Heading: "OBSERVED", Value: func(c *reevev1.Change) string { return output.Timestamp(c.GetObserveTime()) }},
+		{
+			Heading: "OPERATION",
+			Value:   func(c *reevev1.Change) string { return operationName(c.GetOperation()) },
+			Color:   func(c *reevev1.Change) output.Color { return operationColor(c.GetOperation()) },
+		},
+		{Heading: "SITE", Value: (*reevev1.Change).GetSite},
+		{Heading: "TYPE", Value: (*reevev1.Change).GetType},
+		{Heading: "NAME", Value: (*reevev1.Change).GetName},
+		{Heading: "UID", Value: (*reevev1.Change).GetUid},
+		{Heading: "STATUS", Value: (*reevev1.Change).GetStatus},
+		{Heading: "CHANGED", Value: func(c *reevev1.Change) string { return somePaths(c.GetChangedPaths()) }},
+	}
+}
+
+// watcher keeps a stream of changes open.
+type watcher struct {
+	*session
+	request *reevev1.WatchChangesRequest
+	print   func([]*reevev1.Change) error
+	// failures counts the streams in a row that did not hold, and lost says that
+	// the user was last told of a broken connection.
+	failures int
+	lost     bool
+}
+
+// run watches until ctx ends or something is wrong that does not mend itself.
+func (w *watcher) run(ctx context.Context) error {
+	// A watch that could never work says so at once.
+	if _, err := w.getStatus(ctx); err != nil {
+		return err
+	}
+	for {
+		start := time.Now()
+		err := w.stream(ctx)
+		if time.Since(start) > settled {
+			w.failures = 0
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !retriable(err) {
+			return w.explain(err)
+		}
+		pause := backoff(w.failures)
+		w.failures++
+		w.lost = true
+		w.app.note("%v; connecting again in %s (changes in between are not shown)", w.explain(err), pause.Round(100*time.Millisecond))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// stream prints changes until the stream ends, which is always an error.
+func (w *watcher) stream(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := w.Inventory.WatchChanges(ctx, connect.NewRequest(w.request))
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	for stream.Receive() {
+		if w.lost {
+			w.lost = false
+			w.app.note("connected again")
+		}
+		if err := w.print(stream.Msg().GetChanges()); err != nil {
+			return &printError{err}
+		}
+	}
+	if err := stream.Err(); err != nil {
+		return err
+	}
+	return connect.NewError(connect.CodeUnavailable, fmt.Errorf("the server ended the stream: %w", io.EOF))
+}
+
+// printError is an error of the output, in which no reconnecting helps.
+type printError struct{ error }
+
+func (e *printError) Unwrap() error { return e.error }
+
+// retriable reports whether a stream that ended so may work later.
+func retriable(err error) bool {
+	if _, ok := errors.AsType[*printError](err); ok {
+		return false
+	}
+	if isVerification(err) {
+		return false
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeUnauthenticated, connect.CodePermissionDenied, connect.CodeInvalidArgument,
+		connect.CodeNotFound, connect.CodeFailedPrecondition, connect.CodeUnimplemented, connect.CodeOutOfRange:
+		return false
+	default:
+		return true
+	}
+}
+
+// backoff returns how long to wait after a number of failures. Chance keeps many
+// clients from coming back together.
+func backoff(failures int) time.Duration {
+	d := min(minBackoff<<min(failures, 10), maxBackoff)
+	return d/2 + rand.N(d/2)
+}
