@@ -58,7 +58,7 @@ func command() *cobra.Command {
 			return run(cmd.Context(), c, logger)
 		},
 	}
-	root.PersistentFlags().StringVar(&file, "config", os.Getenv("REEVE_CONFIG"), "configuration file (YAML)")
+	root.PersistentFlags().StringVar(&file, "config", "", "configuration file (YAML)")
 	root.AddCommand(checkCommand(&file), spoolCommand(&file))
 	return root
 }

@@ -1,0 +1,374 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/reeve-cloud/reeve/aggregator/ingest"
+	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
+)
+
+const (
+	// silentAfter is how long an agent must not have been heard from, and have
+	// no session, for its assets to count as disconnected.
+	silentAfter = 30 * time.Second
+	// maxRelations is how many edges GetAsset shows.
+	maxRelations = 10_000
+)
+
+// Inventory is the inventory service.
+type Inventory struct {
+	Warehouse *warehouse.Warehouse
+	Registry  *registry.Registry
+	Feed      *ingest.Feed
+	Logger    *slog.Logger
+}
+
+var _ reevev1connect.InventoryServiceHandler = (*Inventory)(nil)
+
+// silent returns the agents that are not heard from, with the time since when.
+func (s *Inventory) silent() map[string]time.Time {
+	silent := make(map[string]time.Time)
+	for id, l := range s.Registry.AllLiveness() {
+		if !l.Connected && time.Since(l.SeenTime) > silentAfter {
+			silent[id] = l.SeenTime
+		}
+	}
+	return silent
+}
+
+func agentIDs(silent map[string]time.Time) []string {
+	ids := make([]string, 0, len(silent))
+	for id := range silent {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// unavailable is the answer when the warehouse fails. The log has the cause.
+func (s *Inventory) unavailable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return connect.NewError(connect.CodeCanceled, ctx.Err())
+	}
+	s.Logger.Error("the warehouse failed a query", "error", err)
+	return connect.NewError(connect.CodeUnavailable, errors.New("the warehouse does not answer; the aggregator's log says why"))
+}
+
+// ListAssets implements the inventory service.
+func (s *Inventory) ListAssets(ctx context.Context, r *connect.Request[reevev1.ListAssetsRequest]) (*connect.Response[reevev1.ListAssetsResponse], error) {
+	m := r.Msg
+	size, err := checkPageSize(m.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	states, err := wantedStates(m.GetStates())
+	if err != nil {
+		return nil, err
+	}
+	filter := fmt.Sprintf("%q %q %v", m.GetSite(), m.GetType(), states)
+	after, err := decodePageToken(m.GetPageToken(), "assets", filter)
+	if err != nil {
+		return nil, err
+	}
+	silent := s.silent()
+	q := warehouse.AssetQuery{
+		Site: m.GetSite(), Type: m.GetType(), States: states, Silent: agentIDs(silent),
+		Limit: size + 1, WithDocument: m.GetView() == reevev1.AssetView_ASSET_VIEW_FULL,
+	}
+	if after != "" {
+		if q.After, err = parseAssetKey(after); err != nil {
+			return nil, err
+		}
+	}
+	list, err := s.Warehouse.Assets(ctx, q)
+	if err != nil {
+		return nil, s.unavailable(ctx, err)
+	}
+	response := &reevev1.ListAssetsResponse{}
+	if len(list) > size {
+		list = list[:size]
+		last := list[size-1]
+		response.NextPageToken = encodePageToken("assets", filter, formatAssetKey(last.Site, last.Type, last.UID))
+	}
+	for i := range list {
+		a, err := asset(&list[i], silent)
+		if err != nil {
+			return nil, s.unavailable(ctx, err)
+		}
+		response.Assets = append(response.Assets, a)
+	}
+	return connect.NewResponse(response), nil
+}
+
+// wantedStates returns the states that are asked for: all but the deleted by
+// default.
+func wantedStates(states []reevev1.State) ([]warehouse.State, error) {
+	if len(states) == 0 {
+		return []warehouse.State{warehouse.Active, warehouse.Disconnected}, nil
+	}
+	var wanted []warehouse.State
+	for i, st := range states {
+		switch st {
+		case reevev1.State_STATE_ACTIVE:
+			wanted = append(wanted, warehouse.Active)
+		case reevev1.State_STATE_DISCONNECTED:
+			wanted = append(wanted, warehouse.Disconnected)
+		case reevev1.State_STATE_DELETED:
+			wanted = append(wanted, warehouse.Gone)
+		default:
+			return nil, invalid(fmt.Sprintf("states[%d]", i), "%d is not a state", st)
+		}
+	}
+	return wanted, nil
+}
+
+// Keys in page tokens: none of the three parts has control characters in it.
+const keySeparator = "\x1f"
+
+func formatAssetKey(site, kind, uid string) string {
+	return strings.Join([]string{site, kind, uid}, keySeparator)
+}
+
+func parseAssetKey(s string) (*warehouse.AssetKey, error) {
+	parts := strings.Split(s, keySeparator)
+	if len(parts) != 3 {
+		return nil, invalid("page_token", "%w", errPageToken)
+	}
+	return &warehouse.AssetKey{Site: parts[0], Type: parts[1], UID: parts[2]}, nil
+}
+
+// GetAsset implements the inventory service.
+func (s *Inventory) GetAsset(ctx context.Context, r *connect.Request[reevev1.GetAssetRequest]) (*connect.Response[reevev1.GetAssetResponse], error) {
+	silent := s.silent()
+	found, err := s.find(ctx, r.Msg, silent)
+	if err != nil {
+		return nil, err
+	}
+	response := &reevev1.GetAssetResponse{}
+	if response.Asset, err = asset(found, silent); err != nil {
+		return nil, s.unavailable(ctx, err)
+	}
+	relations, err := s.Warehouse.Relations(ctx, warehouse.AssetKey{Site: found.Site, Type: found.Type, UID: found.UID}, maxRelations)
+	if err != nil {
+		return nil, s.unavailable(ctx, err)
+	}
+	for _, e := range relations {
+		response.Relations = append(response.Relations, &reevev1.Relation{
+			Kind: e.Kind, FromType: e.FromType, FromUid: e.FromUID, ToType: e.ToType, ToUid: e.ToUID,
+		})
+	}
+	return connect.NewResponse(response), nil
+}
+
+// named is a request that names one asset.
+type named interface {
+	GetUid() string
+	GetSite() string
+	GetType() string
+}
+
+// find returns the one asset that a request names.
+func (s *Inventory) find(ctx context.Context, r named, silent map[string]time.Time) (*warehouse.Asset, error) {
+	if r.GetUid() == "" {
+		return nil, invalid("uid", "must not be empty")
+	}
+	list, err := s.Warehouse.Assets(ctx, warehouse.AssetQuery{
+		Site: r.GetSite(), Type: r.GetType(), UID: r.GetUid(), Silent: agentIDs(silent), Limit: 2, WithDocument: true,
+	})
+	switch {
+	case err != nil:
+		return nil, s.unavailable(ctx, err)
+	case len(list) == 0:
+		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no asset %q", r.GetUid()))
+	case len(list) > 1:
+		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf(
+			"several assets have the uid %q, among them %s of site %s and %s of site %s: give the site and the type",
+			r.GetUid(), list[0].Type, list[0].Site, list[1].Type, list[1].Site))
+	}
+	return &list[0], nil
+}
+
+// ListChanges implements the inventory service.
+func (s *Inventory) ListChanges(ctx context.Context, r *connect.Request[reevev1.ListChangesRequest]) (*connect.Response[reevev1.ListChangesResponse], error) {
+	m := r.Msg
+	size, err := checkPageSize(m.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.find(ctx, m, nil)
+	if err != nil {
+		return nil, err
+	}
+	filter := fmt.Sprintf("%q %q %q", found.Site, found.Type, found.UID)
+	after, err := decodePageToken(m.GetPageToken(), "changes", filter)
+	if err != nil {
+		return nil, err
+	}
+	q := warehouse.ChangeQuery{
+		AssetKey: warehouse.AssetKey{Site: found.Site, Type: found.Type, UID: found.UID},
+		Limit:    size + 1, WithDocument: m.GetView() == reevev1.AssetView_ASSET_VIEW_FULL,
+	}
+	if after != "" {
+		if q.Before, err = strconv.ParseUint(after, 10, 64); err != nil {
+			return nil, invalid("page_token", "%w", errPageToken)
+		}
+	}
+	list, err := s.Warehouse.Changes(ctx, q)
+	if err != nil {
+		return nil, s.unavailable(ctx, err)
+	}
+	response := &reevev1.ListChangesResponse{}
+	if len(list) > size {
+		list = list[:size]
+		response.NextPageToken = encodePageToken("changes", filter, strconv.FormatUint(list[size-1].Version, 10))
+	}
+	for i := range list {
+		c, err := change(&list[i].AssetVersion, list[i].ReceivedAt)
+		if err != nil {
+			return nil, s.unavailable(ctx, err)
+		}
+		response.Changes = append(response.Changes, c)
+	}
+	return connect.NewResponse(response), nil
+}
+
+// WatchChanges implements the inventory service.
+func (s *Inventory) WatchChanges(ctx context.Context, r *connect.Request[reevev1.WatchChangesRequest], out *connect.ServerStream[reevev1.WatchChangesResponse]) error {
+	feed := s.Feed.Subscribe()
+	defer feed.Close()
+	// An empty message tells the client that the watch stands.
+	if err := out.Send(&reevev1.WatchChangesResponse{}); err != nil {
+		return err
+	}
+	for {
+		select {
+		case g, ok := <-feed.Groups():
+			if !ok {
+				return connect.NewError(connect.CodeResourceExhausted, errors.New("this watch reads more slowly than changes come; start it again, or narrow it down"))
+			}
+			if err := sendChanges(g, r.Msg, out); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// watchPage is how many changes one message of a watch holds at most.
+const watchPage = 500
+
+func sendChanges(g *warehouse.Group, want *reevev1.WatchChangesRequest, out *connect.ServerStream[reevev1.WatchChangesResponse]) error {
+	var changes []*reevev1.Change
+	for i := range g.Versions {
+		v := &g.Versions[i]
+		if want.GetSite() != "" && want.GetSite() != v.Site || want.GetType() != "" && want.GetType() != v.Type {
+			continue
+		}
+		changes = append(changes, basicChange(v, g.ReceivedAt))
+	}
+	for part := range slices.Chunk(changes, watchPage) {
+		if err := out.Send(&reevev1.WatchChangesResponse{Changes: part}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func asset(a *warehouse.Asset, silent map[string]time.Time) (*reevev1.Asset, error) {
+	m := &reevev1.Asset{
+		Uid: a.UID, Type: a.Type, Site: a.Site, Name: a.Name, Status: a.Status, Region: a.Region, Project: a.Project,
+		Labels: a.Labels, Scope: a.Scope, AgentId: a.AgentID, Version: a.Version,
+		CreateTime: timestamp(a.CreatedAt), UpdateTime: timestamp(a.UpdatedAt), ObserveTime: timestamp(a.ObservedAt),
+	}
+	switch a.State {
+	case warehouse.Gone:
+		m.State, m.DeleteTime = reevev1.State_STATE_DELETED, timestamp(a.ObservedAt)
+	case warehouse.Disconnected:
+		m.State, m.DisconnectTime = reevev1.State_STATE_DISCONNECTED, timestamp(silent[a.AgentID])
+	default:
+		m.State = reevev1.State_STATE_ACTIVE
+	}
+	var err error
+	m.Document, err = structOf(a.Document)
+	return m, err
+}
+
+func change(v *warehouse.AssetVersion, receivedAt time.Time) (*reevev1.Change, error) {
+	m := basicChange(v, receivedAt)
+	var err error
+	m.Document, err = structOf(v.Document)
+	return m, err
+}
+
+func basicChange(v *warehouse.AssetVersion, receivedAt time.Time) *reevev1.Change {
+	m := &reevev1.Change{
+		Uid: v.UID, Type: v.Type, Site: v.Site, Name: v.Name, Version: v.Version, ChangedPaths: v.Changed, Status: v.Status,
+		ObserveTime: timestamp(v.ObservedAt), ReceiveTime: timestamp(receivedAt), AgentId: v.AgentID,
+	}
+	switch v.Operation {
+	case warehouse.Created:
+		m.Operation = reevev1.Change_OPERATION_CREATED
+	case warehouse.Updated:
+		m.Operation = reevev1.Change_OPERATION_UPDATED
+	case warehouse.Deleted:
+		m.Operation = reevev1.Change_OPERATION_DELETED
+	}
+	return m
+}
+
+// structOf makes a message of a document. Integers that a double cannot hold
+// become strings, as in the JSON mapping of protobuf.
+func structOf(doc []byte) (*structpb.Struct, error) {
+	if len(doc) == 0 {
+		return nil, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(doc))
+	d.UseNumber()
+	var m map[string]any
+	if err := d.Decode(&m); err != nil {
+		return nil, fmt.Errorf("a document in the warehouse: %w", err)
+	}
+	st, err := structpb.NewStruct(numbers(m).(map[string]any))
+	if err != nil {
+		return nil, fmt.Errorf("a document in the warehouse: %w", err)
+	}
+	return st, nil
+}
+
+const maxExact = 1 << 53
+
+func numbers(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			v[k] = numbers(e)
+		}
+	case []any:
+		for i, e := range v {
+			v[i] = numbers(e)
+		}
+	case json.Number:
+		f, err := v.Float64()
+		if i, intErr := v.Int64(); err != nil || intErr == nil && (i > maxExact || i < -maxExact) {
+			return v.String()
+		}
+		return f
+	}
+	return v
+}

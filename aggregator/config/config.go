@@ -1,0 +1,132 @@
+// Package config is what an aggregator can be told: one YAML file, environment
+// variables over it, and a few flags over both.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/pkg/config"
+	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/logging"
+)
+
+// Config is the aggregator's configuration. docs/aggregator.md explains each
+// key.
+type Config struct {
+	// DataDir holds the CA, the registry, the commit log, and by default the
+	// warehouse.
+	DataDir string `yaml:"data_dir" env:"DATA_DIR"`
+	// Listen is where agents (QUIC over UDP) and the API (TLS over TCP) are
+	// served: one port number for both.
+	Listen string `yaml:"listen" env:"LISTEN"`
+	// Advertise are the addresses (host:port) by which agents reach this
+	// aggregator. By default it is the host name with the port of Listen.
+	Advertise []string `yaml:"advertise" env:"ADVERTISE"`
+	// HealthListen is where health checks and metrics are served. Empty means
+	// nowhere.
+	HealthListen string `yaml:"health_listen" env:"HEALTH_LISTEN"`
+	// Warehouse is embedded:DIR or the address of a ClickHouse server.
+	Warehouse string `yaml:"warehouse" env:"WAREHOUSE"`
+	// WarehousePasswordFile holds the password for a server.
+	WarehousePasswordFile string          `yaml:"warehouse_password_file" env:"WAREHOUSE_PASSWORD_FILE"`
+	Engine                Engine          `yaml:"engine" envPrefix:"ENGINE_"`
+	Log                   logging.Options `yaml:"log" envPrefix:"LOG_"`
+}
+
+// Engine configures the embedded engine.
+type Engine struct {
+	// Process runs the engine in a process of its own, so that its crash is
+	// survived.
+	Process bool `yaml:"process" env:"PROCESS"`
+	// Library is the path of libchdb.so. By default it is looked for.
+	Library string `yaml:"library" env:"LIBRARY"`
+	// MemoryBytes is what the engine may use. Zero leaves it to the engine.
+	MemoryBytes int64 `yaml:"memory_bytes" env:"MEMORY_BYTES"`
+}
+
+// Default is the configuration of an aggregator that was told nothing.
+func Default() Config {
+	return Config{
+		DataDir:      "/var/lib/reeve-aggregator",
+		Listen:       ":8443",
+		HealthListen: "127.0.0.1:9465",
+		Engine:       Engine{Process: true},
+		Log:          logging.Defaults,
+	}
+}
+
+// Load reads a configuration file, which may be "", and the environment. Finish
+// must follow, when flags have been set over it.
+func Load(file string) (Config, error) {
+	c := Default()
+	return c, config.Load(file, &c)
+}
+
+// Finish checks the configuration and fills in what depends on the rest.
+func (c *Config) Finish() error {
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.DataDir == "" {
+		fail("data_dir: must not be empty")
+	} else if abs, err := filepath.Abs(c.DataDir); err != nil {
+		fail("data_dir: %w", err)
+	} else {
+		c.DataDir = abs
+	}
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil || port == "" {
+		fail("listen %q: must have the form host:port or :port", c.Listen)
+	}
+	if len(c.Advertise) == 0 && err == nil {
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			if host, err = os.Hostname(); err != nil {
+				fail("advertise: finding out the host name: %w", err)
+			}
+		}
+		c.Advertise = []string{net.JoinHostPort(host, port)}
+	}
+	for i, a := range c.Advertise {
+		if err := identity.CheckAddress(a); err != nil {
+			fail("advertise[%d]: %w", i, err)
+		}
+	}
+	if c.Warehouse == "" {
+		c.Warehouse = "embedded:" + filepath.Join(c.DataDir, "warehouse")
+	}
+	if err := warehouse.CheckAddress(c.Warehouse); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := logging.New(nil, c.Log); err != nil {
+		fail("log: %w", err)
+	}
+	return errors.Join(errs...)
+}
+
+// WarehousePassword reads the password file, if there is one.
+func (c *Config) WarehousePassword() (string, error) {
+	if c.WarehousePasswordFile == "" {
+		return "", nil
+	}
+	data, err := os.ReadFile(c.WarehousePasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("reading the warehouse's password: %w", err)
+	}
+	return strings.TrimRight(string(data), "\r\n"), nil
+}
+
+// Hosts are the names in the aggregator's certificate.
+func (c *Config) Hosts() []string {
+	hosts := []string{"localhost", "127.0.0.1", "::1"}
+	for _, a := range c.Advertise {
+		if host, _, err := net.SplitHostPort(a); err == nil {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}

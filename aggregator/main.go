@@ -1,0 +1,130 @@
+// Command reeve-aggregator is the centre: it takes what agents ship, keeps it in
+// the warehouse, and answers the API.
+//
+// Data flows through the packages beside this file: gateway holds the agents'
+// sessions, ingest commits their batches in groups, warehouse is ClickHouse.
+// registry keeps the small objects (sites, agents, tokens), api serves people
+// and programs.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/reeve-cloud/reeve/aggregator/config"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
+	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/logging"
+	"github.com/reeve-cloud/reeve/pkg/version"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "reeve-aggregator:", err)
+		os.Exit(1)
+	}
+}
+
+// flags are the settings that can also be given on the command line.
+type flags struct {
+	file, dataDir, listen, warehouse string
+}
+
+// load reads the configuration with the flags over it.
+func (f *flags) load() (config.Config, error) {
+	c, err := config.Load(f.file)
+	if err != nil {
+		return c, err
+	}
+	for value, target := range map[*string]*string{&f.dataDir: &c.DataDir, &f.listen: &c.Listen, &f.warehouse: &c.Warehouse} {
+		if *value != "" {
+			*target = *value
+		}
+	}
+	return c, c.Finish()
+}
+
+func command() *cobra.Command {
+	var f flags
+	root := &cobra.Command{
+		Use:   "reeve-aggregator",
+		Short: "Take what agents ship, keep it in the warehouse, and answer the API",
+		Long: "Take what agents ship, keep it in the warehouse, and answer the API.\n\n" +
+			"Settings come from the file given with --config, from environment variables that begin\nwith REEVE_, and from the flags below; docs/aggregator.md lists them.",
+		Version:       version.String(),
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := f.load()
+			if err != nil {
+				return err
+			}
+			logger, err := logging.New(os.Stderr, c.Log)
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), c, logger)
+		},
+	}
+	root.PersistentFlags().StringVar(&f.file, "config", "", "configuration file (YAML)")
+	root.PersistentFlags().StringVar(&f.dataDir, "data-dir", "", "directory for the CA, registry, commit log and embedded warehouse")
+	root.Flags().StringVar(&f.listen, "listen", "", "address for agents (UDP) and the API (TCP), host:port")
+	root.Flags().StringVar(&f.warehouse, "warehouse", "", "embedded:DIR or clickhouse://USER@HOST:9000 (give the password in a file: REEVE_WAREHOUSE_PASSWORD_FILE)")
+	root.AddCommand(caHashCommand(&f), engineCommand())
+	return root
+}
+
+func caHashCommand(f *flags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "ca-hash",
+		Short: "Print the hash of this aggregator's CA, which `reeve login` asks for",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := f.load()
+			if err != nil {
+				return err
+			}
+			ca, err := identity.LoadCA(caDir(c))
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), ca.Pin())
+			return err
+		},
+	}
+}
+
+// engineCommand runs the embedded engine in a process of its own. The
+// aggregator starts it; people do not.
+func engineCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:                "engine",
+		Hidden:             true,
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, socket, err := embedded.ParseArguments(args)
+			if err != nil {
+				return err
+			}
+			// The aggregator logs what this process says, so it says only what
+			// is wrong.
+			o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+			// Ctrl-C reaches every process of a terminal, but the aggregator
+			// still needs the engine to finish: it says when to stop.
+			signal.Ignore(os.Interrupt)
+			ctx, stop := signal.NotifyContext(context.WithoutCancel(cmd.Context()), syscall.SIGTERM)
+			defer stop()
+			return embedded.Serve(ctx, o, socket, os.Stdin)
+		},
+	}
+}
