@@ -148,6 +148,9 @@ func (w *Warehouse) connect(ctx context.Context, options *clickhouse.Options) er
 	return err
 }
 
+// Conn is the driver's connection, with the database chosen.
+func (w *Warehouse) Conn() driver.Conn { return w.conn }
+
 // Kind is "embedded" or "server".
 func (w *Warehouse) Kind() string { return w.kind }
 

@@ -1,10 +1,8 @@
-package warehouse
+package warehouse_test
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -12,65 +10,22 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
 	"github.com/reeve-cloud/reeve/pkg/document"
 )
 
-// The test binary is also the engine's process: the library holds one storage
-// directory a process, and the tests want several.
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "engine" {
-		o, socket, err := embedded.ParseArguments(os.Args[2:])
-		if err == nil {
-			err = embedded.Serve(context.Background(), o, socket, os.Stdin)
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
-func newWarehouse(t testing.TB) *Warehouse {
-	t.Helper()
-	if _, err := embedded.FindLibrary(""); err != nil {
-		if os.Getenv("REEVE_ENGINE_REQUIRED") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("the engine's library is not here: ", err)
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := Open(t.Context(), Options{
-		Address: "embedded:" + t.TempDir(), EngineCommand: []string{exe, "engine"}, Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := w.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := w.Migrate(t.Context(), slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
-	}
-	return w
-}
+func TestMain(m *testing.M) { warehousetest.Main(m) }
 
 var at = time.Date(2026, 3, 4, 5, 6, 7, 89e6, time.UTC)
 
-func version(n int, uid string, op Operation, doc string) AssetVersion {
+func version(n int, uid string, op warehouse.Operation, doc string) warehouse.AssetVersion {
 	fields, err := document.Fields([]byte(doc))
 	if err != nil {
 		panic(err)
 	}
-	return AssetVersion{
-		Origin: Origin{Site: "west", AgentID: "agent-1", SpoolID: "spool-1", Seq: uint64(n)},
+	return warehouse.AssetVersion{
+		Origin: warehouse.Origin{Site: "west", AgentID: "agent-1", SpoolID: "spool-1", Seq: uint64(n)},
 		Type:   "fake.test.Thing", UID: uid, Version: uint64(1000 + n), Operation: op, Scope: "fake/s",
 		Name: "name of " + uid, Status: "up", Labels: map[string]string{"tier": "front"},
 		Hash: document.Hash{1, 2, byte(n)}, Document: []byte(doc), Fields: fields, Changed: []string{"n"},
@@ -78,32 +33,23 @@ func version(n int, uid string, op Operation, doc string) AssetVersion {
 	}
 }
 
-func group(versions ...AssetVersion) *Group {
-	return &Group{ID: uuid.New(), ReceivedAt: at, Versions: versions}
-}
-
-func (w *Warehouse) rows(t testing.TB, table string) int {
-	t.Helper()
-	var n uint64
-	if err := w.conn.QueryRow(t.Context(), "SELECT count() FROM "+table).Scan(&n); err != nil {
-		t.Fatal(err)
-	}
-	return int(n)
+func group(versions ...warehouse.AssetVersion) *warehouse.Group {
+	return &warehouse.Group{ID: uuid.New(), ReceivedAt: at, Versions: versions}
 }
 
 func TestMigrateTwice(t *testing.T) {
-	w := newWarehouse(t)
+	w := warehousetest.New(t)
 	if err := w.Migrate(t.Context(), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	// A step that was cut off in the middle is repeated.
-	if err := w.conn.Exec(t.Context(), "TRUNCATE TABLE schema_migration"); err != nil {
+	if err := w.Conn().Exec(t.Context(), "TRUNCATE TABLE schema_migration"); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Migrate(t.Context(), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.conn.Exec(t.Context(), "INSERT INTO schema_migration (version, name) VALUES (99, 'future')"); err != nil {
+	if err := w.Conn().Exec(t.Context(), "INSERT INTO schema_migration (version, name) VALUES (99, 'future')"); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Migrate(t.Context(), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "newer aggregator") {
@@ -112,42 +58,42 @@ func TestMigrateTwice(t *testing.T) {
 }
 
 func TestWriteAndRead(t *testing.T) {
-	w := newWarehouse(t)
-	g := group(version(1, "a", Created, `{"n":1,"s":"x"}`), version(2, "b", Created, `{"n":1}`),
-		version(3, "a", Updated, `{"n":2,"s":"x"}`), version(4, "b", Deleted, `{"n":1}`))
-	g.Relations = []Relation{
+	w := warehousetest.New(t)
+	g := group(version(1, "a", warehouse.Created, `{"n":1,"s":"x"}`), version(2, "b", warehouse.Created, `{"n":1}`),
+		version(3, "a", warehouse.Updated, `{"n":2,"s":"x"}`), version(4, "b", warehouse.Deleted, `{"n":1}`))
+	g.Relations = []warehouse.Relation{
 		{Site: "west", FromType: "fake.test.Thing", FromUID: "a", Kind: "part_of", ToType: "fake.test.Thing", ToUID: "c", Version: 1003},
 		{Site: "west", FromType: "fake.test.Thing", FromUID: "d", Kind: "uses", ToType: "fake.test.Thing", ToUID: "a", Version: 1003},
 		{Site: "west", FromType: "fake.test.Thing", FromUID: "a", Kind: "was", ToType: "fake.test.Thing", ToUID: "e", Version: 1003, Deleted: true},
 	}
-	g.Events = []Event{{Origin: Origin{Site: "west", Seq: 1}, ID: "e1", Type: "t", Time: at, Severity: "info", Message: "m"}}
-	g.DeadLetters = []DeadLetter{{Origin: Origin{Site: "west", Seq: 9}, Class: "assets", Records: 1, Reason: "r", Raw: []byte{0xff, 0}}}
+	g.Events = []warehouse.Event{{Origin: warehouse.Origin{Site: "west", Seq: 1}, ID: "e1", Type: "t", Time: at, Severity: "info", Message: "m"}}
+	g.DeadLetters = []warehouse.DeadLetter{{Origin: warehouse.Origin{Site: "west", Seq: 9}, Class: "assets", Records: 1, Reason: "r", Raw: []byte{0xff, 0}}}
 	if err := w.Write(t.Context(), g); err != nil {
 		t.Fatal(err)
 	}
-	all, err := w.Assets(t.Context(), AssetQuery{Limit: 10, WithDocument: true})
+	all, err := w.Assets(t.Context(), warehouse.AssetQuery{Limit: 10, WithDocument: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(all) != 2 || all[0].UID != "a" || string(all[0].Document) != `{"n":2,"s":"x"}` || all[0].State != Active ||
+	if len(all) != 2 || all[0].UID != "a" || string(all[0].Document) != `{"n":2,"s":"x"}` || all[0].State != warehouse.Active ||
 		!all[0].ObservedAt.Equal(at.Add(3*time.Second)) || !all[0].UpdatedAt.IsZero() || all[0].Labels["tier"] != "front" {
 		t.Fatalf("%+v", all)
 	}
-	if all[1].State != Gone || string(all[1].Document) != `{"n":1}` {
+	if all[1].State != warehouse.Gone || string(all[1].Document) != `{"n":1}` {
 		t.Fatalf("a deleted asset keeps its last state: %+v", all[1])
 	}
 	for _, test := range []struct {
-		q    AssetQuery
+		q    warehouse.AssetQuery
 		want string
 	}{
-		{AssetQuery{States: []State{Active}}, "a"},
-		{AssetQuery{States: []State{Gone}}, "b"},
-		{AssetQuery{States: []State{Active}, Silent: []string{"agent-1"}}, ""},
-		{AssetQuery{States: []State{Disconnected, Gone}, Silent: []string{"x", "agent-1"}}, "ab"},
-		{AssetQuery{Site: "east"}, ""},
-		{AssetQuery{UID: "b"}, "b"},
-		{AssetQuery{Type: "fake.test.Thing", After: &AssetKey{"west", "fake.test.Thing", "a"}}, "b"},
-		{AssetQuery{UID: "a' OR 1=1 --\\"}, ""},
+		{warehouse.AssetQuery{States: []warehouse.State{warehouse.Active}}, "a"},
+		{warehouse.AssetQuery{States: []warehouse.State{warehouse.Gone}}, "b"},
+		{warehouse.AssetQuery{States: []warehouse.State{warehouse.Active}, Silent: []string{"agent-1"}}, ""},
+		{warehouse.AssetQuery{States: []warehouse.State{warehouse.Disconnected, warehouse.Gone}, Silent: []string{"x", "agent-1"}}, "ab"},
+		{warehouse.AssetQuery{Site: "east"}, ""},
+		{warehouse.AssetQuery{UID: "b"}, "b"},
+		{warehouse.AssetQuery{Type: "fake.test.Thing", After: &warehouse.AssetKey{Site: "west", Type: "fake.test.Thing", UID: "a"}}, "b"},
+		{warehouse.AssetQuery{UID: "a' OR 1=1 --\\"}, ""},
 	} {
 		test.q.Limit = 10
 		list, err := w.Assets(t.Context(), test.q)
@@ -162,15 +108,15 @@ func TestWriteAndRead(t *testing.T) {
 			t.Errorf("%+v: got %q, want %q", test.q, got, test.want)
 		}
 	}
-	changes, err := w.Changes(t.Context(), ChangeQuery{AssetKey: AssetKey{"west", "fake.test.Thing", "a"}, Limit: 10})
-	if err != nil || len(changes) != 2 || changes[0].Operation != Updated || !reflect.DeepEqual(changes[0].Changed, []string{"n"}) || !changes[0].ReceivedAt.Equal(at) {
+	changes, err := w.Changes(t.Context(), warehouse.ChangeQuery{AssetKey: warehouse.AssetKey{Site: "west", Type: "fake.test.Thing", UID: "a"}, Limit: 10})
+	if err != nil || len(changes) != 2 || changes[0].Operation != warehouse.Updated || !reflect.DeepEqual(changes[0].Changed, []string{"n"}) || !changes[0].ReceivedAt.Equal(at) {
 		t.Fatalf("%+v, %v", changes, err)
 	}
-	older, err := w.Changes(t.Context(), ChangeQuery{AssetKey: AssetKey{"west", "fake.test.Thing", "a"}, Before: changes[0].Version, Limit: 10})
-	if err != nil || len(older) != 1 || older[0].Operation != Created {
+	older, err := w.Changes(t.Context(), warehouse.ChangeQuery{AssetKey: warehouse.AssetKey{Site: "west", Type: "fake.test.Thing", UID: "a"}, Before: changes[0].Version, Limit: 10})
+	if err != nil || len(older) != 1 || older[0].Operation != warehouse.Created {
 		t.Fatalf("%+v, %v", older, err)
 	}
-	relations, err := w.Relations(t.Context(), AssetKey{"west", "fake.test.Thing", "a"}, 10)
+	relations, err := w.Relations(t.Context(), warehouse.AssetKey{Site: "west", Type: "fake.test.Thing", UID: "a"}, 10)
 	if err != nil || len(relations) != 2 || relations[0].ToUID != "c" || relations[1].FromUID != "d" {
 		t.Fatalf("%+v, %v", relations, err)
 	}
@@ -179,19 +125,19 @@ func TestWriteAndRead(t *testing.T) {
 		t.Fatalf("%v, %v", counts, err)
 	}
 	var value string
-	if err := w.conn.QueryRow(t.Context(), "SELECT fields['s'] FROM asset FINAL WHERE uid = 'a'").Scan(&value); err != nil || value != "x" {
+	if err := w.Conn().QueryRow(t.Context(), "SELECT fields['s'] FROM asset FINAL WHERE uid = 'a'").Scan(&value); err != nil || value != "x" {
 		t.Fatalf("fields: %q, %v", value, err)
 	}
 }
 
 func TestOldVersionsDoNotComeBack(t *testing.T) {
-	w := newWarehouse(t)
-	for _, v := range []AssetVersion{version(5, "a", Updated, `{"n":5}`), version(2, "a", Created, `{"n":2}`)} {
+	w := warehousetest.New(t)
+	for _, v := range []warehouse.AssetVersion{version(5, "a", warehouse.Updated, `{"n":5}`), version(2, "a", warehouse.Created, `{"n":2}`)} {
 		if err := w.Write(t.Context(), group(v)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	list, err := w.Assets(t.Context(), AssetQuery{Limit: 10, WithDocument: true})
+	list, err := w.Assets(t.Context(), warehouse.AssetQuery{Limit: 10, WithDocument: true})
 	if err != nil || len(list) != 1 || string(list[0].Document) != `{"n":5}` {
 		t.Fatalf("%+v, %v", list, err)
 	}
@@ -199,29 +145,29 @@ func TestOldVersionsDoNotComeBack(t *testing.T) {
 
 // TestSettle leaves a group in every half-written condition there can be.
 func TestSettle(t *testing.T) {
-	w := newWarehouse(t)
-	check := func(name string, g *Group, before func()) {
+	w := warehousetest.New(t)
+	check := func(name string, g *warehouse.Group, before func()) {
 		t.Helper()
-		base := w.rows(t, "asset_version")
-		events := w.rows(t, "event")
+		base := warehousetest.Rows(t, w, "asset_version")
+		events := warehousetest.Rows(t, w, "event")
 		before()
 		for range 2 {
 			if err := w.Settle(t.Context(), g); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 		}
-		if got := w.rows(t, "asset_version") - base; got != len(g.Versions) {
+		if got := warehousetest.Rows(t, w, "asset_version") - base; got != len(g.Versions) {
 			t.Errorf("%s: %d version rows, want %d", name, got, len(g.Versions))
 		}
-		if got := w.rows(t, "event") - events; got != len(g.Events) {
+		if got := warehousetest.Rows(t, w, "event") - events; got != len(g.Events) {
 			t.Errorf("%s: %d event rows, want %d", name, got, len(g.Events))
 		}
 	}
 	n := 0
-	next := func() *Group {
+	next := func() *warehouse.Group {
 		n += 10
-		g := group(version(n, fmt.Sprint("a", n), Created, `{"n":1}`), version(n+1, fmt.Sprint("a", n), Updated, `{"n":2}`))
-		g.Events = []Event{{Origin: Origin{Site: "west", Seq: uint64(n)}, ID: fmt.Sprint("e", n), Time: at}}
+		g := group(version(n, fmt.Sprint("a", n), warehouse.Created, `{"n":1}`), version(n+1, fmt.Sprint("a", n), warehouse.Updated, `{"n":2}`))
+		g.Events = []warehouse.Event{{Origin: warehouse.Origin{Site: "west", Seq: uint64(n)}, ID: fmt.Sprint("e", n), Time: at}}
 		return g
 	}
 	g := next()
@@ -234,7 +180,9 @@ func TestSettle(t *testing.T) {
 	})
 	g = next()
 	check("one table was written", g, func() {
-		if err := w.insert(t.Context(), g, tables(g)[0], ""); err != nil {
+		one := *g
+		one.Events = nil
+		if err := w.Write(t.Context(), &one); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -245,26 +193,26 @@ func TestSettle(t *testing.T) {
 		}
 		for _, table := range []string{"asset_version", "event"} {
 			// Lightweight deletes take the rows and leave the token.
-			if err := w.conn.Exec(t.Context(), fmt.Sprintf("DELETE FROM %s WHERE ingest_id = '%s'", table, g.ID)); err != nil {
+			if err := w.Conn().Exec(t.Context(), fmt.Sprintf("DELETE FROM %s WHERE ingest_id = '%s'", table, g.ID)); err != nil {
 				t.Fatal(err)
 			}
 		}
 	})
-	list, err := w.Assets(t.Context(), AssetQuery{Limit: 100})
+	list, err := w.Assets(t.Context(), warehouse.AssetQuery{Limit: 100})
 	if err != nil || len(list) != 4 {
 		t.Fatalf("%d assets, %v", len(list), err)
 	}
 }
 
 func TestTokenDropsARepeatedInsert(t *testing.T) {
-	w := newWarehouse(t)
-	g := group(version(1, "a", Created, `{}`))
+	w := warehousetest.New(t)
+	g := group(version(1, "a", warehouse.Created, `{}`))
 	for range 2 {
 		if err := w.Write(t.Context(), g); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := w.rows(t, "asset_version"); n != 1 {
+	if n := warehousetest.Rows(t, w, "asset_version"); n != 1 {
 		t.Fatalf("%d rows", n)
 	}
 }
@@ -274,7 +222,7 @@ func TestCheckAddress(t *testing.T) {
 		"embedded:/var/lib/x": true, "embedded:": false, "": false, "/var/lib/x": false, "http://x": false,
 		"clickhouse://reader@db:9000": true, "clickhouse://u:s3cr3t@db:9000/x?secure=true": true, "clickhouse://u:s3cr3t@%%%": false,
 	} {
-		err := CheckAddress(address)
+		err := warehouse.CheckAddress(address)
 		if (err == nil) != ok {
 			t.Errorf("%q: %v", address, err)
 		}
@@ -285,16 +233,16 @@ func TestCheckAddress(t *testing.T) {
 }
 
 func BenchmarkWrite(b *testing.B) {
-	w := newWarehouse(b)
+	w := warehousetest.New(b)
 	n := 0
 	const rows = 5000
 	doc := `{"metadata":{"labels":{"app":"web","tier":"front"},"name":"web-%d"},"spec":{"containers":[{"image":"registry.example/app:1.2.3","name":"c","ports":[{"port":80}]}],"nodeName":"node-17"},"status":{"phase":"Running","podIP":"10.1.2.3"}}`
 	for b.Loop() {
 		b.StopTimer()
-		versions := make([]AssetVersion, rows)
+		versions := make([]warehouse.AssetVersion, rows)
 		for i := range versions {
 			n++
-			versions[i] = version(n, fmt.Sprint("u", n), Created, fmt.Sprintf(doc, n))
+			versions[i] = version(n, fmt.Sprint("u", n), warehouse.Created, fmt.Sprintf(doc, n))
 		}
 		g := group(versions...)
 		b.StartTimer()

@@ -1,0 +1,194 @@
+package api
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+	"unicode"
+
+	"connectrpc.com/connect"
+
+	"github.com/reeve-cloud/reeve/aggregator/registry"
+	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
+	"github.com/reeve-cloud/reeve/pkg/identity"
+)
+
+const maxHostname = 253
+
+type enrollmentService struct{ *Server }
+
+var _ reevev1connect.EnrollmentServiceHandler = enrollmentService{}
+
+// refusal is why an agent is not let in. Its reason is one word, for metrics.
+type refusal struct {
+	reason string
+	code   connect.Code
+	text   string
+}
+
+func (r *refusal) Error() string { return r.text }
+
+// admitEnrollment bounds how often one client may try to enroll. It runs before
+// the call's body is read.
+func (s *Server) admitEnrollment(ctx context.Context, spec connect.Spec, peer connect.Peer, _ http.Header) (context.Context, error) {
+	if spec.Procedure == reevev1connect.EnrollmentServiceEnrollProcedure && !s.enrollAttempts.allow(network(peer.Addr), time.Now()) {
+		return nil, s.refuse(ctx, "enroll", peer.Addr, &refusal{"too_often", connect.CodeResourceExhausted,
+			"too many enrollments from this address: try again in a few seconds"})
+	}
+	return ctx, nil
+}
+
+// refuse counts and logs a refusal and returns it as an answer.
+func (s *Server) refuse(ctx context.Context, what, address string, r *refusal, args ...any) error {
+	s.metrics.refusedEnrollments.WithLabelValues(r.reason).Inc()
+	s.refusedEnrollments.log(ctx, slog.LevelWarn, "refused an agent",
+		append([]any{"request", what, "reason", r.text, "address", address}, args...)...)
+	return connect.NewError(r.code, errors.New(r.text))
+}
+
+func (s enrollmentService) Enroll(ctx context.Context, req *connect.Request[reevev1.EnrollRequest]) (*connect.Response[reevev1.EnrollResponse], error) {
+	address, m := req.Peer().Addr, req.Msg
+	agent, certificate, err := s.enroll(ctx, address, m)
+	if r := (*refusal)(nil); errors.As(err, &r) {
+		return nil, s.refuse(ctx, "enroll", address, r, "token", shorten(m.GetTokenId()), "hostname", shorten(m.GetHostname()))
+	}
+	if err != nil {
+		return nil, s.failed(ctx, "enrolling an agent", err)
+	}
+	s.options.Logger.InfoContext(ctx, "an agent joined", "agent", agent.ID, "site", agent.Site,
+		"hostname", agent.Hostname, "token", agent.JoinToken, "address", address)
+	return connect.NewResponse(&reevev1.EnrollResponse{
+		AgentId:        agent.ID,
+		Site:           agent.Site,
+		Certificate:    certificate,
+		CaCertificates: [][]byte{s.options.CA.Certificate().Raw},
+	}), nil
+}
+
+func (s enrollmentService) enroll(ctx context.Context, address string, m *reevev1.EnrollRequest) (agent registry.Agent, certificate []byte, err error) {
+	if !isTokenPart(m.GetTokenId()) || !isTokenPart(m.GetTokenSecret()) {
+		return agent, nil, badRequest("token_id, token_secret: must be those of a join token")
+	}
+	if err := checkHostname(m.GetHostname()); err != nil {
+		return agent, nil, err
+	}
+	request, err := x509.ParseCertificateRequest(m.GetCertificateRequest())
+	if err != nil {
+		return agent, nil, badRequest("certificate_request: must be a PKCS #10 certificate request in DER")
+	}
+	agent, err = s.options.Registry.Enroll(ctx, registry.Enrollment{
+		TokenID: m.GetTokenId(), Secret: m.GetTokenSecret(),
+		PublicKey: request.RawSubjectPublicKeyInfo,
+		Hostname:  m.GetHostname(),
+		Address:   address,
+		Now:       time.Now(),
+		Issue: func(site, id string) (expire time.Time, err error) {
+			certificate, expire, err = s.issue(identity.Agent{Site: site, ID: id}, m.GetCertificateRequest())
+			return expire, err
+		},
+	})
+	switch {
+	case errors.Is(err, registry.ErrTokenUnknown):
+		err = &refusal{"unknown_token", connect.CodeUnauthenticated,
+			"the join token is unknown: it was deleted, is damaged, or is another aggregator's; make a new one"}
+	case errors.Is(err, registry.ErrTokenExpired):
+		err = &refusal{"expired_token", connect.CodePermissionDenied, "the join token has expired: make a new one"}
+	case errors.Is(err, registry.ErrTokenUsedUp):
+		err = &refusal{"used_up_token", connect.CodePermissionDenied,
+			"the join token is used up: as many agents have joined with it as may; make a new one"}
+	}
+	return agent, certificate, err
+}
+
+func (s enrollmentService) Renew(ctx context.Context, req *connect.Request[reevev1.RenewRequest]) (*connect.Response[reevev1.RenewResponse], error) {
+	address := req.Peer().Addr
+	agent, certificate, err := s.renew(ctx, address, req.Msg)
+	if r := (*refusal)(nil); errors.As(err, &r) {
+		return nil, s.refuse(ctx, "renew", address, r, "agent", agent.ID)
+	}
+	if err != nil {
+		return nil, s.failed(ctx, "renewing a certificate", err)
+	}
+	s.options.Logger.DebugContext(ctx, "an agent's certificate was renewed", "agent", agent.ID, "site", agent.Site, "address", address)
+	return connect.NewResponse(&reevev1.RenewResponse{
+		Certificate:    certificate,
+		CaCertificates: [][]byte{s.options.CA.Certificate().Raw},
+	}), nil
+}
+
+func (s enrollmentService) renew(ctx context.Context, address string, m *reevev1.RenewRequest) (agent identity.Agent, certificate []byte, err error) {
+	shown := exchangeOf(ctx).certificate
+	if shown == nil {
+		return agent, nil, &refusal{"no_certificate", connect.CodeUnauthenticated,
+			"no client certificate: renew over a TLS connection made with the agent's certificate, with no proxy in between that ends TLS"}
+	}
+	agent, err = s.options.CA.VerifyAgent(shown, identity.RenewalGrace)
+	if err != nil {
+		return agent, nil, &refusal{"bad_certificate", connect.CodeUnauthenticated,
+			fmt.Sprintf("the client certificate does not serve (%v): enroll again with a new join token", err)}
+	}
+	removed := &refusal{"removed_agent", connect.CodePermissionDenied, "the agent was removed: enroll again with a new join token"}
+	known, err := s.options.Registry.Agent(ctx, agent.ID)
+	if errors.Is(err, registry.ErrNotFound) || err == nil && known.Site != agent.Site {
+		return agent, nil, removed
+	}
+	if err != nil {
+		return agent, nil, err
+	}
+	if !s.renewAttempts.allow(agent.ID, time.Now()) {
+		return agent, nil, &refusal{"too_often", connect.CodeResourceExhausted, "this agent renews too often: try again in a minute"}
+	}
+	certificate, expire, err := s.issue(agent, m.GetCertificateRequest())
+	if err != nil {
+		return agent, nil, err
+	}
+	err = s.options.Registry.AgentRenewed(ctx, registry.Actor{Name: "agent:" + agent.ID, Address: address}, agent.ID, expire)
+	if errors.Is(err, registry.ErrNotFound) {
+		return agent, nil, removed
+	}
+	return agent, certificate, err
+}
+
+// issue makes an agent's certificate and returns its end. The error is a refusal
+// if it is the request's fault.
+func (s enrollmentService) issue(agent identity.Agent, request []byte) (der []byte, expire time.Time, err error) {
+	der, err = s.options.CA.IssueAgent(agent, request)
+	if err != nil {
+		return nil, time.Time{}, badRequest("certificate_request: " + err.Error())
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("reading the certificate just made: %w", err)
+	}
+	return der, certificate.NotAfter, nil
+}
+
+func badRequest(text string) *refusal {
+	return &refusal{"bad_request", connect.CodeInvalidArgument, text}
+}
+
+func checkHostname(name string) error {
+	if len(name) > maxHostname {
+		return badRequest(fmt.Sprintf("hostname: must be at most %d bytes", maxHostname))
+	}
+	for _, r := range name {
+		if !unicode.IsPrint(r) {
+			return badRequest("hostname: has characters that cannot be printed")
+		}
+	}
+	return nil
+}
+
+// shorten keeps what a stranger sent from filling a log line.
+func shorten(s string) string {
+	const enough = 64
+	if len(s) > enough {
+		return s[:enough] + "..."
+	}
+	return s
+}

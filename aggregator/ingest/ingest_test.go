@@ -1,0 +1,424 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
+	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/wire"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
+)
+
+func TestMain(m *testing.M) { warehousetest.Main(m) }
+
+const (
+	assets  = wirev1.Class_CLASS_ASSETS
+	spoolID = "00112233445566778899aabbccddeeff"
+)
+
+var agent = identity.Agent{Site: "west", ID: "0193c1a2-7f3e-4d5b-9c1d-2b6f0e9a8d7c"}
+
+// faulty is a warehouse whose writes fail, before or after they took place.
+type faulty struct {
+	*warehouse.Warehouse
+	mu     sync.Mutex
+	before int // how many writes are to fail without taking place
+	after  int // how many are to fail although they took place
+}
+
+var errFault = errors.New("told to fail")
+
+func (f *faulty) Write(ctx context.Context, g *warehouse.Group) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.before > 0 {
+		f.before--
+		return errFault
+	}
+	if err := f.Warehouse.Write(ctx, g); err != nil {
+		return err
+	}
+	if f.after > 0 {
+		f.after--
+		return errFault
+	}
+	return nil
+}
+
+// centre is the ingesting half of an aggregator, over real stores.
+type centre struct {
+	t        *testing.T
+	dir      string
+	store    *faulty
+	registry *registry.Registry
+	ingest   *Ingest
+	cancel   context.CancelFunc
+	done     sync.WaitGroup
+}
+
+func newCentre(t *testing.T) *centre {
+	c := &centre{t: t, dir: t.TempDir(), store: &faulty{Warehouse: warehousetest.New(t)}}
+	var err error
+	if c.registry, err = registry.Open(registry.Options{Dir: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.stop()
+		if err := c.registry.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func (c *centre) start() {
+	c.t.Helper()
+	var err error
+	if c.ingest, err = New(Options{Warehouse: c.store, Watermarks: c.registry, Dir: c.dir, Logger: slog.New(slog.DiscardHandler)}); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := c.ingest.Recover(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.cancel = cancel
+	c.done.Go(func() {
+		if err := c.ingest.Run(ctx); !errors.Is(err, context.Canceled) {
+			c.t.Error(err)
+		}
+	})
+}
+
+func (c *centre) stop() {
+	if c.cancel != nil {
+		c.cancel()
+		c.done.Wait()
+		c.cancel = nil
+	}
+}
+
+func (c *centre) versions() int { return warehousetest.Rows(c.t, c.store.Warehouse, "asset_version") }
+
+func record(n uint64) *wirev1.Record {
+	doc, err := json.Marshal(map[string]uint64{"n": n})
+	if err != nil {
+		panic(err)
+	}
+	return &wirev1.Record{Body: &wirev1.Record_Asset{Asset: &wirev1.AssetVersion{
+		Type: "fake.test.Thing", Uid: fmt.Sprint("u", n%10), Version: 1_700_000_000_000<<16 + n, Operation: wirev1.Operation_OPERATION_UPDATED,
+		Scope: "fake/s", Document: doc, Hash: make([]byte, 16),
+		Relations: []*wirev1.Relation{{Kind: "part_of", Type: "fake.test.Thing", Uid: "root"}},
+	}}}
+}
+
+func batch(t testing.TB, first uint64, records ...*wirev1.Record) []byte {
+	t.Helper()
+	data, err := wire.EncodeBatch(spoolID, assets, first, records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func run(t testing.TB, first, last uint64) []byte {
+	var rs []*wirev1.Record
+	for n := first; n <= last; n++ {
+		rs = append(rs, record(n))
+	}
+	return batch(t, first, rs...)
+}
+
+func submit(t testing.TB, in *Inlet, data []byte) {
+	t.Helper()
+	if err := in.Submit(t.Context(), assets, data); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func durable(in *Inlet) uint64 {
+	for _, w := range in.Durable() {
+		if w.GetClass() == assets {
+			return w.GetSeq()
+		}
+	}
+	return 0
+}
+
+func waitFor(t testing.TB, in *Inlet, seq uint64) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for durable(in) < seq {
+		select {
+		case <-in.Acks():
+		case <-deadline:
+			t.Fatalf("record %d is not durable, the last one that is is %d", seq, durable(in))
+		}
+	}
+}
+
+func TestCommitAndRepeat(t *testing.T) {
+	c := newCentre(t)
+	c.start()
+	in := c.ingest.Open(agent, spoolID)
+	defer in.Close()
+	submit(t, in, run(t, 1, 5))
+	submit(t, in, run(t, 6, 6))
+	waitFor(t, in, 6)
+	// The agent lost the acknowledgement and sends again.
+	submit(t, in, run(t, 1, 5))
+	<-in.Acks()
+	submit(t, in, run(t, 7, 7))
+	waitFor(t, in, 7)
+	if n := c.versions(); n != 7 {
+		t.Fatalf("%d rows", n)
+	}
+	// Neither does a restart forget what was committed.
+	c.stop()
+	c.start()
+	again := c.ingest.Open(agent, spoolID)
+	defer again.Close()
+	if durable(again) != 7 {
+		t.Fatalf("after a restart %d records are durable", durable(again))
+	}
+	submit(t, again, run(t, 6, 6))
+	submit(t, again, run(t, 8, 8))
+	waitFor(t, again, 8)
+	if n := c.versions(); n != 8 {
+		t.Fatalf("%d rows", n)
+	}
+}
+
+func TestFaultsCountOnce(t *testing.T) {
+	c := newCentre(t)
+	c.start()
+	in := c.ingest.Open(agent, spoolID)
+	defer in.Close()
+	r := rand.New(rand.NewPCG(1, 2))
+	seq := uint64(0)
+	for range 12 {
+		c.store.mu.Lock()
+		c.store.before, c.store.after = r.IntN(2), r.IntN(2)
+		c.store.mu.Unlock()
+		n := uint64(1 + r.IntN(20))
+		submit(t, in, run(t, seq+1, seq+n))
+		seq += n
+		waitFor(t, in, seq)
+	}
+	if n := c.versions(); n != int(seq) {
+		t.Fatalf("%d rows of %d records", n, seq)
+	}
+}
+
+func TestStoppedInTheMiddle(t *testing.T) {
+	c := newCentre(t)
+	for name, spoil := range map[string]func(*faulty){
+		"before the insert": func(f *faulty) { f.before = 1 },
+		"after the insert":  func(f *faulty) { f.after = 1 },
+	} {
+		c.start()
+		in := c.ingest.Open(agent, spoolID)
+		first := durable(in) + 1
+		base := c.versions()
+		c.store.mu.Lock()
+		spoil(c.store)
+		c.store.mu.Unlock()
+		submit(t, in, run(t, first, first+9))
+		// The failed write leaves the group in the commit log; the aggregator
+		// stops before it can try again.
+		for {
+			c.store.mu.Lock()
+			failed := c.store.before+c.store.after == 0
+			c.store.mu.Unlock()
+			if failed {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		c.stop()
+		in.Close()
+		// The agent never comes back; the group is committed all the same.
+		c.start()
+		again := c.ingest.Open(agent, spoolID)
+		if durable(again) != first+9 || c.versions() != base+10 {
+			t.Errorf("%s: record %d is durable, %d rows more", name, durable(again), c.versions()-base)
+		}
+		again.Close()
+		c.stop()
+	}
+}
+
+func TestTwoSessionsOfOneSpool(t *testing.T) {
+	c := newCentre(t)
+	c.start()
+	const last = 200
+	var wg sync.WaitGroup
+	for range 3 { // dying sessions and their successors, all sending the same
+		wg.Go(func() {
+			in := c.ingest.Open(agent, spoolID)
+			defer in.Close()
+			for n := uint64(1); n <= last; n++ {
+				if err := in.Submit(t.Context(), assets, run(t, n, n)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+			waitFor(t, in, last)
+		})
+	}
+	wg.Wait()
+	if n := c.versions(); n != last {
+		t.Fatalf("%d rows", n)
+	}
+}
+
+func TestOneAgentCannotTouchAnothersSpool(t *testing.T) {
+	c := newCentre(t)
+	c.start()
+	thief := identity.Agent{Site: "east", ID: "11111111-7f3e-4d5b-9c1d-2b6f0e9a8d7c"}
+	stolen := c.ingest.Open(thief, spoolID)
+	defer stolen.Close()
+	submit(t, stolen, run(t, 1, 50))
+	waitFor(t, stolen, 50)
+	in := c.ingest.Open(agent, spoolID)
+	defer in.Close()
+	if durable(in) != 0 {
+		t.Fatal("another agent moved the watermark of this one's spool")
+	}
+}
+
+func TestBadRecordsBecomeDeadLetters(t *testing.T) {
+	c := newCentre(t)
+	c.start()
+	in := c.ingest.Open(agent, spoolID)
+	defer in.Close()
+	spoil := func(change func(*wirev1.AssetVersion)) *wirev1.Record {
+		r := record(3)
+		change(r.GetAsset())
+		return r
+	}
+	bad := []*wirev1.Record{
+		{},
+		{Body: &wirev1.Record_Event{Event: &wirev1.Event{Id: "e"}}},
+		spoil(func(a *wirev1.AssetVersion) { a.Uid = "" }),
+		spoil(func(a *wirev1.AssetVersion) { a.Uid = "a\x1b[31m" }),
+		spoil(func(a *wirev1.AssetVersion) { a.Document = []byte(`{"a":`) }),
+		spoil(func(a *wirev1.AssetVersion) { a.Document = []byte(`[]`) }),
+		spoil(func(a *wirev1.AssetVersion) { a.Hash = nil }),
+		spoil(func(a *wirev1.AssetVersion) { a.Version = 0 }),
+		spoil(func(a *wirev1.AssetVersion) { a.Version = 1<<64 - 1 }),
+		spoil(func(a *wirev1.AssetVersion) { a.Operation = 9 }),
+		spoil(func(a *wirev1.AssetVersion) { a.ObservedAt = -1 << 60 }),
+		spoil(func(a *wirev1.AssetVersion) { a.Relations = []*wirev1.Relation{{Kind: "x"}} }),
+	}
+	all := append([]*wirev1.Record{record(1)}, append(bad, record(2))...)
+	submit(t, in, batch(t, 1, all...))
+	waitFor(t, in, uint64(len(all)))
+	if n := c.versions(); n != 2 {
+		t.Errorf("%d versions, want the 2 good ones", n)
+	}
+	if n := warehousetest.Rows(t, c.store.Warehouse, "dead_letter"); n != len(bad) {
+		t.Errorf("%d dead letters, want %d", n, len(bad))
+	}
+	// A batch that cannot even be decompressed.
+	b := &wirev1.Batch{SpoolId: spoolID, Class: assets, FirstSeq: uint64(len(all)) + 1, Count: 4, Records: []byte("no zstd")}
+	submit(t, in, marshal(t, b))
+	waitFor(t, in, uint64(len(all))+4)
+	if n := warehousetest.Rows(t, c.store.Warehouse, "dead_letter"); n != len(bad)+1 {
+		t.Errorf("%d dead letters, want %d", n, len(bad)+1)
+	}
+}
+
+func TestProtocolViolations(t *testing.T) {
+	c := newCentre(t)
+	c.start()
+	in := c.ingest.Open(agent, spoolID)
+	defer in.Close()
+	submit(t, in, run(t, 1, 5))
+	waitFor(t, in, 5)
+	for name, data := range map[string][]byte{
+		"garbage":          []byte("garbage"),
+		"overlap":          run(t, 4, 8),
+		"another spool":    marshal(t, &wirev1.Batch{SpoolId: "ffffffffffffffffffffffffffffffff", Class: assets, FirstSeq: 6, Count: 1}),
+		"another class":    marshal(t, &wirev1.Batch{SpoolId: spoolID, Class: wirev1.Class_CLASS_EVENTS, FirstSeq: 6, Count: 1}),
+		"no records":       marshal(t, &wirev1.Batch{SpoolId: spoolID, Class: assets, FirstSeq: 6}),
+		"too many to hold": marshal(t, &wirev1.Batch{SpoolId: spoolID, Class: assets, FirstSeq: 6, Count: 1, RawBytes: 1 << 31}),
+	} {
+		if err := in.Submit(t.Context(), assets, data); !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A hole is a loss that the agent has declared; what follows is taken.
+	submit(t, in, run(t, 9, 9))
+	waitFor(t, in, 9)
+}
+
+func TestFeedCutsOffWhoFallsBehind(t *testing.T) {
+	var f Feed
+	slow, quick := f.Subscribe(), f.Subscribe()
+	defer quick.Close()
+	for range feedBuffer + 1 {
+		f.Publish(&warehouse.Group{})
+		<-quick.Groups()
+	}
+	n := 0
+	for range slow.Groups() {
+		n++
+	}
+	if n != feedBuffer {
+		t.Fatalf("the slow one got %d groups before it was cut off", n)
+	}
+	slow.Close() // twice does no harm
+	f.Publish(&warehouse.Group{})
+	if _, ok := <-quick.Groups(); !ok {
+		t.Fatal("the quick one was cut off too")
+	}
+}
+
+func FuzzThaw(f *testing.F) {
+	f.Add(run(f, 1, 3))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		b, err := wire.DecodeBatch(data)
+		if err != nil {
+			return
+		}
+		g := &warehouse.Group{}
+		addBatch(g, warehouse.Origin{Site: "s"}, b)
+		if len(g.Versions)+len(g.Events)+len(g.DeadLetters) == 0 {
+			t.Fatal("records vanished")
+		}
+	})
+}
+
+func BenchmarkThaw(b *testing.B) {
+	data := run(b, 1, 1000)
+	bt, err := wire.DecodeBatch(data)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		addBatch(&warehouse.Group{}, warehouse.Origin{Site: "s"}, bt)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/record")
+}
+
+func marshal(t testing.TB, b *wirev1.Batch) []byte {
+	t.Helper()
+	data, err := proto.Marshal(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
