@@ -164,13 +164,13 @@ func (a *agent) records(class wirev1.Class) []*wirev1.Record {
 // history returns the versions in the spool as "uid operation changed".
 func (a *agent) history() []string {
 	var lines []string
-	last := uint64(0)
+	last := make(map[string]uint64)
 	for _, r := range a.records(wirev1.Class_CLASS_ASSETS) {
 		v := r.GetAsset()
-		if v.GetVersion() <= last {
-			a.t.Errorf("version %d of %s is not later than %d", v.GetVersion(), v.GetUid(), last)
+		if v.GetVersion() <= last[v.GetUid()] {
+			a.t.Errorf("version %d of %s is not later than %d", v.GetVersion(), v.GetUid(), last[v.GetUid()])
 		}
-		last = v.GetVersion()
+		last[v.GetUid()] = v.GetVersion()
 		op := strings.ToLower(strings.TrimPrefix(v.GetOperation().String(), "OPERATION_"))
 		lines = append(lines, strings.TrimSpace(fmt.Sprint(v.GetUid(), " ", op, " ", strings.Join(v.GetChanged(), ","))))
 	}

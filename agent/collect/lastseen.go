@@ -32,6 +32,11 @@ import (
 //	m...                   the spool's id, how far it was applied, the clock
 type LastSeen struct {
 	db *badger.DB
+
+	// applying is held by Apply: the logs of the spool have a writer each.
+	applying sync.Mutex
+	// newest is the stored clock. Stamps of different scopes come in no order.
+	newest uint64
 }
 
 const (
@@ -94,7 +99,13 @@ func OpenLastSeen(dir string, logger *slog.Logger) (*LastSeen, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the last-seen store in %s: %w", dir, err)
 	}
-	return &LastSeen{db: db}, nil
+	s := &LastSeen{db: db}
+	stamp, err := s.Clock()
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	s.newest = uint64(stamp)
+	return s, nil
 }
 
 // Close closes the store.
@@ -171,9 +182,11 @@ func (s *LastSeen) Apply(f spool.Frame) error {
 	if err != nil {
 		return err
 	}
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
 	defer func() { w.txn.Discard() }()
-	var newest uint64
+	newest := s.newest
 	for _, r := range records {
 		a := r.GetAsset()
 		if a == nil {
@@ -196,14 +209,18 @@ func (s *LastSeen) Apply(f spool.Frame) error {
 			return txn.Set(append([]byte{checkpointPrefix}, c.Scope...), []byte(c.Value))
 		})
 	}
-	if newest > 0 {
+	if newest > s.newest {
 		w.do(func(txn *badger.Txn) error { return txn.Set(clockKey, binary.BigEndian.AppendUint64(nil, newest)) })
 	}
 	// Last: it says that all of the above has been done.
 	w.do(func(txn *badger.Txn) error {
 		return txn.Set(appliedKey(f.Class), binary.BigEndian.AppendUint64(nil, f.Last))
 	})
-	return w.commit()
+	if err := w.commit(); err != nil {
+		return err
+	}
+	s.newest = newest
+	return nil
 }
 
 // writer does writes in order, in as many transactions as they need.
