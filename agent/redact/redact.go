@@ -13,6 +13,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -44,8 +45,35 @@ var harmlessEnds = map[string]bool{
 	"time": true, "at": true, "version": true, "status": true, "optional": true, "mode": true, "age": true,
 }
 
+// judged remembers verdicts on keys: documents of one type have the same keys,
+// and taking them apart is what redaction would otherwise spend its time on.
+var judged = struct {
+	sync.RWMutex
+	verdicts map[string]bool
+}{verdicts: make(map[string]bool)}
+
+// maxJudged bounds the memory: keys such as those of labels can be endless.
+const maxJudged = 4096
+
 // IsSecretKey reports whether a key is that of a secret value.
 func IsSecretKey(key string) bool {
+	judged.RLock()
+	secret, known := judged.verdicts[key]
+	judged.RUnlock()
+	if known {
+		return secret
+	}
+	secret = judge(key)
+	judged.Lock()
+	defer judged.Unlock()
+	if len(judged.verdicts) >= maxJudged {
+		clear(judged.verdicts)
+	}
+	judged.verdicts[key] = secret
+	return secret
+}
+
+func judge(key string) bool {
 	words := split(key)
 	if len(words) == 0 || harmlessEnds[words[len(words)-1]] {
 		return false

@@ -5,7 +5,6 @@ package session_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -31,230 +30,92 @@ import (
 	"github.com/reeve-cloud/reeve/agent/enroll"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/agent/uplink"
-	"github.com/reeve-cloud/reeve/aggregator/api"
-	"github.com/reeve-cloud/reeve/aggregator/gateway"
-	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
-	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
+	"github.com/reeve-cloud/reeve/test/centre"
 )
 
 func TestMain(m *testing.M) { warehousetest.Main(m) }
 
 const assets = wirev1.Class_CLASS_ASSETS
 
-// logBook is a log that can be searched.
-type logBook struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logBook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logBook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-// centre is an aggregator.
-type centre struct {
-	t        *testing.T
-	address  string
-	caDir    string
-	ca       *identity.CA
-	registry *registry.Registry
-	store    *warehouse.Warehouse
-	log      *logBook
-	commits  string
-	stop     func()
-}
-
-func newCentre(t *testing.T) *centre {
-	c := &centre{t: t, caDir: t.TempDir(), commits: t.TempDir(), store: warehousetest.New(t), log: &logBook{}, address: "127.0.0.1:0"}
-	var err error
-	if c.ca, err = identity.LoadCA(c.caDir); err != nil {
-		t.Fatal(err)
-	}
-	if c.registry, err = registry.Open(registry.Options{Dir: t.TempDir()}); err != nil {
-		t.Fatal(err)
-	}
-	c.start()
-	t.Cleanup(func() {
-		c.stop()
-		if err := c.registry.Close(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Log(c.log.String())
-		}
-	})
-	return c
-}
-
-func (c *centre) start() {
-	c.t.Helper()
-	logger := slog.New(slog.NewTextHandler(c.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	certificate := &identity.ServerCertificate{CA: c.ca}
-	tcp, err := net.Listen("tcp", c.address)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.address = tcp.Addr().String()
-	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(tcp.Addr().(*net.TCPAddr).AddrPort()))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	in, err := ingest.New(ingest.Options{Warehouse: c.store, Watermarks: c.registry, Dir: c.commits, Logger: logger})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	g := gateway.New(gateway.Options{
-		Conn: udp, Certificate: certificate.Get, CA: c.ca, Registry: c.registry, Ingest: in,
-		Clock: hlc.New(0), ResetKey: quic.StatelessResetKey{1, 2, 3}, Logger: logger,
-	})
-	server, err := api.New(api.Options{
-		Listener: tcp, Certificate: certificate.Get, CA: c.ca, Registry: c.registry, Addresses: []string{c.address}, Logger: logger,
-		Warehouse:   func(context.Context) (string, string, error) { return "embedded", "", nil },
-		AssetCounts: c.store.AssetCounts,
-	})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	for _, part := range []func(context.Context) error{in.Run, g.Serve, server.Serve} {
-		wg.Go(func() {
-			if err := part(ctx); err != nil && !errors.Is(err, context.Canceled) {
-				c.t.Error(err)
-			}
-		})
-	}
-	c.stop = func() {
-		cancel()
-		wg.Wait()
-		c.stop = func() {}
-	}
-}
-
-// token makes a join token.
-func (c *centre) token(site string, uses int, ttl time.Duration) identity.JoinToken {
-	c.t.Helper()
-	now := time.Now()
-	rt, secret, err := c.registry.CreateJoinToken(c.t.Context(), registry.System, registry.JoinToken{
-		Site: site, MaxUses: uses, CreateTime: now, ExpireTime: now.Add(ttl), CreatedBy: "test",
-	})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return identity.JoinToken{Site: site, Addresses: []string{c.address}, CA: c.ca.Pin().String(), ID: rt.ID, Secret: secret}
-}
-
-func (c *centre) join(dir string) *enroll.Identity {
-	c.t.Helper()
-	id, err := enroll.Join(c.t.Context(), dir, c.token("west", 1, time.Hour), nil, "host", slog.New(slog.DiscardHandler))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return id
-}
-
-func (c *centre) logged(text string) {
-	c.t.Helper()
-	waitFor(c.t, "a log line with "+text, func() bool { return strings.Contains(c.log.String(), text) })
-}
-
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for range 3000 {
-		if ok() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("did not happen: %s", what)
-}
-
 // edge is an agent's spool and uplink.
 type edge struct {
-	c     *centre
+	t     *testing.T
+	c     *centre.Centre
 	spool *spool.Spool
 	link  *uplink.Uplink
 	sent  int
 }
 
-func (c *centre) edge() *edge {
-	c.t.Helper()
-	sp, err := spool.Open(spool.Options{Dir: c.t.TempDir()})
+func newEdge(t *testing.T, c *centre.Centre) *edge {
+	t.Helper()
+	sp, err := spool.Open(spool.Options{Dir: t.TempDir()})
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
-	id := c.join(c.t.TempDir())
-	e := &edge{c: c, spool: sp, link: &uplink.Uplink{
-		Spool: sp, Clock: hlc.New(0), Addresses: []string{c.address}, TLS: id.ClientTLS, Hostname: "host", Logger: slog.New(slog.DiscardHandler),
+	id := c.Join(t.TempDir())
+	e := &edge{t: t, c: c, spool: sp, link: &uplink.Uplink{
+		Spool: sp, Clock: hlc.New(0), Addresses: []string{c.Address}, TLS: id.ClientTLS, Hostname: "host", Logger: slog.New(slog.DiscardHandler),
 	}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := e.link.Run(ctx); !errors.Is(err, context.Canceled) {
-			c.t.Error(err)
+			t.Error(err)
 		}
 	})
-	c.t.Cleanup(func() {
+	t.Cleanup(func() {
 		cancel()
 		wg.Wait()
 		if err := sp.Close(); err != nil {
-			c.t.Error(err)
+			t.Error(err)
 		}
 	})
 	return e
 }
 
 func (e *edge) observe(n int) {
-	e.c.t.Helper()
+	e.t.Helper()
 	for range n {
 		e.sent++
 		r := &wirev1.Record{Body: &wirev1.Record_Asset{Asset: &wirev1.AssetVersion{
 			Type: "fake.test.Thing", Uid: fmt.Sprint("u", e.sent%5), Version: uint64(e.link.Clock.Next()), Operation: wirev1.Operation_OPERATION_UPDATED,
 			Scope: "fake/s", Document: fmt.Appendf(nil, `{"n":%d}`, e.sent), Hash: make([]byte, 16),
 		}}}
-		if err := e.spool.Append(e.c.t.Context(), assets, []*wirev1.Record{r}); err != nil {
-			e.c.t.Fatal(err)
+		if err := e.spool.Append(e.t.Context(), assets, []*wirev1.Record{r}); err != nil {
+			e.t.Fatal(err)
 		}
 	}
 }
 
 // arrived waits until everything is acknowledged, and counts the rows.
 func (e *edge) arrived(rows int) {
-	e.c.t.Helper()
-	waitFor(e.c.t, "everything acknowledged", func() bool { return e.spool.Stat()[0].Waiting == 0 })
-	if got := warehousetest.Rows(e.c.t, e.c.store, "asset_version"); got != rows {
-		e.c.t.Fatalf("%d rows, want %d", got, rows)
+	e.t.Helper()
+	centre.WaitFor(e.t, "everything acknowledged", func() bool { return e.spool.Stat()[0].Waiting == 0 })
+	if got := warehousetest.Rows(e.t, e.c.Store, "asset_version"); got != rows {
+		e.t.Fatalf("%d rows, want %d", got, rows)
 	}
 }
 
 func TestShipAndReconnect(t *testing.T) {
-	c := newCentre(t)
-	e := c.edge()
+	c := centre.New(t)
+	e := newEdge(t, c)
 	e.observe(20)
 	e.arrived(20)
 	for range 3 {
-		c.stop()
+		c.Stop()
 		e.observe(10)
-		c.start()
+		c.Start()
 		e.observe(10)
 		e.arrived(e.sent)
 	}
-	waitFor(t, "the agent to count as connected", func() bool {
-		for _, l := range c.registry.AllLiveness() {
+	centre.WaitFor(t, "the agent to count as connected", func() bool {
+		for _, l := range c.Registry.AllLiveness() {
 			return l.Connected
 		}
 		return false
@@ -262,20 +123,20 @@ func TestShipAndReconnect(t *testing.T) {
 }
 
 func TestRefusedEnrollment(t *testing.T) {
-	c := newCentre(t)
+	c := centre.New(t)
 	other, err := identity.LoadCA(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	usedUp := c.token("west", 1, time.Hour)
+	usedUp := c.Token("west", 1, time.Hour)
 	if _, err := enroll.Join(t.Context(), t.TempDir(), usedUp, nil, "first", slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
-	expired := c.token("west", 1, time.Millisecond)
+	expired := c.Token("west", 1, time.Millisecond)
 	time.Sleep(5 * time.Millisecond)
-	wrongSecret := c.token("west", 1, time.Hour)
+	wrongSecret := c.Token("west", 1, time.Hour)
 	wrongSecret.Secret = "x"
-	wrongCA := c.token("west", 1, time.Hour)
+	wrongCA := c.Token("west", 1, time.Hour)
 	wrongCA.CA = other.Pin().String()
 	for name, test := range map[string]struct {
 		token identity.JoinToken
@@ -294,20 +155,20 @@ func TestRefusedEnrollment(t *testing.T) {
 			t.Errorf("%s: an identity was left behind: %v", name, err)
 		}
 	}
-	if err := enroll.Reach(t.Context(), c.address, wrongCA); !errors.Is(err, identity.ErrWrongCA) {
+	if err := enroll.Reach(t.Context(), c.Address, wrongCA); !errors.Is(err, identity.ErrWrongCA) {
 		t.Errorf("reach with a wrong CA: %v", err)
 	}
-	e := c.edge()
+	e := newEdge(t, c)
 	e.observe(3)
 	e.arrived(3)
 }
 
 // TestRenewal gives an agent a certificate that ended an hour ago.
 func TestRenewal(t *testing.T) {
-	c := newCentre(t)
+	c := centre.New(t)
 	dir := t.TempDir()
-	id := c.join(dir)
-	ca, err := tls.LoadX509KeyPair(filepath.Join(c.caDir, "ca.crt"), filepath.Join(c.caDir, "ca.key"))
+	id := c.Join(dir)
+	ca, err := tls.LoadX509KeyPair(filepath.Join(c.CADir, "ca.crt"), filepath.Join(c.CADir, "ca.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,13 +197,13 @@ func TestRenewal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := uplink.Probe(t.Context(), c.address, stale.ClientTLS()); err == nil {
+	if _, err := uplink.Probe(t.Context(), c.Address, stale.ClientTLS()); err == nil {
 		t.Fatal("an ended certificate opened a session")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	wg.Go(func() { stale.KeepFresh(ctx, []string{c.address}, slog.New(slog.DiscardHandler)) })
-	waitFor(t, "renewal", func() bool { return stale.Certificate().Leaf.NotAfter.After(time.Now()) })
+	wg.Go(func() { stale.KeepFresh(ctx, []string{c.Address}, slog.New(slog.DiscardHandler)) })
+	centre.WaitFor(t, "renewal", func() bool { return stale.Certificate().Leaf.NotAfter.After(time.Now()) })
 	cancel()
 	wg.Wait()
 	reloaded, err := enroll.Load(dir)
@@ -352,56 +213,56 @@ func TestRenewal(t *testing.T) {
 	if reloaded.Agent != id.Agent || reloaded.Certificate().Leaf.NotAfter.Before(time.Now()) {
 		t.Fatalf("the renewed identity was not stored: %v until %v", reloaded.Agent, reloaded.Certificate().Leaf.NotAfter)
 	}
-	if _, err := uplink.Probe(t.Context(), c.address, reloaded.ClientTLS()); err != nil {
+	if _, err := uplink.Probe(t.Context(), c.Address, reloaded.ClientTLS()); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func TestForeignCertificate(t *testing.T) {
-	c, other := newCentre(t), newCentre(t)
-	foreign := other.join(t.TempDir())
+	c, other := centre.New(t), centre.New(t)
+	foreign := other.Join(t.TempDir())
 	config := foreign.ClientTLS()
 	// It would refuse this centre itself, which is not what is to be tested.
 	config.VerifyConnection = nil
-	_, err := uplink.Probe(t.Context(), c.address, config)
+	_, err := uplink.Probe(t.Context(), c.Address, config)
 	if err == nil {
 		t.Fatal("a certificate of another CA opened a session")
 	}
 	if text := uplink.Explain(err).Error(); !strings.Contains(text, "does not accept this agent's certificate") {
 		t.Errorf("the agent says: %s", text)
 	}
-	c.logged("whose certificate is not one of this aggregator's agents")
+	c.Logged("whose certificate is not one of this aggregator's agents")
 	// Nor does a foreign aggregator get anything of ours.
-	mine := c.join(t.TempDir())
-	if _, err := uplink.Probe(t.Context(), other.address, mine.ClientTLS()); !errors.Is(err, identity.ErrWrongCA) {
+	mine := c.Join(t.TempDir())
+	if _, err := uplink.Probe(t.Context(), other.Address, mine.ClientTLS()); !errors.Is(err, identity.ErrWrongCA) {
 		t.Errorf("a foreign aggregator: %v", err)
 	}
 }
 
 func TestRemovedAgent(t *testing.T) {
-	c := newCentre(t)
-	id := c.join(t.TempDir())
-	if err := c.registry.RemoveAgent(t.Context(), registry.System, id.Agent.ID); err != nil {
+	c := centre.New(t)
+	id := c.Join(t.TempDir())
+	if err := c.Registry.RemoveAgent(t.Context(), registry.System, id.Agent.ID); err != nil {
 		t.Fatal(err)
 	}
-	_, err := uplink.Probe(t.Context(), c.address, id.ClientTLS())
+	_, err := uplink.Probe(t.Context(), c.Address, id.ClientTLS())
 	if err == nil || !strings.Contains(uplink.Explain(err).Error(), "does not know agent") {
 		t.Fatalf("a removed agent: %v", err)
 	}
-	c.logged("does not know agent")
+	c.Logged("does not know agent")
 }
 
 // raw opens a QUIC connection as an enrolled agent and leaves the rest to the
 // test.
-func (c *centre) raw() *quic.Conn {
-	c.t.Helper()
-	config := c.join(c.t.TempDir()).ClientTLS()
+func raw(t *testing.T, c *centre.Centre) *quic.Conn {
+	t.Helper()
+	config := c.Join(t.TempDir()).ClientTLS()
 	config.NextProtos = []string{wire.ALPN}
-	conn, err := quic.DialAddr(c.t.Context(), c.address, config, nil)
+	conn, err := quic.DialAddr(t.Context(), c.Address, config, nil)
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
-	c.t.Cleanup(func() { conn.CloseWithError(0, "") })
+	t.Cleanup(func() { conn.CloseWithError(0, "") })
 	return conn
 }
 
@@ -420,8 +281,8 @@ func hello(t *testing.T, conn *quic.Conn, h *wirev1.Hello) *quic.Stream {
 var goodHello = &wirev1.Hello{Protocol: 1, SpoolId: "00112233445566778899aabbccddeeff"}
 
 func TestHostileAgents(t *testing.T) {
-	c := newCentre(t)
-	e := c.edge()
+	c := centre.New(t)
+	e := newEdge(t, c)
 	garbage := make([]byte, 1<<20)
 	mrand.NewChaCha8([32]byte{1}).Read(garbage)
 	stream := func(conn *quic.Conn) *quic.SendStream {
@@ -475,7 +336,7 @@ func TestHostileAgents(t *testing.T) {
 			}
 		},
 	} {
-		conn := c.raw()
+		conn := raw(t, c)
 		attack(conn)
 		select {
 		case <-conn.Context().Done():
@@ -492,12 +353,12 @@ func TestHostileAgents(t *testing.T) {
 }
 
 func TestNewerSessionTakesOver(t *testing.T) {
-	c := newCentre(t)
-	id := c.join(t.TempDir())
+	c := centre.New(t)
+	id := c.Join(t.TempDir())
 	open := func() *quic.Conn {
 		config := id.ClientTLS()
 		config.NextProtos = []string{wire.ALPN}
-		conn, err := quic.DialAddr(t.Context(), c.address, config, nil)
+		conn, err := quic.DialAddr(t.Context(), c.Address, config, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -516,15 +377,15 @@ func TestNewerSessionTakesOver(t *testing.T) {
 	if err := context.Cause(older.Context()); !errors.As(err, &app) || app.ErrorCode != wire.CodeReplaced {
 		t.Fatalf("the older session ended with %v", err)
 	}
-	if !c.registry.Liveness(id.Agent.ID).Connected {
+	if !c.Registry.Liveness(id.Agent.ID).Connected {
 		t.Fatal("with the older session the agent counts as gone")
 	}
 }
 
 func TestGarbageDatagrams(t *testing.T) {
-	c := newCentre(t)
-	e := c.edge()
-	conn, err := net.Dial("udp", c.address)
+	c := centre.New(t)
+	e := newEdge(t, c)
+	conn, err := net.Dial("udp", c.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -535,11 +396,11 @@ func TestGarbageDatagrams(t *testing.T) {
 		source.Read(data)
 		conn.Write(data)
 	}
-	c.logged("dropped datagrams that are not QUIC")
-	c.logged("dropped datagrams that look like QUIC and are not")
+	c.Logged("dropped datagrams that are not QUIC")
+	c.Logged("dropped datagrams that look like QUIC and are not")
 	e.observe(5)
 	e.arrived(5)
-	if n := strings.Count(c.log.String(), "dropped datagrams"); n > 10 {
+	if n := strings.Count(c.Log.String(), "dropped datagrams"); n > 10 {
 		t.Errorf("%d log lines for one flood", n)
 	}
 }
