@@ -52,8 +52,11 @@ var judged = struct {
 	verdicts map[string]bool
 }{verdicts: make(map[string]bool)}
 
-// maxJudged bounds the memory: keys such as those of labels can be endless.
-const maxJudged = 4096
+// These bound the memory: there is no end of keys in labels.
+const (
+	maxJudged    = 4096
+	maxJudgedKey = 128
+)
 
 // IsSecretKey reports whether a key is that of a secret value.
 func IsSecretKey(key string) bool {
@@ -64,6 +67,9 @@ func IsSecretKey(key string) bool {
 		return secret
 	}
 	secret = judge(key)
+	if len(key) > maxJudgedKey {
+		return secret
+	}
 	judged.Lock()
 	defer judged.Unlock()
 	if len(judged.verdicts) >= maxJudged {
