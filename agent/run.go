@@ -84,7 +84,7 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 	}
 	// Collection does not wait for enrollment: what is seen until then is spooled.
 	group.Go(func() error {
-		if stores.lost {
+		if stores.resend {
 			n, err := recorder.Resend(ctx)
 			if err != nil {
 				return fmt.Errorf("sending everything again: %w", err)
@@ -140,8 +140,8 @@ func addresses(c config.Config, id *enroll.Identity) []string {
 type stores struct {
 	seen  *collect.LastSeen
 	spool *spool.Spool
-	// lost says that a spool before this one is gone, with what it held.
-	lost bool
+	// resend says that a spool before this one is gone, with what it held.
+	resend bool
 }
 
 func openStores(c config.Config, logger *slog.Logger) (s stores, err error) {
@@ -168,7 +168,7 @@ func openStores(c config.Config, logger *slog.Logger) (s stores, err error) {
 	if err != nil {
 		return s, errors.Join(err, s.seen.Close())
 	}
-	if s.lost, err = s.seen.Adopt(s.spool.ID()); err != nil {
+	if s.resend, err = s.seen.Adopt(s.spool.ID()); err != nil {
 		return s, errors.Join(err, s.spool.Close(), s.seen.Close())
 	}
 	return s, nil

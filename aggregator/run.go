@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,8 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-
-	"crypto/rand"
+	"time"
 
 	"github.com/quic-go/quic-go"
 	"golang.org/x/sync/errgroup"
@@ -92,7 +92,7 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) (err error) 
 		Listener: tcp, Certificate: certificate.Get, CA: ca, Registry: reg, Addresses: c.Advertise,
 		Warehouse:   func(context.Context) (string, string, error) { return store.Kind(), store.Version(), nil },
 		AssetCounts: store.AssetCounts,
-		Inventory:   &api.Inventory{Warehouse: store, Registry: reg, Feed: feed, Logger: logger},
+		Inventory:   &api.Inventory{Warehouse: store, Registry: reg, Feed: feed, Started: time.Now(), Logger: logger},
 		Metrics:     metrics, Logger: logger,
 	})
 	if err != nil {

@@ -400,14 +400,19 @@ func TestResendAfterALostSpool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	replaced, err := seen.Adopt(sp.ID())
-	if err != nil || !replaced {
-		t.Fatalf("replaced %v, %v", replaced, err)
+	adopt := func(want bool) {
+		t.Helper()
+		if resend, err := seen.Adopt(sp.ID()); err != nil || resend != want {
+			t.Fatalf("resend %v, %v", resend, err)
+		}
 	}
+	adopt(true)
+	adopt(true) // the agent died before it had sent all again
 	r := &Recorder{Seen: seen, Spool: sp, Clock: hlc.New(0), Logger: slog.New(slog.DiscardHandler)}
 	if n, err := r.Resend(t.Context()); err != nil || n != 2 {
 		t.Fatalf("%d, %v", n, err)
 	}
+	adopt(false)
 	if err := sp.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -46,8 +46,9 @@ const (
 )
 
 var (
-	spoolKey = []byte("mspool")
-	clockKey = []byte("mclock")
+	spoolKey  = []byte("mspool")
+	clockKey  = []byte("mclock")
+	resendKey = []byte("mresend")
 )
 
 func appliedKey(class wirev1.Class) []byte { return []byte(fmt.Sprintf("mapplied%d", class)) }
@@ -155,15 +156,26 @@ func (s *LastSeen) Applied(spoolID string, class wirev1.Class) (uint64, error) {
 }
 
 // Adopt takes note that the agent now has the spool with the id. It reports
-// whether there was another one before, so that what that one held may be lost.
-func (s *LastSeen) Adopt(spoolID string) (replaced bool, err error) {
+// whether everything must be sent again (Recorder.Resend): there was another
+// spool before, and what that one held may be lost. It does so at every start
+// until Resent is called.
+func (s *LastSeen) Adopt(spoolID string) (resend bool, err error) {
 	id, err := s.get(spoolKey)
-	if err != nil || string(id) == spoolID {
+	if err != nil {
 		return false, err
+	}
+	if string(id) == spoolID {
+		flag, err := s.get(resendKey)
+		return flag != nil, err
 	}
 	err = s.db.Update(func(txn *badger.Txn) error {
 		for _, class := range spool.Classes {
 			if err := txn.Delete(appliedKey(class)); err != nil {
+				return err
+			}
+		}
+		if id != nil {
+			if err := txn.Set(resendKey, []byte{1}); err != nil {
 				return err
 			}
 		}
@@ -173,6 +185,14 @@ func (s *LastSeen) Adopt(spoolID string) (replaced bool, err error) {
 		return false, fmt.Errorf("last seen: taking note of the spool: %w", err)
 	}
 	return id != nil, nil
+}
+
+// Resent takes note that everything has been sent again.
+func (s *LastSeen) Resent() error {
+	if err := s.db.Update(func(txn *badger.Txn) error { return txn.Delete(resendKey) }); err != nil {
+		return fmt.Errorf("last seen: taking note that all was sent again: %w", err)
+	}
+	return nil
 }
 
 // Apply brings the store up to date with a frame of the spool. Doing it twice

@@ -383,6 +383,9 @@ func (r *Recorder) Resend(ctx context.Context) (assets int, err error) {
 	if err == nil {
 		err = flush()
 	}
+	if err == nil {
+		err = r.Seen.Resent()
+	}
 	return assets, err
 }
 

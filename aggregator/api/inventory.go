@@ -24,8 +24,9 @@ import (
 
 const (
 	// silentAfter is how long an agent must not have been heard from, and have
-	// no session, for its assets to count as disconnected.
-	silentAfter = 30 * time.Second
+	// no session, for its assets to count as disconnected: a little more than a
+	// reconnect takes.
+	silentAfter = 10 * time.Second
 	// maxRelations is how many edges GetAsset shows.
 	maxRelations = 10_000
 )
@@ -35,7 +36,10 @@ type Inventory struct {
 	Warehouse *warehouse.Warehouse
 	Registry  *registry.Registry
 	Feed      *ingest.Feed
-	Logger    *slog.Logger
+	// Started is when the aggregator began to take sessions: it cannot know
+	// that an agent is silent before that.
+	Started time.Time
+	Logger  *slog.Logger
 }
 
 var _ reevev1connect.InventoryServiceHandler = (*Inventory)(nil)
@@ -44,7 +48,11 @@ var _ reevev1connect.InventoryServiceHandler = (*Inventory)(nil)
 func (s *Inventory) silent() map[string]time.Time {
 	silent := make(map[string]time.Time)
 	for id, l := range s.Registry.AllLiveness() {
-		if !l.Connected && time.Since(l.SeenTime) > silentAfter {
+		listening := l.SeenTime
+		if s.Started.After(listening) {
+			listening = s.Started
+		}
+		if !l.Connected && time.Since(listening) > silentAfter {
 			silent[id] = l.SeenTime
 		}
 	}
