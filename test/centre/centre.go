@@ -96,7 +96,8 @@ func (c *Centre) Start() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	in, err := ingest.New(ingest.Options{Warehouse: c.Store, Watermarks: c.Registry, Dir: c.commits, Logger: logger})
+	feed := &ingest.Feed{}
+	in, err := ingest.New(ingest.Options{Warehouse: c.Store, Watermarks: c.Registry, Dir: c.commits, Logger: logger, Committed: feed.Publish})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -108,6 +109,7 @@ func (c *Centre) Start() {
 		Listener: tcp, Certificate: certificate.Get, CA: c.CA, Registry: c.Registry, Addresses: []string{c.Address}, Logger: logger,
 		Warehouse:   func(context.Context) (string, string, error) { return "embedded", "", nil },
 		AssetCounts: c.Store.AssetCounts,
+		Inventory:   &api.Inventory{Warehouse: c.Store, Registry: c.Registry, Feed: feed, Started: time.Now(), Logger: logger},
 	})
 	if err != nil {
 		c.t.Fatal(err)

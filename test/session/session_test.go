@@ -50,6 +50,8 @@ type edge struct {
 	spool *spool.Spool
 	link  *uplink.Uplink
 	sent  int
+	// stop ends the uplink.
+	stop func()
 }
 
 func newEdge(t *testing.T, c *centre.Centre) *edge {
@@ -69,9 +71,12 @@ func newEdge(t *testing.T, c *centre.Centre) *edge {
 			t.Error(err)
 		}
 	})
-	t.Cleanup(func() {
+	e.stop = func() {
 		cancel()
 		wg.Wait()
+	}
+	t.Cleanup(func() {
+		e.stop()
 		if err := sp.Close(); err != nil {
 			t.Error(err)
 		}
