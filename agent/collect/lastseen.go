@@ -17,6 +17,7 @@ import (
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
+	"github.com/reeve-cloud/reeve/pkg/logging"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
@@ -96,7 +97,7 @@ func OpenLastSeen(dir string, logger *slog.Logger) (*LastSeen, error) {
 		WithValueLogFileSize(32 << 20).WithValueThreshold(4 << 10).
 		WithCompression(options.None).WithNumVersionsToKeep(1).
 		WithDetectConflicts(false).WithMetricsEnabled(false).
-		WithLogger(badgerLogger{logger}))
+		WithLogger(logging.Badger{Logger: logger}))
 	if err != nil {
 		return nil, fmt.Errorf("opening the last-seen store in %s: %w", dir, err)
 	}
@@ -430,16 +431,4 @@ func (s *LastSeen) get(key []byte) (value []byte, err error) {
 		return nil, fmt.Errorf("reading the last-seen store: %w", err)
 	}
 	return value, nil
-}
-
-// badgerLogger hands badger's own messages on, the chatty ones as debug.
-type badgerLogger struct{ *slog.Logger }
-
-func (l badgerLogger) Errorf(f string, a ...any)   { l.Error(message(f, a)) }
-func (l badgerLogger) Warningf(f string, a ...any) { l.Warn(message(f, a)) }
-func (l badgerLogger) Infof(f string, a ...any)    { l.Debug(message(f, a)) }
-func (l badgerLogger) Debugf(f string, a ...any)   { l.Debug(message(f, a)) }
-
-func message(format string, args []any) string {
-	return "badger: " + strings.TrimSpace(fmt.Sprintf(format, args...))
 }

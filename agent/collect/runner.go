@@ -12,10 +12,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/pkg/retry"
 )
 
 const (
@@ -78,17 +77,11 @@ type collectorRun struct {
 	wg      sync.WaitGroup
 }
 
-func (c *collectorRun) newBackOff() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = c.retryAfter, lastRetry
-	return b
-}
-
 func (c *collectorRun) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer c.wg.Wait()
 	defer cancel()
-	pause := c.newBackOff()
+	pause := retry.BackOff(c.retryAfter, lastRetry)
 	for ctx.Err() == nil {
 		err := c.guard(func() error {
 			return c.Collector.Scopes(ctx, func(scopes []plugin.Scope) {
@@ -101,7 +94,9 @@ func (c *collectorRun) run(ctx context.Context) {
 		}
 		wait := pause.NextBackOff()
 		c.logger.Warn("cannot find out what there is to collect", "error", err, "retry_in", wait)
-		sleep(ctx, wait)
+		if err := retry.Sleep(ctx, wait); err != nil {
+			break
+		}
 	}
 	<-ctx.Done()
 }
@@ -219,7 +214,7 @@ func (s *scopeRun) run(ctx context.Context) {
 	if !s.scope.Watch {
 		watcher = nil
 	}
-	pause := s.newBackOff()
+	pause := retry.BackOff(s.retryAfter, lastRetry)
 	due := time.Now()
 	if watcher != nil {
 		if from, err := s.recorder.Seen.checkpoint(s.sink.id.String()); err == nil && from != "" {
@@ -242,8 +237,10 @@ func (s *scopeRun) run(ctx context.Context) {
 				s.logger.Info("checkpoint has expired at the source; sweeping")
 				due, err = time.Now(), nil
 			}
+		case due.IsZero():
+			<-ctx.Done()
 		default:
-			sleepUntil(ctx, due)
+			err = retry.Sleep(ctx, time.Until(due))
 		}
 		if ctx.Err() != nil {
 			return
@@ -255,7 +252,9 @@ func (s *scopeRun) run(ctx context.Context) {
 		}
 		wait := pause.NextBackOff()
 		s.failed(ctx, err, wait)
-		sleep(ctx, wait)
+		if err := retry.Sleep(ctx, wait); err != nil {
+			return
+		}
 	}
 }
 
@@ -347,22 +346,4 @@ func (s *scopeRun) emit(ctx context.Context, eventType string, severity plugin.S
 	if err != nil && ctx.Err() == nil {
 		s.logger.Error("recording an event", "event_type", eventType, "error", err)
 	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
-// sleepUntil sleeps until a time, or for ever if it is zero.
-func sleepUntil(ctx context.Context, t time.Time) {
-	if t.IsZero() {
-		<-ctx.Done()
-		return
-	}
-	sleep(ctx, time.Until(t))
 }

@@ -25,11 +25,11 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"github.com/cenkalti/backoff/v5"
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
 	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/retry"
 )
 
 // ErrNotEnrolled means that the directory holds no identity.
@@ -140,7 +140,7 @@ func Join(ctx context.Context, dir string, token identity.JoinToken, addresses [
 	if err != nil {
 		return nil, err
 	}
-	pause := newBackOff()
+	pause := retry.BackOff(time.Second, time.Minute)
 	for {
 		for _, address := range addresses {
 			id, err := join(ctx, address, pin, &reevev1.EnrollRequest{
@@ -160,7 +160,7 @@ func Join(ctx context.Context, dir string, token identity.JoinToken, addresses [
 			}
 			logger.Warn("enrolling failed; trying again", "aggregator", address, "error", err)
 		}
-		if err := sleep(ctx, pause.NextBackOff()); err != nil {
+		if err := retry.Sleep(ctx, pause.NextBackOff()); err != nil {
 			return nil, err
 		}
 	}
@@ -304,16 +304,16 @@ func (i *Identity) ClientTLS() *tls.Config {
 
 // KeepFresh renews the certificate in time until ctx ends.
 func (i *Identity) KeepFresh(ctx context.Context, addresses []string, logger *slog.Logger) error {
-	pause := newBackOff()
+	pause := retry.BackOff(time.Second, time.Minute)
 	for {
 		leaf := i.Certificate().Leaf
-		if err := sleep(ctx, time.Until(RenewAt(leaf))); err != nil {
+		if err := retry.Sleep(ctx, time.Until(RenewAt(leaf))); err != nil {
 			return err
 		}
 		if err := i.renewAtAny(ctx, addresses); err != nil {
 			wait := pause.NextBackOff()
 			logger.Warn("renewing the certificate failed", "error", err, "expires", leaf.NotAfter, "retry_in", wait.Round(time.Second))
-			if err := sleep(ctx, wait); err != nil {
+			if err := retry.Sleep(ctx, wait); err != nil {
 				return err
 			}
 			continue
@@ -364,21 +364,4 @@ func (i *Identity) renew(ctx context.Context, address string) error {
 		return fmt.Errorf("storing the renewed certificate: %w", err)
 	}
 	return nil
-}
-
-func newBackOff() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = time.Second, time.Minute
-	return b
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -17,13 +17,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/quic-go/quic-go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
+	"github.com/reeve-cloud/reeve/pkg/retry"
 	"github.com/reeve-cloud/reeve/pkg/version"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
@@ -87,8 +87,7 @@ func (u *Uplink) Connected() bool { return u.connected.Load() }
 
 // Run keeps a session up until ctx ends.
 func (u *Uplink) Run(ctx context.Context) error {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = firstRetry, lastRetry
+	pause := retry.BackOff(firstRetry, lastRetry)
 	for turn := 0; ; turn++ {
 		address := u.Addresses[turn%len(u.Addresses)]
 		began := time.Now()
@@ -101,12 +100,8 @@ func (u *Uplink) Run(ctx context.Context) error {
 		}
 		wait := pause.NextBackOff()
 		u.Logger.Warn("no session with the aggregator", "aggregator", address, "error", Explain(err), "retry_in", wait.Round(time.Millisecond))
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return ctx.Err()
+		if err := retry.Sleep(ctx, wait); err != nil {
+			return err
 		}
 	}
 }

@@ -25,7 +25,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
@@ -33,6 +32,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/retry"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
@@ -396,8 +396,7 @@ func (i *Ingest) commit(ctx context.Context, batches []*pending) error {
 // settle tries until a group whose insert failed is in the warehouse. Meanwhile
 // nothing is acknowledged, and agents are held up when the queue is full.
 func (i *Ingest) settle(ctx context.Context, g *warehouse.Group, cause error) error {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = firstRetry, lastRetry
+	pause := retry.BackOff(firstRetry, lastRetry)
 	for {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -405,12 +404,8 @@ func (i *Ingest) settle(ctx context.Context, g *warehouse.Group, cause error) er
 		i.metrics.failed()
 		wait := pause.NextBackOff()
 		i.o.Logger.Warn("the warehouse did not take a group; trying again", "group", g.ID, "error", cause, "retry_in", wait.Round(time.Millisecond))
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return ctx.Err()
+		if err := retry.Sleep(ctx, wait); err != nil {
+			return err
 		}
 		if cause = i.o.Warehouse.Settle(ctx, g); cause == nil {
 			i.o.Logger.Info("the group is in the warehouse", "group", g.ID)

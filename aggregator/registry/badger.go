@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/reeve-cloud/reeve/pkg/logging"
 )
 
 // The first byte of a badger key says what lies there.
@@ -47,7 +48,7 @@ func openBadger(dir string, logger *slog.Logger) (*badger.DB, error) {
 		// Writers take turns; nothing is read and written by two at once.
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).
-		WithLogger(badgerLogger{logger}))
+		WithLogger(logging.Badger{Logger: logger}))
 	if err != nil {
 		return nil, err
 	}
@@ -74,16 +75,4 @@ func checkFormat(db *badger.DB) error {
 			return nil
 		})
 	})
-}
-
-// badgerLogger passes on what badger warns of.
-type badgerLogger struct{ logger *slog.Logger }
-
-func (l badgerLogger) Errorf(format string, args ...any)   { l.warn(format, args) }
-func (l badgerLogger) Warningf(format string, args ...any) { l.warn(format, args) }
-func (l badgerLogger) Infof(string, ...any)                {}
-func (l badgerLogger) Debugf(string, ...any)               {}
-
-func (l badgerLogger) warn(format string, args []any) {
-	l.logger.Warn("the registry's database warns", "warning", strings.TrimSpace(fmt.Sprintf(format, args...)))
 }
