@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -55,6 +56,8 @@ func command() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// For what libraries say through the standard logger.
+			slog.SetDefault(logger)
 			return run(cmd.Context(), c, logger)
 		},
 	}

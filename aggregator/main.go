@@ -73,6 +73,8 @@ func command() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// For what libraries say through the standard logger.
+			slog.SetDefault(logger)
 			return run(cmd.Context(), c, logger)
 		},
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/reeve-cloud/reeve/agent/redact"
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/pkg/retry"
@@ -93,7 +94,7 @@ func (c *collectorRun) run(ctx context.Context) {
 			break
 		}
 		wait := pause.NextBackOff()
-		c.logger.Warn("cannot find out what there is to collect", "error", err, "retry_in", wait)
+		c.logger.Warn("cannot find out what there is to collect", "error", redact.Text(err.Error()), "retry_in", wait)
 		if err := retry.Sleep(ctx, wait); err != nil {
 			break
 		}
@@ -318,7 +319,8 @@ func (s *scopeRun) watch(ctx context.Context, w plugin.Watcher, due time.Time) e
 // failed logs a failure, and the first of a row also as an event, so that it is
 // seen at the centre.
 func (s *scopeRun) failed(ctx context.Context, err error, retryIn time.Duration) {
-	s.logger.Warn("collecting failed; what is known stays as it is", "error", err, "retry_in", retryIn.Round(time.Millisecond))
+	// Errors of sources may repeat URLs and requests, with what is in them.
+	s.logger.Warn("collecting failed; what is known stays as it is", "error", redact.Text(err.Error()), "retry_in", retryIn.Round(time.Millisecond))
 	if s.failing {
 		return
 	}
