@@ -131,18 +131,14 @@ func addVersion(g *warehouse.Group, origin warehouse.Origin, a *wirev1.AssetVers
 	if len(a.GetHash()) != len(document.Hash{}) {
 		return fmt.Errorf("hash: must have %d bytes, it has %d", len(document.Hash{}), len(a.GetHash()))
 	}
-	doc, err := document.Canonical(a.GetDocument())
-	if err != nil {
-		return err
-	}
-	fields, err := document.Fields(doc)
+	fields, err := document.Fields(a.GetDocument())
 	if err != nil {
 		return err
 	}
 	v := warehouse.AssetVersion{
 		Origin: origin, Type: a.GetType(), UID: a.GetUid(), Version: a.GetVersion(), Scope: a.GetScope(),
 		Name: a.GetName(), Region: a.GetRegion(), Project: a.GetProject(), Status: a.GetStatus(), Labels: a.GetLabels(),
-		Hash: document.Hash(a.GetHash()), Document: doc, Fields: fields, Changed: a.GetChanged(),
+		Hash: document.Hash(a.GetHash()), Document: a.GetDocument(), Fields: fields, Changed: a.GetChanged(),
 	}
 	switch a.GetOperation() {
 	case wirev1.Operation_OPERATION_CREATED:

@@ -148,8 +148,16 @@ func leaves(doc []byte, volatile Paths) (map[string]string, error) {
 }
 
 // Fields flattens a document into text values by path. Values that share a path
-// are joined with Separator; null and empty values have no field.
+// are joined with Separator; null and empty values have no field. The document
+// need not be canonical, so this is also the check of one that came from
+// elsewhere: it must be one JSON object within the limits.
 func Fields(doc []byte) (map[string]string, error) {
+	if len(doc) > MaxSize {
+		return nil, fmt.Errorf("document of %d bytes: the largest allowed has %d", len(doc), MaxSize)
+	}
+	if jsontext.Value(doc).Kind() != '{' {
+		return nil, errors.New("document: must be a JSON object")
+	}
 	fields := make(map[string]string)
 	var text []byte
 	err := walk(doc, nil, visitor{leaf: func(path, _ []byte, raw jsontext.Value) {

@@ -105,6 +105,15 @@ func TestFields(t *testing.T) {
 	}
 }
 
+func TestFieldsRefuses(t *testing.T) {
+	for _, bad := range []string{``, `[]`, `"x"`, ` {"a":1} x`, `{"a":1}{}`, `{"a":}`, `{"a":1,"a":2}`,
+		`{"deep":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`, `{"big":"` + strings.Repeat("x", MaxSize) + `"}`} {
+		if f, err := Fields([]byte(bad)); err == nil {
+			t.Errorf("%.40s gave %v", bad, f)
+		}
+	}
+}
+
 func TestMatches(t *testing.T) {
 	for _, test := range []struct {
 		pattern, keys string
