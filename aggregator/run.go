@@ -170,7 +170,12 @@ func loadResetKey(file string) (key quic.StatelessResetKey, err error) {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		rand.Read(key[:])
-		if err := os.WriteFile(file, key[:], 0o600); err != nil {
+		// In one step, so that a kill leaves no half of a key.
+		err = os.WriteFile(file+".new", key[:], 0o600)
+		if err == nil {
+			err = os.Rename(file+".new", file)
+		}
+		if err != nil {
 			return key, fmt.Errorf("storing the QUIC reset key: %w", err)
 		}
 		return key, nil

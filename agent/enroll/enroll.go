@@ -132,7 +132,7 @@ func Join(ctx context.Context, dir string, token identity.JoinToken, addresses [
 	if err != nil {
 		return nil, err
 	}
-	key, err := identity.NewKey()
+	key, err := joiningKey(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +164,27 @@ func Join(ctx context.Context, dir string, token identity.JoinToken, addresses [
 			return nil, err
 		}
 	}
+}
+
+// joiningKey returns the key to join with, which is on disk before it is used:
+// an agent that dies before the answer has arrived asks again with the same key,
+// and the aggregator gives it the same identity without using up the token again.
+func joiningKey(dir string) (crypto.Signer, error) {
+	file := filepath.Join(dir, keyFile)
+	key, err := identity.ReadKey(file)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	if key, err = identity.NewKey(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("storing the key: %w", err)
+	}
+	if err := identity.WriteKey(file, key); err != nil {
+		return nil, fmt.Errorf("storing the key: %w", err)
+	}
+	return key, nil
 }
 
 func join(ctx context.Context, address string, pin identity.Pin, request *reevev1.EnrollRequest) (*Identity, error) {
@@ -250,19 +271,15 @@ func parse(certificate []byte, authorities [][]byte) (*x509.Certificate, []*x509
 	return cert, cas, nil
 }
 
-// store writes all of the identity.
+// store writes the identity beside its key.
 func (i *Identity) store() error {
 	i.cert.PrivateKey = i.key
 	data, err := json.Marshal(stored{Version: 1, Site: i.Agent.Site, ID: i.Agent.ID, Addresses: i.Addresses})
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(i.dir, 0o700); err != nil {
-		return fmt.Errorf("storing the identity: %w", err)
-	}
 	name := filepath.Join(i.dir, nameFile)
 	err = errors.Join(
-		identity.WriteKey(filepath.Join(i.dir, keyFile), i.key),
 		i.storeCertificates(),
 		os.WriteFile(name+".new", data, 0o600))
 	if err == nil {

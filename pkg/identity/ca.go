@@ -186,6 +186,28 @@ func WriteKey(file string, key crypto.Signer) error {
 	return writeFile(file, 0o600, &pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
+// ReadKey reads what WriteKey stored. The error is fs.ErrNotExist if there is no
+// such file.
+func ReadKey(file string) (crypto.Signer, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, fmt.Errorf("%s: holds no key", file)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	key, ok := parsed.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("%s: a %T cannot sign", file, parsed)
+	}
+	return key, nil
+}
+
 // WriteCertificates stores certificates, given in DER, as one PEM file.
 func WriteCertificates(file string, ders ...[]byte) error {
 	var blocks []*pem.Block

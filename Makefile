@@ -1,0 +1,96 @@
+# `make help` says what there is. Needed: Go 1.26, Node.js with npm, git if there
+# is a history to tell the version from. `make test` adds the race detector where
+# there is a C compiler.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := build
+
+GO ?= go
+# The programs are static and need no C compiler.
+export CGO_ENABLED = 0
+
+VERSION  := $(shell test -e .git && git describe --always --dirty --tags 2>/dev/null)
+flags    := -trimpath -buildvcs=false
+ldflags  := -s -w -X github.com/reeve-cloud/reeve/pkg/version.stamped=$(VERSION)
+# Every build tag in use. What is checked is checked with all of them.
+tags     := e2e,fakecollector
+
+buf         := github.com/bufbuild/buf/cmd/buf@v1.75.0
+staticcheck := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Arguments for tests, as in `make test ARGS=-v` and `make e2e ARGS='-run Kills'`.
+ARGS ?=
+
+.PHONY: help
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+.PHONY: build
+build: need-go ## Build the programs into bin/
+	@mkdir -p bin
+	$(GO) build $(flags) -ldflags '$(ldflags)' -o bin/reeve ./tui
+	$(GO) build $(flags) -ldflags '$(ldflags)' -o bin/reeve-agent ./agent
+	$(GO) build $(flags) -ldflags '$(ldflags)' -o bin/reeve-aggregator ./aggregator
+
+.PHONY: run
+run: need-go need-node ## Build, and run an aggregator and an agent here (REEVE_RUN_PORT=8443)
+	@$(MAKE) --no-print-directory build
+	@exec node deploy/dev/run.mjs
+
+.PHONY: engine
+engine: need-node ## Fetch the ClickHouse engine into the cache (once for all checkouts)
+	@node deploy/engine/fetch.mjs
+
+# One pass over everything, with the race detector where there is a C compiler,
+# and without it otherwise. What calls into the engine is tested in both ways of
+# linking: the programs are built without C.
+.PHONY: test
+test: need-go need-node ## Run the tests (ARGS=-v)
+	@engine=$$(node deploy/engine/fetch.mjs) && export CHDB_LIB_PATH="$$engine" REEVE_ENGINE_REQUIRED=1 && set -e && \
+	if cc=$$($(GO) env CC) && command -v "$$cc" >/dev/null; then \
+	  echo "$(GO) test -race ./..."; CGO_ENABLED=1 $(GO) test -race -timeout 20m $(ARGS) ./...; \
+	  echo "$(GO) test ./aggregator/... (without C, as shipped)"; $(GO) test -timeout 20m $(ARGS) ./aggregator/...; \
+	else \
+	  echo "there is no C compiler ($$cc): testing without the race detector"; \
+	  echo "$(GO) test ./..."; $(GO) test -timeout 20m $(ARGS) ./...; \
+	fi
+
+.PHONY: e2e
+e2e: need-node build ## Run the end-to-end tests of the built programs (ARGS='-run Kills')
+	@rm -rf test/e2e/_artifacts
+	engine=$$(node deploy/engine/fetch.mjs) && \
+	CHDB_LIB_PATH="$$engine" $(GO) test -tags $(tags) -count=1 -timeout 30m -v -artifacts -outputdir test/e2e $(ARGS) ./test/e2e
+
+.PHONY: lint
+lint: need-go ## Check format, vet, staticcheck
+	@bad=$$("$$($(GO) env GOROOT)/bin/gofmt" -l agent aggregator pkg plugins test tui) && if [ -n "$$bad" ]; then \
+	  echo "not formatted (gofmt -w mends it):"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags $(tags) ./...
+	$(GO) run $(staticcheck) -tags $(tags) ./...
+
+.PHONY: bench
+bench: need-go need-node ## Run the benchmarks (ARGS='-bench Flatten')
+	engine=$$(node deploy/engine/fetch.mjs) && \
+	CHDB_LIB_PATH="$$engine" REEVE_ENGINE_REQUIRED=1 $(GO) test -run '^$$' -bench . -benchmem -timeout 60m $(ARGS) ./...
+
+.PHONY: generate
+generate: need-go ## Check the protobuf files and generate code from them
+	$(GO) run $(buf) lint
+	$(GO) run $(buf) generate
+
+.PHONY: clean
+clean: ## Remove what was built, and the state of `make run` in .reeve/
+	rm -rf bin .reeve test/e2e/_artifacts coverage.out
+
+.PHONY: need-go need-node
+need-go:
+	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go 1.26 or newer from https://go.dev/dl/" >&2; exit 1; }
+	@have=$$($(GO) env GOVERSION 2>&1) || { echo "this Go cannot build Reeve, which needs Go 1.26 or newer: $$have" >&2; exit 1; }; \
+	minor=$${have#go1.}; minor=$${minor%%[!0-9]*}; case $$have in devel*) minor=999;; esac; \
+	[ "$${minor:-0}" -ge 26 ] || { echo "Go is too old: this is $$have, Reeve needs Go 1.26 or newer, from https://go.dev/dl/" >&2; exit 1; }
+
+need-node:
+	@command -v node >/dev/null || { echo "Node.js is missing: install version 18 or newer, with npm. It fetches the ClickHouse engine and runs the development set-up." >&2; exit 1; }
+	@[ -n "$$CHDB_LIB_PATH" ] || command -v npm >/dev/null || { echo "npm is missing: install it (it comes with Node.js), or set CHDB_LIB_PATH to a copy of libchdb.so." >&2; exit 1; }
+	@node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)' || { echo "Node.js is too old: this is $$(node --version), version 18 or newer is needed." >&2; exit 1; }

@@ -1,0 +1,348 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/fake"
+)
+
+const (
+	killChanges = 10_000
+	killAssets  = 700
+	// killRounds is how often each of agent, aggregator and engine is killed.
+	killRounds = 8
+)
+
+// truth is what a journal says: each line makes exactly one version.
+type truth struct {
+	entries []fake.Entry
+	lines   []truthLine
+	// live is the last state of each asset; nil for a deleted one.
+	live map[string]*fake.Asset
+}
+
+type truthLine struct {
+	uid, operation string
+	document       any
+}
+
+// makeTruth makes up the lives of assets: they come, change, go and come again.
+// No two lines have the same content.
+func makeTruth(t *testing.T, r *rand.Rand, lines, assets int) *truth {
+	t.Helper()
+	tr := &truth{live: make(map[string]*fake.Asset)}
+	states := []string{"ACTIVE", "BUILD", "ERROR", "SHUTOFF"}
+	for n := range lines {
+		uid := fmt.Sprintf("thing-%03d", r.IntN(assets))
+		before := tr.live[uid]
+		if before != nil && r.IntN(8) == 0 {
+			tr.add(t, uid, "deleted", before, fake.Entry{Delete: uid})
+			tr.live[uid] = nil
+			continue
+		}
+		a := thing(uid, map[string]any{
+			"line":  n,
+			"size":  r.IntN(1 << 20),
+			"ports": r.Perm(4),
+			"nested": map[string]any{
+				"text": fmt.Sprintf("ünïcode %x \"quoted\"\n", r.Uint64()),
+				"none": nil,
+			},
+			// So much that does not shrink that the spool gives segments up.
+			"blob": noise(r, 3<<10),
+		})
+		a.Status = states[r.IntN(len(states))]
+		a.Labels = map[string]string{"shelf": fmt.Sprint(r.IntN(10))}
+		for range r.IntN(3) {
+			to := plugin.Key{Type: fake.TypeThing, UID: fmt.Sprintf("thing-%03d", r.IntN(assets))}
+			a.Relations = append(a.Relations, plugin.Relation{Kind: "member_of", To: to})
+		}
+		operation := "updated"
+		if before == nil {
+			operation = "created"
+		}
+		tr.add(t, uid, operation, &a, upsert(a))
+		tr.live[uid] = &a
+	}
+	return tr
+}
+
+// noise returns text that hardly compresses.
+func noise(r *rand.Rand, length int) string {
+	data := make([]byte, length)
+	for i := range data {
+		data[i] = byte(' ' + r.IntN('~'-' '+1))
+	}
+	return string(data)
+}
+
+func (tr *truth) add(t *testing.T, uid, operation string, a *fake.Asset, e fake.Entry) {
+	tr.entries = append(tr.entries, e)
+	tr.lines = append(tr.lines, truthLine{uid, operation, decode(t, string(a.Document))})
+}
+
+// TestKills kills the agent, the aggregator and the engine again and again, each
+// with things under way, and then wants the warehouse to hold what the journal
+// says: no version missing, none twice, each with its content and in its order.
+func TestKills(t *testing.T) {
+	t.Logf("seed %d (-seed repeats it)", *seed)
+	r := rand.New(rand.NewPCG(*seed, 0))
+	tr := makeTruth(t, r, killChanges, killAssets)
+
+	a := newAggregator(t)
+	dir := t.TempDir()
+	journal := newScope(t, dir, "things")
+	journal.tell() // so that the scope is watched from the start
+	g := newAgent(t, "agent", dir).join(a.joinToken())
+	began := time.Now()
+
+	// In each round a share of the journal is written, a little at a time, and
+	// while that happens and is shipped, something is killed.
+	victims := []string{"agent", "aggregator", "engine"}
+	rounds := killRounds * len(victims)
+	share := killChanges / (rounds + 1)
+	killed := make(map[string]int)
+	for round := range rounds {
+		acknowledged := 0
+		eventually(t, time.Minute, "the agent has a session", func() error {
+			if a.ended() || g.ended() {
+				t.Fatalf("a program ended by itself: aggregator %v, agent %v", a.err, g.err)
+			}
+			_, err := get("http://" + g.health + "/readyz")
+			return err
+		})
+		if n, err := g.acknowledged(); err == nil {
+			acknowledged = n
+		}
+		written := make(chan struct{})
+		go func() {
+			defer close(written)
+			for part := range slices.Chunk(tr.entries[round*share:(round+1)*share], 8) {
+				journal.tell(part...)
+				time.Sleep(20 * time.Millisecond)
+			}
+		}()
+		// The path works again: more has come through than before.
+		eventually(t, time.Minute, "something is acknowledged", func() error {
+			n, err := g.acknowledged()
+			if err == nil && n <= acknowledged {
+				err = fmt.Errorf("record %d is the last", n)
+			}
+			return err
+		})
+		time.Sleep(time.Duration(r.IntN(800)) * time.Millisecond)
+		victim := victims[round%len(victims)]
+		switch victim {
+		case "agent":
+			g.killAlone()
+			g.start()
+		case "aggregator":
+			a.killAlone()
+			a.launch()
+		case "engine":
+			killEngine(a)
+		}
+		killed[victim]++
+		<-written
+	}
+	a.ready()
+	t.Logf("killed with -9 in %.0f s: %v", time.Since(began).Seconds(), killed)
+
+	journal.tell(tr.entries[rounds*share:]...)
+	g.shipped(killChanges, 2*time.Minute)
+	if out, err := g.command("spool", "check"); err != nil {
+		t.Errorf("the spool is damaged: %v %s", err, out)
+	}
+	if first, _, err := spooled(g); err != nil || first == 1 {
+		t.Errorf("the spool still begins with record %d (%v): it never gave up what was acknowledged, so that was not tested", first, err)
+	}
+	g.stop()
+	a.stop()
+
+	db := openWarehouse(a)
+	compareVersions(t, tr, versions(t, db))
+	compareAssets(t, tr, db)
+	compareRelations(t, tr, db)
+	if n := count(t, db, "SELECT count() FROM dead_letter"); n != 0 {
+		t.Errorf("there are %d dead letters", n)
+	}
+}
+
+// TestKillsAtStart kills the aggregator while it makes its state, and agents
+// while they enroll with a token that is good for one. Both must get there when
+// they are started again.
+func TestKillsAtStart(t *testing.T) {
+	t.Logf("seed %d (-seed repeats it)", *seed)
+	r := rand.New(rand.NewPCG(*seed, 2))
+	const aggregatorKills, agents = 12, 20
+
+	a := prepareAggregator(t)
+	for range aggregatorKills {
+		a.launch()
+		time.Sleep(time.Duration(r.IntN(700)) * time.Millisecond)
+		a.killAlone()
+	}
+	a.start()
+	a.login()
+
+	dir := t.TempDir()
+	newScope(t, dir, "things").tell(upsert(thing("thing", map[string]any{"is": "there"})))
+	for i := range agents {
+		g := newAgent(t, fmt.Sprintf("agent %d", i), dir).join(a.joinToken())
+		time.Sleep(time.Duration(r.IntN(60)) * time.Millisecond)
+		g.killAlone()
+		g.start()
+		eventually(t, 20*time.Second, "the agent has a session", func() error {
+			if g.ended() {
+				t.Fatalf("killed while it enrolled and started again, agent %d ended: %v", i, g.err)
+			}
+			_, err := get("http://" + g.health + "/readyz")
+			return err
+		})
+		g.stop()
+	}
+	a.stop()
+	t.Logf("killed at its start: the aggregator %d times, %d agents", aggregatorKills, agents)
+}
+
+// killEngine kills the engine's process; the aggregator starts another by itself.
+func killEngine(a *aggregator) {
+	a.t.Helper()
+	pid := 0
+	eventually(a.t, time.Minute, "there is an engine", func() error {
+		if pid = a.engine(); pid == 0 {
+			return errors.New("there is none")
+		}
+		return nil
+	})
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// compareVersions wants the rows to be exactly the journal's lines, in order.
+func compareVersions(t *testing.T, tr *truth, rows []version) {
+	t.Helper()
+	operations := make(map[string]int)
+	stamps := make(map[uint64]bool)
+	wrong := 0
+	for i, row := range rows {
+		operations[row.Operation]++
+		if stamps[row.Version] {
+			t.Errorf("two rows have version %d", row.Version)
+		}
+		stamps[row.Version] = true
+		if i >= len(tr.lines) || wrong > 10 {
+			continue
+		}
+		want := tr.lines[i]
+		switch {
+		case row.Seq != uint64(i+1):
+			t.Errorf("row %d has the number %d in the spool", i+1, row.Seq)
+		case row.UID != want.uid || row.Operation != want.operation:
+			t.Errorf("row %d is %s %s, the journal has %s %s", i+1, row.Operation, row.UID, want.operation, want.uid)
+		case !reflect.DeepEqual(decode(t, row.Document), want.document):
+			t.Errorf("row %d (%s %s) has the document %s, the journal %v", i+1, row.Operation, row.UID, row.Document, want.document)
+		case (row.Operation == "updated") != slices.Contains(row.Changed, "line"):
+			t.Errorf("row %d (%s %s) says of the changed paths %v", i+1, row.Operation, row.UID, row.Changed)
+		default:
+			continue
+		}
+		wrong++
+	}
+	if len(rows) != len(tr.lines) {
+		t.Errorf("the warehouse has %d versions, the journal %d", len(rows), len(tr.lines))
+	}
+	t.Logf("versions, counted without FINAL: %d of %d, %v", len(rows), len(tr.lines), operations)
+}
+
+// compareAssets wants the current state to be that of the last line of each asset.
+func compareAssets(t *testing.T, tr *truth, db driver.Conn) {
+	t.Helper()
+	var rows []struct {
+		UID      string            `ch:"uid"`
+		Deleted  bool              `ch:"deleted"`
+		Name     string            `ch:"name"`
+		Status   string            `ch:"status"`
+		Labels   map[string]string `ch:"labels"`
+		Document string            `ch:"document"`
+		Line     string            `ch:"line"`
+	}
+	if err := db.Select(t.Context(), &rows, "SELECT uid, deleted, name, status, labels, document, fields['line'] AS line FROM asset FINAL WHERE type = 'fake.test.Thing'"); err != nil {
+		t.Fatal(err)
+	}
+	active := 0
+	for _, row := range rows {
+		want, known := tr.live[row.UID]
+		if !known || row.Deleted != (want == nil) {
+			t.Errorf("asset %s: deleted is %v, the journal has %v", row.UID, row.Deleted, want)
+		}
+		if want == nil || row.Deleted {
+			continue
+		}
+		active++
+		document := decode(t, row.Document)
+		if row.Name != want.Name || row.Status != want.Status || !maps.Equal(row.Labels, want.Labels) ||
+			!reflect.DeepEqual(document, decode(t, string(want.Document))) || row.Line != fmt.Sprint(at(document, "line")) {
+			t.Errorf("asset %s is %+v, the journal has %+v", row.UID, row, want)
+		}
+	}
+	if len(rows) != len(tr.live) {
+		t.Errorf("the warehouse has %d assets, the journal %d", len(rows), len(tr.live))
+	}
+	t.Logf("assets: %d of %d, %d of them active", len(rows), len(tr.live), active)
+}
+
+// compareRelations wants the edges to be those of the assets that exist.
+func compareRelations(t *testing.T, tr *truth, db driver.Conn) {
+	t.Helper()
+	want := make(map[string]bool)
+	for uid, a := range tr.live {
+		if a == nil {
+			continue
+		}
+		for _, r := range a.Relations {
+			want[uid+" "+r.Kind+" "+r.To.UID] = true
+		}
+	}
+	var rows []struct {
+		Edge string `ch:"edge"`
+	}
+	if err := db.Select(t.Context(), &rows, "SELECT concat(from_uid, ' ', kind, ' ', to_uid) AS edge FROM relation FINAL WHERE NOT deleted AND from_type = 'fake.test.Thing'"); err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]bool)
+	for _, row := range rows {
+		if got[row.Edge] {
+			t.Errorf("the edge %s is there twice", row.Edge)
+		}
+		got[row.Edge] = true
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the edges differ: %d in the warehouse, %d in the journal", len(got), len(want))
+		for edge := range got {
+			if !want[edge] {
+				t.Logf("only in the warehouse: %s", edge)
+			}
+		}
+		for edge := range want {
+			if !got[edge] {
+				t.Logf("only in the journal: %s", edge)
+			}
+		}
+	}
+	t.Logf("relations: %d of %d", len(got), len(want))
+}

@@ -1,0 +1,88 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"log/slog"
+	"path/filepath"
+	"testing"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
+)
+
+// openWarehouse opens the embedded warehouse of an aggregator that has stopped.
+func openWarehouse(a *aggregator) driver.Conn {
+	t := a.t
+	t.Helper()
+	engine, err := embedded.Start(t.Context(), embedded.Options{
+		Dir: filepath.Join(a.dir, "warehouse"), Library: programs.engine,
+		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
+	}, []string{programs.aggregator, "engine"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	o := embedded.ClientOptions(engine.DialContext)
+	o.Auth.Database = "reeve"
+	db, err := clickhouse.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// count runs a query for one number.
+func count(t *testing.T, db driver.Conn, query string, args ...any) int {
+	t.Helper()
+	var n uint64
+	if err := db.QueryRow(t.Context(), query, args...).Scan(&n); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return int(n)
+}
+
+// version is a row of asset_version.
+type version struct {
+	UID       string   `ch:"uid"`
+	Version   uint64   `ch:"version"`
+	Operation string   `ch:"operation"`
+	Document  string   `ch:"document"`
+	Changed   []string `ch:"changed"`
+	Seq       uint64   `ch:"seq"`
+	Observed  int64    `ch:"observed"`
+	Received  int64    `ch:"received"`
+}
+
+// versions returns the raw rows of asset_version, without FINAL, in the order
+// in which they happened by their stamps. Times are Unix milliseconds.
+func versions(t *testing.T, db driver.Conn) []version {
+	t.Helper()
+	var rows []version
+	if err := db.Select(t.Context(), &rows, `
+		SELECT uid, version, toString(operation) AS operation, document, changed, seq,
+			toUnixTimestamp64Milli(observed_at) AS observed, toUnixTimestamp64Milli(received_at) AS received
+		FROM asset_version WHERE type = 'fake.test.Thing' ORDER BY version, seq`); err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+// decode reads a JSON document, so that two can be compared whatever the order
+// of their keys.
+func decode(t *testing.T, document string) any {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal([]byte(document), &v); err != nil {
+		t.Fatalf("document %q: %v", document, err)
+	}
+	return v
+}
