@@ -127,8 +127,10 @@ type Watcher interface {
 	Collector
 
 	// Watch follows a scope that has Watch set, until ctx ends or the source
-	// fails. It starts from the checkpoint, which is empty if there is none;
-	// it may then, or at any later time, sweep by itself through out.
+	// fails. It starts from the checkpoint. If that is empty, nothing is known
+	// of what happened since the last sweep: a source that has no marks to
+	// resume from begins with a sweep through out. It may sweep at any later
+	// time too.
 	Watch(ctx context.Context, scope Scope, from Checkpoint, out Sink) error
 }
 
@@ -140,7 +142,8 @@ type Scope struct {
 	// Types found at run time that the scope holds, beyond [Description.Types].
 	Types []Type
 	// SweepEvery is the time between two sweeps. Zero means never again after a
-	// first one: the scope's watch keeps it exact.
+	// first one: the scope's watch keeps it exact. A watch is stopped for a
+	// sweep, and begun again behind it.
 	SweepEvery time.Duration
 	// Watch says that the collector can watch this scope.
 	Watch bool
