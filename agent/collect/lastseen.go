@@ -10,14 +10,13 @@ import (
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
 	"github.com/klauspost/compress/zstd"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/reeve-cloud/reeve/agent/spool"
+	"github.com/reeve-cloud/reeve/pkg/badgerdb"
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
-	"github.com/reeve-cloud/reeve/pkg/logging"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
@@ -87,17 +86,13 @@ var (
 
 // OpenLastSeen opens or makes the store in dir.
 func OpenLastSeen(dir string, logger *slog.Logger) (*LastSeen, error) {
-	// Sized for small machines: the values are small and few are read twice.
 	// Writes survive the death of the process; before spool segments are given
 	// up they are also synced (Sync), so they survive a power cut too.
-	db, err := badger.Open(badger.DefaultOptions(dir).
-		WithMemTableSize(8 << 20).WithNumMemtables(2).
-		WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).WithNumCompactors(2).
-		WithBaseTableSize(2 << 20).WithBlockCacheSize(2 << 20).WithIndexCacheSize(2 << 20).
-		WithValueLogFileSize(32 << 20).WithValueThreshold(4 << 10).
-		WithCompression(options.None).WithNumVersionsToKeep(1).
-		WithDetectConflicts(false).WithMetricsEnabled(false).
-		WithLogger(logging.Badger{Logger: logger}))
+	db, err := badgerdb.Open(dir, logger, func(o badger.Options) badger.Options {
+		return o.WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).
+			WithBaseTableSize(2 << 20).WithBlockCacheSize(2 << 20).WithIndexCacheSize(2 << 20).
+			WithValueLogFileSize(32 << 20).WithValueThreshold(4 << 10)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the last-seen store in %s: %w", dir, err)
 	}

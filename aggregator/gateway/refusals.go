@@ -93,7 +93,14 @@ var _ qlogwriter.Recorder = dropped{}
 
 // RecordEvent implements [qlogwriter.Recorder].
 func (d dropped) RecordEvent(e qlogwriter.Event) {
-	if p, ok := e.(qlog.PacketDropped); ok {
+	p, ok := e.(qlog.PacketDropped)
+	switch {
+	case !ok:
+	case p.Trigger == qlog.PacketDropUnknownConnectionID:
+		// Usual after a restart: agents still speak of their old sessions, and
+		// learn by the answer that those are gone.
+		d.log("unknown-session", nil, "dropped datagrams of sessions that are not open here", nil)
+	default:
 		d.log("bad-packet", nil, "dropped datagrams that look like QUIC and are not ("+string(p.Trigger)+")", nil)
 	}
 }

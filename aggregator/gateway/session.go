@@ -61,7 +61,7 @@ func (g *Gateway) serve(ctx context.Context, conn *quic.Conn) {
 	default:
 		s.end(wire.CodeNone, "")
 	}
-	logger := g.o.Logger.With("site", s.agent.Site, "agent_id", s.agent.ID, "address", conn.RemoteAddr())
+	logger := g.o.Logger.With("site", s.agent.Site, "agent_id", s.agent.ID, "address", conn.RemoteAddr().String())
 	switch cause := context.Cause(conn.Context()); {
 	case s.seen == nil && err != nil:
 		g.refusals.log("session", conn.RemoteAddr(), "refused a session of agent "+s.agent.String(), err)
@@ -200,7 +200,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 		return fmt.Errorf("sending the welcome: %w", err)
 	}
 	s.o.Logger.Info("agent has connected", "site", s.agent.Site, "agent_id", s.agent.ID, "hostname", cut(hello.GetHostname()),
-		"agent_version", cut(hello.GetAgentVersion()), "address", s.conn.RemoteAddr())
+		"agent_version", cut(hello.GetAgentVersion()), "address", s.conn.RemoteAddr().String())
 
 	group, ctx := errgroup.WithContext(ctx)
 	// The first part that ends ends the connection, and so the other parts.

@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
 
-	"github.com/reeve-cloud/reeve/pkg/logging"
+	"github.com/reeve-cloud/reeve/pkg/badgerdb"
 )
 
 // The first byte of a badger key says what lies there.
@@ -29,26 +27,12 @@ var (
 const format = "reeve-registry 1"
 
 func openBadger(dir string, logger *slog.Logger) (*badger.DB, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
 	// A registry is a few megabytes: it needs no caches (blocks that are not
 	// compressed are read in place, from the mapped files) and little else.
-	db, err := badger.Open(badger.DefaultOptions(dir).
-		WithSyncWrites(true).
-		WithMemTableSize(8 << 20).
-		WithNumMemtables(2).
-		WithNumCompactors(2).
-		WithNumGoroutines(1).
-		WithValueLogFileSize(16 << 20).
-		WithCompression(options.None).
-		WithBlockCacheSize(0).
-		WithIndexCacheSize(0).
-		WithNumVersionsToKeep(1).
-		// Writers take turns; nothing is read and written by two at once.
-		WithDetectConflicts(false).
-		WithMetricsEnabled(false).
-		WithLogger(logging.Badger{Logger: logger}))
+	db, err := badgerdb.Open(dir, logger, func(o badger.Options) badger.Options {
+		return o.WithSyncWrites(true).WithNumGoroutines(1).WithValueLogFileSize(16 << 20).
+			WithBlockCacheSize(0).WithIndexCacheSize(0)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -33,15 +34,14 @@ var programs struct {
 func TestMain(m *testing.M) {
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "reeve-e2e-")
+	code := 1
 	if err == nil {
 		err = prepare(dir)
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		os.Exit(1)
+	if err == nil {
+		code = m.Run()
 	}
-	code := m.Run()
-	if err := os.RemoveAll(dir); err != nil {
+	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 	}
 	os.Exit(code)
