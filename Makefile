@@ -48,18 +48,18 @@ engine: need-node ## Fetch the ClickHouse engine into the cache (once for all ch
 test: need-go need-node ## Run the tests (ARGS=-v)
 	@engine=$$(node deploy/engine/fetch.mjs) && export CHDB_LIB_PATH="$$engine" REEVE_ENGINE_REQUIRED=1 && set -e && \
 	if cc=$$($(GO) env CC) && command -v "$$cc" >/dev/null; then \
-	  echo "$(GO) test -race ./..."; CGO_ENABLED=1 $(GO) test -race -timeout 20m $(ARGS) ./...; \
-	  echo "$(GO) test ./aggregator/... (without C, as shipped)"; $(GO) test -timeout 20m $(ARGS) ./aggregator/...; \
+	  echo "$(GO) test -race ./..."; CGO_ENABLED=1 $(GO) test -race -timeout 20m ./... $(ARGS); \
+	  echo "$(GO) test ./aggregator/... (without C, as shipped)"; $(GO) test -timeout 20m ./aggregator/... $(ARGS); \
 	else \
 	  echo "there is no C compiler ($$cc): testing without the race detector"; \
-	  echo "$(GO) test ./..."; $(GO) test -timeout 20m $(ARGS) ./...; \
+	  echo "$(GO) test ./..."; $(GO) test -timeout 20m ./... $(ARGS); \
 	fi
 
 .PHONY: e2e
 e2e: need-node build ## Run the end-to-end tests of the built programs (ARGS='-run Kills')
 	@rm -rf test/e2e/_artifacts
 	engine=$$(node deploy/engine/fetch.mjs) && \
-	CHDB_LIB_PATH="$$engine" $(GO) test -tags $(tags) -count=1 -timeout 30m -v -artifacts -outputdir test/e2e $(ARGS) ./test/e2e
+	CHDB_LIB_PATH="$$engine" $(GO) test -tags $(tags) -count=1 -timeout 30m -v -artifacts -outputdir test/e2e ./test/e2e $(ARGS)
 
 .PHONY: lint
 lint: need-go ## Check format, vet, staticcheck
@@ -72,7 +72,7 @@ lint: need-go ## Check format, vet, staticcheck
 .PHONY: bench
 bench: need-go need-node ## Run the benchmarks (ARGS='-bench Flatten')
 	engine=$$(node deploy/engine/fetch.mjs) && \
-	CHDB_LIB_PATH="$$engine" REEVE_ENGINE_REQUIRED=1 $(GO) test -run '^$$' -bench . -benchmem -timeout 60m $(ARGS) ./...
+	CHDB_LIB_PATH="$$engine" REEVE_ENGINE_REQUIRED=1 $(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./... $(ARGS)
 
 .PHONY: generate
 generate: need-go ## Check the protobuf files and generate code from them
