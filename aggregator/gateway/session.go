@@ -49,18 +49,10 @@ func end(code quic.ApplicationErrorCode, format string, args ...any) error {
 func (g *Gateway) serve(ctx context.Context, conn *quic.Conn) {
 	s := &session{Gateway: g, conn: conn}
 	// Reads and writes on streams end when the connection does.
-	stop := context.AfterFunc(ctx, func() { s.end(wire.CodeStopping, "the aggregator is stopping") })
+	stop := context.AfterFunc(ctx, func() { s.end(wire.CodeStopping, stopping) })
 	defer stop()
 	err := s.run(ctx)
-	var e *ended
-	switch {
-	case errors.As(err, &e):
-		s.end(e.code, e.Error())
-	case errors.Is(err, ingest.ErrProtocol) || errors.Is(err, wire.ErrFrameTooLarge):
-		s.end(wire.CodeProtocol, err.Error())
-	default:
-		s.end(wire.CodeNone, "")
-	}
+	s.endBecause(err)
 	logger := g.o.Logger.With("site", s.agent.Site, "agent_id", s.agent.ID, "address", conn.RemoteAddr().String())
 	switch cause := context.Cause(conn.Context()); {
 	case s.seen == nil && err != nil:
@@ -87,6 +79,24 @@ func reason(err, cause error) string {
 		return err.Error()
 	}
 	return cause.Error()
+}
+
+// stopping is what agents hear when the aggregator goes.
+const stopping = "the aggregator is stopping"
+
+// endBecause closes the connection with the code and the words of an error.
+func (s *session) endBecause(err error) {
+	var e *ended
+	switch {
+	case err == nil:
+		s.end(wire.CodeNone, "")
+	case errors.As(err, &e):
+		s.end(e.code, e.Error())
+	case errors.Is(err, ingest.ErrProtocol) || errors.Is(err, wire.ErrFrameTooLarge):
+		s.end(wire.CodeProtocol, err.Error())
+	default:
+		s.end(wire.CodeStopping, err.Error())
+	}
 }
 
 // end closes the connection. Only the first call has an effect.
@@ -202,29 +212,25 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	s.o.Logger.Info("agent has connected", "site", s.agent.Site, "agent_id", s.agent.ID, "hostname", cut(hello.GetHostname()),
 		"agent_version", cut(hello.GetAgentVersion()), "address", s.conn.RemoteAddr().String())
 
-	group, ctx := errgroup.WithContext(ctx)
+	group, sessionCtx := errgroup.WithContext(ctx)
 	// The first part that ends ends the connection, and so the other parts.
-	stop := context.AfterFunc(ctx, func() {
-		var e *ended
-		switch cause := context.Cause(ctx); {
-		case errors.As(cause, &e):
-			s.end(e.code, e.Error())
-		case errors.Is(cause, ingest.ErrProtocol) || errors.Is(cause, wire.ErrFrameTooLarge):
-			s.end(wire.CodeProtocol, cause.Error())
-		default:
-			s.end(wire.CodeStopping, "the session is over")
+	stop := context.AfterFunc(sessionCtx, func() {
+		if ctx.Err() != nil {
+			s.end(wire.CodeStopping, stopping)
+			return
 		}
+		s.endBecause(context.Cause(sessionCtx))
 	})
 	defer stop()
 	group.Go(func() error { return s.listen(r) })
-	group.Go(func() error { return s.answer(ctx) })
+	group.Go(func() error { return s.answer(sessionCtx) })
 	group.Go(func() error {
 		for {
-			stream, err := s.conn.AcceptUniStream(ctx)
+			stream, err := s.conn.AcceptUniStream(sessionCtx)
 			if err != nil {
 				return err
 			}
-			group.Go(func() error { return s.receive(ctx, stream) })
+			group.Go(func() error { return s.receive(sessionCtx, stream) })
 		}
 	})
 	return group.Wait()
