@@ -22,6 +22,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
+	"github.com/reeve-cloud/reeve/pkg/atomicfile"
 	"github.com/reeve-cloud/reeve/pkg/health"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
@@ -170,12 +171,7 @@ func loadResetKey(file string) (key quic.StatelessResetKey, err error) {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		rand.Read(key[:])
-		// In one step, so that a kill leaves no half of a key.
-		err = os.WriteFile(file+".new", key[:], 0o600)
-		if err == nil {
-			err = os.Rename(file+".new", file)
-		}
-		if err != nil {
+		if err := atomicfile.Write(file, key[:], 0o600); err != nil {
 			return key, fmt.Errorf("storing the QUIC reset key: %w", err)
 		}
 		return key, nil

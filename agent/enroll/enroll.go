@@ -28,6 +28,7 @@ import (
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
+	"github.com/reeve-cloud/reeve/pkg/atomicfile"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/retry"
 )
@@ -278,12 +279,9 @@ func (i *Identity) store() error {
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(i.dir, nameFile)
-	err = errors.Join(
-		i.storeCertificates(),
-		os.WriteFile(name+".new", data, 0o600))
-	if err == nil {
-		err = os.Rename(name+".new", name)
+	// The name comes last: it says that the rest is there.
+	if err = i.storeCertificates(); err == nil {
+		err = atomicfile.Write(filepath.Join(i.dir, nameFile), data, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("storing the identity: %w", err)

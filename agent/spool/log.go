@@ -16,6 +16,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/reeve-cloud/reeve/pkg/atomicfile"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
@@ -240,7 +241,7 @@ func (l *log) beginSegment() error {
 		return err
 	}
 	_, err = f.Write(segmentHeader(l.class))
-	if err := errors.Join(err, f.Sync(), syncDir(l.dir)); err != nil {
+	if err := errors.Join(err, f.Sync(), atomicfile.SyncDir(l.dir)); err != nil {
 		return errors.Join(err, f.Close(), os.Remove(path))
 	}
 	if l.file != nil {

@@ -30,6 +30,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/reeve-cloud/reeve/pkg/atomicfile"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
@@ -205,7 +206,7 @@ func loadID(dir string) (string, error) {
 	file := filepath.Join(dir, idFile)
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return makeID(dir, file)
+		return makeID(file)
 	}
 	if err != nil {
 		return "", fmt.Errorf("reading the spool's id: %w", err)
@@ -225,34 +226,13 @@ func parseID(data []byte) (string, error) {
 	return id, nil
 }
 
-func makeID(dir, file string) (string, error) {
+func makeID(file string) (string, error) {
 	var raw [16]byte
 	rand.Read(raw[:])
 	id := hex.EncodeToString(raw[:])
-	temp := file + ".new"
-	err := errors.Join(
-		writeSynced(temp, []byte(idPrefix+id+"\n")),
-		os.Rename(temp, file),
-		syncDir(dir))
+	err := atomicfile.Write(file, []byte(idPrefix+id+"\n"), 0o600)
 	if err != nil {
 		return "", fmt.Errorf("making the spool's id: %w", err)
 	}
 	return id, nil
-}
-
-func writeSynced(file string, data []byte) error {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

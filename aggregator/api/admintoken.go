@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/pkg/atomicfile"
 )
 
 const adminTokenFile = "admin-token"
@@ -28,40 +29,11 @@ func EnsureAdminToken(ctx context.Context, r *registry.Registry, dir string) (fi
 	// The file comes first: after a crash in between there is a file with a
 	// token that does not count, and the next start replaces it. The other way
 	// round nobody could ever sign in.
-	if err := writeSecret(file, formatBearer(token.ID, secret)+"\n"); err != nil {
+	if err := atomicfile.Write(file, []byte(formatBearer(token.ID, secret)+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("writing the admin's token: %w", err)
 	}
 	if err := r.AddAPIToken(ctx, registry.System, token); err != nil {
 		return "", errors.Join(err, os.Remove(file))
 	}
 	return file, nil
-}
-
-// writeSecret replaces a file in one step; only its owner can read it.
-func writeSecret(file, content string) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*") // has mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.WriteString(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), file); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return nil // the rename has happened
-	}
-	_ = d.Sync()
-	return d.Close()
 }

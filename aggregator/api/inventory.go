@@ -163,7 +163,7 @@ func parseAssetKey(s string) (*warehouse.AssetKey, error) {
 // GetAsset implements the inventory service.
 func (s *Inventory) GetAsset(ctx context.Context, r *connect.Request[reevev1.GetAssetRequest]) (*connect.Response[reevev1.GetAssetResponse], error) {
 	silent := s.silent()
-	found, err := s.find(ctx, r.Msg, silent)
+	found, err := s.find(ctx, r.Msg, silent, true)
 	if err != nil {
 		return nil, err
 	}
@@ -191,12 +191,12 @@ type named interface {
 }
 
 // find returns the one asset that a request names.
-func (s *Inventory) find(ctx context.Context, r named, silent map[string]time.Time) (*warehouse.Asset, error) {
+func (s *Inventory) find(ctx context.Context, r named, silent map[string]time.Time, withDocument bool) (*warehouse.Asset, error) {
 	if r.GetUid() == "" {
 		return nil, invalid("uid", "must not be empty")
 	}
 	list, err := s.Warehouse.Assets(ctx, warehouse.AssetQuery{
-		Site: r.GetSite(), Type: r.GetType(), UID: r.GetUid(), Silent: agentIDs(silent), Limit: 2, WithDocument: true,
+		Site: r.GetSite(), Type: r.GetType(), UID: r.GetUid(), Silent: agentIDs(silent), Limit: 2, WithDocument: withDocument,
 	})
 	switch {
 	case err != nil:
@@ -218,7 +218,7 @@ func (s *Inventory) ListChanges(ctx context.Context, r *connect.Request[reevev1.
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.find(ctx, m, nil)
+	found, err := s.find(ctx, m, nil, false)
 	if err != nil {
 		return nil, err
 	}

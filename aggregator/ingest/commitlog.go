@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	ingestv1 "github.com/reeve-cloud/reeve/aggregator/ingest/v1"
+	"github.com/reeve-cloud/reeve/pkg/atomicfile"
 )
 
 // commitLog holds the groups that are being committed, a file each. There is
@@ -38,28 +39,9 @@ func (l *commitLog) write(id uuid.UUID, g *ingestv1.Group) (name string, err err
 	if err != nil {
 		return "", err
 	}
-	// Half-written files keep their temporary name and are never read.
-	f, err := os.CreateTemp(l.dir, "*.tmp")
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
-	}
+	// Half-written files have another ending and are never read.
 	name = id.String() + groupSuffix
-	if err := os.Rename(f.Name(), filepath.Join(l.dir, name)); err != nil {
-		return "", err
-	}
-	return name, l.sync()
-}
-
-func (l *commitLog) sync() error {
-	d, err := os.Open(l.dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return name, atomicfile.Write(filepath.Join(l.dir, name), data, 0o600)
 }
 
 // list returns the names of the groups on disk, and clears away what was never

@@ -18,6 +18,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/reeve-cloud/reeve/pkg/atomicfile"
 )
 
 const (
@@ -217,31 +219,10 @@ func WriteCertificates(file string, ders ...[]byte) error {
 	return writeFile(file, 0o644, blocks...)
 }
 
-// writeFile replaces a file in one step, so that a crash leaves the old one or
-// the new one.
-func writeFile(file string, mode fs.FileMode, blocks ...*pem.Block) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
-		}
-	}()
-	if err := f.Chmod(mode); err != nil {
-		return err
-	}
+func writeFile(file string, mode fs.FileMode, blocks ...*pem.Block) error {
+	var data []byte
 	for _, b := range blocks {
-		if err := pem.Encode(f, b); err != nil {
-			return err
-		}
+		data = append(data, pem.EncodeToMemory(b)...)
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), file); err != nil {
-		return err
-	}
-	return f.Close()
+	return atomicfile.Write(file, data, mode)
 }

@@ -9,6 +9,3 @@ const hasOwners = false
 
 // ownedByUser cannot tell, so nothing is trusted.
 func ownedByUser(fs.FileInfo) bool { return false }
-
-// syncDir has no counterpart: the rename is on its own.
-func syncDir(string) error { return nil }
