@@ -279,6 +279,54 @@ func TestFailedSweepsDeleteNothing(t *testing.T) {
 	}
 }
 
+func TestAnotherAssetOfTheSameKey(t *testing.T) {
+	a := newAgent(t)
+	first := fake.Asset{UID: "a", Document: json.RawMessage(`{"n":1}`), CreatedAt: time.Unix(1000, 0)}
+	second := fake.Asset{UID: "a", Document: json.RawMessage(`{"n":2}`), CreatedAt: time.Unix(2000, 0)}
+	a.list("s", fake.Listing{Assets: []fake.Asset{first}})
+	a.start()
+	a.expect("a created")
+	a.list("s", fake.Listing{Assets: []fake.Asset{second}})
+	a.expect("a created", "a deleted", "a created")
+	if last := a.records(wirev1.Class_CLASS_ASSETS)[1].GetAsset(); string(last.GetDocument()) != `{"n":1}` {
+		t.Errorf("the deletion carries %s, which is not the state that was deleted", last.GetDocument())
+	}
+	// A source that stops saying when is no reason to delete.
+	second.CreatedAt, second.Document = time.Time{}, json.RawMessage(`{"n":3}`)
+	a.list("s", fake.Listing{Assets: []fake.Asset{second}})
+	a.expect("a created", "a deleted", "a created", "a updated n")
+	a.settle()
+	a.expect("a created", "a deleted", "a created", "a updated n")
+}
+
+func TestRecall(t *testing.T) {
+	a := newAgent(t)
+	asset := fake.Asset{
+		UID: "a", Name: "A", Status: "up", Labels: map[string]string{"team": "x"}, CreatedAt: time.Unix(1000, 0).UTC(),
+		Document: json.RawMessage(`{"n":1,"password":"abcdefgh"}`),
+	}
+	a.list("s", fake.Listing{Assets: []fake.Asset{asset, thing("b", `{}`)}})
+	a.list("other", fake.Listing{Assets: []fake.Asset{thing("c", `{}`)}})
+	a.start()
+	a.wait("first sweep", func() bool { return len(a.history()) == 3 })
+	s := sink{Recorder: &Recorder{Seen: a.seen}, id: scopeID{"f", "s"}}
+	var recalled []plugin.Observation
+	if err := s.Recall(t.Context(), func(o plugin.Observation) error {
+		recalled = append(recalled, o)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if len(recalled) != 2 || recalled[1].UID != "b" {
+		t.Fatalf("recalled %v", recalled)
+	}
+	o := recalled[0]
+	if o.Type != fake.TypeThing || o.UID != "a" || o.Name != "A" || o.Status != "up" || o.Labels["team"] != "x" || !o.CreatedAt.Equal(asset.CreatedAt) ||
+		string(o.Document) != `{"n":1,"password":"[redacted]"}` {
+		t.Errorf("recalled %+v", o)
+	}
+}
+
 func TestGoneScopes(t *testing.T) {
 	a := newAgent(t)
 	a.list("s", fake.Listing{Assets: []fake.Asset{thing("a", `{}`)}})

@@ -336,7 +336,16 @@ func (s *LastSeen) keys(scope string, visit func(plugin.Key) error) error {
 
 // Assets calls visit for every asset. The version must not be changed.
 func (s *LastSeen) Assets(visit func(*wirev1.AssetVersion) error) error {
-	return s.scan([]byte{assetPrefix}, func(item *badger.Item) error {
+	return s.versions([]byte{assetPrefix}, visit)
+}
+
+// assets calls visit for every asset of a scope. The version must not be changed.
+func (s *LastSeen) assets(scope string, visit func(*wirev1.AssetVersion) error) error {
+	return s.versions(scopePrefix(scope), visit)
+}
+
+func (s *LastSeen) versions(prefix []byte, visit func(*wirev1.AssetVersion) error) error {
+	return s.scan(prefix, func(item *badger.Item) error {
 		return item.Value(func(v []byte) error {
 			last, err := decodeValue(v)
 			if err != nil {

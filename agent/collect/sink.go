@@ -79,6 +79,21 @@ func (s *sink) Apply(ctx context.Context, checkpoint plugin.Checkpoint, facts ..
 	return s.record(ctx, facts, checkpoint)
 }
 
+// Recall implements [plugin.Sink].
+func (s *sink) Recall(ctx context.Context, visit func(plugin.Observation) error) error {
+	return s.Seen.assets(s.id.String(), func(a *wirev1.AssetVersion) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return visit(plugin.Observation{
+			Key:  plugin.Key{Type: a.GetType(), UID: a.GetUid()},
+			Name: a.GetName(), Region: a.GetRegion(), Project: a.GetProject(), Status: a.GetStatus(), Labels: a.GetLabels(),
+			CreatedAt: fromMillis(a.GetCreatedAt()), UpdatedAt: fromMillis(a.GetUpdatedAt()),
+			Document: a.GetDocument(),
+		})
+	})
+}
+
 // sweep is one listing under way. Only hashes of the listed keys are kept: two
 // keys with the same 64 bits would at worst leave one deletion to the next
 // sweep, which has another seed.
@@ -177,11 +192,11 @@ func (s *sink) record(ctx context.Context, facts []plugin.Fact, checkpoint plugi
 		case f.Event != nil:
 			events = append(events, s.event(f.Event))
 		case f.Upsert != nil:
-			a, err := s.upsert(recent, f.Upsert)
+			versions, err := s.upsert(recent, f.Upsert)
 			if err != nil {
 				return err
 			}
-			if a != nil {
+			for _, a := range versions {
 				assets = append(assets, assetRecord(a))
 			}
 		case f.Delete != nil:
@@ -224,9 +239,10 @@ func (s *sink) last(recent map[plugin.Key]*seen, k plugin.Key) (*seen, error) {
 	return s.Seen.asset(s.id.String(), k)
 }
 
-// upsert returns the version that an observation makes, or nil where it makes
-// none: nothing changed, or the observation is not fit to be recorded.
-func (s *sink) upsert(recent map[plugin.Key]*seen, o *plugin.Observation) (*wirev1.AssetVersion, error) {
+// upsert returns the versions that an observation makes. It makes none where
+// nothing changed, or the observation is not fit to be recorded, and two where
+// another asset has taken the place of the one before.
+func (s *sink) upsert(recent map[plugin.Key]*seen, o *plugin.Observation) (versions []*wirev1.AssetVersion, err error) {
 	a, hash, err := s.prepare(o)
 	if err != nil {
 		// One asset that cannot be taken must not hold up the others. It counts
@@ -239,16 +255,27 @@ func (s *sink) upsert(recent map[plugin.Key]*seen, o *plugin.Observation) (*wire
 	if err != nil {
 		return nil, err
 	}
-	a.Operation = wirev1.Operation_OPERATION_CREATED
+	if last != nil && last.hash == hash {
+		s.Metrics.observed(s.id.collector, "unchanged")
+		return nil, nil
+	}
+	var before *wirev1.AssetVersion
 	if last != nil {
-		if last.hash == hash {
-			s.Metrics.observed(s.id.collector, "unchanged")
-			return nil, nil
+		if before, err = last.unpack(); err != nil {
+			return nil, err
 		}
-		before, err := last.unpack()
+	}
+	if made := before.GetCreatedAt(); made != 0 && a.GetCreatedAt() != 0 && made != a.GetCreatedAt() {
+		old, err := s.delete(recent, o.Key)
 		if err != nil {
 			return nil, err
 		}
+		versions, before = append(versions, old), nil
+	}
+	outcome := "created"
+	a.Operation = wirev1.Operation_OPERATION_CREATED
+	if before != nil {
+		outcome = "updated"
 		a.Operation = wirev1.Operation_OPERATION_UPDATED
 		if a.Changed, err = s.changed(before, a); err != nil {
 			return nil, err
@@ -257,8 +284,8 @@ func (s *sink) upsert(recent map[plugin.Key]*seen, o *plugin.Observation) (*wire
 	}
 	a.Version = uint64(s.Clock.Next())
 	recent[o.Key] = &seen{hash: hash, version: a}
-	s.Metrics.observed(s.id.collector, map[bool]string{true: "created", false: "updated"}[last == nil])
-	return a, nil
+	s.Metrics.observed(s.id.collector, outcome)
+	return append(versions, a), nil
 }
 
 // delete returns the version that ends an asset, or nil if it is not known.
@@ -455,6 +482,13 @@ func gone(before, after []*wirev1.Relation) []*wirev1.Relation {
 
 func compareRelations(a, b *wirev1.Relation) int {
 	return slices.Compare([]string{a.GetKind(), a.GetType(), a.GetUid()}, []string{b.GetKind(), b.GetType(), b.GetUid()})
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
 }
 
 func millis(t time.Time) int64 {

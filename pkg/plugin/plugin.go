@@ -174,6 +174,11 @@ type Sink interface {
 	// Apply records facts in their order. They and the checkpoint take effect
 	// in one step, or not at all. An empty checkpoint leaves the last one.
 	Apply(ctx context.Context, checkpoint Checkpoint, facts ...Fact) error
+
+	// Recall calls visit with every asset of the scope as it was last recorded,
+	// redacted and without its relations. A collector that goes on from a
+	// checkpoint learns there what it would otherwise list anew.
+	Recall(ctx context.Context, visit func(Observation) error) error
 }
 
 // Sweep is one listing under way.
@@ -212,7 +217,9 @@ type Observation struct {
 	Status string
 	// Labels are the asset's labels, tags or metadata pairs.
 	Labels map[string]string
-	// CreatedAt and UpdatedAt are the source's times, or zero.
+	// CreatedAt and UpdatedAt are the source's times, or zero. An asset with
+	// another CreatedAt than before is another asset of the same key: the one
+	// before is recorded as deleted.
 	CreatedAt time.Time
 	UpdatedAt time.Time
 	// Document is everything that the source says of the asset: a JSON object.

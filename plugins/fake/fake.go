@@ -57,6 +57,7 @@ type Asset struct {
 	Name      string            `json:"name,omitempty"`
 	Status    string            `json:"status,omitempty"`
 	Labels    map[string]string `json:"labels,omitempty"`
+	CreatedAt time.Time         `json:"created_at,omitzero"`
 	Document  json.RawMessage   `json:"document"`
 	Relations []plugin.Relation `json:"relations,omitempty"`
 }
@@ -270,6 +271,7 @@ func (a Asset) observation() plugin.Observation {
 		Name:      a.Name,
 		Status:    a.Status,
 		Labels:    a.Labels,
+		CreatedAt: a.CreatedAt,
 		Document:  a.Document,
 		Relations: a.Relations,
 	}

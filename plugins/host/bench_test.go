@@ -17,6 +17,7 @@ type discard struct{ observations int }
 
 func (d *discard) Begin(context.Context) (plugin.Sweep, error)                    { return d, nil }
 func (d *discard) Apply(context.Context, plugin.Checkpoint, ...plugin.Fact) error { return nil }
+func (d *discard) Recall(context.Context, func(plugin.Observation) error) error   { return nil }
 func (d *discard) Upsert(_ context.Context, observations ...plugin.Observation) error {
 	d.observations += len(observations)
 	return nil

@@ -56,6 +56,17 @@ func (s *sink) Apply(_ context.Context, _ plugin.Checkpoint, facts ...plugin.Fac
 	return nil
 }
 
+func (s *sink) Recall(_ context.Context, visit func(plugin.Observation) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.state {
+		if err := visit(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *sink) notify() {
 	close(s.changed)
 	s.changed = make(chan struct{})
