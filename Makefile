@@ -23,7 +23,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-21s %s\n", $$1, $$2}' Makefile
 
 .PHONY: build
 build: need-go ## Build the programs into bin/
@@ -61,9 +61,28 @@ e2e: need-node build ## Run the end-to-end tests of the built programs (ARGS='-r
 	engine=$$(node deploy/engine/fetch.mjs) && \
 	CHDB_LIB_PATH="$$engine" $(GO) test -tags $(tags) -count=1 -timeout 30m -v -artifacts -outputdir test/e2e ./test/e2e $(ARGS)
 
+# A real Kubernetes control plane with made-up nodes; see deploy/lab/kubernetes.
+lab := deploy/lab/kubernetes
+
+.PHONY: lab-kubernetes
+lab-kubernetes: need-go ## Start a Kubernetes cluster here, in .reeve/lab (K8S_LAB_PORT=26443)
+	@$(lab)/k8s-up.sh $(ARGS)
+
+.PHONY: lab-kubernetes-build
+lab-kubernetes-build: need-go ## Build what it takes into the cache (once for all checkouts)
+	@$(lab)/k8s-build.sh
+
+.PHONY: lab-kubernetes-seed
+lab-kubernetes-seed: need-go ## Fill it (ARGS='-nodes 100 -pods 2000')
+	@$(lab)/k8s-seed.sh $(ARGS)
+
+.PHONY: lab-kubernetes-down
+lab-kubernetes-down: ## Stop it (WIPE=1 removes its state)
+	@$(lab)/k8s-down.sh $(if $(filter 1,$(WIPE)),--wipe)
+
 .PHONY: lint
 lint: need-go ## Check format, vet, staticcheck
-	@bad=$$("$$($(GO) env GOROOT)/bin/gofmt" -l agent aggregator pkg plugins test tui) && if [ -n "$$bad" ]; then \
+	@bad=$$("$$($(GO) env GOROOT)/bin/gofmt" -l agent aggregator deploy pkg plugins test tui) && if [ -n "$$bad" ]; then \
 	  echo "not formatted (gofmt -w mends it):"; echo "$$bad"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags $(tags) ./...
@@ -80,7 +99,8 @@ generate: need-go ## Check the protobuf files and generate code from them
 	$(GO) run $(buf) generate
 
 .PHONY: clean
-clean: ## Remove what was built, and the state of `make run` in .reeve/
+clean: ## Remove what was built, and the state of `make run` and the lab in .reeve/
+	@if [ -d .reeve/lab/kubernetes ]; then env -u K8S_LAB $(lab)/k8s-down.sh; fi
 	rm -rf bin .reeve test/e2e/_artifacts coverage.out
 
 .PHONY: need-go need-node
