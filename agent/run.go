@@ -31,6 +31,10 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 	}
 	registry := health.NewRegistry("reeve-agent")
 
+	rules, err := c.Redact.Rules()
+	if err != nil {
+		return err
+	}
 	opened, err := c.Open(plugins, logger)
 	if err != nil {
 		return err
@@ -59,7 +63,7 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 	}
 	clock := hlc.New(stamp)
 	recorder := &collect.Recorder{
-		Seen: stores.seen, Spool: stores.spool, Clock: clock, Logger: logger,
+		Seen: stores.seen, Spool: stores.spool, Clock: clock, Logger: logger, Redact: rules,
 		Metrics: collect.NewMetrics(registry),
 	}
 	runner := &collect.Runner{Recorder: recorder, Sources: sources}

@@ -8,6 +8,9 @@
 // ([LastSeen.Apply]). The spool is thus the redo log of last seen, and a crash
 // between the two repeats nothing and loses nothing.
 //
+// The types of assets go the same way: each once, and again when a collector
+// changes what it is called or how it is shown.
+//
 // Whether and when a scope is swept or watched is decided here ([Runner]), so
 // that collectors need no schedule, no retries and no memory of their own.
 package collect
@@ -18,6 +21,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/reeve-cloud/reeve/agent/redact"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
@@ -35,6 +39,8 @@ type Recorder struct {
 	Spool  Spool
 	Clock  *hlc.Clock
 	Logger *slog.Logger
+	// Redact says what is a secret; nil means by the built-in rules alone.
+	Redact *redact.Rules
 	// Metrics may be nil.
 	Metrics *Metrics
 }

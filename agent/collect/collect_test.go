@@ -161,12 +161,22 @@ func (a *agent) records(class wirev1.Class) []*wirev1.Record {
 	return all
 }
 
+// versions returns the versions of assets in the spool.
+func (a *agent) versions() []*wirev1.AssetVersion {
+	var all []*wirev1.AssetVersion
+	for _, r := range a.records(wirev1.Class_CLASS_ASSETS) {
+		if v := r.GetAsset(); v != nil {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
 // history returns the versions in the spool as "uid operation changed".
 func (a *agent) history() []string {
 	var lines []string
 	last := make(map[string]uint64)
-	for _, r := range a.records(wirev1.Class_CLASS_ASSETS) {
-		v := r.GetAsset()
+	for _, v := range a.versions() {
 		if v.GetVersion() <= last[v.GetUid()] {
 			a.t.Errorf("version %d of %s is not later than %d", v.GetVersion(), v.GetUid(), last[v.GetUid()])
 		}
@@ -213,7 +223,7 @@ func TestChangesOnly(t *testing.T) {
 	x.Relations = nil
 	a.list("s", fake.Listing{Assets: []fake.Asset{x, thing("y", `{}`)}})
 	a.expect("x created", "y created", "x updated labels,labels.k")
-	last := a.records(wirev1.Class_CLASS_ASSETS)[2].GetAsset()
+	last := a.versions()[2]
 	if len(last.GetRemovedRelations()) != 1 || last.GetRemovedRelations()[0].GetUid() != "y" {
 		t.Errorf("removed relations: %v", last.GetRemovedRelations())
 	}
@@ -288,7 +298,7 @@ func TestAnotherAssetOfTheSameKey(t *testing.T) {
 	a.expect("a created")
 	a.list("s", fake.Listing{Assets: []fake.Asset{second}})
 	a.expect("a created", "a deleted", "a created")
-	if last := a.records(wirev1.Class_CLASS_ASSETS)[1].GetAsset(); string(last.GetDocument()) != `{"n":1}` {
+	if last := a.versions()[1]; string(last.GetDocument()) != `{"n":1}` {
 		t.Errorf("the deletion carries %s, which is not the state that was deleted", last.GetDocument())
 	}
 	// A source that stops saying when is no reason to delete.
@@ -418,7 +428,7 @@ func TestSecretsStayOut(t *testing.T) {
 		t.Fatalf("only %d files were looked at", files)
 	}
 	a.start()
-	if v := a.records(wirev1.Class_CLASS_ASSETS)[0].GetAsset(); strings.Contains(v.String(), canary) || !strings.Contains(string(v.GetDocument()), `"plain":"p"`) {
+	if v := a.versions()[0]; strings.Contains(v.String(), canary) || !strings.Contains(string(v.GetDocument()), `"plain":"p"`) {
 		t.Errorf("%s", v)
 	}
 }
@@ -430,8 +440,8 @@ func TestResendAfterALostSpool(t *testing.T) {
 	a.expect("a created", "b created")
 	versions := func() map[string]uint64 {
 		m := make(map[string]uint64)
-		for _, r := range a.records(wirev1.Class_CLASS_ASSETS) {
-			m[r.GetAsset().GetUid()] = r.GetAsset().GetVersion()
+		for _, v := range a.versions() {
+			m[v.GetUid()] = v.GetVersion()
 		}
 		return m
 	}
@@ -459,6 +469,10 @@ func TestResendAfterALostSpool(t *testing.T) {
 	r := &Recorder{Seen: seen, Spool: sp, Clock: hlc.New(0), Logger: slog.New(slog.DiscardHandler)}
 	if n, err := r.Resend(t.Context()); err != nil || n != 2 {
 		t.Fatalf("%d, %v", n, err)
+	}
+	a.spool = sp
+	if got := a.types(); !slices.Equal(got, []string{fake.TypeThing + " Thing"}) {
+		t.Fatalf("types %q", got)
 	}
 	adopt(false)
 	if err := sp.Close(); err != nil {

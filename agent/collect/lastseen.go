@@ -29,6 +29,7 @@ import (
 //
 //	a SCOPE 0 TYPE 0 UID   an asset: format byte, hash, compressed AssetVersion
 //	c SCOPE                a scope's checkpoint
+//	t TYPE                 an asset type: format byte, AssetType
 //	m...                   the spool's id, how far it was applied, the clock
 type LastSeen struct {
 	db *badger.DB
@@ -42,6 +43,7 @@ type LastSeen struct {
 const (
 	assetPrefix      = 'a'
 	checkpointPrefix = 'c'
+	typePrefix       = 't'
 	valueFormat      = 1
 )
 
@@ -204,6 +206,15 @@ func (s *LastSeen) Apply(f spool.Frame) error {
 	defer func() { w.txn.Discard() }()
 	newest := s.newest
 	for _, r := range records {
+		if t := r.GetAssetType(); t != nil {
+			newest = max(newest, t.GetVersion())
+			value, err := encodeType(t)
+			if err != nil {
+				return err
+			}
+			w.do(func(txn *badger.Txn) error { return txn.Set(typeKey(t.GetName()), value) })
+			continue
+		}
 		a := r.GetAsset()
 		if a == nil {
 			continue

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/reeve-cloud/reeve/agent/redact"
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/pkg/retry"
@@ -87,6 +86,7 @@ func (c *collectorRun) run(ctx context.Context) {
 		err := c.guard(func() error {
 			return c.Collector.Scopes(ctx, func(scopes []plugin.Scope) {
 				pause.Reset()
+				c.announce(ctx, scopes)
 				c.publish(ctx, scopes)
 			})
 		})
@@ -94,7 +94,7 @@ func (c *collectorRun) run(ctx context.Context) {
 			break
 		}
 		wait := pause.NextBackOff()
-		c.logger.Warn("cannot find out what there is to collect", "error", redact.Text(err.Error()), "retry_in", wait)
+		c.logger.Warn("cannot find out what there is to collect", "error", c.recorder.Redact.Text(err.Error()), "retry_in", wait)
 		if err := retry.Sleep(ctx, wait); err != nil {
 			break
 		}
@@ -320,7 +320,7 @@ func (s *scopeRun) watch(ctx context.Context, w plugin.Watcher, due time.Time) e
 // seen at the centre.
 func (s *scopeRun) failed(ctx context.Context, err error, retryIn time.Duration) {
 	// Errors of sources may repeat URLs and requests, with what is in them.
-	s.logger.Warn("collecting failed; what is known stays as it is", "error", redact.Text(err.Error()), "retry_in", retryIn.Round(time.Millisecond))
+	s.logger.Warn("collecting failed; what is known stays as it is", "error", s.recorder.Redact.Text(err.Error()), "retry_in", retryIn.Round(time.Millisecond))
 	if s.failing {
 		return
 	}

@@ -14,7 +14,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/reeve-cloud/reeve/agent/redact"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
@@ -319,18 +318,18 @@ func (s *sink) prepare(o *plugin.Observation) (*wirev1.AssetVersion, document.Ha
 	if err != nil {
 		return fail(err)
 	}
-	if doc, err = redact.Document(doc); err != nil {
+	if doc, err = s.Redact.Document(doc); err != nil {
 		return fail(err)
 	}
 	a := &wirev1.AssetVersion{
 		Type:       o.Type,
 		Uid:        o.UID,
 		Scope:      s.id.String(),
-		Name:       text(o.Name),
-		Region:     text(o.Region),
-		Project:    text(o.Project),
-		Status:     text(o.Status),
-		Labels:     labels(o.Labels),
+		Name:       s.text(o.Name),
+		Region:     s.text(o.Region),
+		Project:    s.text(o.Project),
+		Status:     s.text(o.Status),
+		Labels:     s.labels(o.Labels),
 		CreatedAt:  millis(o.CreatedAt),
 		UpdatedAt:  millis(o.UpdatedAt),
 		ObservedAt: time.Now().UnixMilli(),
@@ -340,7 +339,7 @@ func (s *sink) prepare(o *plugin.Observation) (*wirev1.AssetVersion, document.Ha
 		if err := checkKey(r.To); err != nil {
 			return fail(fmt.Errorf("relation %s: %w", r.Kind, err))
 		}
-		a.Relations = append(a.Relations, &wirev1.Relation{Kind: text(r.Kind), Type: r.To.Type, Uid: r.To.UID})
+		a.Relations = append(a.Relations, &wirev1.Relation{Kind: s.text(r.Kind), Type: r.To.Type, Uid: r.To.UID})
 	}
 	slices.SortFunc(a.Relations, compareRelations)
 	a.Relations = slices.CompactFunc(a.Relations, func(x, y *wirev1.Relation) bool { return compareRelations(x, y) == 0 })
@@ -387,8 +386,8 @@ func (s *sink) changed(before, after *wirev1.AssetVersion) ([]string, error) {
 	return paths, nil
 }
 
-// Resend appends what was last seen of every asset again, as the versions that
-// they are: for when the spool that held them was lost.
+// Resend appends all types and what was last seen of every asset again, as the
+// versions that they are: for when the spool that held them was lost.
 func (r *Recorder) Resend(ctx context.Context) (assets int, err error) {
 	var part []*wirev1.Record
 	flush := func() error {
@@ -399,6 +398,9 @@ func (r *Recorder) Resend(ctx context.Context) (assets int, err error) {
 		err := r.Spool.Append(ctx, wirev1.Class_CLASS_ASSETS, part)
 		part = nil
 		return err
+	}
+	if err := r.resendTypes(ctx); err != nil {
+		return 0, err
 	}
 	err = r.Seen.Assets(func(a *wirev1.AssetVersion) error {
 		part = append(part, assetRecord(a))
@@ -418,19 +420,19 @@ func (r *Recorder) Resend(ctx context.Context) (assets int, err error) {
 
 func (s *sink) event(e *plugin.Event) *wirev1.Record {
 	w := &wirev1.Event{
-		Id:        text(e.ID),
-		Type:      text(e.Type),
+		Id:        s.text(e.ID),
+		Type:      s.text(e.Type),
 		Scope:     s.id.String(),
-		AssetType: text(e.Subject.Type),
-		AssetUid:  text(e.Subject.UID),
+		AssetType: s.text(e.Subject.Type),
+		AssetUid:  s.text(e.Subject.UID),
 		Time:      millis(e.Time),
-		Severity:  text(string(e.Severity)),
-		Message:   text(e.Message),
+		Severity:  s.text(string(e.Severity)),
+		Message:   s.text(e.Message),
 	}
 	if len(e.Data) > 0 {
 		doc, err := document.Canonical(e.Data)
 		if err == nil {
-			doc, err = redact.Document(doc)
+			doc, err = s.Redact.Document(doc)
 		}
 		if err != nil {
 			s.logger.Warn("leaving out the data of an event", "event_type", e.Type, "error", err)
@@ -443,16 +445,16 @@ func (s *sink) event(e *plugin.Event) *wirev1.Record {
 
 // text makes a text of a collector fit to be recorded: valid UTF-8 without
 // secrets.
-func text(s string) string {
-	return redact.Text(strings.ToValidUTF8(s, "\ufffd"))
+func (r *Recorder) text(s string) string {
+	return r.Redact.Text(strings.ToValidUTF8(s, "\ufffd"))
 }
 
-func labels(raw map[string]string) map[string]string {
+func (r *Recorder) labels(raw map[string]string) map[string]string {
 	valid := make(map[string]string, len(raw))
 	for k, v := range raw {
 		valid[strings.ToValidUTF8(k, "\ufffd")] = strings.ToValidUTF8(v, "\ufffd")
 	}
-	return redact.Labels(valid)
+	return r.Redact.Labels(valid)
 }
 
 func checkKey(k plugin.Key) error {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/reeve-cloud/reeve/agent/redact"
 	"github.com/reeve-cloud/reeve/pkg/config"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/logging"
@@ -37,8 +38,18 @@ type Config struct {
 	HealthListen string          `yaml:"health_listen" env:"HEALTH_LISTEN"`
 	Log          logging.Options `yaml:"log" envPrefix:"LOG_"`
 	Spool        Spool           `yaml:"spool" envPrefix:"SPOOL_"`
+	Redact       Redact          `yaml:"redact"`
 	// Collectors are what runs. By default the host collector does.
 	Collectors []Collector `yaml:"collectors"`
+}
+
+// Redact is what is masked beside what always is.
+type Redact struct {
+	// Keys are names of keys, in any case, whose values are secret. * stands for
+	// any characters, ? for one.
+	Keys []string `yaml:"keys"`
+	// Patterns are regular expressions (RE2) for secrets in any text.
+	Patterns []string `yaml:"patterns"`
 }
 
 // Spool is how much may wait on disk.
@@ -100,6 +111,9 @@ func (c *Config) check() error {
 	if _, err := logging.New(nil, c.Log); err != nil {
 		fail("log: %w", err)
 	}
+	if _, err := c.Redact.Rules(); err != nil {
+		errs = append(errs, err)
+	}
 	if len(c.Collectors) == 0 {
 		fail("collectors: there must be at least one")
 	}
@@ -123,6 +137,9 @@ func (c *Config) check() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Rules returns the rules that collect goes by.
+func (r Redact) Rules() (*redact.Rules, error) { return redact.New(r.Keys, r.Patterns) }
 
 // Token returns the join token, or ok false if none is configured.
 func (c *Config) Token() (token identity.JoinToken, ok bool, err error) {

@@ -48,6 +48,7 @@ data_dir: ""
 aggregators: [nowhere]
 spool: {max_bytes: 5}
 log: {level: loud}
+redact: {keys: ["*_dsn", "*"], patterns: ["ACME-[0-9]{12}", "(", "x*"]}
 collectors:
   - plugin: host
   - plugin: host
@@ -58,7 +59,8 @@ collectors:
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"data_dir", "aggregators[0]", "spool.max_bytes", "log level", "used twice", "collectors[2].plugin", `"Upper Case"`} {
+	for _, want := range []string{"data_dir", "aggregators[0]", "spool.max_bytes", "log level",
+		"redact.keys[1]", "redact.patterns[1]", "redact.patterns[2]", "used twice", "collectors[2].plugin", `"Upper Case"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not named in: %v", want, err)
 		}

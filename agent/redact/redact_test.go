@@ -2,6 +2,7 @@ package redact
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -38,9 +39,38 @@ func TestSecretsAreMasked(t *testing.T) {
 		`{"pem":"-----BEGIN PRIVATE KEY-----\nc4n4ry-v4lue cut off"}`,
 		`{"json":"{\"password\": \"c4n4ry-v4lue\"}"}`,
 		`{"name":{"password":"c4n4ry-v4lue"}}`,
+		`{"secret_id":"c4n4ry-v4lue","exec":"VAULT_SECRET_ID=c4n4ry-v4lue run"}`,
+		`{"userKey":"c4n4ry-v4lue","client-key-data":"x"}`,
+		`{"secret":{"secretName":"tls","inline":"c4n4ry-v4lue"}}`,
+		`{"env":[{"name":"API_TOKENS","values":["c4n4ry-v4lue"]}]}`,
+		`{"args":["--db-password","c4n4ry-v4lue","--port","80"]}`,
+		`{"command":["/usr/bin/mysqladmin","ping","-uroot","-pc4n4ry-v4lue"]}`,
+		`{"command":["curl","-fsS","-u","probe:c4n4ry-v4lue","http://localhost"]}`,
+		`{"command":["curl","--user=probe:c4n4ry-v4lue","http://localhost"]}`,
+		`{"command":["redis-cli","-a","c4n4ry-v4lue","ping"]}`,
+		`{"exec":"mysqldump -h db -u root -pc4n4ry-v4lue shop | gzip"}`,
+		`{"exec":"set -e; curl -sSu 'probe:c4n4ry-v4lue' http://localhost"}`,
+		`{"exec":"sshpass -p c4n4ry-v4lue ssh host"}`,
+		`{"exec":"redis-cli -h cache -a c4n4ry-v4lue ping"}`,
+		`{"exec":"docker login -u robot -p c4n4ry-v4lue registry.example"}`,
+		`{"exec":"openssl enc -d -pass pass:c4n4ry-v4lue"}`,
+		`{"exec":"AWS_SECRET_ACCESS_KEY=c4n4ry-v4lue aws s3 ls"}`,
+		`{"url":"amqp://app:p@c4n4ry-v4lue@mq/"}`,
+		`{"mount":"//app:c4n4ry-v4lue@files/share"}`,
+		`{"restuserkey":"c4n4ry-v4lue","ci.example.com/deploy-key":"c4n4ry-v4lue"}`,
+		`{"hook":"https://hooks.example.com/services/T000/c4n4ryv4lue0123456789abcdef"}`,
+		`{"dsn":"app:c4n4ry-v4lue@tcp(db:3306)/shop"}`,
+		`{"url":"https://hooks.slack.com/services/T000/B000/c4n4ry-v4lue"}`,
+		`{"url":"https://store.example/x?se=2030&sig=c4n4ry-v4lue"}`,
+		`{"connection":"Endpoint=https://x/;AccountKey=c4n4ry-v4lue;EndpointSuffix=y"}`,
+		`{"header":"Authorization: ApiKey c4n4ry-v4lue"}`,
+		`{"header":"Cookie: session=c4n4ry-v4lue; theme=dark"}`,
+		`{"yaml":"db:\n  user: app\n  password: two words, c4n4ry-v4lue\n  port: 1"}`,
+		`{"yaml":"tls:\n  private_key: |\n    line\n\n    c4n4ry-v4lue\n  port: 1"}`,
+		`{"docker":"{\"auths\":{\"r\":{\"auth\":\"YzRuNHJ5LXY0bHVlOmM0bjRyeS12NGx1ZQ==\"}}}","x":"password=c4n4ry-v4lue"}`,
 	} {
 		got := redact(t, doc)
-		if bytes.Contains(got, []byte(canary)) || !bytes.Contains(got, []byte(Mask)) {
+		if bytes.Contains(got, []byte(canary)) || bytes.Contains(got, []byte("c4n4ryv4lue")) || !bytes.Contains(got, []byte(Mask)) {
 			t.Errorf("%s\n gave %s", doc, got)
 		}
 	}
@@ -55,6 +85,19 @@ func TestTheRestStays(t *testing.T) {
 		`{"password":"","secret":null,"empty":{}}`,
 		`{"relations":"keys to the city","authority":"a"}`,
 		`{"name":"DB_PASSWORD","valueFrom":{"secretKeyRef":{"name":"db"}}}`,
+		`{"volumes":[{"name":"c","secret":{"defaultMode":420,"items":[{"key":"k","path":"p"}],"secretName":"tls"}}]}`,
+		`{"serviceAccountToken":{"audience":"vault","expirationSeconds":3600,"path":"token"}}`,
+		`{"csi.storage.k8s.io/provisioner-secret-name":"ceph","adminSecretNamespace":"rook","secretProviderClass":"v","secretRef":{"name":"s"}}`,
+		`{"nodeStageSecretRef":{"name":"n","namespace":"ns"},"tokenRequests":[{"audience":"a","expirationSeconds":60}]}`,
+		`{"data":{"password":{"bytes":12},"tls.key":{"bytes":1704}}}`,
+		`{"args":["--tls-private-key-file=/pki/k.pem","--service-account-private-key-file","/pki/sa","--token-ttl=24h","-p","8080:80"]}`,
+		`{"command":["mysqld","--port=3306"],"run":["curl","-fsS","http://localhost/healthz"],"x":["mysql","-h","db","-P","3306"]}`,
+		`{"exec":"curl -fsSL https://get.example/x?version=1 | sh; mysql -h db -u root shop"}`,
+		`{"message":"MountVolume.SetUp failed for volume \"tls\" : secret \"web-tls\" not found"}`,
+		`{"image":"registry.example:5000/mysql:8@sha256:0d17b565","probe":"http://host:8080/a?mail=x@y","auth":"basic","cookieName":"c"}`,
+		`{"providerID":"openstack:///0a1b2c3d-0000-4000-8000-0123456789ab","repo":"https://git.example/a-team/a-rather-long-name-of-a-repository"}`,
+		`{"topologyKey":"zone","publicKey":"x","parameters":{"restauthenabled":"false"}}`,
+		`{"yaml":"secretName: tls\ntokenTTL: 3 h\nport: 80","auth":{"mode":"oidc"}}`,
 	} {
 		want, err := document.Canonical([]byte(doc))
 		if err != nil {
@@ -72,7 +115,7 @@ func redact(t testing.TB, doc string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Document(c)
+	got, err := builtin.Document(c)
 	if err != nil {
 		t.Fatalf("%s: %v", doc, err)
 	}
@@ -86,16 +129,123 @@ func TestKnownForms(t *testing.T) {
 	for _, s := range []string{
 		"AKIAIOSFODNN7EXAMPLE", "ghp_abcdefghijklmnopqrstuvwxyz0123456789", "glpat-abcdefghijklmnopqrst",
 		"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+		"hvs." + strings.Repeat("a", 24), "dckr_pat_" + strings.Repeat("a", 24), "hf_" + strings.Repeat("a", 32),
+		"npm_" + strings.Repeat("a", 36), "AIza" + strings.Repeat("a", 35), "GOCSPX-" + strings.Repeat("a", 24),
+		"SG." + strings.Repeat("a", 20) + "." + strings.Repeat("b", 20), "sk-ant-" + strings.Repeat("a", 24),
+		"sk_live_" + strings.Repeat("a", 24), "rk_test_" + strings.Repeat("a", 24), "xapp-" + strings.Repeat("1", 12),
+		"glrt-" + strings.Repeat("a", 20), "glsa_" + strings.Repeat("a", 20), "dop_v1_" + strings.Repeat("a", 64),
+		"xoxb-" + strings.Repeat("1", 12), "github_pat_" + strings.Repeat("a", 24), "AGE-SECRET-KEY-1" + strings.Repeat("Q", 40),
 	} {
-		if got := Text("see " + s + " here"); got != "see "+Mask+" here" {
+		if got := builtin.Text("see " + s + " here"); got != "see "+Mask+" here" {
 			t.Errorf("%s gave %q", s, got)
+		}
+	}
+}
+
+// TestInBase64 has what is found by what its bytes must look like in base64, at
+// each of the three ways in which they can fall.
+func TestInBase64(t *testing.T) {
+	for _, s := range []string{
+		"-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\n",
+		"-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----\n",
+		"-----BEGIN EC PRIVATE KEY-----\nabc\n-----END EC PRIVATE KEY-----\n",
+		"-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\n",
+		`{"auths":{"registry":{"auth":"dXNlcjpwYXNz"}}}`,
+		"{\n\t\"auths\": {\n  }\n}",
+		"{\n  \"auths\": {\n  }\n}",
+		"{\n    \"auths\": {\n  }\n}",
+	} {
+		encoded := base64.StdEncoding.EncodeToString([]byte(s))
+		if got := builtin.Text("x: " + encoded); got != "x: "+Mask {
+			t.Errorf("%s gave %s", encoded, got)
+		}
+	}
+	// A certificate is no secret.
+	public := base64.StdEncoding.EncodeToString([]byte("-----BEGIN CERTIFICATE-----\nabc\n"))
+	if got := builtin.Text(public); got != public {
+		t.Errorf("%s gave %s", public, got)
+	}
+	if got := redact(t, `{"auth":"dXNlcjpwYXNz"}`); string(got) != `{"auth":"`+Mask+`"}` {
+		t.Errorf("user:password under auth gave %s", got)
+	}
+}
+
+// TestYAML shows that a block ends where its indentation does.
+func TestYAML(t *testing.T) {
+	const in = "a:\n- token: |\n    one\n\n    two\n  port: 1\nsecret: >-\n  x\nb: 2\n"
+	const want = "a:\n- token: [redacted]\n  port: 1\nsecret: [redacted]\nb: 2\n"
+	if got := builtin.Text(in); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestOwnRules(t *testing.T) {
+	r, err := New([]string{"*_dsn", "connection-string", "Pin?", "암호"}, []string{"ACME-[0-9]{12}", `(?i)badge "\d+"`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for in, want := range map[string]string{
+		`{"DB_DSN":"x","dsn":"y"}`:                          `{"DB_DSN":"[redacted]","dsn":"y"}`,
+		`{"Connection-String":["x",1]}`:                     `{"Connection-String":["[redacted]","[redacted]"]}`,
+		`{"pins":1,"pin":2,"spins":3}`:                      `{"pin":2,"pins":"[redacted]","spins":3}`,
+		`{"암호":"x"}`:                                        `{"암호":"[redacted]"}`,
+		`{"env":[{"name":"SHOP_DSN","value":"x"}]}`:         `{"env":[{"name":"SHOP_DSN","value":"[redacted]"}]}`,
+		`{"args":["--shop_dsn","x","--y"]}`:                 `{"args":["--shop_dsn","[redacted]","--y"]}`,
+		`{"a":"run --shop_dsn=x -v","b":"run --pin2 x -v"}`: `{"a":"run --shop_dsn=[redacted] -v","b":"run --pin2 [redacted] -v"}`,
+		`{"a":"set 암호=x now","b":"my_dsn_2=x"}`:             `{"a":"set 암호=[redacted] now","b":"my_dsn_2=x"}`,
+		`{"a":"card ACME-123456789012, badge \"7\""}`:       `{"a":"card [redacted], [redacted]"}`,
+		`{"a":"ACME-1","password":"p"}`:                     `{"a":"ACME-1","password":"[redacted]"}`,
+	} {
+		c, err := document.Canonical([]byte(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.Document(c); err != nil || string(got) != want {
+			t.Errorf("%s gave %s, %v; want %s", in, got, err, want)
+		}
+	}
+	if got := r.Labels(map[string]string{"db_dsn": "x", "n": "ACME-123456789012"}); got["db_dsn"] != Mask || got["n"] != Mask {
+		t.Errorf("labels: %v", got)
+	}
+	if (&Rules{}).IsSecretKey("db_dsn") || !r.IsSecretKey("db_dsn") {
+		t.Error("rules are not kept apart")
+	}
+	var none *Rules
+	if none.Text("password=x") != "password="+Mask || !none.IsSecretKey("token") {
+		t.Error("nil does not have the built-in rules")
+	}
+}
+
+func TestBadRulesAreNamed(t *testing.T) {
+	_, err := New([]string{"ok", "**", " "}, []string{"[", "a*", "ok"})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, place := range []string{"keys[1]", "keys[2]", "patterns[0]", "patterns[1]"} {
+		if !strings.Contains(err.Error(), "redact."+place) {
+			t.Errorf("%s is not named in: %v", place, err)
+		}
+	}
+	if strings.Contains(err.Error(), "keys[0]") || strings.Contains(err.Error(), "patterns[2]") {
+		t.Errorf("a good one is named in: %v", err)
+	}
+}
+
+// TestHints holds the quick look against the patterns that it stands before.
+func TestHints(t *testing.T) {
+	h := newHints("Pass", "//", "x")
+	for text, want := range map[string]bool{
+		"": false, "p": false, "x": false, "xy": true, "yxy": true, "comPASSion": true, "pas": false, "a/b": false, "a//": true,
+	} {
+		if got := h.in([]byte(text)); got != want {
+			t.Errorf("%q: %v", text, got)
 		}
 	}
 }
 
 func TestLabels(t *testing.T) {
 	in := map[string]string{"tier": "front", "admin_pass": canary, "note": "password=" + canary}
-	got := Labels(in)
+	got := builtin.Labels(in)
 	if got["tier"] != "front" || strings.Contains(got["admin_pass"]+got["note"], canary) {
 		t.Errorf("%v", got)
 	}
@@ -111,7 +261,7 @@ func FuzzDocument(f *testing.F) {
 		if err != nil {
 			return
 		}
-		got, err := Document(c)
+		got, err := builtin.Document(c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,12 +271,26 @@ func FuzzDocument(f *testing.F) {
 	})
 }
 
+// FuzzText shows that nothing that a text holds hides the operator's patterns.
+func FuzzText(f *testing.F) {
+	f.Add("a: |\n password: x\ncurl -u a:b http://c:d@e --token x")
+	r, err := New([]string{"*_dsn"}, []string{"ACME-[0-9]+"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if s = r.Text(s); strings.Contains(s, "ACME-1") {
+			t.Fatalf("a pattern was left in %q", s)
+		}
+	})
+}
+
 func BenchmarkDocument(b *testing.B) {
 	doc := []byte(`{"metadata":{"labels":{"app":"web","tier":"front"},"name":"web-7d9f"},"spec":{"containers":[{"env":[{"name":"A","value":"b"}],"image":"registry.example/app:1.2.3","name":"c"}],"nodeName":"node-17"},"status":{"phase":"Running","podIP":"10.1.2.3"}}`)
 	b.SetBytes(int64(len(doc)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Document(doc); err != nil {
+		if _, err := builtin.Document(doc); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -183,6 +183,37 @@ func (s *Inventory) GetAsset(ctx context.Context, r *connect.Request[reevev1.Get
 	return connect.NewResponse(response), nil
 }
 
+// ListAssetTypes implements the inventory service.
+func (s *Inventory) ListAssetTypes(ctx context.Context, r *connect.Request[reevev1.ListAssetTypesRequest]) (*connect.Response[reevev1.ListAssetTypesResponse], error) {
+	m := r.Msg
+	size, err := checkPageSize(m.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	filter := fmt.Sprintf("%q", m.GetSite())
+	after, err := decodePageToken(m.GetPageToken(), "asset types", filter)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.Warehouse.Types(ctx, warehouse.TypeQuery{Site: m.GetSite(), Silent: agentIDs(s.silent()), After: after, Limit: size + 1})
+	if err != nil {
+		return nil, s.unavailable(ctx, err)
+	}
+	response := &reevev1.ListAssetTypesResponse{}
+	if len(list) > size {
+		list = list[:size]
+		response.NextPageToken = encodePageToken("asset types", filter, list[size-1].Name)
+	}
+	for _, t := range list {
+		shown, err := structOf(t.Layout)
+		if err != nil {
+			return nil, s.unavailable(ctx, err)
+		}
+		response.AssetTypes = append(response.AssetTypes, &reevev1.AssetType{Name: t.Name, Title: t.Title, Layout: shown, ActiveAssets: t.Active})
+	}
+	return connect.NewResponse(response), nil
+}
+
 // named is a request that names one asset.
 type named interface {
 	GetUid() string

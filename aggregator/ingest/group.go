@@ -14,6 +14,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
+	"github.com/reeve-cloud/reeve/pkg/layout"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
@@ -76,6 +77,11 @@ func addRecord(g *warehouse.Group, origin warehouse.Origin, class wirev1.Class, 
 			return errors.New("an asset in another class")
 		}
 		return addVersion(g, origin, body.Asset)
+	case *wirev1.Record_AssetType:
+		if class != wirev1.Class_CLASS_ASSETS {
+			return errors.New("an asset type in another class")
+		}
+		return addType(g, origin, body.AssetType)
 	case *wirev1.Record_Event:
 		if class != wirev1.Class_CLASS_EVENTS {
 			return errors.New("an event in another class")
@@ -117,16 +123,40 @@ func moment(what string, ms int64) (time.Time, error) {
 	return t, nil
 }
 
+func checkVersion(version uint64) error {
+	if version == 0 || hlc.Stamp(version).Time().After(latest) {
+		return fmt.Errorf("version: %d is out of range", version)
+	}
+	return nil
+}
+
+func addType(g *warehouse.Group, origin warehouse.Origin, t *wirev1.AssetType) error {
+	if err := errors.Join(
+		checkText("name", t.GetName(), false),
+		checkText("title", t.GetTitle(), true),
+		checkVersion(t.GetVersion()),
+	); err != nil {
+		return err
+	}
+	if len(t.GetLayout()) > 0 {
+		if _, err := layout.Parse(t.GetLayout()); err != nil {
+			return fmt.Errorf("type %s: %w", t.GetName(), err)
+		}
+	}
+	g.Types = append(g.Types, warehouse.AssetType{
+		Origin: origin, Name: t.GetName(), Title: t.GetTitle(), Layout: t.GetLayout(), Version: t.GetVersion(),
+	})
+	return nil
+}
+
 func addVersion(g *warehouse.Group, origin warehouse.Origin, a *wirev1.AssetVersion) error {
 	if err := errors.Join(
 		checkText("type", a.GetType(), false),
 		checkText("uid", a.GetUid(), false),
 		checkText("scope", a.GetScope(), false),
+		checkVersion(a.GetVersion()),
 	); err != nil {
 		return err
-	}
-	if a.GetVersion() == 0 || hlc.Stamp(a.GetVersion()).Time().After(latest) {
-		return fmt.Errorf("version: %d is out of range", a.GetVersion())
 	}
 	if len(a.GetHash()) != len(document.Hash{}) {
 		return fmt.Errorf("hash: must have %d bytes, it has %d", len(document.Hash{}), len(a.GetHash()))

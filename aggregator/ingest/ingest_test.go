@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -340,6 +341,113 @@ func TestBadRecordsBecomeDeadLetters(t *testing.T) {
 	}
 }
 
+func typeRecord(n uint64, title, layout string) *wirev1.Record {
+	return &wirev1.Record{Body: &wirev1.Record_AssetType{AssetType: &wirev1.AssetType{
+		Name: "fake.test.Thing", Title: title, Layout: []byte(layout), Version: 1_700_000_000_000<<16 + n,
+	}}}
+}
+
+// types returns what is known of all types.
+func (c *centre) types() string {
+	c.t.Helper()
+	list, err := c.store.Types(c.t.Context(), warehouse.TypeQuery{Limit: 10})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var all []string
+	for _, t := range list {
+		all = append(all, fmt.Sprint(t.Name, " ", t.Title, " ", string(t.Layout)))
+	}
+	return strings.Join(all, "; ")
+}
+
+func TestAssetTypes(t *testing.T) {
+	c := newCentre(t)
+	c.start()
+	in := c.ingest.Open(agent, spoolID)
+	defer in.Close()
+	const layout = `{"icon":"pod"}`
+	// They share their class, and its numbers, with assets.
+	submit(t, in, batch(t, 1, typeRecord(1, "Old", ""), record(2), typeRecord(3, "New", layout)))
+	waitFor(t, in, 3)
+	want := "fake.test.Thing New " + layout
+	if got := c.types(); got != want || c.versions() != 1 {
+		t.Fatalf("%q, %d versions", got, c.versions())
+	}
+	bad := []*wirev1.Record{
+		typeRecord(4, "Bad", `{"icon":"dragon"}`),
+		typeRecord(5, "Bad", `{"columns":[{"title":"A"}]}`),
+		typeRecord(6, "Bad\x1b[31m", layout),
+		typeRecord(7, strings.Repeat("x", maxName+1), layout),
+		typeRecord(8, "Bad", layout),
+		typeRecord(9, "Bad", layout),
+	}
+	bad[4].GetAssetType().Name = ""
+	bad[5].GetAssetType().Version = 0
+	submit(t, in, batch(t, 4, bad...))
+	waitFor(t, in, 9)
+	if got := c.types(); got != want {
+		t.Errorf("%q", got)
+	}
+	var reasons []string
+	if err := c.store.Conn().QueryRow(t.Context(), "SELECT groupArray(reason) FROM (SELECT * FROM dead_letter ORDER BY first_seq)").Scan(&reasons); err != nil {
+		t.Fatal(err)
+	}
+	parts := []string{`icon: "dragon"`, "columns[0].path", "title: has control", "title: must have", "name: must have", "version: 0"}
+	for i, part := range parts {
+		if len(reasons) != len(parts) || !strings.Contains(reasons[i], part) {
+			t.Fatalf("reasons %q: want %q in the one of place %d", reasons, part, i)
+		}
+	}
+	// What was inserted although nobody knew it is settled, and an older word
+	// does not come back.
+	for n, spoil := range []func(*faulty){func(f *faulty) { f.before = 1 }, func(f *faulty) { f.after = 1 }} {
+		seq := uint64(10 + n)
+		c.store.mu.Lock()
+		spoil(c.store)
+		c.store.mu.Unlock()
+		submit(t, in, batch(t, seq, typeRecord(seq, fmt.Sprint("Title ", seq), layout)))
+		waitFor(t, in, seq)
+		if got := c.types(); got != fmt.Sprintf("fake.test.Thing Title %d %s", seq, layout) {
+			t.Errorf("%q", got)
+		}
+	}
+	submit(t, in, batch(t, 12, typeRecord(2, "Late", layout)))
+	waitFor(t, in, 12)
+	if got := c.types(); got != "fake.test.Thing Title 11 "+layout {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestAssetTypesFromTheCommitLog stops between the insert and its success.
+func TestAssetTypesFromTheCommitLog(t *testing.T) {
+	c := newCentre(t)
+	c.start()
+	in := c.ingest.Open(agent, spoolID)
+	c.store.mu.Lock()
+	c.store.before = 1
+	c.store.mu.Unlock()
+	submit(t, in, batch(t, 1, typeRecord(1, "Thing", "")))
+	for failed := false; !failed; time.Sleep(time.Millisecond) {
+		c.store.mu.Lock()
+		failed = c.store.before == 0
+		c.store.mu.Unlock()
+	}
+	c.stop()
+	in.Close()
+	c.start()
+	if got := c.types(); got != "fake.test.Thing Thing " {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestAssetTypeInAnotherClass(t *testing.T) {
+	err := addRecord(&warehouse.Group{}, warehouse.Origin{}, wirev1.Class_CLASS_EVENTS, typeRecord(1, "Thing", ""))
+	if err == nil || !strings.Contains(err.Error(), "another class") {
+		t.Error(err)
+	}
+}
+
 func TestProtocolViolations(t *testing.T) {
 	c := newCentre(t)
 	c.start()
@@ -388,6 +496,7 @@ func TestFeedCutsOffWhoFallsBehind(t *testing.T) {
 
 func FuzzThaw(f *testing.F) {
 	f.Add(run(f, 1, 3))
+	f.Add(batch(f, 1, typeRecord(1, "Thing", `{"icon":"pod"}`), typeRecord(2, "Thing", `{"icon":1}`)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b, err := wire.DecodeBatch(data)
 		if err != nil {
@@ -395,7 +504,7 @@ func FuzzThaw(f *testing.F) {
 		}
 		g := &warehouse.Group{}
 		addBatch(g, warehouse.Origin{Site: "s"}, b)
-		if len(g.Versions)+len(g.Events)+len(g.DeadLetters) == 0 {
+		if len(g.Types)+len(g.Versions)+len(g.Events)+len(g.DeadLetters) == 0 {
 			t.Fatal("records vanished")
 		}
 	})

@@ -157,6 +157,48 @@ func (w *Warehouse) Relations(ctx context.Context, k AssetKey, limit int) ([]Rel
 	})
 }
 
+// TypeSummary is a type of assets over several sites.
+type TypeSummary struct {
+	Name, Title string
+	Layout      []byte
+	// Active is how many of its assets are.
+	Active int64
+}
+
+// TypeQuery selects types. Empty fields select everything.
+type TypeQuery struct {
+	Site string
+	// Silent are the agents that are not connected.
+	Silent []string
+	// After continues a listing behind a name.
+	After string
+	Limit int
+}
+
+// Types lists, in the order of their names, the types that agents told of or
+// that have assets. Where sites say different things, the newest holds.
+func (w *Warehouse) Types(ctx context.Context, q TypeQuery) ([]TypeSummary, error) {
+	var told, there where
+	told.equal("site", q.Site)
+	there.equal("site", q.Site)
+	if q.After != "" {
+		told.add("name > {after:String}", clickhouse.Named("after", q.After))
+		there.add("type > {after:String}")
+	}
+	there.add("NOT deleted")
+	parameters := append(told.parameters, clickhouse.Named("silent", q.Silent))
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`
+		SELECT name, argMax(title, (told, version)), argMax(layout, (told, version)), toInt64(sum(active)) FROM (
+			SELECT name, title, layout, version, true AS told, 0 AS active FROM asset_type FINAL%s
+			UNION ALL
+			SELECT type, '', '', 0, false, countIf(NOT has({silent:Array(String)}, agent_id)) FROM asset FINAL%s GROUP BY type
+		) GROUP BY name ORDER BY name LIMIT %d`, told.String(), there.String(), q.Limit), parameters...)
+	if err != nil {
+		return nil, fmt.Errorf("listing types: %w", err)
+	}
+	return scan(rows, func(t *TypeSummary) []any { return []any{&t.Name, &t.Title, (*text)(&t.Layout), &t.Active} })
+}
+
 // AssetCounts returns how many assets each site has that are not deleted.
 func (w *Warehouse) AssetCounts(ctx context.Context) (map[string]int64, error) {
 	rows, err := w.conn.Query(ctx, `SELECT site, toInt64(count()) FROM asset FINAL WHERE NOT deleted GROUP BY site`)

@@ -14,6 +14,7 @@ type Group struct {
 	ID         uuid.UUID
 	ReceivedAt time.Time // to the millisecond
 
+	Types       []AssetType
 	Versions    []AssetVersion
 	Relations   []Relation
 	Events      []Event
@@ -47,6 +48,15 @@ type Origin struct {
 	AgentID string
 	SpoolID string
 	Seq     uint64
+}
+
+// AssetType is what a site's agents say of a type of assets.
+type AssetType struct {
+	Origin
+	Name, Title string
+	// Layout is JSON (package layout), or empty.
+	Layout  []byte
+	Version uint64
 }
 
 // AssetVersion is one version of an asset.

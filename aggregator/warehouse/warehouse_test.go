@@ -130,6 +130,52 @@ func TestWriteAndRead(t *testing.T) {
 	}
 }
 
+func TestTypes(t *testing.T) {
+	w := warehousetest.New(t)
+	kind := func(site, name, title, layout string, version uint64) warehouse.AssetType {
+		return warehouse.AssetType{Origin: warehouse.Origin{Site: site, AgentID: "agent-1"}, Name: name, Title: title, Layout: []byte(layout), Version: version}
+	}
+	east := version(4, "c", warehouse.Created, `{}`)
+	east.Site, east.AgentID = "east", "agent-2"
+	g := group(version(1, "a", warehouse.Created, `{}`), version(2, "b", warehouse.Deleted, `{}`), version(3, "c", warehouse.Created, `{}`), east)
+	g.Versions[2].Type = "fake.test.Untold"
+	g.Types = []warehouse.AssetType{
+		kind("west", "fake.test.Thing", "Thing", `{"icon":"pod"}`, 7), kind("east", "fake.test.Thing", "Older", `{}`, 6),
+		kind("west", "fake.test.Empty", "Empty", "", 5),
+	}
+	if err := w.Write(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	const thing, empty, untold = `fake.test.Thing "Thing" {"icon":"pod"} `, `fake.test.Empty "Empty"  0`, `fake.test.Untold ""  1`
+	for _, test := range []struct {
+		q    warehouse.TypeQuery
+		want []string
+	}{
+		{warehouse.TypeQuery{}, []string{empty, thing + "2", untold}},
+		{warehouse.TypeQuery{Silent: []string{"agent-2"}}, []string{empty, thing + "1", untold}},
+		{warehouse.TypeQuery{Site: "east"}, []string{`fake.test.Thing "Older" {} 1`}},
+		{warehouse.TypeQuery{Site: "nowhere' OR 1=1 --"}, nil},
+		{warehouse.TypeQuery{After: "fake.test.Empty"}, []string{thing + "2", untold}},
+		{warehouse.TypeQuery{After: "fake.test.Thing", Site: "west"}, []string{untold}},
+		{warehouse.TypeQuery{Limit: 1}, []string{empty}},
+	} {
+		if test.q.Limit == 0 {
+			test.q.Limit = 10
+		}
+		list, err := w.Types(t.Context(), test.q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, k := range list {
+			got = append(got, fmt.Sprintf("%s %q %s %d", k.Name, k.Title, k.Layout, k.Active))
+		}
+		if !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%+v: got %q, want %q", test.q, got, test.want)
+		}
+	}
+}
+
 func TestOldVersionsDoNotComeBack(t *testing.T) {
 	w := warehousetest.New(t)
 	for _, v := range []warehouse.AssetVersion{version(5, "a", warehouse.Updated, `{"n":5}`), version(2, "a", warehouse.Created, `{"n":2}`)} {

@@ -142,11 +142,26 @@ func tables(g *Group) []table {
 		t.columns = columns
 		list = append(list, t)
 	}
+	addTypes(g, add)
 	addVersions(g, add)
 	addRelations(g, add)
 	addEvents(g, add)
 	addDeadLetters(g, add)
 	return list
+}
+
+func addTypes(g *Group, add func(table, ...column)) {
+	type T = AssetType
+	rows := g.Types
+	add(table{name: "asset_type", rows: len(rows), state: true},
+		values("site", rows, func(t *T) string { return t.Site }),
+		values("name", rows, func(t *T) string { return t.Name }),
+		values("title", rows, func(t *T) string { return t.Title }),
+		values("layout", rows, func(t *T) string { return string(t.Layout) }),
+		values("version", rows, func(t *T) uint64 { return t.Version }),
+		values("received_at", rows, func(*T) time.Time { return g.ReceivedAt }),
+		values("agent_id", rows, func(t *T) string { return t.AgentID }),
+		values("ingest_id", rows, func(*T) uuid.UUID { return g.ID }))
 }
 
 func addVersions(g *Group, add func(table, ...column)) {

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"embed"
 	"encoding/json"
 	"fmt"
 
@@ -27,8 +28,13 @@ const (
 	uses        = "uses"
 )
 
+// layouts are named after their types.
+//
+//go:embed layouts/*.json
+var layouts embed.FS
+
 func types() []plugin.Type {
-	return []plugin.Type{
+	list := []plugin.Type{
 		{
 			Name: typeMachine, Title: "Machine",
 			// The boot time is derived from the wall clock, so it moves by a
@@ -45,6 +51,14 @@ func types() []plugin.Type {
 			Volatile: []string{"main_pid", "memory.current", "cpu.time", "tasks.current"},
 		},
 	}
+	for i := range list {
+		text, err := layouts.ReadFile("layouts/" + list[i].Name + ".json")
+		if err != nil {
+			panic(err) // it is part of the program, and tested
+		}
+		list[i].Layout = text
+	}
+	return list
 }
 
 // kindOf is how a type is written inside a uid.

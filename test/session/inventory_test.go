@@ -122,6 +122,49 @@ func TestListAssets(t *testing.T) {
 	code(t, err, connect.CodeInvalidArgument, "states[0]")
 }
 
+func TestListAssetTypes(t *testing.T) {
+	c := centre.New(t)
+	api := client(t, c)
+	insert(t, c, version("west", "fake.test.Kind1", "a", warehouse.Created), version("west", "fake.test.Kind3", "b", warehouse.Created))
+	g := &warehouse.Group{ID: uuid.New(), ReceivedAt: time.Now().Truncate(time.Millisecond)}
+	for i := range 3 {
+		g.Types = append(g.Types, warehouse.AssetType{
+			Origin: warehouse.Origin{Site: fmt.Sprint("site", i%2)}, Name: fmt.Sprint("fake.test.Kind", i), Title: fmt.Sprint("Kind ", i), Version: 1,
+		})
+	}
+	g.Types[1].Layout = []byte(`{"columns":[{"title":"N","path":"n","wide":true}]}`)
+	if err := c.Store.Write(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	r := &reevev1.ListAssetTypesRequest{PageSize: 3}
+	for pages := 0; pages == 0 || r.PageToken != ""; pages++ {
+		res, err := api.ListAssetTypes(t.Context(), connect.NewRequest(r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range res.Msg.GetAssetTypes() {
+			got = append(got, fmt.Sprint(k.GetName(), " ", k.GetTitle(), " ", k.GetLayout().AsMap(), " ", k.GetActiveAssets()))
+		}
+		r.PageToken = res.Msg.GetNextPageToken()
+	}
+	want := []string{
+		"fake.test.Kind0 Kind 0 map[] 0", "fake.test.Kind1 Kind 1 map[columns:[map[path:n title:N wide:true]]] 1",
+		"fake.test.Kind2 Kind 2 map[] 0", "fake.test.Kind3  map[] 1",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	res, err := api.ListAssetTypes(t.Context(), connect.NewRequest(&reevev1.ListAssetTypesRequest{Site: "site1"}))
+	if err != nil || len(res.Msg.GetAssetTypes()) != 1 || res.Msg.GetAssetTypes()[0].GetActiveAssets() != 0 {
+		t.Errorf("one site: %v, %v", res, err)
+	}
+	_, err = api.ListAssetTypes(t.Context(), connect.NewRequest(&reevev1.ListAssetTypesRequest{PageSize: -1}))
+	code(t, err, connect.CodeInvalidArgument, "page_size")
+	_, err = api.ListAssetTypes(t.Context(), connect.NewRequest(&reevev1.ListAssetTypesRequest{PageToken: "x"}))
+	code(t, err, connect.CodeInvalidArgument, "page_token")
+}
+
 func TestGetAsset(t *testing.T) {
 	c := centre.New(t)
 	api := client(t, c)

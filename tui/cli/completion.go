@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"regexp"
 	"time"
 
 	"connectrpc.com/connect"
@@ -16,10 +17,6 @@ const completionTimeout = 2 * time.Second
 
 // completion returns what could stand at a place of the command line.
 type completion func(ctx context.Context) []string
-
-// nothing is the completion where the names are not cheap to find out: better
-// none than file names.
-func nothing(context.Context) []string { return nil }
 
 // complete registers the completion of a flag.
 func (a *app) complete(cmd *cobra.Command, flag string, c completion) {
@@ -82,6 +79,24 @@ func (a *app) completeTokens(ctx context.Context) []string {
 		return ids
 	})
 }
+
+func (a *app) completeTypes(ctx context.Context) []string {
+	return a.completeFrom(ctx, func(ctx context.Context, s *session) (names []string) {
+		types, _, err := s.typePages("")(ctx, maxPage, "")
+		if err != nil {
+			return nil
+		}
+		for _, t := range types {
+			if typeName.MatchString(t.GetName()) {
+				names = append(names, t.GetName())
+			}
+		}
+		return names
+	})
+}
+
+// typeName matches the names of types that a shell takes as they are.
+var typeName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
 func (a *app) completeFrom(ctx context.Context, ask func(context.Context, *session) []string) []string {
 	a.quiet = true

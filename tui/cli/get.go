@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -18,9 +19,10 @@ const (
 )
 
 func (a *app) getCommand() *cobra.Command {
-	return group("get", "Show sites, agents, assets and their changes",
+	return group("get", "Show sites, agents, assets, their types and changes",
 		a.getSitesCommand(),
 		a.getAgentsCommand(),
+		a.getTypesCommand(),
 		a.getAssetsCommand(),
 		a.getAssetCommand(),
 		a.getChangesCommand(),
@@ -47,25 +49,38 @@ func list[T proto.Message](
 	columns func(*output.Printer) []output.Column[T],
 	pages func(*session) client.PageFunc[T],
 ) error {
-	if o.limit < 0 {
-		return usagef("--limit %d: must not be negative", o.limit)
-	}
-	p, err := o.printer(a)
-	if err != nil {
-		return err
-	}
-	s, err := a.open()
+	p, s, err := o.open(a)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	return listFrom(ctx, s, o, p, name, columns(p), pages(s))
+}
+
+// open returns what a list needs. The session must be closed.
+func (o *listOptions) open(a *app) (*output.Printer, *session, error) {
+	if o.limit < 0 {
+		return nil, nil, usagef("--limit %d: must not be negative", o.limit)
+	}
+	p, err := o.printer(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := a.open()
+	return p, s, err
+}
+
+// listFrom is list with a session that is open already.
+func listFrom[T proto.Message](
+	ctx context.Context, s *session, o listOptions, p *output.Printer, name string, columns []output.Column[T], pages client.PageFunc[T],
+) error {
 	size := o.page
 	if size == 0 {
 		size = defaultPage
 	}
-	l := output.NewList(p, name, columns(p))
-	if err := client.Pages(ctx, o.limit, size, pages(s), l.Write); err != nil {
+	l := output.NewList(p, name, columns)
+	if err := client.Pages(ctx, o.limit, size, pages, l.Write); err != nil {
 		return s.explain(err)
 	}
-	return finish(a, p, l, name)
+	return finish(s.app, p, l, strings.ReplaceAll(name, "_", " "))
 }

@@ -22,7 +22,7 @@ func (o *assetOptions) addTo(a *app, cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.site, "site", "", "site of the asset, where several have the uid")
 	cmd.Flags().StringVar(&o.typ, "type", "", "type of the asset, where several have the uid")
 	a.complete(cmd, "site", a.completeSites)
-	a.complete(cmd, "type", nothing)
+	a.complete(cmd, "type", a.completeTypes)
 }
 
 // explainAsset puts an error of a call for one asset into words.

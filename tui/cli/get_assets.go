@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
-	"github.com/reeve-cloud/reeve/tui/client"
 	"github.com/reeve-cloud/reeve/tui/output"
 )
 
@@ -26,8 +25,10 @@ func (a *app) getAssetsCommand() *cobra.Command {
 		Use:   "assets",
 		Short: "List the assets",
 		Long: `List the assets, ordered by site, type and uid. The deleted are left out unless
---state asks for them.`,
+--state asks for them. With --type the table has the columns of that type; its
+name may be the whole of it, or its end, or the plural of that, in any case.`,
 		Example: `  reeve get assets --site seoul-1 --type openstack.compute.Server
+  reeve get assets --type pods
   reeve get assets --state disconnected,deleted -o wide
   reeve get assets --full -o json`,
 		Args: noArguments,
@@ -35,11 +36,11 @@ func (a *app) getAssetsCommand() *cobra.Command {
 	}
 	o.addTo(cmd)
 	cmd.Flags().StringVar(&o.site, "site", "", "only this site")
-	cmd.Flags().StringVar(&o.typ, "type", "", "only this type (provider.group.Kind)")
+	cmd.Flags().StringVar(&o.typ, "type", "", "only this type (reeve get types lists them)")
 	cmd.Flags().StringSliceVar(&o.states, "state", nil, "only these states: active, disconnected, deleted")
 	cmd.Flags().BoolVar(&o.full, "full", false, "with the documents (json and yaml)")
 	a.complete(cmd, "site", a.completeSites)
-	a.complete(cmd, "type", nothing)
+	a.complete(cmd, "type", a.completeTypes)
 	a.complete(cmd, "state", func(context.Context) []string { return []string{"active", "disconnected", "deleted"} })
 	return cmd
 }
@@ -53,21 +54,41 @@ func (a *app) getAssets(ctx context.Context, o getAssetsOptions) error {
 	if err != nil {
 		return err
 	}
-	return list(ctx, a, o.listOptions, "assets", assetColumns, func(s *session) client.PageFunc[*reevev1.Asset] {
-		return func(ctx context.Context, size int32, token string) ([]*reevev1.Asset, string, error) {
-			answer, err := s.Inventory.ListAssets(ctx, connect.NewRequest(&reevev1.ListAssetsRequest{
-				PageSize:  size,
-				PageToken: token,
-				Site:      o.site,
-				Type:      o.typ,
-				States:    states,
-				View:      view,
-			}))
-			if err != nil {
-				return nil, "", err
-			}
-			return answer.Msg.GetAssets(), answer.Msg.GetNextPageToken(), nil
+	p, s, err := o.open(a)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	columns := assetColumns(p)
+	if o.typ != "" {
+		t, err := s.assetType(ctx, o.site, o.typ)
+		if err != nil {
+			return err
 		}
+		o.typ = t.GetName()
+		l, err := layoutOf(t)
+		if err != nil {
+			// It was checked where it was taken in, so it is newer than this client.
+			a.note("warning: showing the columns that every type has: %v", err)
+		}
+		if l != nil && isTable(p) {
+			columns, view = layoutColumns(p, l), reevev1.AssetView_ASSET_VIEW_FULL
+			o.page = documentPage
+		}
+	}
+	return listFrom(ctx, s, o.listOptions, p, "assets", columns, func(ctx context.Context, size int32, token string) ([]*reevev1.Asset, string, error) {
+		answer, err := s.Inventory.ListAssets(ctx, connect.NewRequest(&reevev1.ListAssetsRequest{
+			PageSize:  size,
+			PageToken: token,
+			Site:      o.site,
+			Type:      o.typ,
+			States:    states,
+			View:      view,
+		}))
+		if err != nil {
+			return nil, "", err
+		}
+		return answer.Msg.GetAssets(), answer.Msg.GetNextPageToken(), nil
 	})
 }
 

@@ -33,6 +33,7 @@ type fakeServer struct {
 	sites   []*reevev1.Site
 	agents  []*reevev1.Agent
 	tokens  []*reevev1.JoinToken
+	types   []*reevev1.AssetType
 	assets  []*reevev1.Asset
 	changes []*reevev1.Change
 	related []*reevev1.Relation
@@ -55,16 +56,18 @@ func newFakeServer(dir string, page int, inventory []byte) (*fakeServer, error) 
 		sites   reevev1.ListSitesResponse
 		agents  reevev1.ListAgentsResponse
 		tokens  reevev1.ListJoinTokensResponse
+		types   reevev1.ListAssetTypesResponse
 		assets  reevev1.ListAssetsResponse
 		changes reevev1.ListChangesResponse
 		related reevev1.GetAssetResponse
 	)
 	// Each message takes its own field of the file.
-	for _, m := range []proto.Message{&sites, &agents, &tokens, &assets, &changes, &related} {
+	for _, m := range []proto.Message{&sites, &agents, &tokens, &types, &assets, &changes, &related} {
 		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(inventory, m); err != nil {
 			return nil, err
 		}
 	}
+	f.types = types.AssetTypes
 	f.sites, f.agents, f.tokens, f.assets, f.changes, f.related = sites.Sites, agents.Agents, tokens.Tokens, assets.Assets, changes.Changes, related.Relations
 	return f, nil
 }
@@ -240,6 +243,14 @@ func (f fakeInventory) ListAssets(ctx context.Context, r *connect.Request[reevev
 	}
 	page, next := pageOf(f.fakeServer, assets, r.Msg.PageSize, r.Msg.PageToken)
 	return connect.NewResponse(&reevev1.ListAssetsResponse{Assets: page, NextPageToken: next}), nil
+}
+
+func (f fakeInventory) ListAssetTypes(_ context.Context, r *connect.Request[reevev1.ListAssetTypesRequest]) (*connect.Response[reevev1.ListAssetTypesResponse], error) {
+	if f.types == nil {
+		return nil, connect.NewError(connect.CodeUnimplemented, errors.New("a server of the version before"))
+	}
+	page, next := pageOf(f.fakeServer, f.types, r.Msg.PageSize, r.Msg.PageToken)
+	return connect.NewResponse(&reevev1.ListAssetTypesResponse{AssetTypes: page, NextPageToken: next}), nil
 }
 
 func (f fakeInventory) GetAsset(_ context.Context, r *connect.Request[reevev1.GetAssetRequest]) (*connect.Response[reevev1.GetAssetResponse], error) {

@@ -43,7 +43,7 @@ connection breaks it is made again; what changed in between is not shown.`,
 	cmd.Flags().StringVar(&o.site, "site", "", "only this site")
 	cmd.Flags().StringVar(&o.typ, "type", "", "only this type (provider.group.Kind)")
 	a.complete(cmd, "site", a.completeSites)
-	a.complete(cmd, "type", nothing)
+	a.complete(cmd, "type", a.completeTypes)
 	return cmd
 }
 

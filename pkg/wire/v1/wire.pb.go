@@ -963,6 +963,7 @@ type Record struct {
 	//
 	//	*Record_Asset
 	//	*Record_Event
+	//	*Record_AssetType
 	Body          isRecord_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1023,6 +1024,15 @@ func (x *Record) GetEvent() *Event {
 	return nil
 }
 
+func (x *Record) GetAssetType() *AssetType {
+	if x != nil {
+		if x, ok := x.Body.(*Record_AssetType); ok {
+			return x.AssetType
+		}
+	}
+	return nil
+}
+
 type isRecord_Body interface {
 	isRecord_Body()
 }
@@ -1035,9 +1045,15 @@ type Record_Event struct {
 	Event *Event `protobuf:"bytes,2,opt,name=event,proto3,oneof"`
 }
 
+type Record_AssetType struct {
+	AssetType *AssetType `protobuf:"bytes,3,opt,name=asset_type,json=assetType,proto3,oneof"`
+}
+
 func (*Record_Asset) isRecord_Body() {}
 
 func (*Record_Event) isRecord_Body() {}
+
+func (*Record_AssetType) isRecord_Body() {}
 
 // AssetVersion is one version of an asset. A deletion carries the last state
 // that was known.
@@ -1402,6 +1418,79 @@ func (x *Event) GetData() []byte {
 	return nil
 }
 
+// AssetType says what a type of assets is called and how it is shown. It is in
+// the class of assets, and of two with one name the newer holds for the site.
+type AssetType struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The name for people, in the singular.
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// A layout as JSON (package layout), or empty.
+	Layout []byte `protobuf:"bytes,3,opt,name=layout,proto3" json:"layout,omitempty"`
+	// A hybrid logical clock stamp.
+	Version       uint64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssetType) Reset() {
+	*x = AssetType{}
+	mi := &file_wire_v1_wire_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssetType) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssetType) ProtoMessage() {}
+
+func (x *AssetType) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssetType.ProtoReflect.Descriptor instead.
+func (*AssetType) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AssetType) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AssetType) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *AssetType) GetLayout() []byte {
+	if x != nil {
+		return x.Layout
+	}
+	return nil
+}
+
+func (x *AssetType) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_wire_v1_wire_proto protoreflect.FileDescriptor
 
 const file_wire_v1_wire_proto_rawDesc = "" +
@@ -1464,10 +1553,12 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\traw_bytes\x18\x05 \x01(\rR\brawBytes\x12\x18\n" +
 	"\arecords\x18\x06 \x01(\fR\arecords\":\n" +
 	"\aRecords\x12/\n" +
-	"\arecords\x18\x01 \x03(\v2\x15.reeve.wire.v1.RecordR\arecords\"s\n" +
+	"\arecords\x18\x01 \x03(\v2\x15.reeve.wire.v1.RecordR\arecords\"\xae\x01\n" +
 	"\x06Record\x123\n" +
 	"\x05asset\x18\x01 \x01(\v2\x1b.reeve.wire.v1.AssetVersionH\x00R\x05asset\x12,\n" +
-	"\x05event\x18\x02 \x01(\v2\x14.reeve.wire.v1.EventH\x00R\x05eventB\x06\n" +
+	"\x05event\x18\x02 \x01(\v2\x14.reeve.wire.v1.EventH\x00R\x05event\x129\n" +
+	"\n" +
+	"asset_type\x18\x03 \x01(\v2\x18.reeve.wire.v1.AssetTypeH\x00R\tassetTypeB\x06\n" +
 	"\x04body\"\x9c\x05\n" +
 	"\fAssetVersion\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x10\n" +
@@ -1509,7 +1600,12 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x04time\x18\x06 \x01(\x03R\x04time\x12\x1a\n" +
 	"\bseverity\x18\a \x01(\tR\bseverity\x12\x18\n" +
 	"\amessage\x18\b \x01(\tR\amessage\x12\x12\n" +
-	"\x04data\x18\t \x01(\fR\x04data*U\n" +
+	"\x04data\x18\t \x01(\fR\x04data\"g\n" +
+	"\tAssetType\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12\x16\n" +
+	"\x06layout\x18\x03 \x01(\fR\x06layout\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion*U\n" +
 	"\x05Class\x12\x15\n" +
 	"\x11CLASS_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCLASS_ASSETS\x10\x01\x12\x10\n" +
@@ -1534,7 +1630,7 @@ func file_wire_v1_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_v1_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_wire_v1_wire_proto_goTypes = []any{
 	(Class)(0),           // 0: reeve.wire.v1.Class
 	(Operation)(0),       // 1: reeve.wire.v1.Operation
@@ -1554,7 +1650,8 @@ var file_wire_v1_wire_proto_goTypes = []any{
 	(*AssetVersion)(nil), // 15: reeve.wire.v1.AssetVersion
 	(*Relation)(nil),     // 16: reeve.wire.v1.Relation
 	(*Event)(nil),        // 17: reeve.wire.v1.Event
-	nil,                  // 18: reeve.wire.v1.AssetVersion.LabelsEntry
+	(*AssetType)(nil),    // 18: reeve.wire.v1.AssetType
+	nil,                  // 19: reeve.wire.v1.AssetVersion.LabelsEntry
 }
 var file_wire_v1_wire_proto_depIdxs = []int32{
 	4,  // 0: reeve.wire.v1.Control.hello:type_name -> reeve.wire.v1.Hello
@@ -1573,15 +1670,16 @@ var file_wire_v1_wire_proto_depIdxs = []int32{
 	14, // 13: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
 	15, // 14: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
 	17, // 15: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
-	1,  // 16: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
-	18, // 17: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
-	16, // 18: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
-	16, // 19: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	18, // 16: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
+	1,  // 17: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
+	19, // 18: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
+	16, // 19: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
+	16, // 20: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_wire_v1_wire_proto_init() }
@@ -1599,6 +1697,7 @@ func file_wire_v1_wire_proto_init() {
 	file_wire_v1_wire_proto_msgTypes[11].OneofWrappers = []any{
 		(*Record_Asset)(nil),
 		(*Record_Event)(nil),
+		(*Record_AssetType)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1606,7 +1705,7 @@ func file_wire_v1_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_v1_wire_proto_rawDesc), len(file_wire_v1_wire_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -178,7 +178,7 @@ func (x Change_Operation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Change_Operation.Descriptor instead.
 func (Change_Operation) EnumDescriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{6, 0}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{9, 0}
 }
 
 type Asset struct {
@@ -625,6 +625,197 @@ func (x *GetAssetResponse) GetRelations() []*Relation {
 	return nil
 }
 
+// AssetType is a type of assets. Where sites have different layouts of it, this
+// is the newest one.
+type AssetType struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// provider.group.Kind
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The name for people, in the singular. Empty where no agent told of it.
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// How lists and details of the type are shown; docs/layouts.md has the format.
+	// Absent where there is none.
+	Layout *structpb.Struct `protobuf:"bytes,3,opt,name=layout,proto3" json:"layout,omitempty"`
+	// How many of its assets are ACTIVE.
+	ActiveAssets  int64 `protobuf:"varint,4,opt,name=active_assets,json=activeAssets,proto3" json:"active_assets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssetType) Reset() {
+	*x = AssetType{}
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssetType) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssetType) ProtoMessage() {}
+
+func (x *AssetType) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssetType.ProtoReflect.Descriptor instead.
+func (*AssetType) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AssetType) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AssetType) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *AssetType) GetLayout() *structpb.Struct {
+	if x != nil {
+		return x.Layout
+	}
+	return nil
+}
+
+func (x *AssetType) GetActiveAssets() int64 {
+	if x != nil {
+		return x.ActiveAssets
+	}
+	return 0
+}
+
+type ListAssetTypesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most this many; 0 means 100, and more than 1000 is cut to 1000.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before, with all else unchanged.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only this site.
+	Site          string `protobuf:"bytes,3,opt,name=site,proto3" json:"site,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAssetTypesRequest) Reset() {
+	*x = ListAssetTypesRequest{}
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAssetTypesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAssetTypesRequest) ProtoMessage() {}
+
+func (x *ListAssetTypesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAssetTypesRequest.ProtoReflect.Descriptor instead.
+func (*ListAssetTypesRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListAssetTypesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAssetTypesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListAssetTypesRequest) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+type ListAssetTypesResponse struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	AssetTypes []*AssetType           `protobuf:"bytes,1,rep,name=asset_types,json=assetTypes,proto3" json:"asset_types,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAssetTypesResponse) Reset() {
+	*x = ListAssetTypesResponse{}
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAssetTypesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAssetTypesResponse) ProtoMessage() {}
+
+func (x *ListAssetTypesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAssetTypesResponse.ProtoReflect.Descriptor instead.
+func (*ListAssetTypesResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListAssetTypesResponse) GetAssetTypes() []*AssetType {
+	if x != nil {
+		return x.AssetTypes
+	}
+	return nil
+}
+
+func (x *ListAssetTypesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 type Relation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -638,7 +829,7 @@ type Relation struct {
 
 func (x *Relation) Reset() {
 	*x = Relation{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[5]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -650,7 +841,7 @@ func (x *Relation) String() string {
 func (*Relation) ProtoMessage() {}
 
 func (x *Relation) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[5]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -663,7 +854,7 @@ func (x *Relation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relation.ProtoReflect.Descriptor instead.
 func (*Relation) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{5}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Relation) GetKind() string {
@@ -724,7 +915,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[6]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -736,7 +927,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[6]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -749,7 +940,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{6}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Change) GetUid() string {
@@ -851,7 +1042,7 @@ type ListChangesRequest struct {
 
 func (x *ListChangesRequest) Reset() {
 	*x = ListChangesRequest{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[7]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +1054,7 @@ func (x *ListChangesRequest) String() string {
 func (*ListChangesRequest) ProtoMessage() {}
 
 func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[7]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +1067,7 @@ func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListChangesRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{7}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListChangesRequest) GetPageSize() int32 {
@@ -931,7 +1122,7 @@ type ListChangesResponse struct {
 
 func (x *ListChangesResponse) Reset() {
 	*x = ListChangesResponse{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[8]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -943,7 +1134,7 @@ func (x *ListChangesResponse) String() string {
 func (*ListChangesResponse) ProtoMessage() {}
 
 func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[8]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -956,7 +1147,7 @@ func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListChangesResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{8}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListChangesResponse) GetChanges() []*Change {
@@ -984,7 +1175,7 @@ type WatchChangesRequest struct {
 
 func (x *WatchChangesRequest) Reset() {
 	*x = WatchChangesRequest{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[9]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1187,7 @@ func (x *WatchChangesRequest) String() string {
 func (*WatchChangesRequest) ProtoMessage() {}
 
 func (x *WatchChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[9]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1200,7 @@ func (x *WatchChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchChangesRequest.ProtoReflect.Descriptor instead.
 func (*WatchChangesRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{9}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchChangesRequest) GetSite() string {
@@ -1035,7 +1226,7 @@ type WatchChangesResponse struct {
 
 func (x *WatchChangesResponse) Reset() {
 	*x = WatchChangesResponse{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[10]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1238,7 @@ func (x *WatchChangesResponse) String() string {
 func (*WatchChangesResponse) ProtoMessage() {}
 
 func (x *WatchChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[10]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1251,7 @@ func (x *WatchChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchChangesResponse.ProtoReflect.Descriptor instead.
 func (*WatchChangesResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{10}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchChangesResponse) GetChanges() []*Change {
@@ -1118,7 +1309,21 @@ const file_api_reeve_v1_inventory_proto_rawDesc = "" +
 	"\x04type\x18\x03 \x01(\tR\x04type\"k\n" +
 	"\x10GetAssetResponse\x12%\n" +
 	"\x05asset\x18\x01 \x01(\v2\x0f.reeve.v1.AssetR\x05asset\x120\n" +
-	"\trelations\x18\x02 \x03(\v2\x12.reeve.v1.RelationR\trelations\"\x86\x01\n" +
+	"\trelations\x18\x02 \x03(\v2\x12.reeve.v1.RelationR\trelations\"\x8b\x01\n" +
+	"\tAssetType\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12/\n" +
+	"\x06layout\x18\x03 \x01(\v2\x17.google.protobuf.StructR\x06layout\x12#\n" +
+	"\ractive_assets\x18\x04 \x01(\x03R\factiveAssets\"g\n" +
+	"\x15ListAssetTypesRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x12\n" +
+	"\x04site\x18\x03 \x01(\tR\x04site\"v\n" +
+	"\x16ListAssetTypesResponse\x124\n" +
+	"\vasset_types\x18\x01 \x03(\v2\x13.reeve.v1.AssetTypeR\n" +
+	"assetTypes\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x86\x01\n" +
 	"\bRelation\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1b\n" +
 	"\tfrom_type\x18\x02 \x01(\tR\bfromType\x12\x19\n" +
@@ -1168,11 +1373,12 @@ const file_api_reeve_v1_inventory_proto_rawDesc = "" +
 	"\tAssetView\x12\x1a\n" +
 	"\x16ASSET_VIEW_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ASSET_VIEW_BASIC\x10\x01\x12\x13\n" +
-	"\x0fASSET_VIEW_FULL\x10\x022\xca\x02\n" +
+	"\x0fASSET_VIEW_FULL\x10\x022\xa4\x03\n" +
 	"\x10InventoryService\x12L\n" +
 	"\n" +
 	"ListAssets\x12\x1b.reeve.v1.ListAssetsRequest\x1a\x1c.reeve.v1.ListAssetsResponse\"\x03\x90\x02\x01\x12F\n" +
-	"\bGetAsset\x12\x19.reeve.v1.GetAssetRequest\x1a\x1a.reeve.v1.GetAssetResponse\"\x03\x90\x02\x01\x12O\n" +
+	"\bGetAsset\x12\x19.reeve.v1.GetAssetRequest\x1a\x1a.reeve.v1.GetAssetResponse\"\x03\x90\x02\x01\x12X\n" +
+	"\x0eListAssetTypes\x12\x1f.reeve.v1.ListAssetTypesRequest\x1a .reeve.v1.ListAssetTypesResponse\"\x03\x90\x02\x01\x12O\n" +
 	"\vListChanges\x12\x1c.reeve.v1.ListChangesRequest\x1a\x1d.reeve.v1.ListChangesResponse\"\x03\x90\x02\x01\x12O\n" +
 	"\fWatchChanges\x12\x1d.reeve.v1.WatchChangesRequest\x1a\x1e.reeve.v1.WatchChangesResponse0\x01B7Z5github.com/reeve-cloud/reeve/pkg/api/reeve/v1;reevev1b\x06proto3"
 
@@ -1189,60 +1395,67 @@ func file_api_reeve_v1_inventory_proto_rawDescGZIP() []byte {
 }
 
 var file_api_reeve_v1_inventory_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_api_reeve_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_api_reeve_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_api_reeve_v1_inventory_proto_goTypes = []any{
-	(State)(0),                    // 0: reeve.v1.State
-	(AssetView)(0),                // 1: reeve.v1.AssetView
-	(Change_Operation)(0),         // 2: reeve.v1.Change.Operation
-	(*Asset)(nil),                 // 3: reeve.v1.Asset
-	(*ListAssetsRequest)(nil),     // 4: reeve.v1.ListAssetsRequest
-	(*ListAssetsResponse)(nil),    // 5: reeve.v1.ListAssetsResponse
-	(*GetAssetRequest)(nil),       // 6: reeve.v1.GetAssetRequest
-	(*GetAssetResponse)(nil),      // 7: reeve.v1.GetAssetResponse
-	(*Relation)(nil),              // 8: reeve.v1.Relation
-	(*Change)(nil),                // 9: reeve.v1.Change
-	(*ListChangesRequest)(nil),    // 10: reeve.v1.ListChangesRequest
-	(*ListChangesResponse)(nil),   // 11: reeve.v1.ListChangesResponse
-	(*WatchChangesRequest)(nil),   // 12: reeve.v1.WatchChangesRequest
-	(*WatchChangesResponse)(nil),  // 13: reeve.v1.WatchChangesResponse
-	nil,                           // 14: reeve.v1.Asset.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 16: google.protobuf.Struct
+	(State)(0),                     // 0: reeve.v1.State
+	(AssetView)(0),                 // 1: reeve.v1.AssetView
+	(Change_Operation)(0),          // 2: reeve.v1.Change.Operation
+	(*Asset)(nil),                  // 3: reeve.v1.Asset
+	(*ListAssetsRequest)(nil),      // 4: reeve.v1.ListAssetsRequest
+	(*ListAssetsResponse)(nil),     // 5: reeve.v1.ListAssetsResponse
+	(*GetAssetRequest)(nil),        // 6: reeve.v1.GetAssetRequest
+	(*GetAssetResponse)(nil),       // 7: reeve.v1.GetAssetResponse
+	(*AssetType)(nil),              // 8: reeve.v1.AssetType
+	(*ListAssetTypesRequest)(nil),  // 9: reeve.v1.ListAssetTypesRequest
+	(*ListAssetTypesResponse)(nil), // 10: reeve.v1.ListAssetTypesResponse
+	(*Relation)(nil),               // 11: reeve.v1.Relation
+	(*Change)(nil),                 // 12: reeve.v1.Change
+	(*ListChangesRequest)(nil),     // 13: reeve.v1.ListChangesRequest
+	(*ListChangesResponse)(nil),    // 14: reeve.v1.ListChangesResponse
+	(*WatchChangesRequest)(nil),    // 15: reeve.v1.WatchChangesRequest
+	(*WatchChangesResponse)(nil),   // 16: reeve.v1.WatchChangesResponse
+	nil,                            // 17: reeve.v1.Asset.LabelsEntry
+	(*timestamppb.Timestamp)(nil),  // 18: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),        // 19: google.protobuf.Struct
 }
 var file_api_reeve_v1_inventory_proto_depIdxs = []int32{
 	0,  // 0: reeve.v1.Asset.state:type_name -> reeve.v1.State
-	14, // 1: reeve.v1.Asset.labels:type_name -> reeve.v1.Asset.LabelsEntry
-	15, // 2: reeve.v1.Asset.create_time:type_name -> google.protobuf.Timestamp
-	15, // 3: reeve.v1.Asset.update_time:type_name -> google.protobuf.Timestamp
-	15, // 4: reeve.v1.Asset.observe_time:type_name -> google.protobuf.Timestamp
-	15, // 5: reeve.v1.Asset.delete_time:type_name -> google.protobuf.Timestamp
-	15, // 6: reeve.v1.Asset.disconnect_time:type_name -> google.protobuf.Timestamp
-	16, // 7: reeve.v1.Asset.document:type_name -> google.protobuf.Struct
+	17, // 1: reeve.v1.Asset.labels:type_name -> reeve.v1.Asset.LabelsEntry
+	18, // 2: reeve.v1.Asset.create_time:type_name -> google.protobuf.Timestamp
+	18, // 3: reeve.v1.Asset.update_time:type_name -> google.protobuf.Timestamp
+	18, // 4: reeve.v1.Asset.observe_time:type_name -> google.protobuf.Timestamp
+	18, // 5: reeve.v1.Asset.delete_time:type_name -> google.protobuf.Timestamp
+	18, // 6: reeve.v1.Asset.disconnect_time:type_name -> google.protobuf.Timestamp
+	19, // 7: reeve.v1.Asset.document:type_name -> google.protobuf.Struct
 	0,  // 8: reeve.v1.ListAssetsRequest.states:type_name -> reeve.v1.State
 	1,  // 9: reeve.v1.ListAssetsRequest.view:type_name -> reeve.v1.AssetView
 	3,  // 10: reeve.v1.ListAssetsResponse.assets:type_name -> reeve.v1.Asset
 	3,  // 11: reeve.v1.GetAssetResponse.asset:type_name -> reeve.v1.Asset
-	8,  // 12: reeve.v1.GetAssetResponse.relations:type_name -> reeve.v1.Relation
-	2,  // 13: reeve.v1.Change.operation:type_name -> reeve.v1.Change.Operation
-	15, // 14: reeve.v1.Change.observe_time:type_name -> google.protobuf.Timestamp
-	15, // 15: reeve.v1.Change.receive_time:type_name -> google.protobuf.Timestamp
-	16, // 16: reeve.v1.Change.document:type_name -> google.protobuf.Struct
-	1,  // 17: reeve.v1.ListChangesRequest.view:type_name -> reeve.v1.AssetView
-	9,  // 18: reeve.v1.ListChangesResponse.changes:type_name -> reeve.v1.Change
-	9,  // 19: reeve.v1.WatchChangesResponse.changes:type_name -> reeve.v1.Change
-	4,  // 20: reeve.v1.InventoryService.ListAssets:input_type -> reeve.v1.ListAssetsRequest
-	6,  // 21: reeve.v1.InventoryService.GetAsset:input_type -> reeve.v1.GetAssetRequest
-	10, // 22: reeve.v1.InventoryService.ListChanges:input_type -> reeve.v1.ListChangesRequest
-	12, // 23: reeve.v1.InventoryService.WatchChanges:input_type -> reeve.v1.WatchChangesRequest
-	5,  // 24: reeve.v1.InventoryService.ListAssets:output_type -> reeve.v1.ListAssetsResponse
-	7,  // 25: reeve.v1.InventoryService.GetAsset:output_type -> reeve.v1.GetAssetResponse
-	11, // 26: reeve.v1.InventoryService.ListChanges:output_type -> reeve.v1.ListChangesResponse
-	13, // 27: reeve.v1.InventoryService.WatchChanges:output_type -> reeve.v1.WatchChangesResponse
-	24, // [24:28] is the sub-list for method output_type
-	20, // [20:24] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	11, // 12: reeve.v1.GetAssetResponse.relations:type_name -> reeve.v1.Relation
+	19, // 13: reeve.v1.AssetType.layout:type_name -> google.protobuf.Struct
+	8,  // 14: reeve.v1.ListAssetTypesResponse.asset_types:type_name -> reeve.v1.AssetType
+	2,  // 15: reeve.v1.Change.operation:type_name -> reeve.v1.Change.Operation
+	18, // 16: reeve.v1.Change.observe_time:type_name -> google.protobuf.Timestamp
+	18, // 17: reeve.v1.Change.receive_time:type_name -> google.protobuf.Timestamp
+	19, // 18: reeve.v1.Change.document:type_name -> google.protobuf.Struct
+	1,  // 19: reeve.v1.ListChangesRequest.view:type_name -> reeve.v1.AssetView
+	12, // 20: reeve.v1.ListChangesResponse.changes:type_name -> reeve.v1.Change
+	12, // 21: reeve.v1.WatchChangesResponse.changes:type_name -> reeve.v1.Change
+	4,  // 22: reeve.v1.InventoryService.ListAssets:input_type -> reeve.v1.ListAssetsRequest
+	6,  // 23: reeve.v1.InventoryService.GetAsset:input_type -> reeve.v1.GetAssetRequest
+	9,  // 24: reeve.v1.InventoryService.ListAssetTypes:input_type -> reeve.v1.ListAssetTypesRequest
+	13, // 25: reeve.v1.InventoryService.ListChanges:input_type -> reeve.v1.ListChangesRequest
+	15, // 26: reeve.v1.InventoryService.WatchChanges:input_type -> reeve.v1.WatchChangesRequest
+	5,  // 27: reeve.v1.InventoryService.ListAssets:output_type -> reeve.v1.ListAssetsResponse
+	7,  // 28: reeve.v1.InventoryService.GetAsset:output_type -> reeve.v1.GetAssetResponse
+	10, // 29: reeve.v1.InventoryService.ListAssetTypes:output_type -> reeve.v1.ListAssetTypesResponse
+	14, // 30: reeve.v1.InventoryService.ListChanges:output_type -> reeve.v1.ListChangesResponse
+	16, // 31: reeve.v1.InventoryService.WatchChanges:output_type -> reeve.v1.WatchChangesResponse
+	27, // [27:32] is the sub-list for method output_type
+	22, // [22:27] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_api_reeve_v1_inventory_proto_init() }
@@ -1256,7 +1469,7 @@ func file_api_reeve_v1_inventory_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_reeve_v1_inventory_proto_rawDesc), len(file_api_reeve_v1_inventory_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   12,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -39,6 +39,9 @@ const (
 	// InventoryServiceGetAssetProcedure is the fully-qualified name of the InventoryService's GetAsset
 	// RPC.
 	InventoryServiceGetAssetProcedure = "/reeve.v1.InventoryService/GetAsset"
+	// InventoryServiceListAssetTypesProcedure is the fully-qualified name of the InventoryService's
+	// ListAssetTypes RPC.
+	InventoryServiceListAssetTypesProcedure = "/reeve.v1.InventoryService/ListAssetTypes"
 	// InventoryServiceListChangesProcedure is the fully-qualified name of the InventoryService's
 	// ListChanges RPC.
 	InventoryServiceListChangesProcedure = "/reeve.v1.InventoryService/ListChanges"
@@ -53,6 +56,9 @@ type InventoryServiceClient interface {
 	ListAssets(context.Context, *connect.Request[v1.ListAssetsRequest]) (*connect.Response[v1.ListAssetsResponse], error)
 	// GetAsset returns one asset with its document and relations.
 	GetAsset(context.Context, *connect.Request[v1.GetAssetRequest]) (*connect.Response[v1.GetAssetResponse], error)
+	// ListAssetTypes lists the types of assets that the agents told of or that
+	// have assets, ordered by name.
+	ListAssetTypes(context.Context, *connect.Request[v1.ListAssetTypesRequest]) (*connect.Response[v1.ListAssetTypesResponse], error)
 	// ListChanges lists the versions of one asset, newest first.
 	ListChanges(context.Context, *connect.Request[v1.ListChangesRequest]) (*connect.Response[v1.ListChangesResponse], error)
 	// WatchChanges streams changes of all assets from now on, as they become
@@ -85,6 +91,13 @@ func NewInventoryServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		listAssetTypes: connect.NewClient[v1.ListAssetTypesRequest, v1.ListAssetTypesResponse](
+			httpClient,
+			baseURL+InventoryServiceListAssetTypesProcedure,
+			connect.WithSchema(inventoryServiceMethods.ByName("ListAssetTypes")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		listChanges: connect.NewClient[v1.ListChangesRequest, v1.ListChangesResponse](
 			httpClient,
 			baseURL+InventoryServiceListChangesProcedure,
@@ -103,10 +116,11 @@ func NewInventoryServiceClient(httpClient connect.HTTPClient, baseURL string, op
 
 // inventoryServiceClient implements InventoryServiceClient.
 type inventoryServiceClient struct {
-	listAssets   *connect.Client[v1.ListAssetsRequest, v1.ListAssetsResponse]
-	getAsset     *connect.Client[v1.GetAssetRequest, v1.GetAssetResponse]
-	listChanges  *connect.Client[v1.ListChangesRequest, v1.ListChangesResponse]
-	watchChanges *connect.Client[v1.WatchChangesRequest, v1.WatchChangesResponse]
+	listAssets     *connect.Client[v1.ListAssetsRequest, v1.ListAssetsResponse]
+	getAsset       *connect.Client[v1.GetAssetRequest, v1.GetAssetResponse]
+	listAssetTypes *connect.Client[v1.ListAssetTypesRequest, v1.ListAssetTypesResponse]
+	listChanges    *connect.Client[v1.ListChangesRequest, v1.ListChangesResponse]
+	watchChanges   *connect.Client[v1.WatchChangesRequest, v1.WatchChangesResponse]
 }
 
 // ListAssets calls reeve.v1.InventoryService.ListAssets.
@@ -117,6 +131,11 @@ func (c *inventoryServiceClient) ListAssets(ctx context.Context, req *connect.Re
 // GetAsset calls reeve.v1.InventoryService.GetAsset.
 func (c *inventoryServiceClient) GetAsset(ctx context.Context, req *connect.Request[v1.GetAssetRequest]) (*connect.Response[v1.GetAssetResponse], error) {
 	return c.getAsset.CallUnary(ctx, req)
+}
+
+// ListAssetTypes calls reeve.v1.InventoryService.ListAssetTypes.
+func (c *inventoryServiceClient) ListAssetTypes(ctx context.Context, req *connect.Request[v1.ListAssetTypesRequest]) (*connect.Response[v1.ListAssetTypesResponse], error) {
+	return c.listAssetTypes.CallUnary(ctx, req)
 }
 
 // ListChanges calls reeve.v1.InventoryService.ListChanges.
@@ -135,6 +154,9 @@ type InventoryServiceHandler interface {
 	ListAssets(context.Context, *connect.Request[v1.ListAssetsRequest]) (*connect.Response[v1.ListAssetsResponse], error)
 	// GetAsset returns one asset with its document and relations.
 	GetAsset(context.Context, *connect.Request[v1.GetAssetRequest]) (*connect.Response[v1.GetAssetResponse], error)
+	// ListAssetTypes lists the types of assets that the agents told of or that
+	// have assets, ordered by name.
+	ListAssetTypes(context.Context, *connect.Request[v1.ListAssetTypesRequest]) (*connect.Response[v1.ListAssetTypesResponse], error)
 	// ListChanges lists the versions of one asset, newest first.
 	ListChanges(context.Context, *connect.Request[v1.ListChangesRequest]) (*connect.Response[v1.ListChangesResponse], error)
 	// WatchChanges streams changes of all assets from now on, as they become
@@ -163,6 +185,13 @@ func NewInventoryServiceHandler(svc InventoryServiceHandler, opts ...connect.Han
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	inventoryServiceListAssetTypesHandler := connect.NewUnaryHandler(
+		InventoryServiceListAssetTypesProcedure,
+		svc.ListAssetTypes,
+		connect.WithSchema(inventoryServiceMethods.ByName("ListAssetTypes")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	inventoryServiceListChangesHandler := connect.NewUnaryHandler(
 		InventoryServiceListChangesProcedure,
 		svc.ListChanges,
@@ -182,6 +211,8 @@ func NewInventoryServiceHandler(svc InventoryServiceHandler, opts ...connect.Han
 			inventoryServiceListAssetsHandler.ServeHTTP(w, r)
 		case InventoryServiceGetAssetProcedure:
 			inventoryServiceGetAssetHandler.ServeHTTP(w, r)
+		case InventoryServiceListAssetTypesProcedure:
+			inventoryServiceListAssetTypesHandler.ServeHTTP(w, r)
 		case InventoryServiceListChangesProcedure:
 			inventoryServiceListChangesHandler.ServeHTTP(w, r)
 		case InventoryServiceWatchChangesProcedure:
@@ -201,6 +232,10 @@ func (UnimplementedInventoryServiceHandler) ListAssets(context.Context, *connect
 
 func (UnimplementedInventoryServiceHandler) GetAsset(context.Context, *connect.Request[v1.GetAssetRequest]) (*connect.Response[v1.GetAssetResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.InventoryService.GetAsset is not implemented"))
+}
+
+func (UnimplementedInventoryServiceHandler) ListAssetTypes(context.Context, *connect.Request[v1.ListAssetTypesRequest]) (*connect.Response[v1.ListAssetTypesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.InventoryService.ListAssetTypes is not implemented"))
 }
 
 func (UnimplementedInventoryServiceHandler) ListChanges(context.Context, *connect.Request[v1.ListChangesRequest]) (*connect.Response[v1.ListChangesResponse], error) {

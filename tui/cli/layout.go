@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/pkg/layout"
+	"github.com/reeve-cloud/reeve/tui/output"
+)
+
+// layoutOf returns a type's layout, or nil if it has none that lists are made of.
+func layoutOf(t *reevev1.AssetType) (*layout.Layout, error) {
+	if t.GetLayout() == nil {
+		return nil, nil
+	}
+	text, err := protojson.Marshal(t.GetLayout())
+	if err != nil {
+		return nil, err
+	}
+	l, err := layout.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("type %s: %w", t.GetName(), err)
+	}
+	if len(l.Columns) == 0 {
+		return nil, nil
+	}
+	return l, nil
+}
+
+// subject returns what a layout reads of an asset.
+func subject(a *reevev1.Asset) layout.Subject {
+	labels := make(map[string]any, len(a.GetLabels()))
+	for k, v := range a.GetLabels() {
+		labels[k] = v
+	}
+	s := layout.Subject{
+		Basics: map[string]any{
+			"name": a.GetName(), "uid": a.GetUid(), "region": a.GetRegion(), "project": a.GetProject(),
+			"status": a.GetStatus(), "labels": labels,
+		},
+		Document: a.GetDocument().AsMap(),
+	}
+	for name, t := range map[string]*timestamppb.Timestamp{"created": a.GetCreateTime(), "updated": a.GetUpdateTime()} {
+		if t != nil {
+			s.Basics[name] = t.AsTime().Format(time.RFC3339Nano)
+		}
+	}
+	return s
+}
+
+// layoutColumns returns the columns of a list of one type: what every asset has,
+// and what the layout adds.
+func layoutColumns(p *output.Printer, l *layout.Layout) []output.Column[*reevev1.Asset] {
+	// A row is asked for its cells one after the other.
+	var (
+		last *reevev1.Asset
+		read layout.Subject
+	)
+	of := func(a *reevev1.Asset) layout.Subject {
+		if a != last {
+			last, read = a, subject(a)
+		}
+		return read
+	}
+	age := func(t time.Time) string { return p.Time(timestamppb.New(t)) }
+	columns := []output.Column[*reevev1.Asset]{
+		{Heading: "SITE", Value: (*reevev1.Asset).GetSite},
+		{Heading: "PROJECT", Value: (*reevev1.Asset).GetProject},
+		{Heading: "NAME", Value: (*reevev1.Asset).GetName},
+	}
+	for _, c := range l.Columns {
+		column := output.Column[*reevev1.Asset]{
+			Heading: strings.ReplaceAll(strings.ToUpper(c.Title), " ", "-"),
+			Value:   func(a *reevev1.Asset) string { return c.Text(of(a), age) },
+		}
+		if c.Wide {
+			column.Only = output.Wide
+		}
+		if c.Format == layout.StatusWord {
+			column.Color = func(a *reevev1.Asset) output.Color { return toneColor(l.Status.Tone(c.Text(of(a), age))) }
+		}
+		columns = append(columns, column)
+	}
+	return append(columns,
+		output.Column[*reevev1.Asset]{
+			Heading: "STATE",
+			Value:   func(a *reevev1.Asset) string { return stateName(a.GetState()) },
+			Color:   func(a *reevev1.Asset) output.Color { return stateColor(a.GetState()) },
+		},
+		output.Column[*reevev1.Asset]{Heading: "SINCE", Only: output.Wide, Value: func(a *reevev1.Asset) string { return p.Time(stateSince(a)) }},
+		output.Column[*reevev1.Asset]{Heading: "UID", Only: output.Wide, Value: (*reevev1.Asset).GetUid},
+		output.Column[*reevev1.Asset]{Heading: "REGION", Only: output.Wide, Value: (*reevev1.Asset).GetRegion},
+	)
+}
+
+func toneColor(t layout.Tone) output.Color {
+	switch t {
+	case layout.Good:
+		return output.Green
+	case layout.Warning:
+		return output.Yellow
+	case layout.Bad:
+		return output.Red
+	default:
+		return output.NoColor
+	}
+}

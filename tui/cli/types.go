@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"context"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/tui/client"
+)
+
+func (s *session) typePages(site string) client.PageFunc[*reevev1.AssetType] {
+	return func(ctx context.Context, size int32, token string) ([]*reevev1.AssetType, string, error) {
+		answer, err := s.Inventory.ListAssetTypes(ctx, connect.NewRequest(&reevev1.ListAssetTypesRequest{PageSize: size, PageToken: token, Site: site}))
+		if err != nil {
+			return nil, "", err
+		}
+		return answer.Msg.GetAssetTypes(), answer.Msg.GetNextPageToken(), nil
+	}
+}
+
+// assetType returns the type that a user means by a name, which may be the whole
+// of it, its last part, or the plural of that, in any case. A whole name that
+// nobody told of is taken at its word.
+func (s *session) assetType(ctx context.Context, site, name string) (*reevev1.AssetType, error) {
+	var types []*reevev1.AssetType
+	err := client.Pages(ctx, 0, maxPage, s.typePages(site), func(page []*reevev1.AssetType) error {
+		types = append(types, page...)
+		return nil
+	})
+	// A server of the version before knows no types.
+	if err != nil && connect.CodeOf(err) != connect.CodeUnimplemented {
+		return nil, s.explain(err)
+	}
+	found := matchTypes(types, name)
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		names := make([]string, len(found))
+		for i, t := range found {
+			names[i] = t.GetName()
+		}
+		return nil, usagef("--type %q could be %s: give more of the name", name, strings.Join(names, " or "))
+	case err != nil || strings.Count(name, ".") >= 2:
+		return &reevev1.AssetType{Name: name}, nil
+	}
+	return nil, usagef("--type %q: there is no such type; reeve get types lists those that there are", name)
+}
+
+// matchTypes returns the types that a name could stand for. What fits better
+// hides what fits less: the name as it is written, then in any case, then as the
+// end of a name, then as the plural of one.
+func matchTypes(types []*reevev1.AssetType, name string) []*reevev1.AssetType {
+	if name == "" {
+		return nil
+	}
+	lower := strings.ToLower(name)
+	fits := []func(string) bool{
+		func(t string) bool { return t == name },
+		func(t string) bool { return strings.EqualFold(t, name) },
+		func(t string) bool { return strings.HasSuffix(strings.ToLower(t), "."+lower) },
+		func(t string) bool { return strings.HasSuffix("."+plural(strings.ToLower(t)), "."+lower) },
+	}
+	for _, fit := range fits {
+		var found []*reevev1.AssetType
+		for _, t := range types {
+			if fit(t.GetName()) {
+				found = append(found, t)
+			}
+		}
+		if found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+// plural returns the plural of a kind as Kubernetes makes it: networkpolicies,
+// ingresses, pods.
+func plural(kind string) string {
+	switch {
+	case strings.HasSuffix(kind, "endpoints"):
+		return kind
+	case strings.HasSuffix(kind, "s"), strings.HasSuffix(kind, "x"), strings.HasSuffix(kind, "ch"), strings.HasSuffix(kind, "sh"):
+		return kind + "es"
+	case strings.HasSuffix(kind, "y") && !strings.HasSuffix(kind, "ay"):
+		return strings.TrimSuffix(kind, "y") + "ies"
+	}
+	return kind + "s"
+}
