@@ -22,10 +22,11 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/pkg/version"
 	"github.com/reeve-cloud/reeve/plugins/host"
+	"github.com/reeve-cloud/reeve/plugins/kubernetes"
 )
 
 // plugins are the collectors that are built in.
-var plugins = []plugin.Plugin{host.Plugin}
+var plugins = []plugin.Plugin{host.Plugin, kubernetes.Plugin}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -7,6 +7,7 @@
 package object
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -87,10 +88,12 @@ type ManagedFields struct {
 	Time    time.Time `json:"time"`
 }
 
-// Read reads an object of a kind. It keeps raw.
+// Read reads an object of a kind. It keeps raw, unless the object does not say
+// what it is (those of built-in kinds do not, inside a list): then it is told.
 func Read(kind Kind, raw []byte) (*Object, error) {
 	var head struct {
-		Metadata Meta `json:"metadata"`
+		APIVersion string `json:"apiVersion"`
+		Metadata   Meta   `json:"metadata"`
 	}
 	if err := json.Unmarshal(raw, &head, options); err != nil {
 		return nil, fmt.Errorf("reading an object of %s: %w", kind, err)
@@ -98,7 +101,26 @@ func Read(kind Kind, raw []byte) (*Object, error) {
 	if head.Metadata.Name == "" {
 		return nil, fmt.Errorf("reading an object of %s: it has no name", kind)
 	}
+	if head.APIVersion == "" {
+		raw = kind.introduce(raw)
+	}
 	return &Object{Kind: kind, Meta: head.Metadata, Raw: raw}, nil
+}
+
+// introduce puts apiVersion and kind into a JSON object that is not empty.
+func (k Kind) introduce(raw []byte) []byte {
+	version := k.Version
+	if k.Group != "" {
+		version = k.Group + "/" + version
+	}
+	rest := raw[bytes.IndexByte(raw, '{')+1:]
+	told := make([]byte, 0, len(raw)+len(version)+len(k.Kind)+32)
+	told = append(told, `{"apiVersion":"`...)
+	told = append(told, version...)
+	told = append(told, `","kind":"`...)
+	told = append(told, k.Kind...)
+	told = append(told, `",`...)
+	return append(told, rest...)
 }
 
 // Decode decodes the object into a struct with the fields that are of interest.
@@ -141,18 +163,22 @@ func (n Names) Key(group, kind, namespace, name string) plugin.Key {
 	if namespace != "" && !n.Namespaced(group, kind) {
 		namespace = ""
 	}
-	uid := n.Cluster + "/"
-	if namespace != "" {
-		uid += namespace + "/"
-	}
-	return plugin.Key{Type: Type(group, kind), UID: uid + name}
+	return n.key(group, kind, namespace, name)
 }
 
 // Of returns the key of an object.
 func (n Names) Of(o *Object) plugin.Key {
-	uid := n.Cluster + "/"
-	if o.Meta.Namespace != "" {
-		uid += o.Meta.Namespace + "/"
+	return n.key(o.Kind.Group, o.Kind.Kind, o.Meta.Namespace, o.Meta.Name)
+}
+
+// key makes uids such as CLUSTER/Deployment.apps/NAMESPACE/NAME, CLUSTER/Node/NAME.
+func (n Names) key(group, kind, namespace, name string) plugin.Key {
+	dot, slash := ".", "/"
+	if group == "" {
+		dot = ""
 	}
-	return plugin.Key{Type: o.Kind.Type(), UID: uid + o.Meta.Name}
+	if namespace == "" {
+		slash = ""
+	}
+	return plugin.Key{Type: Type(group, kind), UID: n.Cluster + "/" + kind + dot + group + "/" + namespace + slash + name}
 }

@@ -1,0 +1,477 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/pkg/retry"
+	"github.com/reeve-cloud/reeve/plugins/kubernetes/cluster"
+	"github.com/reeve-cloud/reeve/plugins/kubernetes/object"
+)
+
+const (
+	// A server sends a bookmark each minute into a watch where nothing happens,
+	// once anything has ever happened to the kind. A watch that had bookmarks
+	// and then nothing for this long is dead, whatever its connection says.
+	bookmarkSilence = 150 * time.Second
+	// A watch without bookmarks is silent until its time is up, give or take.
+	endSilence = 30 * time.Second
+	// maxBatch is how many changes are applied in one step.
+	maxBatch = 256
+	// A watch is opened again this often in a row before its failure is one of
+	// the scope.
+	maxReopen = 4
+	// goneGrace is how long it may take to discover that a kind is gone.
+	goneGrace = 15 * time.Second
+)
+
+// Sweep implements [plugin.Collector].
+func (c *collector) Sweep(ctx context.Context, scope plugin.Scope, out plugin.Sink) error {
+	k, o, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.gate.pass(ctx, k.Ready); err != nil {
+		return err
+	}
+	switch scope.Name {
+	case scopeCluster:
+		// Its watch makes the one asset there is.
+		return nothing(ctx, out, "begun")
+	case scopeEvents:
+		return c.sweepEvents(ctx, k, o, out)
+	}
+	served, ok := c.kind(scope.Name)
+	if !ok {
+		return c.sweepGone(ctx, k, scope.Name, out)
+	}
+	err = c.sweepKind(ctx, k, o, served.Kind, out)
+	c.gate.note(err)
+	if err != nil && o.policies.known[scope.Name] != nil {
+		o.known(scope.Name) // pods do not wait for what cannot be had
+	}
+	return err
+}
+
+// sweepKind lists the objects of a kind.
+func (c *collector) sweepKind(ctx context.Context, k *cluster.Cluster, o *observer, kind object.Kind, out plugin.Sink) error {
+	if err := o.await(ctx, kind); err != nil {
+		return err
+	}
+	if kind.String() == kindNodes {
+		o.noteNodesEarly()
+	}
+	sweep, err := out.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	listed := make(map[plugin.Key]bool)
+	version, err := k.List(ctx, kind, c.opts.query(), func(x *object.Object) error {
+		if !c.opts.selectsObject(x) {
+			return nil
+		}
+		observation, news := o.observe(x)
+		if o.keeps(kind) {
+			listed[observation.Key] = true
+		}
+		for _, e := range news {
+			if err := out.Apply(ctx, "", plugin.Fact{Event: &e}); err != nil {
+				return err
+			}
+		}
+		return sweep.Upsert(ctx, observation)
+	})
+	if err != nil {
+		return err
+	}
+	o.keep(kind, listed)
+	if err := sweep.Commit(ctx, c.checkpoint(k, version)); err != nil {
+		return err
+	}
+	o.known(kind.String())
+	return nil
+}
+
+// sweepGone deletes the objects of a kind that is not collected any more, if it
+// is certain that there are none.
+func (c *collector) sweepGone(ctx context.Context, k *cluster.Cluster, scope string, out plugin.Sink) error {
+	group, resource, ok := strings.Cut(scope, "/")
+	if group == "core" {
+		group = ""
+	}
+	if !ok {
+		return fmt.Errorf("there is no scope %q", scope)
+	}
+	kind := object.Kind{Group: group, Resource: resource}
+	if c.excludes(kind) {
+		return nothing(ctx, out, "")
+	}
+	if err := k.Gone(ctx, group, resource); err != nil {
+		return err
+	}
+	return nothing(ctx, out, "")
+}
+
+// excludes reports whether the options alone leave a kind out, of which only
+// the resource's name is known.
+func (c *collector) excludes(kind object.Kind) bool {
+	c.mu.Lock()
+	served, ok := c.served[kind.String()]
+	c.mu.Unlock()
+	if ok {
+		kind = served.Kind
+	}
+	return !c.opts.selects(kind)
+}
+
+// nothing commits a sweep that found nothing.
+func nothing(ctx context.Context, out plugin.Sink, checkpoint plugin.Checkpoint) error {
+	sweep, err := out.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	return sweep.Commit(ctx, checkpoint)
+}
+
+// await waits for what observations of a kind need to know of other kinds.
+func (c *observer) await(ctx context.Context, kind object.Kind) error {
+	if kind.String() != kindPods {
+		return nil
+	}
+	for _, l := range c.policies.known {
+		if err := l.wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noteNodesEarly takes note of whether nodes are listed before all pods are known:
+// they do not show then what those hold.
+func (c *observer) noteNodesEarly() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nodesEarly = !c.ledger.podsKnown.isSet()
+}
+
+func (c *observer) nodesWereEarly() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nodesEarly
+}
+
+// keeps reports whether anything is kept of the objects of a kind.
+func (c *observer) keeps(kind object.Kind) bool {
+	return kind.String() == kindPods || kind.String() == kindNodes || c.policies.known[kind.String()] != nil
+}
+
+// keep forgets what was kept of objects that were not listed.
+func (c *observer) keep(kind object.Kind, listed map[plugin.Key]bool) {
+	if !c.keeps(kind) {
+		return
+	}
+	names := make(map[string]bool, len(listed))
+	for key := range listed {
+		if kind.String() == kindNodes {
+			names[key.UID[strings.LastIndexByte(key.UID, '/')+1:]] = true
+		} else {
+			names[key.UID] = true
+		}
+	}
+	switch kind.String() {
+	case kindPods:
+		c.ledger.keepPods(names)
+	case kindNodes:
+		c.ledger.keepNodes(names)
+	default:
+		c.policies.keep(kind.Type(), listed)
+	}
+}
+
+// checkpoint marks how far a kind was followed: in which cluster, under which
+// options, up to which resource version.
+func (c *collector) checkpoint(k *cluster.Cluster, version string) plugin.Checkpoint {
+	return plugin.Checkpoint(k.ID + " " + c.opts.fingerprint() + " " + version)
+}
+
+// version returns the resource version of a checkpoint, if it is one to go on
+// from.
+func (c *collector) version(k *cluster.Cluster, from plugin.Checkpoint) (string, error) {
+	parts := strings.Split(string(from), " ")
+	if len(parts) != 3 || parts[0] != k.ID || parts[1] != c.opts.fingerprint() || parts[2] == "" {
+		return "", plugin.ErrCheckpointExpired
+	}
+	return parts[2], nil
+}
+
+// Watch implements [plugin.Watcher].
+func (c *collector) Watch(ctx context.Context, scope plugin.Scope, from plugin.Checkpoint, out plugin.Sink) error {
+	k, o, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if scope.Name == scopeCluster {
+		return c.watchCluster(ctx, k, o, out)
+	}
+	version, err := c.version(k, from)
+	if err != nil {
+		return err
+	}
+	if scope.Name == scopeEvents {
+		return c.follow(ctx, &following{kind: kindEvent, cluster: k, version: version, out: out, facts: c.eventFacts(o)})
+	}
+	served, ok := c.kind(scope.Name)
+	if !ok {
+		return fmt.Errorf("%s is not served any more", scope.Name)
+	}
+	if err := o.recall(ctx, served.Kind, out); err != nil {
+		return fmt.Errorf("recalling what was recorded of %s: %w", scope.Name, err)
+	}
+	o.known(scope.Name)
+	if err := o.await(ctx, served.Kind); err != nil {
+		return err
+	}
+	f := &following{kind: served.Kind, cluster: k, version: version, out: out, facts: c.facts(o)}
+	switch scope.Name {
+	case kindPods:
+		f.outdated = o.policies.changed
+		f.refresh = func() error { return c.refresh(ctx, f, o, o.policies.takeStale()) }
+	case kindNodes:
+		if o.nodesWereEarly() {
+			f.outdated = o.ledger.podsKnown.open
+			f.refresh = func() error {
+				f.outdated = nil
+				return c.refresh(ctx, f, o, []string{""})
+			}
+		}
+	}
+	return c.follow(ctx, f)
+}
+
+// facts returns what turns a change of an object into facts.
+func (c *collector) facts(o *observer) func(cluster.Change) []plugin.Fact {
+	return func(change cluster.Change) []plugin.Fact {
+		x := change.Object
+		switch x.Kind.String() {
+		case "apiextensions.k8s.io/customresourcedefinitions", "apiregistration.k8s.io/apiservices":
+			c.definitionsChanged()
+		}
+		if !c.opts.selectsObject(x) {
+			return nil
+		}
+		if change.Type == cluster.Deleted {
+			key := o.names.Of(x)
+			o.forget(key, x)
+			return []plugin.Fact{{Delete: &key}}
+		}
+		observation, news := o.observe(x)
+		facts := []plugin.Fact{{Upsert: &observation}}
+		for _, e := range news {
+			facts = append(facts, plugin.Fact{Event: &e})
+		}
+		return facts
+	}
+}
+
+// definitionsChanged says that the server may serve other kinds now.
+func (c *collector) definitionsChanged() {
+	select {
+	case c.rediscover <- struct{}{}:
+	default:
+	}
+}
+
+// refresh looks again at the objects of some namespaces, which have not changed
+// themselves. What the watch says of them later is newer.
+func (c *collector) refresh(ctx context.Context, f *following, o *observer, namespaces []string) error {
+	for _, namespace := range namespaces {
+		query := c.opts.query()
+		query.Namespace = namespace
+		if _, err := f.cluster.List(ctx, f.kind, query, func(x *object.Object) error {
+			if !c.opts.selectsObject(x) {
+				return nil
+			}
+			observation, _ := o.observe(x)
+			return f.out.Apply(ctx, "", plugin.Fact{Upsert: &observation})
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// following is a kind that is followed.
+type following struct {
+	kind    object.Kind
+	cluster *cluster.Cluster
+	// version is what has been applied.
+	version string
+	out     plugin.Sink
+	facts   func(cluster.Change) []plugin.Fact
+
+	// outdated says that objects must be looked at again by refresh, though
+	// they have not changed. Both may be nil.
+	outdated <-chan struct{}
+	refresh  func() error
+}
+
+// follow watches a kind, from one watch to the next, for as long as that works.
+func (c *collector) follow(ctx context.Context, f *following) error {
+	pause := retry.BackOff(200*time.Millisecond, 5*time.Second)
+	for failures := 0; ; {
+		before := f.version
+		began := time.Now()
+		err := c.followOnce(ctx, f)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case cluster.Expired(err):
+			return fmt.Errorf("%w: %w", plugin.ErrCheckpointExpired, err)
+		case cluster.NotFound(err):
+			// The kind is not served any more, or soon again. If it is gone, so
+			// is its scope in a moment, and this ends.
+			c.definitionsChanged()
+			if err := retry.Sleep(ctx, goneGrace); err != nil {
+				return err
+			}
+			return err
+		case errors.Is(err, errSilent):
+			c.log.Warn("a watch has gone silent; opening it again", "kind", f.kind.String())
+		case errors.Is(err, io.EOF) && time.Since(began) > time.Second:
+			// Its time was up.
+		case errors.Is(err, io.EOF) || cluster.Unreachable(err):
+			if f.version != before {
+				failures = 0
+				pause.Reset()
+			}
+			if failures++; failures > maxReopen {
+				return err
+			}
+			c.log.Debug("a watch has ended; opening it again", "kind", f.kind.String(), "error", err)
+			if err := retry.Sleep(ctx, pause.NextBackOff()); err != nil {
+				return err
+			}
+			if err := c.gate.wait(ctx, f.cluster.Ready); err != nil {
+				return err
+			}
+			continue
+		default:
+			return err
+		}
+		failures = 0
+		pause.Reset()
+	}
+}
+
+// errSilent is a watch on which nothing comes any more.
+var errSilent = errors.New("the watch has gone silent")
+
+// followOnce opens a watch and applies its changes until it ends.
+func (c *collector) followOnce(ctx context.Context, f *following) error {
+	ctx, cancel := context.WithCancel(ctx)
+	watch, err := f.cluster.Watch(ctx, f.kind, c.opts.query(), f.version)
+	if err != nil {
+		cancel()
+		return err
+	}
+	type message struct {
+		change cluster.Change
+		err    error
+	}
+	messages := make(chan message, maxBatch)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			change, err := watch.Next()
+			select {
+			case messages <- message{change, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	defer func() {
+		cancel()
+		watch.Close()
+		<-done
+	}()
+
+	patience := watch.Timeout + endSilence
+	if c.impatience > 0 {
+		patience = c.impatience
+	}
+	silence := time.NewTimer(patience)
+	defer silence.Stop()
+	for {
+		var first message
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-silence.C:
+			return errSilent
+		case <-f.outdated:
+			if err := f.refresh(); err != nil {
+				return err
+			}
+			continue
+		case first = <-messages:
+		}
+		var facts []plugin.Fact
+		version := f.version
+		next, failure := first, error(nil)
+	batch:
+		for n := 0; ; n++ {
+			if failure = next.err; failure != nil {
+				break
+			}
+			if next.change.Type == cluster.Bookmark {
+				if older(next.change.Version, version) {
+					// The cluster was set back to an older state.
+					return plugin.ErrCheckpointExpired
+				}
+				patience = min(patience, bookmarkSilence)
+			} else {
+				facts = append(facts, f.facts(next.change)...)
+			}
+			version = next.change.Version
+			if n == maxBatch {
+				break
+			}
+			select {
+			case next = <-messages:
+			default:
+				break batch
+			}
+		}
+		if version != f.version || len(facts) > 0 {
+			if err := f.out.Apply(ctx, c.checkpoint(f.cluster, version), facts...); err != nil {
+				return err
+			}
+			f.version = version
+		}
+		if failure != nil {
+			return failure
+		}
+		silence.Reset(patience)
+	}
+}
+
+// older reports whether resource version a is before b. They are opaque before
+// Kubernetes 1.35, but have always been decimal numbers with etcd.
+func older(a, b string) bool {
+	for _, s := range []string{a, b} {
+		if s == "" || strings.Trim(s, "0123456789") != "" {
+			return false
+		}
+	}
+	return len(a) < len(b) || len(a) == len(b) && a < b
+}

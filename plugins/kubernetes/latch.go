@@ -1,0 +1,37 @@
+package kubernetes
+
+import (
+	"context"
+	"sync"
+)
+
+// latch is a fact that becomes known once.
+type latch struct {
+	once sync.Once
+	open chan struct{}
+}
+
+func newLatch() *latch { return &latch{open: make(chan struct{})} }
+
+// set makes the fact known.
+func (l *latch) set() { l.once.Do(func() { close(l.open) }) }
+
+// wait waits until the fact is known.
+func (l *latch) wait(ctx context.Context) error {
+	select {
+	case <-l.open:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// isSet reports whether the fact is known.
+func (l *latch) isSet() bool {
+	select {
+	case <-l.open:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,151 @@
+package kubernetes
+
+import (
+	"sync"
+
+	"github.com/reeve-cloud/reeve/plugins/kubernetes/kinds"
+)
+
+// ledger keeps what must be known of other objects than the one at hand: what
+// pods hold on nodes, and what nodes have. An entry is a few numbers.
+type ledger struct {
+	mu    sync.Mutex
+	pods  map[string]kinds.Requests // by asset uid
+	nodes map[string]nodeEntry      // by name
+
+	// Closed when the first listing of each, or what was recalled of it, is in.
+	podsKnown, nodesKnown *latch
+}
+
+// nodeEntry is what the cluster's sums need of a node.
+type nodeEntry struct {
+	ready                 bool
+	provider              string
+	capacity, allocatable amounts
+}
+
+// amounts are in cores, bytes and pods.
+type amounts struct {
+	CPU    float64 `json:"cpu"`
+	Memory float64 `json:"memory"`
+	Pods   float64 `json:"pods"`
+}
+
+func (a *amounts) add(b amounts) {
+	a.CPU += b.CPU
+	a.Memory += b.Memory
+	a.Pods += b.Pods
+}
+
+func newLedger() *ledger {
+	return &ledger{
+		pods: make(map[string]kinds.Requests), nodes: make(map[string]nodeEntry),
+		podsKnown: newLatch(), nodesKnown: newLatch(),
+	}
+}
+
+func (l *ledger) setPod(uid string, r kinds.Requests) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pods[uid] = r
+}
+
+func (l *ledger) deletePod(uid string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.pods, uid)
+}
+
+func (l *ledger) setNode(name string, n nodeEntry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.nodes[name] = n
+}
+
+func (l *ledger) deleteNode(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.nodes, name)
+}
+
+// keepPods forgets all pods but those listed, keepNodes all other nodes.
+func (l *ledger) keepPods(uids map[string]bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for uid := range l.pods {
+		if !uids[uid] {
+			delete(l.pods, uid)
+		}
+	}
+}
+
+func (l *ledger) keepNodes(names map[string]bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name := range l.nodes {
+		if !names[name] {
+			delete(l.nodes, name)
+		}
+	}
+}
+
+// allocated returns what the pods of a node hold.
+func (l *ledger) allocated(node string) (sum amounts) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.pods {
+		if p.Active && p.Node == node {
+			sum.add(held(p))
+		}
+	}
+	return sum
+}
+
+func held(p kinds.Requests) amounts {
+	return amounts{CPU: float64(p.CPU) / 1000, Memory: float64(p.Memory), Pods: 1}
+}
+
+// summary is the cluster in numbers.
+type summary struct {
+	Nodes struct {
+		Total int `json:"total"`
+		Ready int `json:"ready"`
+	} `json:"nodes"`
+	Pods struct {
+		Total  int `json:"total"`
+		Active int `json:"active"`
+	} `json:"pods"`
+	Capacity    amounts `json:"capacity"`
+	Allocatable amounts `json:"allocatable"`
+	Allocated   amounts `json:"allocated"`
+	// Provider is what most nodes name as theirs.
+	Provider string `json:"provider,omitempty"`
+}
+
+func (l *ledger) summary() (s summary) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	providers := make(map[string]int)
+	for _, n := range l.nodes {
+		s.Nodes.Total++
+		if n.ready {
+			s.Nodes.Ready++
+		}
+		s.Capacity.add(n.capacity)
+		s.Allocatable.add(n.allocatable)
+		providers[n.provider]++
+	}
+	for provider, count := range providers {
+		if best := providers[s.Provider]; s.Provider == "" || count > best || count == best && provider < s.Provider {
+			s.Provider = provider
+		}
+	}
+	for _, p := range l.pods {
+		s.Pods.Total++
+		if p.Active {
+			s.Pods.Active++
+			s.Allocated.add(held(p))
+		}
+	}
+	return s
+}
