@@ -22,6 +22,8 @@ const (
 	// minutes.
 	firstRetry = time.Second
 	lastRetry  = 5 * time.Minute
+	// A watch that has gone on for so long works.
+	worksAfter = time.Minute
 	// concurrentSweeps is how many sweeps an agent runs at once: each holds a
 	// listing in memory and loads an API.
 	concurrentSweeps = 2
@@ -206,6 +208,8 @@ type scopeRun struct {
 	before *scopeRun
 	done   chan struct{}
 
+	// health is held while it changes, and while the centre is told.
+	health  sync.Mutex
 	failing bool
 }
 
@@ -250,6 +254,9 @@ func (s *scopeRun) run(ctx context.Context) {
 			s.recovered(ctx)
 			pause.Reset()
 			continue
+		}
+		if !s.isFailing() {
+			pause.Reset()
 		}
 		wait := pause.NextBackOff()
 		s.failed(ctx, err, wait)
@@ -298,8 +305,19 @@ func (s *scopeRun) watch(ctx context.Context, w plugin.Watcher, due time.Time) e
 		watchCtx, cancel = context.WithDeadline(ctx, due)
 	}
 	defer cancel()
-	began := time.Now()
+	// A watch may go on for months: that it works again is said while it does.
+	// What ends it later is then news, not the same old fault.
+	watching, ended := context.WithCancel(watchCtx)
+	defer ended()
+	var works sync.WaitGroup
+	works.Go(func() {
+		if retry.Sleep(watching, worksAfter) == nil {
+			s.recovered(ctx)
+		}
+	})
 	err = s.guard(func() error { return w.Watch(watchCtx, s.scope, from, s.sink) })
+	ended()
+	works.Wait()
 	s.sink.abandon()
 	switch {
 	case ctx.Err() != nil || watchCtx.Err() != nil:
@@ -309,10 +327,6 @@ func (s *scopeRun) watch(ctx context.Context, w plugin.Watcher, due time.Time) e
 	case err == nil:
 		err = errors.New("the watch ended by itself")
 	}
-	if time.Since(began) > time.Minute {
-		// It worked for a while: what ended it is news, not the same old fault.
-		s.recovered(ctx)
-	}
 	return fmt.Errorf("watching: %w", err)
 }
 
@@ -321,6 +335,8 @@ func (s *scopeRun) watch(ctx context.Context, w plugin.Watcher, due time.Time) e
 func (s *scopeRun) failed(ctx context.Context, err error, retryIn time.Duration) {
 	// Errors of sources may repeat URLs and requests, with what is in them.
 	s.logger.Warn("collecting failed; what is known stays as it is", "error", s.recorder.Redact.Text(err.Error()), "retry_in", retryIn.Round(time.Millisecond))
+	s.health.Lock()
+	defer s.health.Unlock()
 	if s.failing {
 		return
 	}
@@ -329,7 +345,15 @@ func (s *scopeRun) failed(ctx context.Context, err error, retryIn time.Duration)
 	s.emit(ctx, "cloud.reeve.agent.scope.failing", plugin.Warning, fmt.Sprintf("collecting %s failed: %v", s.sink.id, err))
 }
 
+func (s *scopeRun) isFailing() bool {
+	s.health.Lock()
+	defer s.health.Unlock()
+	return s.failing
+}
+
 func (s *scopeRun) recovered(ctx context.Context) {
+	s.health.Lock()
+	defer s.health.Unlock()
 	if !s.failing {
 		return
 	}
