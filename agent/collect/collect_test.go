@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,10 +30,11 @@ type agent struct {
 	state string // its stores
 	world string // what the fake collector observes
 
-	seen   *LastSeen
-	spool  *spool.Spool
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	seen    *LastSeen
+	spool   *spool.Spool
+	metrics *prometheus.Registry
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
 }
 
 func newAgent(t *testing.T) *agent {
@@ -68,8 +70,9 @@ func (a *agent) start() {
 	if err != nil {
 		a.t.Fatal(err)
 	}
+	a.metrics = prometheus.NewRegistry()
 	runner := &Runner{
-		Recorder:   &Recorder{Seen: a.seen, Spool: a.spool, Clock: hlc.New(stamp), Logger: logger, Metrics: NewMetrics(prometheus.NewRegistry())},
+		Recorder:   &Recorder{Seen: a.seen, Spool: a.spool, Clock: hlc.New(stamp), Logger: logger, Metrics: NewMetrics(a.metrics)},
 		Sources:    []Source{{Name: "f", Description: fake.Plugin{}.Describe(), Collector: collector}},
 		RetryAfter: 10 * time.Millisecond,
 	}
@@ -170,6 +173,27 @@ func (a *agent) versions() []*wirev1.AssetVersion {
 		}
 	}
 	return all
+}
+
+// observed returns how often the metrics say that something was observed with
+// an outcome.
+func (a *agent) observed(outcome string) int {
+	a.t.Helper()
+	families, err := a.metrics.Gather()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	n := 0.0
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if f.GetName() == "reeve_agent_observations_total" && l.GetName() == "outcome" && l.GetValue() == outcome {
+					n += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return int(n)
 }
 
 // history returns the versions in the spool as "uid operation changed".
@@ -388,6 +412,56 @@ func TestWatchResumesExactly(t *testing.T) {
 	a.wait("event", func() bool { return len(a.records(wirev1.Class_CLASS_EVENTS)) == 1 })
 	if e := a.records(wirev1.Class_CLASS_EVENTS)[0].GetEvent(); e.GetId() != "e1" || strings.Contains(e.GetMessage(), "abcdefgh") {
 		t.Errorf("event %v", e)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	a := newAgent(t)
+	start := time.UnixMilli(1_700_000_000_000).UTC()
+	used := func(change func(*plugin.Usage)) fake.Entry {
+		u := plugin.Usage{
+			Subject: plugin.Key{Type: fake.TypeThing, UID: "a"}, Meter: "cpu.used", Unit: "core.second",
+			Start: start, End: start.Add(time.Minute), Quantity: 1.5,
+		}
+		change(&u)
+		return fake.Entry{Usage: &u}
+	}
+	unfit := []fake.Entry{
+		used(func(u *plugin.Usage) { u.Subject.UID = "" }),
+		used(func(u *plugin.Usage) { u.Subject.Type = strings.Repeat("t", maxName+1) }),
+		used(func(u *plugin.Usage) { u.Meter = "" }),
+		used(func(u *plugin.Usage) { u.Unit = "core\nsecond" }),
+		used(func(u *plugin.Usage) { u.Start = time.Time{} }),
+		used(func(u *plugin.Usage) { u.End = u.Start.Add(time.Microsecond) }),
+		used(func(u *plugin.Usage) { u.Start, u.End = u.End, u.Start }),
+		used(func(u *plugin.Usage) { u.Quantity = -1 }),
+	}
+	a.journal("w", used(func(*plugin.Usage) {}))
+	a.journal("w", unfit...)
+	a.journal("w", used(func(u *plugin.Usage) { u.End, u.Quantity = u.End.Add(time.Minute), 3 }))
+	a.start()
+	a.wait("the usage is in the spool", func() bool { return len(a.records(wirev1.Class_CLASS_EVENTS)) == 2 })
+	records := a.records(wirev1.Class_CLASS_EVENTS)
+	first, second := records[0].GetUsage(), records[1].GetUsage()
+	if first.GetAssetType() != fake.TypeThing || first.GetAssetUid() != "a" || first.GetScope() != "f/w" || first.GetMeter() != "cpu.used" ||
+		first.GetUnit() != "core.second" || first.GetStart() != start.UnixMilli() || first.GetEnd() != start.UnixMilli()+60_000 || first.GetQuantity() != 1.5 {
+		t.Errorf("recorded %v", first)
+	}
+	if second.GetQuantity() != 3 || second.GetVersion() <= first.GetVersion() {
+		t.Errorf("recorded %v behind %v", second, first)
+	}
+	if n := a.observed("refused"); n != len(unfit) {
+		t.Errorf("%d were refused, want %d", n, len(unfit))
+	}
+	// The clock that gave them their versions does not fall back over a restart.
+	if stamp, err := a.seen.Clock(); err != nil || uint64(stamp) < second.GetVersion() {
+		t.Errorf("the clock stands at %d (%v), the last version is %d", stamp, err, second.GetVersion())
+	}
+	for _, quantity := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		u := used(func(u *plugin.Usage) { u.Quantity = quantity })
+		if err := checkUsage(u.Usage); err == nil {
+			t.Errorf("a quantity of %v is fit to be recorded", quantity)
+		}
 	}
 }
 

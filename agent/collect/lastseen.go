@@ -91,7 +91,8 @@ func OpenLastSeen(dir string, logger *slog.Logger) (*LastSeen, error) {
 	// Writes survive the death of the process; before spool segments are given
 	// up they are also synced (Sync), so they survive a power cut too.
 	db, err := badgerdb.Open(dir, logger, func(o badger.Options) badger.Options {
-		return o.WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).
+		// Badger builds a table in twice its size of memory, several at once.
+		return o.WithMemTableSize(4 << 20).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).
 			WithBaseTableSize(2 << 20).WithBlockCacheSize(2 << 20).WithIndexCacheSize(2 << 20).
 			WithValueLogFileSize(32 << 20).WithValueThreshold(4 << 10)
 	})
@@ -215,6 +216,7 @@ func (s *LastSeen) Apply(f spool.Frame) error {
 			w.do(func(txn *badger.Txn) error { return txn.Set(typeKey(t.GetName()), value) })
 			continue
 		}
+		newest = max(newest, r.GetUsage().GetVersion())
 		a := r.GetAsset()
 		if a == nil {
 			continue

@@ -11,6 +11,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/agent/redact"
 	"github.com/reeve-cloud/reeve/pkg/document"
+	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 )
 
@@ -22,7 +23,7 @@ func TestOwnRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sink{Recorder: &Recorder{Redact: rules}, volatile: func(string) document.Paths { return nil }}
+	s := &sink{Recorder: &Recorder{Redact: rules, Clock: hlc.New(0)}, volatile: func(string) document.Paths { return nil }}
 	key := plugin.Key{Type: "t.T", UID: "u"}
 	doc := json.RawMessage(`{"a":"` + canary + `","db_dsn":"hidden by its key"}`)
 	version, _, err := s.prepare(&plugin.Observation{
@@ -33,6 +34,12 @@ func TestOwnRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	event := s.event(&plugin.Event{ID: "i", Type: "e", Time: time.Now(), Message: "lost " + canary, Data: doc})
+	usage := s.usage(&plugin.Usage{Subject: key, Meter: canary, Unit: canary, Start: time.Unix(1, 0), End: time.Unix(2, 0)})
+	for _, text := range []string{usage.GetUsage().GetMeter(), usage.GetUsage().GetUnit()} {
+		if text != redact.Mask {
+			t.Errorf("%s", text)
+		}
+	}
 	for _, m := range []proto.Message{version, event} {
 		for _, b := range [][]byte{version.GetDocument(), event.GetEvent().GetData(), []byte(protojson.Format(m))} {
 			if text := string(b); strings.Contains(text, "ACME") || strings.Contains(text, "hidden by") || !strings.Contains(text, redact.Mask) {

@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -183,6 +184,7 @@ func (s *sink) record(ctx context.Context, facts []plugin.Fact, checkpoint plugi
 	if len(checkpoint) > maxCheckpoint {
 		return fmt.Errorf("checkpoint of %d bytes: at most %d are allowed", len(checkpoint), maxCheckpoint)
 	}
+	// Events, and usage with them, do not hold up assets.
 	var assets, events []*wirev1.Record
 	// What the facts before in this same call have changed.
 	recent := make(map[plugin.Key]*seen)
@@ -190,6 +192,10 @@ func (s *sink) record(ctx context.Context, facts []plugin.Fact, checkpoint plugi
 		switch {
 		case f.Event != nil:
 			events = append(events, s.event(f.Event))
+		case f.Usage != nil:
+			if u := s.usage(f.Usage); u != nil {
+				events = append(events, u)
+			}
 		case f.Upsert != nil:
 			versions, err := s.upsert(recent, f.Upsert)
 			if err != nil {
@@ -209,7 +215,8 @@ func (s *sink) record(ctx context.Context, facts []plugin.Fact, checkpoint plugi
 		}
 	}
 	// Events first: should the agent die now, the collector says them again
-	// from its old checkpoint, and their ids are the same.
+	// from its old checkpoint, and their ids are the same. So are the subject,
+	// meter and start of a usage.
 	if len(events) > 0 {
 		if err := s.Spool.Append(ctx, wirev1.Class_CLASS_EVENTS, events); err != nil {
 			return err
@@ -443,6 +450,40 @@ func (s *sink) event(e *plugin.Event) *wirev1.Record {
 	return &wirev1.Record{Body: &wirev1.Record_Event{Event: w}}
 }
 
+// usage returns the record of a usage, or nil if it is not fit to be recorded.
+func (s *sink) usage(u *plugin.Usage) *wirev1.Record {
+	if err := checkUsage(u); err != nil {
+		s.Metrics.observed(s.id.collector, "refused")
+		s.logger.Warn("refusing a usage", "type", u.Subject.Type, "uid", u.Subject.UID, "meter", u.Meter, "error", err)
+		return nil
+	}
+	return &wirev1.Record{Body: &wirev1.Record_Usage{Usage: &wirev1.Usage{
+		AssetType: u.Subject.Type,
+		AssetUid:  u.Subject.UID,
+		Scope:     s.id.String(),
+		Meter:     s.text(u.Meter),
+		Unit:      s.text(u.Unit),
+		Start:     u.Start.UnixMilli(),
+		End:       u.End.UnixMilli(),
+		Quantity:  u.Quantity,
+		Version:   uint64(s.Clock.Next()),
+	}}}
+}
+
+func checkUsage(u *plugin.Usage) error {
+	if err := errors.Join(checkKey(u.Subject), checkName("meter", u.Meter), checkName("unit", u.Unit)); err != nil {
+		return err
+	}
+	// To the millisecond, as it is recorded.
+	if start, end := u.Start.UnixMilli(), u.End.UnixMilli(); start <= 0 || end <= start {
+		return fmt.Errorf("its period is from %v to %v: it must start before it ends", u.Start, u.End)
+	}
+	if math.IsNaN(u.Quantity) || math.IsInf(u.Quantity, 0) || u.Quantity < 0 {
+		return fmt.Errorf("its quantity is %v: it must be a finite number, not below zero", u.Quantity)
+	}
+	return nil
+}
+
 // text makes a text of a collector fit to be recorded: valid UTF-8 without
 // secrets.
 func (r *Recorder) text(s string) string {
@@ -458,14 +499,20 @@ func (r *Recorder) labels(raw map[string]string) map[string]string {
 }
 
 func checkKey(k plugin.Key) error {
-	for what, s := range map[string]string{"type": k.Type, "uid": k.UID} {
-		if s == "" || len(s) > maxName {
-			return fmt.Errorf("%s %.80q: must have 1 to %d bytes", what, s, maxName)
-		}
-		for _, r := range s {
-			if r < ' ' || r == '\x7f' || r == '\ufffd' {
-				return fmt.Errorf("%s %.80q: must not have control characters in it", what, s)
-			}
+	if err := checkName("type", k.Type); err != nil {
+		return err
+	}
+	return checkName("uid", k.UID)
+}
+
+// checkName checks a text that things are told apart by.
+func checkName(what, s string) error {
+	if s == "" || len(s) > maxName {
+		return fmt.Errorf("%s %.80q: must have 1 to %d bytes", what, s, maxName)
+	}
+	for _, r := range s {
+		if r < ' ' || r == '\x7f' || r == '\ufffd' {
+			return fmt.Errorf("%s %.80q: must not have control characters in it", what, s)
 		}
 	}
 	return nil

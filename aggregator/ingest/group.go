@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 	"unicode/utf8"
 
@@ -87,6 +88,11 @@ func addRecord(g *warehouse.Group, origin warehouse.Origin, class wirev1.Class, 
 			return errors.New("an event in another class")
 		}
 		return addEvent(g, origin, body.Event)
+	case *wirev1.Record_Usage:
+		if class != wirev1.Class_CLASS_EVENTS {
+			return errors.New("a usage in another class")
+		}
+		return addUsage(g, origin, body.Usage)
 	}
 	return errors.New("a kind of record that this aggregator does not know; a newer one does")
 }
@@ -237,6 +243,46 @@ func addEvent(g *warehouse.Group, origin warehouse.Origin, e *wirev1.Event) erro
 		Source:    "/sites/" + origin.Site + "/" + e.GetScope(),
 		AssetType: e.GetAssetType(), AssetUID: e.GetAssetUid(), Time: at,
 		Severity: e.GetSeverity(), Message: e.GetMessage(), Data: data,
+	})
+	return nil
+}
+
+// usageReach is how far from its reception a usage may begin, either way. The
+// table has a partition for each month, and an insert that touches more than
+// 100 of them is refused as a whole.
+const usageReach = 4 * 365 * 24 * time.Hour
+
+func addUsage(g *warehouse.Group, origin warehouse.Origin, u *wirev1.Usage) error {
+	if err := errors.Join(
+		checkText("asset type", u.GetAssetType(), false),
+		checkText("asset uid", u.GetAssetUid(), false),
+		checkText("scope", u.GetScope(), false),
+		checkText("meter", u.GetMeter(), false),
+		checkText("unit", u.GetUnit(), false),
+		checkVersion(u.GetVersion()),
+	); err != nil {
+		return err
+	}
+	start, err := moment("start", u.GetStart())
+	if err != nil {
+		return err
+	}
+	end, err := moment("end", u.GetEnd())
+	if err != nil {
+		return err
+	}
+	if !start.Before(end) {
+		return fmt.Errorf("period: it starts at %d ms and ends at %d ms", u.GetStart(), u.GetEnd())
+	}
+	if away := start.Sub(g.ReceivedAt).Abs(); away > usageReach {
+		return fmt.Errorf("start: %s is years away from when it came; is the clock right?", start.Format(time.RFC3339))
+	}
+	if q := u.GetQuantity(); math.IsNaN(q) || math.IsInf(q, 0) || q < 0 {
+		return fmt.Errorf("quantity: %v is not a finite number of 0 or more", q)
+	}
+	g.Usage = append(g.Usage, warehouse.Usage{
+		Origin: origin, AssetType: u.GetAssetType(), AssetUID: u.GetAssetUid(), Scope: u.GetScope(),
+		Meter: u.GetMeter(), Unit: u.GetUnit(), Start: start, End: end, Quantity: u.GetQuantity(), Version: u.GetVersion(),
 	})
 	return nil
 }

@@ -289,7 +289,7 @@ func (i *Ingest) Recover(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("commit log: %s: %w", name, err)
 		}
-		i.o.Logger.Info("settling what was being committed when the aggregator stopped", "group", g.ID, "types", len(g.Types), "versions", len(g.Versions), "events", len(g.Events))
+		i.o.Logger.Info("settling what was being committed when the aggregator stopped", "group", g.ID, "types", len(g.Types), "versions", len(g.Versions), "events", len(g.Events), "usage", len(g.Usage))
 		if err := i.o.Warehouse.Settle(ctx, g); err != nil {
 			return fmt.Errorf("settling a group from the commit log: %w", err)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ func TestMain(m *testing.M) { warehousetest.Main(m) }
 
 const (
 	assets  = wirev1.Class_CLASS_ASSETS
+	events  = wirev1.Class_CLASS_EVENTS
 	spoolID = "00112233445566778899aabbccddeeff"
 )
 
@@ -148,23 +150,27 @@ func submit(t testing.TB, in *Inlet, data []byte) {
 	}
 }
 
-func durable(in *Inlet) uint64 {
+func durable(in *Inlet) uint64 { return durableOf(in, assets) }
+
+func durableOf(in *Inlet, class wirev1.Class) uint64 {
 	for _, w := range in.Durable() {
-		if w.GetClass() == assets {
+		if w.GetClass() == class {
 			return w.GetSeq()
 		}
 	}
 	return 0
 }
 
-func waitFor(t testing.TB, in *Inlet, seq uint64) {
+func waitFor(t testing.TB, in *Inlet, seq uint64) { t.Helper(); waitForClass(t, in, assets, seq) }
+
+func waitForClass(t testing.TB, in *Inlet, class wirev1.Class, seq uint64) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
-	for durable(in) < seq {
+	for durableOf(in, class) < seq {
 		select {
 		case <-in.Acks():
 		case <-deadline:
-			t.Fatalf("record %d is not durable, the last one that is is %d", seq, durable(in))
+			t.Fatalf("record %d is not durable, the last one that is is %d", seq, durableOf(in, class))
 		}
 	}
 }
@@ -448,6 +454,173 @@ func TestAssetTypeInAnotherClass(t *testing.T) {
 	}
 }
 
+// periodStart is when the periods of usageRecord start.
+var periodStart = time.Now().Add(-time.Hour).Truncate(time.Hour).UTC()
+
+// usageRecord is the nth word on a period: n minutes of it, with 60 units each.
+func usageRecord(n uint64, change func(*wirev1.Usage)) *wirev1.Record {
+	u := &wirev1.Usage{
+		AssetType: "fake.test.Thing", AssetUid: "u", Scope: "fake/s", Meter: "cpu.used", Unit: "core.second",
+		Start: periodStart.UnixMilli(), End: periodStart.Add(time.Duration(n) * time.Minute).UnixMilli(),
+		Quantity: float64(60 * n), Version: 1_700_000_000_000<<16 + n,
+	}
+	change(u)
+	return &wirev1.Record{Body: &wirev1.Record_Usage{Usage: u}}
+}
+
+func usageBatch(t testing.TB, first uint64, records ...*wirev1.Record) []byte {
+	t.Helper()
+	data, err := wire.EncodeBatch(spoolID, events, first, records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// usage returns how many periods there are, and what was used in all of them.
+func (c *centre) usage() string {
+	c.t.Helper()
+	var periods uint64
+	var sum float64
+	if err := c.store.Conn().QueryRow(c.t.Context(), "SELECT count(), sum(quantity) FROM usage FINAL").Scan(&periods, &sum); err != nil {
+		c.t.Fatal(err)
+	}
+	return fmt.Sprint(periods, " periods, ", sum)
+}
+
+func TestUsage(t *testing.T) {
+	c := newCentre(t)
+	c.start()
+	in := c.ingest.Open(agent, spoolID)
+	defer in.Close()
+	seq := uint64(0)
+	send := func(want string, records ...*wirev1.Record) {
+		t.Helper()
+		if err := in.Submit(t.Context(), events, usageBatch(t, seq+1, records...)); err != nil {
+			t.Fatal(err)
+		}
+		seq += uint64(len(records))
+		waitForClass(t, in, events, seq)
+		if got := c.usage(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	same := func(*wirev1.Usage) {}
+	// Later words replace earlier ones, in one batch and over several.
+	send("1 periods, 120", usageRecord(1, same), usageRecord(2, same))
+	send("1 periods, 180", usageRecord(3, same))
+	// Another asset, meter or start is another period; an event goes beside it.
+	send("4 periods, 720",
+		usageRecord(3, func(u *wirev1.Usage) { u.AssetUid = "v" }),
+		usageRecord(3, func(u *wirev1.Usage) { u.Meter = "gpu.used" }),
+		&wirev1.Record{Body: &wirev1.Record_Event{Event: &wirev1.Event{Id: "e", Type: "t", Scope: "fake/s"}}},
+		usageRecord(3, func(u *wirev1.Usage) { u.Start++ }))
+	if n := warehousetest.Rows(t, c.store.Warehouse, "event"); n != 1 {
+		t.Errorf("%d events", n)
+	}
+	// What was inserted although nobody knew it is settled, and an older word
+	// does not come back.
+	for n, spoil := range []func(*faulty){func(f *faulty) { f.before = 1 }, func(f *faulty) { f.after = 1 }} {
+		c.store.mu.Lock()
+		spoil(c.store)
+		c.store.mu.Unlock()
+		send(fmt.Sprint("4 periods, ", 780+60*n), usageRecord(uint64(4+n), same))
+	}
+	send("4 periods, 840", usageRecord(1, same))
+
+	// Neither is it lost by a stop between the commit log and the insert.
+	c.store.mu.Lock()
+	c.store.before = 1
+	c.store.mu.Unlock()
+	if err := in.Submit(t.Context(), events, usageBatch(t, seq+1, usageRecord(6, same))); err != nil {
+		t.Fatal(err)
+	}
+	for failed := false; !failed; time.Sleep(time.Millisecond) {
+		c.store.mu.Lock()
+		failed = c.store.before == 0
+		c.store.mu.Unlock()
+	}
+	c.stop()
+	c.start()
+	if got := c.usage(); got != "4 periods, 900" {
+		t.Errorf("from the commit log: %s", got)
+	}
+}
+
+func TestBadUsageBecomesDeadLetters(t *testing.T) {
+	c := newCentre(t)
+	c.start()
+	in := c.ingest.Open(agent, spoolID)
+	defer in.Close()
+	bad := []struct {
+		change func(*wirev1.Usage)
+		reason string
+	}{
+		{func(u *wirev1.Usage) { u.AssetType = "" }, "asset type: must have"},
+		{func(u *wirev1.Usage) { u.AssetUid = "a\x1b[31m" }, "asset uid: has control"},
+		{func(u *wirev1.Usage) { u.Scope = "" }, "scope: must have"},
+		{func(u *wirev1.Usage) { u.Meter = strings.Repeat("m", maxName+1) }, "meter: must have"},
+		{func(u *wirev1.Usage) { u.Unit = "" }, "unit: must have"},
+		{func(u *wirev1.Usage) { u.Version = 0 }, "version: 0"},
+		{func(u *wirev1.Usage) { u.End = u.Start }, "period: it starts"},
+		{func(u *wirev1.Usage) { u.Start = -1 }, "start: -1"},
+		{func(u *wirev1.Usage) { u.End = 1 << 60 }, "end: 1152921504606846976"},
+		{func(u *wirev1.Usage) { u.Start = 0 }, "start: 0001-01-01"},
+		{func(u *wirev1.Usage) { u.Start = 1 }, "start: 1970-01-01"},
+		{func(u *wirev1.Usage) { u.Start = periodStart.AddDate(5, 0, 0).UnixMilli(); u.End = u.Start + 1 }, "is the clock right?"},
+		{func(u *wirev1.Usage) { u.Quantity = math.NaN() }, "quantity: NaN"},
+		{func(u *wirev1.Usage) { u.Quantity = math.Inf(1) }, "quantity: +Inf"},
+		{func(u *wirev1.Usage) { u.Quantity = -1 }, "quantity: -1"},
+	}
+	records := []*wirev1.Record{usageRecord(1, func(*wirev1.Usage) {})}
+	for i := range bad {
+		records = append(records, usageRecord(uint64(i+2), bad[i].change))
+	}
+	if err := in.Submit(t.Context(), events, usageBatch(t, 1, records...)); err != nil {
+		t.Fatal(err)
+	}
+	waitForClass(t, in, events, uint64(len(records)))
+	if got := c.usage(); got != "1 periods, 60" {
+		t.Errorf("%s", got)
+	}
+	var reasons []string
+	if err := c.store.Conn().QueryRow(t.Context(), "SELECT groupArray(reason) FROM (SELECT * FROM dead_letter ORDER BY first_seq)").Scan(&reasons); err != nil {
+		t.Fatal(err)
+	}
+	if len(reasons) != len(bad) {
+		t.Fatalf("reasons %q", reasons)
+	}
+	for i := range bad {
+		if !strings.Contains(reasons[i], bad[i].reason) {
+			t.Errorf("reason %q: want %q in it", reasons[i], bad[i].reason)
+		}
+	}
+	if err := addRecord(&warehouse.Group{}, warehouse.Origin{}, assets, records[0]); err == nil || !strings.Contains(err.Error(), "another class") {
+		t.Error(err)
+	}
+}
+
+// TestUsageOfManyMonths has as many as are taken, which is as many partitions.
+func TestUsageOfManyMonths(t *testing.T) {
+	c := newCentre(t)
+	c.start()
+	in := c.ingest.Open(agent, spoolID)
+	defer in.Close()
+	var records []*wirev1.Record
+	for month := -200; month <= 200; month++ {
+		start := time.Now().AddDate(0, month, 0).UnixMilli()
+		records = append(records, usageRecord(1, func(u *wirev1.Usage) { u.Start, u.End = start, start+1000 }))
+	}
+	if err := in.Submit(t.Context(), events, usageBatch(t, 1, records...)); err != nil {
+		t.Fatal(err)
+	}
+	waitForClass(t, in, events, uint64(len(records)))
+	taken, refused := warehousetest.Rows(t, c.store.Warehouse, "usage"), warehousetest.Rows(t, c.store.Warehouse, "dead_letter")
+	if taken < 94 || taken+refused != len(records) {
+		t.Errorf("%d months were taken and %d refused", taken, refused)
+	}
+}
+
 func TestProtocolViolations(t *testing.T) {
 	c := newCentre(t)
 	c.start()
@@ -497,6 +670,7 @@ func TestFeedCutsOffWhoFallsBehind(t *testing.T) {
 func FuzzThaw(f *testing.F) {
 	f.Add(run(f, 1, 3))
 	f.Add(batch(f, 1, typeRecord(1, "Thing", `{"icon":"pod"}`), typeRecord(2, "Thing", `{"icon":1}`)))
+	f.Add(usageBatch(f, 1, usageRecord(1, func(*wirev1.Usage) {}), usageRecord(2, func(u *wirev1.Usage) { u.Quantity = math.NaN() })))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b, err := wire.DecodeBatch(data)
 		if err != nil {
@@ -504,7 +678,7 @@ func FuzzThaw(f *testing.F) {
 		}
 		g := &warehouse.Group{}
 		addBatch(g, warehouse.Origin{Site: "s"}, b)
-		if len(g.Types)+len(g.Versions)+len(g.Events)+len(g.DeadLetters) == 0 {
+		if len(g.Types)+len(g.Versions)+len(g.Events)+len(g.Usage)+len(g.DeadLetters) == 0 {
 			t.Fatal("records vanished")
 		}
 	})

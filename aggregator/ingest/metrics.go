@@ -21,7 +21,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		records: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_ingest_records_total",
-			Help: "Records committed, by what became of them: asset_type, version, event, dead_letter."}, []string{"kind"}),
+			Help: "Records committed, by what became of them: asset_type, version, event, usage, dead_letter."}, []string{"kind"}),
 		again: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_ingest_repeated_records_total",
 			Help: "Records that agents sent again and that were not taken again."}, []string{"class"}),
@@ -43,6 +43,7 @@ func (m *metrics) committed(g *warehouse.Group, took time.Duration) {
 	m.records.WithLabelValues("asset_type").Add(float64(len(g.Types)))
 	m.records.WithLabelValues("version").Add(float64(len(g.Versions)))
 	m.records.WithLabelValues("event").Add(float64(len(g.Events)))
+	m.records.WithLabelValues("usage").Add(float64(len(g.Usage)))
 	m.records.WithLabelValues("dead_letter").Add(float64(len(g.DeadLetters)))
 	m.groups.WithLabelValues("committed").Inc()
 	m.duration.Observe(took.Seconds())

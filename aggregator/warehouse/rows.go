@@ -18,6 +18,7 @@ type Group struct {
 	Versions    []AssetVersion
 	Relations   []Relation
 	Events      []Event
+	Usage       []Usage
 	DeadLetters []DeadLetter
 }
 
@@ -94,6 +95,18 @@ type Event struct {
 	Time                time.Time
 	Severity, Message   string
 	Data                []byte
+}
+
+// Usage is what an asset used of something in a period. Of two with the same
+// asset, meter and start the one with the larger version holds.
+type Usage struct {
+	Origin
+	AssetType, AssetUID string
+	Scope               string
+	Meter, Unit         string
+	Start, End          time.Time
+	Quantity            float64
+	Version             uint64
 }
 
 // DeadLetter is a record, or a whole batch, that could not be taken.

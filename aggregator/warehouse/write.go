@@ -146,6 +146,7 @@ func tables(g *Group) []table {
 	addVersions(g, add)
 	addRelations(g, add)
 	addEvents(g, add)
+	addUsage(g, add)
 	addDeadLetters(g, add)
 	return list
 }
@@ -264,6 +265,27 @@ func addEvents(g *Group, add func(table, ...column)) {
 		values("spool_id", rows, func(e *E) string { return e.SpoolID }),
 		values("seq", rows, func(e *E) uint64 { return e.Seq }),
 		values("ingest_id", rows, func(*E) uuid.UUID { return g.ID }))
+}
+
+func addUsage(g *Group, add func(table, ...column)) {
+	type U = Usage
+	rows := g.Usage
+	add(table{name: "usage", rows: len(rows), state: true},
+		values("site", rows, func(u *U) string { return u.Site }),
+		values("asset_type", rows, func(u *U) string { return u.AssetType }),
+		values("asset_uid", rows, func(u *U) string { return u.AssetUID }),
+		values("meter", rows, func(u *U) string { return u.Meter }),
+		values("unit", rows, func(u *U) string { return u.Unit }),
+		values("start", rows, func(u *U) time.Time { return u.Start }),
+		values("end", rows, func(u *U) time.Time { return u.End }),
+		values("quantity", rows, func(u *U) float64 { return u.Quantity }),
+		values("version", rows, func(u *U) uint64 { return u.Version }),
+		values("scope", rows, func(u *U) string { return u.Scope }),
+		values("received_at", rows, func(*U) time.Time { return g.ReceivedAt }),
+		values("agent_id", rows, func(u *U) string { return u.AgentID }),
+		values("spool_id", rows, func(u *U) string { return u.SpoolID }),
+		values("seq", rows, func(u *U) uint64 { return u.Seq }),
+		values("ingest_id", rows, func(*U) uuid.UUID { return g.ID }))
 }
 
 func addDeadLetters(g *Group, add func(table, ...column)) {

@@ -191,11 +191,12 @@ type Sweep interface {
 	Commit(ctx context.Context, checkpoint Checkpoint) error
 }
 
-// Fact is exactly one of an observation, a deletion and an event.
+// Fact is exactly one of an observation, a deletion, an event and a usage.
 type Fact struct {
 	Upsert *Observation
 	Delete *Key
 	Event  *Event
+	Usage  *Usage
 }
 
 // Key names an asset: a type and an identifier that is unique in the site.
@@ -253,6 +254,23 @@ type Event struct {
 	Message string
 	// Data is a JSON object, or nil.
 	Data json.RawMessage
+}
+
+// Usage is what an asset used of something in a period. A later one of the same
+// subject, meter and start takes the place of the earlier: a period that was not
+// over is told of again, with all that it has by then. Periods with other starts
+// add up, so those of one subject and meter must not overlap.
+type Usage struct {
+	// Subject is the asset. It need not have been observed yet.
+	Subject Key
+	// Meter is what was used: "cpu.used", "memory.used".
+	Meter string
+	// Unit is in what it is counted: "core.second", "byte.second".
+	Unit string
+	// Start and End are the period that was measured, by the source's clock.
+	Start, End time.Time
+	// Quantity is how much was used, in all of the period.
+	Quantity float64
 }
 
 // Severity is how much an event matters to an operator.

@@ -62,11 +62,13 @@ type Asset struct {
 	Relations []plugin.Relation `json:"relations,omitempty"`
 }
 
-// Entry is one line of a journal: an upsert, a delete of a uid, or an event.
+// Entry is one line of a journal: an upsert, a delete of a uid, an event, or a
+// usage.
 type Entry struct {
 	Upsert *Asset        `json:"upsert,omitempty"`
 	Delete string        `json:"delete,omitempty"`
 	Event  *plugin.Event `json:"event,omitempty"`
+	Usage  *plugin.Usage `json:"usage,omitempty"`
 }
 
 // Plugin makes fake collectors.
@@ -243,6 +245,8 @@ func parse(line []byte) (plugin.Fact, error) {
 		return plugin.Fact{Upsert: &o}, nil
 	case e.Event != nil:
 		return plugin.Fact{Event: e.Event}, nil
+	case e.Usage != nil:
+		return plugin.Fact{Usage: e.Usage}, nil
 	}
 	return plugin.Fact{Delete: &plugin.Key{Type: TypeThing, UID: e.Delete}}, nil
 }

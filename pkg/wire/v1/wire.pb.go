@@ -964,6 +964,7 @@ type Record struct {
 	//	*Record_Asset
 	//	*Record_Event
 	//	*Record_AssetType
+	//	*Record_Usage
 	Body          isRecord_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1033,6 +1034,15 @@ func (x *Record) GetAssetType() *AssetType {
 	return nil
 }
 
+func (x *Record) GetUsage() *Usage {
+	if x != nil {
+		if x, ok := x.Body.(*Record_Usage); ok {
+			return x.Usage
+		}
+	}
+	return nil
+}
+
 type isRecord_Body interface {
 	isRecord_Body()
 }
@@ -1049,11 +1059,17 @@ type Record_AssetType struct {
 	AssetType *AssetType `protobuf:"bytes,3,opt,name=asset_type,json=assetType,proto3,oneof"`
 }
 
+type Record_Usage struct {
+	Usage *Usage `protobuf:"bytes,4,opt,name=usage,proto3,oneof"`
+}
+
 func (*Record_Asset) isRecord_Body() {}
 
 func (*Record_Event) isRecord_Body() {}
 
 func (*Record_AssetType) isRecord_Body() {}
+
+func (*Record_Usage) isRecord_Body() {}
 
 // AssetVersion is one version of an asset. A deletion carries the last state
 // that was known.
@@ -1491,6 +1507,122 @@ func (x *AssetType) GetVersion() uint64 {
 	return 0
 }
 
+// Usage is what an asset used of something in a period. It is in the class of
+// events, so that it holds up no assets. Of two with the same asset, meter and
+// start the newer holds: a period that was not over is told of again.
+type Usage struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	AssetType string                 `protobuf:"bytes,1,opt,name=asset_type,json=assetType,proto3" json:"asset_type,omitempty"`
+	AssetUid  string                 `protobuf:"bytes,2,opt,name=asset_uid,json=assetUid,proto3" json:"asset_uid,omitempty"`
+	// The collector's configured name and the scope, as "collector/scope".
+	Scope string `protobuf:"bytes,3,opt,name=scope,proto3" json:"scope,omitempty"`
+	// What was used, as in "cpu.used", and in what it is counted: "core.second".
+	Meter string `protobuf:"bytes,4,opt,name=meter,proto3" json:"meter,omitempty"`
+	Unit  string `protobuf:"bytes,5,opt,name=unit,proto3" json:"unit,omitempty"`
+	// Unix milliseconds; the start is before the end.
+	Start int64 `protobuf:"varint,6,opt,name=start,proto3" json:"start,omitempty"`
+	End   int64 `protobuf:"varint,7,opt,name=end,proto3" json:"end,omitempty"`
+	// A finite number, not below zero.
+	Quantity float64 `protobuf:"fixed64,8,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// A hybrid logical clock stamp.
+	Version       uint64 `protobuf:"varint,9,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Usage) Reset() {
+	*x = Usage{}
+	mi := &file_wire_v1_wire_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Usage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Usage) ProtoMessage() {}
+
+func (x *Usage) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Usage.ProtoReflect.Descriptor instead.
+func (*Usage) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Usage) GetAssetType() string {
+	if x != nil {
+		return x.AssetType
+	}
+	return ""
+}
+
+func (x *Usage) GetAssetUid() string {
+	if x != nil {
+		return x.AssetUid
+	}
+	return ""
+}
+
+func (x *Usage) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Usage) GetMeter() string {
+	if x != nil {
+		return x.Meter
+	}
+	return ""
+}
+
+func (x *Usage) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *Usage) GetStart() int64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *Usage) GetEnd() int64 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *Usage) GetQuantity() float64 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
+func (x *Usage) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_wire_v1_wire_proto protoreflect.FileDescriptor
 
 const file_wire_v1_wire_proto_rawDesc = "" +
@@ -1553,12 +1685,13 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\traw_bytes\x18\x05 \x01(\rR\brawBytes\x12\x18\n" +
 	"\arecords\x18\x06 \x01(\fR\arecords\":\n" +
 	"\aRecords\x12/\n" +
-	"\arecords\x18\x01 \x03(\v2\x15.reeve.wire.v1.RecordR\arecords\"\xae\x01\n" +
+	"\arecords\x18\x01 \x03(\v2\x15.reeve.wire.v1.RecordR\arecords\"\xdc\x01\n" +
 	"\x06Record\x123\n" +
 	"\x05asset\x18\x01 \x01(\v2\x1b.reeve.wire.v1.AssetVersionH\x00R\x05asset\x12,\n" +
 	"\x05event\x18\x02 \x01(\v2\x14.reeve.wire.v1.EventH\x00R\x05event\x129\n" +
 	"\n" +
-	"asset_type\x18\x03 \x01(\v2\x18.reeve.wire.v1.AssetTypeH\x00R\tassetTypeB\x06\n" +
+	"asset_type\x18\x03 \x01(\v2\x18.reeve.wire.v1.AssetTypeH\x00R\tassetType\x12,\n" +
+	"\x05usage\x18\x04 \x01(\v2\x14.reeve.wire.v1.UsageH\x00R\x05usageB\x06\n" +
 	"\x04body\"\x9c\x05\n" +
 	"\fAssetVersion\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x10\n" +
@@ -1605,7 +1738,18 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x16\n" +
 	"\x06layout\x18\x03 \x01(\fR\x06layout\x12\x18\n" +
-	"\aversion\x18\x04 \x01(\x04R\aversion*U\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion\"\xe1\x01\n" +
+	"\x05Usage\x12\x1d\n" +
+	"\n" +
+	"asset_type\x18\x01 \x01(\tR\tassetType\x12\x1b\n" +
+	"\tasset_uid\x18\x02 \x01(\tR\bassetUid\x12\x14\n" +
+	"\x05scope\x18\x03 \x01(\tR\x05scope\x12\x14\n" +
+	"\x05meter\x18\x04 \x01(\tR\x05meter\x12\x12\n" +
+	"\x04unit\x18\x05 \x01(\tR\x04unit\x12\x14\n" +
+	"\x05start\x18\x06 \x01(\x03R\x05start\x12\x10\n" +
+	"\x03end\x18\a \x01(\x03R\x03end\x12\x1a\n" +
+	"\bquantity\x18\b \x01(\x01R\bquantity\x12\x18\n" +
+	"\aversion\x18\t \x01(\x04R\aversion*U\n" +
 	"\x05Class\x12\x15\n" +
 	"\x11CLASS_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCLASS_ASSETS\x10\x01\x12\x10\n" +
@@ -1630,7 +1774,7 @@ func file_wire_v1_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_v1_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_wire_v1_wire_proto_goTypes = []any{
 	(Class)(0),           // 0: reeve.wire.v1.Class
 	(Operation)(0),       // 1: reeve.wire.v1.Operation
@@ -1651,7 +1795,8 @@ var file_wire_v1_wire_proto_goTypes = []any{
 	(*Relation)(nil),     // 16: reeve.wire.v1.Relation
 	(*Event)(nil),        // 17: reeve.wire.v1.Event
 	(*AssetType)(nil),    // 18: reeve.wire.v1.AssetType
-	nil,                  // 19: reeve.wire.v1.AssetVersion.LabelsEntry
+	(*Usage)(nil),        // 19: reeve.wire.v1.Usage
+	nil,                  // 20: reeve.wire.v1.AssetVersion.LabelsEntry
 }
 var file_wire_v1_wire_proto_depIdxs = []int32{
 	4,  // 0: reeve.wire.v1.Control.hello:type_name -> reeve.wire.v1.Hello
@@ -1671,15 +1816,16 @@ var file_wire_v1_wire_proto_depIdxs = []int32{
 	15, // 14: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
 	17, // 15: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
 	18, // 16: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
-	1,  // 17: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
-	19, // 18: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
-	16, // 19: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
-	16, // 20: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	19, // 17: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
+	1,  // 18: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
+	20, // 19: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
+	16, // 20: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
+	16, // 21: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_wire_v1_wire_proto_init() }
@@ -1698,6 +1844,7 @@ func file_wire_v1_wire_proto_init() {
 		(*Record_Asset)(nil),
 		(*Record_Event)(nil),
 		(*Record_AssetType)(nil),
+		(*Record_Usage)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1705,7 +1852,7 @@ func file_wire_v1_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_v1_wire_proto_rawDesc), len(file_wire_v1_wire_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
