@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,8 +34,11 @@ const (
 const (
 	kindPods     = "core/pods"
 	kindNodes    = "core/nodes"
+	kindCRDs     = "apiextensions.k8s.io/customresourcedefinitions"
+	kindServices = "apiregistration.k8s.io/apiservices"
 	scopeCluster = "cluster"
 	scopeEvents  = "core/events"
+	scopeUsage   = "usage"
 )
 
 var kindEvent = object.Kind{Version: "v1", Kind: "Event", Resource: "events", Namespaced: true}
@@ -45,6 +49,7 @@ type collector struct {
 	gate *gate
 	// impatience, if set, is how long any watch may be silent.
 	impatience time.Duration
+	pace       pace
 
 	// rediscover has one place: a definition has changed.
 	rediscover chan struct{}
@@ -72,6 +77,10 @@ type observer struct {
 	told map[plugin.Key][]string
 	// lastEvent is when the newest event was written.
 	lastEvent time.Time
+	// columns are the layouts of custom resources by asset type, made of the
+	// columns that their definitions print; newColumns says that they changed.
+	columns    map[string]json.RawMessage
+	newColumns bool
 	// nodesEarly says that the nodes were listed before all pods were known.
 	nodesEarly bool
 }
@@ -79,7 +88,7 @@ type observer struct {
 var _ plugin.Watcher = (*collector)(nil)
 
 func newCollector(log *slog.Logger, opts options) *collector {
-	return &collector{log: log, opts: opts, gate: newGate(), rediscover: make(chan struct{}, 1)}
+	return &collector{log: log, opts: opts, gate: newGate(), pace: usualPace, rediscover: make(chan struct{}, 1)}
 }
 
 // connect returns the cluster, and connects to it first if that has not been
@@ -100,6 +109,7 @@ func (c *collector) connect(ctx context.Context) (*cluster.Cluster, *observer, e
 		log: c.log, opts: c.opts, scrubber: c.opts.scrubber(),
 		names:  object.Names{Cluster: k.ID, Namespaced: c.namespaced},
 		ledger: newLedger(), policies: newPolicies(), told: make(map[plugin.Key][]string),
+		columns: make(map[string]json.RawMessage),
 	}
 	return c.cluster, c.observer, nil
 }
@@ -118,7 +128,10 @@ func (c *collector) Verify(ctx context.Context) ([]plugin.Check, error) {
 	for _, group := range catalog.Unknown {
 		checks = append(checks, plugin.Check{Subject: "group " + group, Err: errors.New("the API server cannot tell what it serves")})
 	}
-	list := slices.DeleteFunc(catalog.Kinds, func(s cluster.Served) bool { return !c.opts.selects(s.Kind) })
+	list := slices.DeleteFunc(catalog.Kinds, func(s cluster.Served) bool {
+		_, measured := c.opts.measured(s.Kind)
+		return !measured && !c.opts.selects(s.Kind)
+	})
 	if c.opts.selectsEvents() {
 		list = append(list, cluster.Served{Kind: kindEvent, Watch: true})
 	}
@@ -154,9 +167,9 @@ func (c *collector) Scopes(ctx context.Context, publish func([]plugin.Scope)) er
 			if err != nil {
 				return err
 			}
-			if c.learn(catalog) {
+			if news := c.learn(catalog); o.takeNewColumns() || news {
 				o.release(c.selected())
-				publish(c.scopes())
+				publish(c.scopes(o))
 			}
 			if len(catalog.Unknown) > 0 && len(pauses) == 0 {
 				pauses = []time.Duration{30 * time.Second}
@@ -234,15 +247,18 @@ func (c *collector) selected() []cluster.Served {
 	return list
 }
 
-func (c *collector) scopes() []plugin.Scope {
+func (c *collector) scopes(o *observer) []plugin.Scope {
 	scopes := []plugin.Scope{{Name: scopeCluster, Watch: true}}
 	if c.opts.selectsEvents() {
 		scopes = append(scopes, plugin.Scope{Name: scopeEvents, Watch: true})
 	}
+	if len(c.metrics()) > 0 {
+		scopes = append(scopes, plugin.Scope{Name: scopeUsage, Watch: true})
+	}
 	for _, served := range c.selected() {
 		title, layout := layouts.For(served.Type())
-		if title == "" {
-			title = served.Kind.Kind
+		if printed := o.printed(served.Type()); printed != nil {
+			layout = printed
 		}
 		s := plugin.Scope{
 			Name:  served.Kind.String(),
@@ -294,7 +310,7 @@ func (c *observer) known(kind string) {
 // recall learns from what was recorded what an earlier run of the agent knew of
 // the objects of a kind.
 func (c *observer) recall(ctx context.Context, kind object.Kind, out plugin.Sink) error {
-	if kind.String() != kindPods && kind.String() != kindNodes && c.policies.known[kind.String()] == nil {
+	if !c.keeps(kind) {
 		return nil
 	}
 	return out.Recall(ctx, func(was plugin.Observation) error {

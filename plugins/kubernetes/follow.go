@@ -43,6 +43,9 @@ func (c *collector) Sweep(ctx context.Context, scope plugin.Scope, out plugin.Si
 	case scopeCluster:
 		// Its watch makes the one asset there is.
 		return nothing(ctx, out, "begun")
+	case scopeUsage:
+		// It has no assets, also when metrics are not served any more.
+		return nothing(ctx, out, "begun")
 	case scopeEvents:
 		return c.sweepEvents(ctx, k, o, out)
 	}
@@ -52,8 +55,8 @@ func (c *collector) Sweep(ctx context.Context, scope plugin.Scope, out plugin.Si
 	}
 	err = c.sweepKind(ctx, k, o, served.Kind, out)
 	c.gate.note(err)
-	if err != nil && o.policies.known[scope.Name] != nil {
-		o.known(scope.Name) // pods do not wait for what cannot be had
+	if err != nil && (cluster.Forbidden(err) || o.policies.known[scope.Name] != nil) {
+		o.known(scope.Name) // others do not wait for what cannot be had
 	}
 	return err
 }
@@ -94,6 +97,9 @@ func (c *collector) sweepKind(ctx context.Context, k *cluster.Cluster, o *observ
 		return err
 	}
 	o.known(kind.String())
+	if kind.String() == kindCRDs {
+		c.definitionsChanged()
+	}
 	return nil
 }
 
@@ -167,12 +173,16 @@ func (c *observer) nodesWereEarly() bool {
 
 // keeps reports whether anything is kept of the objects of a kind.
 func (c *observer) keeps(kind object.Kind) bool {
-	return kind.String() == kindPods || kind.String() == kindNodes || c.policies.known[kind.String()] != nil
+	switch kind.String() {
+	case kindPods, kindNodes, kindCRDs:
+		return true
+	}
+	return c.policies.known[kind.String()] != nil
 }
 
 // keep forgets what was kept of objects that were not listed.
 func (c *observer) keep(kind object.Kind, listed map[plugin.Key]bool) {
-	if !c.keeps(kind) {
+	if !c.keeps(kind) || kind.String() == kindCRDs {
 		return
 	}
 	names := make(map[string]bool, len(listed))
@@ -215,8 +225,11 @@ func (c *collector) Watch(ctx context.Context, scope plugin.Scope, from plugin.C
 	if err != nil {
 		return err
 	}
-	if scope.Name == scopeCluster {
+	switch scope.Name {
+	case scopeCluster:
 		return c.watchCluster(ctx, k, o, out)
+	case scopeUsage:
+		return c.watchUsage(ctx, k, o, out)
 	}
 	version, err := c.version(k, from)
 	if err != nil {
@@ -233,6 +246,9 @@ func (c *collector) Watch(ctx context.Context, scope plugin.Scope, from plugin.C
 		return fmt.Errorf("recalling what was recorded of %s: %w", scope.Name, err)
 	}
 	o.known(scope.Name)
+	if scope.Name == kindCRDs {
+		c.definitionsChanged()
+	}
 	if err := o.await(ctx, served.Kind); err != nil {
 		return err
 	}
@@ -258,7 +274,7 @@ func (c *collector) facts(o *observer) func(cluster.Change) []plugin.Fact {
 	return func(change cluster.Change) []plugin.Fact {
 		x := change.Object
 		switch x.Kind.String() {
-		case "apiextensions.k8s.io/customresourcedefinitions", "apiregistration.k8s.io/apiservices":
+		case kindCRDs, kindServices:
 			c.definitionsChanged()
 		}
 		if !c.opts.selectsObject(x) {

@@ -27,6 +27,7 @@ type sink struct {
 	checkpoint plugin.Checkpoint
 	state      map[plugin.Key]plugin.Observation
 	events     []plugin.Event
+	usage      []plugin.Usage
 	changed    chan struct{}
 }
 
@@ -52,6 +53,8 @@ func (s *sink) Apply(_ context.Context, c plugin.Checkpoint, facts ...plugin.Fac
 			delete(s.state, *f.Delete)
 		case f.Event != nil:
 			s.events = append(s.events, *f.Event)
+		case f.Usage != nil:
+			s.usage = append(s.usage, *f.Usage)
 		}
 	}
 	select {
@@ -195,22 +198,29 @@ func message(kind, object string) string { return fmt.Sprintf(`{"type":%q,"objec
 // begin starts a collector of the script, up to its scopes.
 func (s *script) begin(options options) *collector {
 	s.t.Helper()
-	server := httptest.NewServer(s)
-	s.t.Cleanup(server.Close)
-	options.Kubeconfig = filepath.Join(s.t.TempDir(), "kubeconfig")
+	c, _ := begin(s.t, s, options)
+	return c
+}
+
+// begin starts a collector of an API server, up to its scopes.
+func begin(t *testing.T, api http.Handler, options options) (*collector, []plugin.Scope) {
+	t.Helper()
+	server := httptest.NewServer(api)
+	t.Cleanup(server.Close)
+	options.Kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
 	config := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","clusters":[{"name":"c","cluster":{"server":%q}}],"contexts":[{"name":"c","context":{"cluster":"c"}}],"current-context":"c"}`, server.URL)
 	if err := os.WriteFile(options.Kubeconfig, []byte(config), 0o600); err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	c := newCollector(slog.New(slog.DiscardHandler), options)
-	ctx, cancel := context.WithCancel(s.t.Context())
-	published := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	published := make(chan []plugin.Scope, 1)
 	var done sync.WaitGroup
-	done.Go(func() { c.Scopes(ctx, func([]plugin.Scope) { close(published) }) })
-	<-published
+	done.Go(func() { c.Scopes(ctx, func(scopes []plugin.Scope) { published <- scopes }) })
+	scopes := <-published
 	cancel()
 	done.Wait()
-	return c
+	return c, scopes
 }
 
 var widgetScope = plugin.Scope{Name: "example.com/widgets", Watch: true}

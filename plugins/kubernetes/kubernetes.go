@@ -1,5 +1,6 @@
 // Package kubernetes observes a Kubernetes cluster: every kind of objects that
-// its API server serves, custom resources included, as assets, and its events.
+// its API server serves, custom resources included, as assets, its events, and
+// what pods and nodes use where that is measured.
 //
 // Each kind is a scope. It is listed once and then watched, from where it was
 // left off when the agent starts again; what the server serves is discovered
@@ -53,7 +54,7 @@ func (kubernetesPlugin) Describe() plugin.Description {
 
 // New implements [plugin.Plugin].
 func (kubernetesPlugin) New(config plugin.Config) (plugin.Collector, error) {
-	var o options
+	o := options{Usage: true}
 	if len(config.Options) > 0 {
 		if err := json.Unmarshal(config.Options, &o); err != nil {
 			return nil, fmt.Errorf("options: %w", err)

@@ -101,6 +101,10 @@ func (c *observer) note(key plugin.Key, o *object.Object, reading kinds.Reading)
 			c.log.Error("a node's amounts cannot be added up", "name", o.Meta.Name, "error", err)
 		}
 		c.ledger.setNode(o.Meta.Name, entry)
+	case kindCRDs:
+		if err := c.noteColumns(o); err != nil {
+			c.log.Warn("the columns of a custom resource cannot be read", "name", o.Meta.Name, "error", err)
+		}
 	case policyKinds[0], policyKinds[1]:
 		if err := c.policies.set(key, o); err != nil {
 			c.log.Warn("a policy's selector cannot be read; pods are not related to it", "kind", o.Kind.String(),

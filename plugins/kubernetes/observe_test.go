@@ -28,6 +28,7 @@ func newObserver() *observer {
 		log: slog.New(slog.DiscardHandler), opts: options{Cluster: "lab"},
 		names:  object.Names{Cluster: "c", Namespaced: func(_, kind string) bool { return kind != "Node" }},
 		ledger: newLedger(), policies: newPolicies(), told: make(map[plugin.Key][]string),
+		columns: make(map[string]json.RawMessage),
 	}
 }
 
@@ -158,6 +159,31 @@ func TestIncidentsAreToldOnce(t *testing.T) {
 	}
 	if n := told(killed("2026-01-01T00:05:00Z")); n != 1 {
 		t.Errorf("%d events of a container that was killed again", n)
+	}
+}
+
+func TestDefinitionsMakeLayouts(t *testing.T) {
+	c := newObserver()
+	definitions := object.Kind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition", Resource: "customresourcedefinitions"}
+	define := func(group, kind, column string) {
+		c.observe(read(t, definitions, fmt.Sprintf(`{"metadata":{"name":"x"},"spec":{"group":%q,"names":{"kind":%q},"versions":[
+			{"name":"v1alpha1","additionalPrinterColumns":[{"name":"Old","type":"string","jsonPath":".spec.old"}]},
+			{"name":"v1","storage":true,"additionalPrinterColumns":[{"name":%q,"type":"string","jsonPath":".spec.size"}]}]}}`, group, kind, column)))
+	}
+	define("example.com", "Custom", "Size")
+	if l := string(c.printed("kubernetes.example.com.Custom")); !strings.Contains(l, `"spec.size"`) || strings.Contains(l, `"spec.old"`) {
+		t.Errorf("layout %s", l)
+	}
+	if !c.takeNewColumns() || c.takeNewColumns() {
+		t.Error("a new layout is news once")
+	}
+	define("example.com", "Custom", "Size")
+	if c.takeNewColumns() {
+		t.Error("the same layout is no news")
+	}
+	define("gateway.networking.k8s.io", "Gateway", "Size")
+	if l := c.printed("kubernetes.gateway.networking.k8s.io.Gateway"); l != nil {
+		t.Errorf("a kind that has a layout got %s", l)
 	}
 }
 

@@ -35,6 +35,7 @@ var optionsSchema = json.RawMessage(`{
     },
     "label_selector": {"type": "string", "description": "Only objects with these labels, as in kubectl -l. It holds for every kind, so for nodes too."},
     "config_map_values": {"type": "boolean", "description": "Collect the values in ConfigMaps, not only their keys and sizes."},
+    "usage": {"type": "boolean", "default": true, "description": "Collect what pods and nodes use, where metrics.k8s.io is served."},
     "env_values": {"type": "boolean", "description": "Collect the literal values of environment variables."},
     "volatile": {
       "type": "object",
@@ -58,6 +59,7 @@ type options struct {
 	LabelSelector   string              `json:"label_selector"`
 	ConfigMapValues bool                `json:"config_map_values"`
 	EnvValues       bool                `json:"env_values"`
+	Usage           bool                `json:"usage"`
 	Volatile        map[string][]string `json:"volatile"`
 }
 

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -48,6 +49,11 @@ type Cluster struct {
 	Version Version
 	// Host is the server's address.
 	Host string
+
+	// paged are the kinds whose lists must not be asked for as streams.
+	paged sync.Map
+	// impatience, if set, is how long a list may stand still.
+	impatience time.Duration
 }
 
 // Version is the answer of /version.
@@ -200,7 +206,8 @@ func status(err error) int {
 // refuses reports whether a server does not know what it was asked for.
 func refuses(err error) bool {
 	switch status(err) {
-	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusNotAcceptable, http.StatusUnsupportedMediaType:
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusNotAcceptable, http.StatusUnsupportedMediaType,
+		http.StatusMethodNotAllowed: // to watch what can only be listed
 		return true
 	}
 	return false

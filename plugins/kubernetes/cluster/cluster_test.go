@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"k8s.io/client-go/rest"
@@ -140,6 +141,29 @@ func TestServersThatDoNotStreamAreAskedForPages(t *testing.T) {
 	var got []string
 	if version, err := c.List(t.Context(), widgets, Query{}, names(&got)); err != nil || version != "7" || len(got) != 1 {
 		t.Errorf("version %q, objects %q, error %v", version, got, err)
+	}
+}
+
+func TestListsThatAreTakenForWatchesAreAskedForAsPages(t *testing.T) {
+	watches := 0
+	c := serve(t, "36", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("watch") == "true" {
+			watches++
+			fmt.Fprintln(w, `{"type":"ADDED","object":{"metadata":{"name":"a"}}}`)
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+			return
+		}
+		fmt.Fprint(w, list("7", "", "a"))
+	})
+	c.impatience = 50 * time.Millisecond
+	for range 2 {
+		if version, err := c.List(t.Context(), widgets, Query{}, names(new([]string))); err != nil || version != "7" {
+			t.Errorf("version %q, error %v", version, err)
+		}
+	}
+	if watches != 1 {
+		t.Errorf("it was tried %d times", watches)
 	}
 }
 

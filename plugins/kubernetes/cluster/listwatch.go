@@ -54,9 +54,15 @@ func (c *Cluster) request(kind object.Kind, q Query) *rest.Request {
 // version from which a watch continues the list. An error means that the list
 // is not complete.
 func (c *Cluster) List(ctx context.Context, kind object.Kind, q Query, visit func(*object.Object) error) (version string, err error) {
-	if c.streams() {
+	if _, paged := c.paged.Load(kind.String()); c.streams() && !paged {
 		version, err = c.stream(ctx, kind, q, visit)
-		if err == nil || !refuses(err) {
+		switch {
+		case refuses(err):
+		case errors.Is(err, errStandsStill):
+			// A server behind this one that does not know streamed lists takes the
+			// request for a plain watch, and never ends the list.
+			c.paged.Store(kind.String(), true)
+		default:
 			return version, wrap(err, "listing", kind)
 		}
 	}
@@ -93,7 +99,7 @@ func trimDigits(s string) string {
 
 // stream lists by a watch that begins with the whole state.
 func (c *Cluster) stream(ctx context.Context, kind object.Kind, q Query, visit func(*object.Object) error) (version string, err error) {
-	ctx, alive := guardSilence(ctx)
+	ctx, alive := c.guardSilence(ctx)
 	defer func() { err = alive.end(err) }()
 	body, err := c.request(kind, q).
 		Param("watch", "true").Param("sendInitialEvents", "true").Param("allowWatchBookmarks", "true").
@@ -129,17 +135,23 @@ func (c *Cluster) stream(ctx context.Context, kind object.Kind, q Query, visit f
 // listSilence is how long a list may stand still.
 const listSilence = time.Minute
 
+var errStandsStill = errors.New("nothing came for too long in the middle of a list")
+
 // silence ends a list that stands still.
 type silence struct {
 	cancel context.CancelFunc
+	limit  time.Duration
 	timer  *time.Timer
 	fired  atomic.Bool
 }
 
-func guardSilence(ctx context.Context) (context.Context, *silence) {
+func (c *Cluster) guardSilence(ctx context.Context) (context.Context, *silence) {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &silence{cancel: cancel}
-	s.timer = time.AfterFunc(listSilence, func() {
+	s := &silence{cancel: cancel, limit: listSilence}
+	if c.impatience > 0 {
+		s.limit = c.impatience
+	}
+	s.timer = time.AfterFunc(s.limit, func() {
 		s.fired.Store(true)
 		cancel()
 	})
@@ -147,14 +159,14 @@ func guardSilence(ctx context.Context) (context.Context, *silence) {
 }
 
 // sign says that the list goes on.
-func (s *silence) sign() { s.timer.Reset(listSilence) }
+func (s *silence) sign() { s.timer.Reset(s.limit) }
 
 // end ends the guard, and says why the list ended with an error.
 func (s *silence) end(err error) error {
 	s.timer.Stop()
 	s.cancel()
 	if err != nil && s.fired.Load() {
-		return fmt.Errorf("%w: nothing came for %v in the middle of a list", errBroken, listSilence)
+		return fmt.Errorf("%w: %w", errBroken, errStandsStill)
 	}
 	return err
 }
@@ -171,7 +183,7 @@ func (c *Cluster) pages(ctx context.Context, kind object.Kind, q Query, visit fu
 		if next != "" {
 			request.Param("continue", next)
 		}
-		version, next, err = page(ctx, request, kind, visit)
+		version, next, err = c.page(ctx, request, kind, visit)
 		if Expired(err) && limit > 0 {
 			next, limit = "", 0
 			continue
@@ -182,8 +194,8 @@ func (c *Cluster) pages(ctx context.Context, kind object.Kind, q Query, visit fu
 	}
 }
 
-func page(ctx context.Context, request *rest.Request, kind object.Kind, visit func(*object.Object) error) (version, next string, err error) {
-	ctx, alive := guardSilence(ctx)
+func (c *Cluster) page(ctx context.Context, request *rest.Request, kind object.Kind, visit func(*object.Object) error) (version, next string, err error) {
+	ctx, alive := c.guardSilence(ctx)
 	defer func() { err = alive.end(err) }()
 	body, err := request.Stream(ctx)
 	if err != nil {

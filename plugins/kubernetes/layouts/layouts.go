@@ -54,6 +54,12 @@ func For(typeName string) (title string, shown json.RawMessage) {
 	return title, known()[generic]
 }
 
+// Has reports whether there is a layout for just this type.
+func Has(typeName string) bool {
+	_, ok := known()[strings.TrimPrefix(typeName, prefix)]
+	return ok
+}
+
 // words writes the name of a kind for people: "Persistent volume claim", "CSI
 // driver".
 func words(kind string) string {

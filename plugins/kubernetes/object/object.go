@@ -93,6 +93,7 @@ type ManagedFields struct {
 func Read(kind Kind, raw []byte) (*Object, error) {
 	var head struct {
 		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
 		Metadata   Meta   `json:"metadata"`
 	}
 	if err := json.Unmarshal(raw, &head, options); err != nil {
@@ -101,7 +102,7 @@ func Read(kind Kind, raw []byte) (*Object, error) {
 	if head.Metadata.Name == "" {
 		return nil, fmt.Errorf("reading an object of %s: it has no name", kind)
 	}
-	if head.APIVersion == "" {
+	if head.APIVersion == "" && head.Kind == "" {
 		raw = kind.introduce(raw)
 	}
 	return &Object{Kind: kind, Meta: head.Metadata, Raw: raw}, nil
