@@ -22,12 +22,21 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/version"
 )
 
+// softMemoryLimit is what an agent's heap needs not exceed, up to some fifty
+// thousand assets.
+const softMemoryLimit = 112 << 20
+
 // run is the agent: it wires the parts and runs them until ctx ends.
 func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 	// Memory is what an agent must not take from its host: collect garbage
 	// earlier than Go does by default, unless the user says otherwise.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		// No hard limit: above it garbage is collected more eagerly, and memory
+		// that a first listing needed is given back soon after.
+		debug.SetMemoryLimit(softMemoryLimit)
 	}
 	registry := health.NewRegistry("reeve-agent")
 

@@ -95,9 +95,19 @@ func export(cmd *cobra.Command, f spool.Frame) error {
 		if err != nil {
 			return err
 		}
-		// Documents are JSON already: as bytes they would be unreadable.
-		if a := r.GetAsset(); a != nil {
-			if text, err = withDocument(text, a.GetDocument()); err != nil {
+		// What is JSON already would be unreadable as bytes.
+		for _, inner := range []struct {
+			body, member string
+			json         []byte
+		}{
+			{"asset", "document", r.GetAsset().GetDocument()},
+			{"event", "data", r.GetEvent().GetData()},
+			{"asset_type", "layout", r.GetAssetType().GetLayout()},
+		} {
+			if len(inner.json) == 0 {
+				continue
+			}
+			if text, err = withJSON(text, inner.body, inner.member, inner.json); err != nil {
 				return err
 			}
 		}
@@ -108,13 +118,12 @@ func export(cmd *cobra.Command, f spool.Frame) error {
 	return nil
 }
 
-func withDocument(record, document []byte) (json.RawMessage, error) {
-	var r struct {
-		Asset map[string]json.RawMessage `json:"asset"`
-	}
+// withJSON puts a JSON value in the place of a member of a record's body.
+func withJSON(record []byte, body, member string, value json.RawMessage) ([]byte, error) {
+	var r map[string]map[string]json.RawMessage
 	if err := json.Unmarshal(record, &r); err != nil {
 		return nil, err
 	}
-	r.Asset["document"] = document
+	r[body][member] = value
 	return json.Marshal(r)
 }

@@ -30,6 +30,7 @@ import (
 var (
 	kubernetesNodes   = flag.Int("nodes", 10, "how many nodes the Kubernetes cluster of the tests has")
 	kubernetesPods    = flag.Int("pods", 200, "how many pods it has")
+	kubernetesCreated = flag.Int("created", 100, "how many pods are created to see how long they take to the centre")
 	kubernetesChanges = flag.Int("changes", 500, "how many objects are deleted, changed and created while nobody looks")
 )
 
@@ -73,7 +74,7 @@ func (o *observed) join() {
 	o.t.Helper()
 	began := time.Now()
 	o.g.join(o.a.joinToken())
-	objects, kinds := o.a.equals(o.api, 5*time.Minute)
+	objects, kinds := o.a.equals(o.api, 10*time.Minute)
 	o.t.Logf("%d objects of %d kinds are equal, %v after the agent's start", objects, kinds, time.Since(began).Round(time.Second))
 }
 
@@ -122,7 +123,7 @@ func (o *observed) each(n int, do func(int)) {
 // a round is what the history shows.
 func (o *observed) exact(round, n int, what string, since time.Time) {
 	o.t.Helper()
-	objects, kinds := o.a.equals(o.api, 4*time.Minute)
+	objects, kinds := o.a.equals(o.api, 6*time.Minute)
 	took := time.Since(since)
 	deleted := 0
 	for _, asset := range o.a.assets("--state", "deleted", "--type", "kubernetes.core.ConfigMap") {
@@ -170,7 +171,7 @@ func TestKubernetes(t *testing.T) {
 
 	t.Run("definitions", o.definitions)
 	t.Run("recreated", o.recreated)
-	t.Run("latency", func(t *testing.T) { o.latency(t, 100) })
+	t.Run("latency", func(t *testing.T) { o.latency(t, *kubernetesCreated) })
 
 	for round, fault := range []struct {
 		what         string
@@ -182,7 +183,7 @@ func TestKubernetes(t *testing.T) {
 		{"watches cut without a word", proxy.stall, func() {}},
 	} {
 		o.before(round, n)
-		o.a.equals(o.api, time.Minute)
+		o.a.equals(o.api, 5*time.Minute)
 		fault.begin()
 		began := time.Now()
 		o.disturb(round, n)
@@ -226,7 +227,7 @@ func (o *observed) definitions(t *testing.T) {
 	if history := o.a.changes(uid); len(history) != 2 {
 		t.Errorf("its history is %v", history)
 	}
-	o.a.equals(o.api, time.Minute)
+	o.a.equals(o.api, 5*time.Minute)
 }
 
 // recreated: an object that takes the name of another is another.

@@ -62,7 +62,13 @@ chmod 700 "$lab" "$pki"
 start() { # NAME PORT ARGS...
   local name=$1 p=$2; shift 2
   if running "$name"; then return 0; fi
-  if (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null; then
+  # A large process that was killed counts as gone before its sockets are.
+  local i
+  for ((i = 0; i < 100; i++)); do
+    (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || break
+    sleep 0.1
+  done
+  if ((i == 100)); then
     die "port $p for $name is taken by something else (another lab?); set K8S_LAB_PORT"
   fi
   # 9>&-: a daemon must not keep the lock; setsid: nor die with this terminal.
