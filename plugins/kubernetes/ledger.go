@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"maps"
 	"sync"
 
 	"github.com/reeve-cloud/reeve/plugins/kubernetes/kinds"
@@ -69,24 +70,13 @@ func (l *ledger) deleteNode(name string) {
 }
 
 // keepPods forgets all pods but those listed, keepNodes all other nodes.
-func (l *ledger) keepPods(uids map[string]bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for uid := range l.pods {
-		if !uids[uid] {
-			delete(l.pods, uid)
-		}
-	}
-}
+func (l *ledger) keepPods(uids map[string]bool)   { keepOnly(l, l.pods, uids) }
+func (l *ledger) keepNodes(names map[string]bool) { keepOnly(l, l.nodes, names) }
 
-func (l *ledger) keepNodes(names map[string]bool) {
+func keepOnly[V any](l *ledger, entries map[string]V, listed map[string]bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for name := range l.nodes {
-		if !names[name] {
-			delete(l.nodes, name)
-		}
-	}
+	maps.DeleteFunc(entries, func(key string, _ V) bool { return !listed[key] })
 }
 
 // allocated returns what the pods of a node hold.

@@ -297,27 +297,12 @@ func (o *observed) latency(t *testing.T, pods int) {
 
 // canaries looks for what the seeder planted in all that the agent and the centre
 // have written.
-func (o *observed) canaries(t *testing.T, planted string) {
-	data, err := os.ReadFile(planted)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var list []struct {
-		Canary, Kind, Namespace, Name, Field string
-		// Forms are what there is of it to look for, in plain text and in base64.
-		Forms  []string
-		Packed bool
-	}
-	if err := json.Unmarshal(data, &list); err != nil {
-		t.Fatal(err)
-	}
-	if len(list) < 40 {
-		t.Fatalf("only %d canaries were planted", len(list))
-	}
+func (o *observed) canaries(t *testing.T, file string) {
+	list := readPlanted(t, file)
 	in := func(text []byte) (found []string) {
-		for _, c := range list {
-			if slices.ContainsFunc(c.Forms, func(form string) bool { return bytes.Contains(text, []byte(form)) }) {
-				found = append(found, fmt.Sprintf("%s %s/%s: %s", c.Kind, c.Namespace, c.Name, c.Field))
+		for _, p := range list {
+			if p.in(text) {
+				found = append(found, p.String())
 			}
 		}
 		return found
@@ -328,7 +313,6 @@ func (o *observed) canaries(t *testing.T, planted string) {
 			t.Errorf("%s: found the canaries of %q", place, found)
 		}
 	}
-	// They are in the cluster: else finding none here would mean nothing.
 	var everything bytes.Buffer
 	for _, object := range o.api.truth() {
 		raw, err := json.Marshal(object)
@@ -338,15 +322,7 @@ func (o *observed) canaries(t *testing.T, planted string) {
 		everything.Write(raw)
 	}
 	everything.Write(o.api.must("GET", "/api/v1/events", "", ""))
-	packed := 0
-	for _, c := range list {
-		if c.Packed {
-			packed++
-		} else if !slices.ContainsFunc(c.Forms, func(form string) bool { return bytes.Contains(everything.Bytes(), []byte(form)) }) {
-			t.Errorf("the canary in %s of %s %s is not in the cluster", c.Field, c.Kind, c.Name)
-		}
-	}
-	t.Logf("%d canaries, %d of them compressed", len(list), packed)
+	checkPlanted(t, list, everything.Bytes())
 	for _, asset := range o.a.assets("--full", "--state", "active,disconnected,deleted") {
 		clean("the API, "+asset.GetUid(), []byte(asset.String()))
 	}

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -295,8 +297,8 @@ next:
 // TestKubernetesLab holds the cluster of the tests against what they rely on.
 func TestKubernetesLab(t *testing.T) {
 	k := newKubernetes(t)
-	planted := filepath.Join(t.TempDir(), "planted.json")
-	k.seed("-nodes", "3", "-pods", "30", "-namespaces", "2", "-canaries", planted)
+	canaries := filepath.Join(t.TempDir(), "canaries.json")
+	k.seed("-nodes", "3", "-pods", "30", "-namespaces", "2", "-canaries", canaries)
 
 	nodes := func() []string {
 		t.Helper()
@@ -316,7 +318,7 @@ func TestKubernetesLab(t *testing.T) {
 	if len(filled) < 60 {
 		t.Errorf("objects of %d types, want 60 or more", len(filled))
 	}
-	checkPlanted(t, planted, k.mustKubectl("get", all, "-A", "-o", "json"))
+	checkPlanted(t, readPlanted(t, canaries), []byte(k.mustKubectl("get", all, "-A", "-o", "json")))
 
 	k.seed("-churn", "10", "-for", "2s")
 	if calls := k.calls("k8s-seed"); calls["create deployments.apps"] < 2 || calls["create pods"] == 0 && calls["patch deployments.apps"] == 0 {
@@ -398,32 +400,50 @@ func (k *kubernetes) works(name string) {
 	})
 }
 
-// checkPlanted holds that each made-up secret is where the seeder says it is.
-func checkPlanted(t *testing.T, file, objects string) {
+// planted is a made-up secret that the seeder has put into the cluster.
+type planted struct {
+	Canary, Kind, Namespace, Name, Field string
+	// Forms are what there is of it to look for, in plain text and in base64.
+	Forms []string
+	// Packed says that it is in none of these forms in the cluster.
+	Packed bool
+}
+
+func readPlanted(t *testing.T, file string) (list []planted) {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var canaries []struct {
-		Canary, Kind, Namespace, Name, Field string
-		Forms                                []string
-		Packed                               bool
-	}
-	if err := json.Unmarshal(data, &canaries); err != nil {
+	if err := json.Unmarshal(data, &list); err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}
-	t.Logf("%d canaries", len(canaries))
-	if len(canaries) < 40 {
-		t.Errorf("there are %d canaries, want 40 or more", len(canaries))
+	if len(list) < 40 {
+		t.Errorf("there are %d canaries, want 40 or more", len(list))
 	}
-	for _, c := range canaries {
-		found := false
-		for _, form := range c.Forms {
-			found = found || strings.Contains(objects, form)
+	return list
+}
+
+func (p planted) in(text []byte) bool {
+	return slices.ContainsFunc(p.Forms, func(form string) bool { return bytes.Contains(text, []byte(form)) })
+}
+
+func (p planted) String() string {
+	return fmt.Sprintf("%s %s/%s: %s", p.Kind, p.Namespace, p.Name, p.Field)
+}
+
+// checkPlanted holds that each made-up secret is where the seeder says it is: else
+// finding none elsewhere would mean nothing.
+func checkPlanted(t *testing.T, list []planted, objects []byte) {
+	t.Helper()
+	packed := 0
+	for _, p := range list {
+		if found := p.in(objects); found == p.Packed {
+			t.Errorf("the canary of %s is found: %v, want %v", p, found, !p.Packed)
 		}
-		if found == c.Packed {
-			t.Errorf("the canary of %s %s/%s, %s, is found: %v, want %v", c.Kind, c.Namespace, c.Name, c.Field, found, !c.Packed)
+		if p.Packed {
+			packed++
 		}
 	}
+	t.Logf("%d canaries, %d of them compressed", len(list), packed)
 }
