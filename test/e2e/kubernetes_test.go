@@ -170,8 +170,8 @@ func TestKubernetes(t *testing.T) {
 	n := *kubernetesChanges
 
 	t.Run("definitions", o.definitions)
-	t.Run("recreated", o.recreated)
 	t.Run("latency", func(t *testing.T) { o.latency(t, *kubernetesCreated) })
+	t.Run("recreated", o.recreated)
 
 	for round, fault := range []struct {
 		what         string
