@@ -260,13 +260,14 @@ func (a *agent) shipped(last int, limit time.Duration) {
 
 // run runs a program to its end. The error has what it said.
 func run(dir string, env []string, path string, args ...string) (stdout string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	var out, complaint strings.Builder
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, env, &out, &complaint
 	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("%s %s: %w: %s", filepath.Base(path), strings.Join(args, " "), err, strings.TrimSpace(complaint.String()+out.String()))
+		said := strings.TrimSpace(complaint.String() + out.String())
+		return out.String(), fmt.Errorf("%s %s: %w: %.2000s", filepath.Base(path), strings.Join(args, " "), err, said)
 	}
 	return out.String(), nil
 }
