@@ -25,7 +25,7 @@ func TestAway(t *testing.T) {
 	journal := newScope(t, dir, "things")
 	journal.tell(tr.entries[:before]...)
 	g := newAgent(t, "agent", dir).join(a.joinToken())
-	g.shipped(before, time.Minute)
+	g.shipped(typeRecords+before, time.Minute)
 
 	a.stop()
 	stopped := time.Now()
@@ -39,7 +39,7 @@ func TestAway(t *testing.T) {
 	}
 	eventually(t, time.Minute, "all that happened meanwhile is in the spool", func() error {
 		_, n, err := spooled(g)
-		if err == nil && n != before+during {
+		if err == nil && n != typeRecords+before+during {
 			err = fmt.Errorf("record %d is the last", n)
 		}
 		return err
@@ -50,7 +50,7 @@ func TestAway(t *testing.T) {
 	back := time.Now()
 	a.start()
 	journal.tell(tr.entries[before+during:]...)
-	g.shipped(len(tr.entries), 2*time.Minute)
+	g.shipped(typeRecords+len(tr.entries), 2*time.Minute)
 	caughtUp := time.Now()
 	g.stop()
 	a.stop()

@@ -13,6 +13,10 @@ import (
 	"github.com/reeve-cloud/reeve/plugins/fake"
 )
 
+// typeRecords is how many records come before those of the assets: the one that
+// tells what the type of the fake collector's things is called.
+const typeRecords = 1
+
 // scope is a directory that the fake collector observes as one scope.
 type scope struct {
 	t   *testing.T

@@ -163,7 +163,7 @@ func TestKills(t *testing.T) {
 	t.Logf("killed with -9 in %.0f s: %v", time.Since(began).Seconds(), killed)
 
 	journal.tell(tr.entries[rounds*share:]...)
-	g.shipped(killChanges, 2*time.Minute)
+	g.shipped(typeRecords+killChanges, 2*time.Minute)
 	if out, err := g.command("spool", "check"); err != nil {
 		t.Errorf("the spool is damaged: %v %s", err, out)
 	}
@@ -251,7 +251,7 @@ func compareVersions(t *testing.T, tr *truth, rows []version) {
 		}
 		want := tr.lines[i]
 		switch {
-		case row.Seq != uint64(i+1):
+		case row.Seq != uint64(typeRecords+i+1):
 			t.Errorf("row %d has the number %d in the spool", i+1, row.Seq)
 		case row.UID != want.uid || row.Operation != want.operation:
 			t.Errorf("row %d is %s %s, the journal has %s %s", i+1, row.Operation, row.UID, want.operation, want.uid)

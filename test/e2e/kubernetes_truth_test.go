@@ -39,25 +39,36 @@ func newAPIServer(t *testing.T, kubeconfig string) *apiServer {
 	return &apiServer{t: t, http: client, url: config.Host}
 }
 
-// do makes a request and returns the answer's body.
+// do makes a request and returns the answer's body. It comes again where the
+// server asks for that: the storage of a new kind is not ready at once.
 func (s *apiServer) do(method, path, contentType, body string) ([]byte, error) {
+	for tries := 0; ; tries++ {
+		data, code, err := s.try(method, path, contentType, body)
+		if err != nil || code < 300 {
+			return data, err
+		}
+		if code != http.StatusTooManyRequests || tries == 30 {
+			return data, fmt.Errorf("%s %s: %d: %.300s", method, path, code, data)
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+func (s *apiServer) try(method, path, contentType, body string) (data []byte, code int, err error) {
 	r, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(body))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if contentType != "" {
 		r.Header.Set("Content-Type", contentType)
 	}
 	answer, err := s.http.Do(r)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer answer.Body.Close()
-	data, err := io.ReadAll(answer.Body)
-	if err == nil && answer.StatusCode >= 300 {
-		err = fmt.Errorf("%s %s: %s: %.300s", method, path, answer.Status, data)
-	}
-	return data, err
+	data, err = io.ReadAll(answer.Body)
+	return data, answer.StatusCode, err
 }
 
 func (s *apiServer) must(method, path, contentType, body string) []byte {
@@ -86,11 +97,27 @@ func (s *apiServer) delete(path string) {
 
 func (s *apiServer) read(path string, into any) {
 	s.t.Helper()
-	d := json.NewDecoder(bytes.NewReader(s.must(http.MethodGet, path, "", "")))
+	if !s.readIfServed(path, into) {
+		s.t.Fatalf("%s is not served", path)
+	}
+}
+
+// readIfServed reports whether there is something to read: kinds come and go.
+func (s *apiServer) readIfServed(path string, into any) bool {
+	s.t.Helper()
+	data, err := s.do(http.MethodGet, path, "", "")
+	if err != nil && strings.Contains(err.Error(), ": 404: ") {
+		return false
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	if err := d.Decode(into); err != nil {
 		s.t.Fatalf("%s: %v", path, err)
 	}
+	return true
 }
 
 // notCompared are kinds that are no assets. docs/kubernetes.md says so.
@@ -124,13 +151,17 @@ func (s *apiServer) truth() map[string]map[string]any {
 				Verbs      []string
 			}
 		}
-		s.read(g.path, &resources)
+		if !s.readIfServed(g.path, &resources) {
+			continue
+		}
 		for _, r := range resources.Resources {
 			if !slices.Contains(r.Verbs, "list") || slices.Contains(notCompared, r.Name) {
 				continue
 			}
 			var list struct{ Items []map[string]any }
-			s.read(g.path+"/"+r.Name, &list)
+			if !s.readIfServed(g.path+"/"+r.Name, &list) {
+				continue
+			}
 			for _, object := range list.Items {
 				metadata := object["metadata"].(map[string]any)
 				uid := namespace.Metadata.UID + "/" + r.Kind
