@@ -35,7 +35,7 @@ func TestRefusals(t *testing.T) {
 	tell()
 	token := a.joinToken()
 	good := newAgent(t, "good agent", dir).join(token)
-	good.shipped(told, time.Minute)
+	good.shipped(typeRecords+told, time.Minute)
 	pid := a.pid()
 
 	step := func(name string, do func()) {
@@ -47,7 +47,7 @@ func TestRefusals(t *testing.T) {
 	serves := func() {
 		t.Helper()
 		tell()
-		good.shipped(told, 30*time.Second)
+		good.shipped(typeRecords+told, 30*time.Second)
 		if a.ended() || a.pid() != pid {
 			t.Fatal("the aggregator did not survive it")
 		}
