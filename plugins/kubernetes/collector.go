@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -46,7 +47,9 @@ var kindEvent = object.Kind{Version: "v1", Kind: "Event", Resource: "events", Na
 type collector struct {
 	log  *slog.Logger
 	opts options
-	gate *gate
+	// fingerprint is that of opts.
+	fingerprint string
+	gate        *gate
 	// impatience, if set, is how long any watch may be silent.
 	impatience time.Duration
 	pace       pace
@@ -88,7 +91,7 @@ type observer struct {
 var _ plugin.Watcher = (*collector)(nil)
 
 func newCollector(log *slog.Logger, opts options) *collector {
-	return &collector{log: log, opts: opts, gate: newGate(), pace: usualPace, rediscover: make(chan struct{}, 1)}
+	return &collector{log: log, opts: opts, fingerprint: opts.fingerprint(), gate: newGate(), pace: usualPace, rediscover: make(chan struct{}, 1)}
 }
 
 // connect returns the cluster, and connects to it first if that has not been
@@ -197,17 +200,7 @@ func (c *collector) learn(catalog cluster.Catalog) bool {
 	for _, served := range catalog.Kinds {
 		next[served.Kind.String()] = served
 	}
-	news := c.served == nil
-	for name, served := range next {
-		if c.served[name] != served {
-			news = true
-		}
-	}
-	for name := range c.served {
-		if _, still := next[name]; !still {
-			news = true
-		}
-	}
+	news := c.served == nil || !maps.Equal(c.served, next)
 	c.served, c.clusterWide = next, make(map[string]bool)
 	for _, served := range next {
 		if !served.Namespaced {
@@ -280,16 +273,10 @@ func (c *observer) release(selected []cluster.Served) {
 	for _, served := range selected {
 		collected[served.Kind.String()] = served.Watch
 	}
-	for kind, l := range c.policies.known {
+	for _, kind := range append([]string{kindPods, kindNodes}, policyKinds...) {
 		if !collected[kind] {
-			l.set()
+			c.known(kind)
 		}
-	}
-	if !collected[kindPods] {
-		c.ledger.podsKnown.set()
-	}
-	if !collected[kindNodes] {
-		c.ledger.nodesKnown.set()
 	}
 }
 

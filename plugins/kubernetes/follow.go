@@ -185,19 +185,15 @@ func (c *observer) keep(kind object.Kind, listed map[plugin.Key]bool) {
 	if !c.keeps(kind) || kind.String() == kindCRDs {
 		return
 	}
-	names := make(map[string]bool, len(listed))
+	uids := make(map[string]bool, len(listed))
 	for key := range listed {
-		if kind.String() == kindNodes {
-			names[key.UID[strings.LastIndexByte(key.UID, '/')+1:]] = true
-		} else {
-			names[key.UID] = true
-		}
+		uids[key.UID] = true
 	}
 	switch kind.String() {
 	case kindPods:
-		c.ledger.keepPods(names)
+		c.ledger.keepPods(uids)
 	case kindNodes:
-		c.ledger.keepNodes(names)
+		c.ledger.keepNodes(uids)
 	default:
 		c.policies.keep(kind.Type(), listed)
 	}
@@ -206,14 +202,14 @@ func (c *observer) keep(kind object.Kind, listed map[plugin.Key]bool) {
 // checkpoint marks how far a kind was followed: in which cluster, under which
 // options, up to which resource version.
 func (c *collector) checkpoint(k *cluster.Cluster, version string) plugin.Checkpoint {
-	return plugin.Checkpoint(k.ID + " " + c.opts.fingerprint() + " " + version)
+	return plugin.Checkpoint(k.ID + " " + c.fingerprint + " " + version)
 }
 
 // version returns the resource version of a checkpoint, if it is one to go on
 // from.
 func (c *collector) version(k *cluster.Cluster, from plugin.Checkpoint) (string, error) {
 	parts := strings.Split(string(from), " ")
-	if len(parts) != 3 || parts[0] != k.ID || parts[1] != c.opts.fingerprint() || parts[2] == "" {
+	if len(parts) != 3 || parts[0] != k.ID || parts[1] != c.fingerprint || parts[2] == "" {
 		return "", plugin.ErrCheckpointExpired
 	}
 	return parts[2], nil

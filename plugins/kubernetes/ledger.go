@@ -12,7 +12,7 @@ import (
 type ledger struct {
 	mu    sync.Mutex
 	pods  map[string]kinds.Requests // by asset uid
-	nodes map[string]nodeEntry      // by name
+	nodes map[string]nodeEntry      // likewise
 
 	// Closed when the first listing of each, or what was recalled of it, is in.
 	podsKnown, nodesKnown *latch
@@ -57,21 +57,21 @@ func (l *ledger) deletePod(uid string) {
 	delete(l.pods, uid)
 }
 
-func (l *ledger) setNode(name string, n nodeEntry) {
+func (l *ledger) setNode(uid string, n nodeEntry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.nodes[name] = n
+	l.nodes[uid] = n
 }
 
-func (l *ledger) deleteNode(name string) {
+func (l *ledger) deleteNode(uid string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.nodes, name)
+	delete(l.nodes, uid)
 }
 
 // keepPods forgets all pods but those listed, keepNodes all other nodes.
-func (l *ledger) keepPods(uids map[string]bool)   { keepOnly(l, l.pods, uids) }
-func (l *ledger) keepNodes(names map[string]bool) { keepOnly(l, l.nodes, names) }
+func (l *ledger) keepPods(uids map[string]bool)  { keepOnly(l, l.pods, uids) }
+func (l *ledger) keepNodes(uids map[string]bool) { keepOnly(l, l.nodes, uids) }
 
 func keepOnly[V any](l *ledger, entries map[string]V, listed map[string]bool) {
 	l.mu.Lock()

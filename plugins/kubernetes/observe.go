@@ -100,7 +100,7 @@ func (c *observer) note(key plugin.Key, o *object.Object, reading kinds.Reading)
 		if err != nil {
 			c.log.Error("a node's amounts cannot be added up", "name", o.Meta.Name, "error", err)
 		}
-		c.ledger.setNode(o.Meta.Name, entry)
+		c.ledger.setNode(key.UID, entry)
 	case kindCRDs:
 		if err := c.noteColumns(o); err != nil {
 			c.log.Warn("the columns of a custom resource cannot be read", "name", o.Meta.Name, "error", err)
@@ -119,7 +119,7 @@ func (c *observer) forget(key plugin.Key, o *object.Object) {
 	case kindPods:
 		c.ledger.deletePod(key.UID)
 	case kindNodes:
-		c.ledger.deleteNode(o.Meta.Name)
+		c.ledger.deleteNode(key.UID)
 	case policyKinds[0], policyKinds[1]:
 		c.policies.delete(key)
 	}
