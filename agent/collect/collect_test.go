@@ -313,6 +313,58 @@ func TestFailedSweepsDeleteNothing(t *testing.T) {
 	}
 }
 
+// TestSourceErrors: what a source of several scopes does not give is said once.
+func TestSourceErrors(t *testing.T) {
+	a := newAgent(t)
+	list := func(l fake.Listing) {
+		for _, scope := range []string{"r", "s", "t"} {
+			l.Assets = []fake.Asset{thing(scope+"1", `{}`), thing(scope+"2", `{}`)}
+			a.list(scope, l)
+		}
+	}
+	events := func() (all []string) {
+		for _, r := range a.records(wirev1.Class_CLASS_EVENTS) {
+			all = append(all, strings.TrimPrefix(r.GetEvent().GetType(), "cloud.reeve.agent."))
+		}
+		return all
+	}
+	list(fake.Listing{})
+	a.start()
+	a.wait("first sweeps", func() bool { return len(a.history()) == 6 })
+	before := a.history()
+	list(fake.Listing{Error: "connection refused", Source: "the cloud"})
+	a.wait("the failure is an event", func() bool { return len(events()) > 0 })
+	a.settle()
+	if got := events(); !slices.Equal(got, []string{"source.failing"}) {
+		t.Errorf("the events are %q", got)
+	}
+	// One of them fails for a reason of its own meanwhile.
+	a.list("s", fake.Listing{Error: "forbidden"})
+	a.wait("its own failure is an event", func() bool { return len(events()) > 1 })
+	list(fake.Listing{})
+	a.wait("the recovery is an event", func() bool { return len(events()) > 3 })
+	a.settle()
+	got := events()
+	slices.Sort(got)
+	if want := []string{"scope.failing", "scope.recovered", "source.failing", "source.recovered"}; !slices.Equal(got, want) {
+		t.Errorf("the events are %q, want %q", got, want)
+	}
+	if got := a.history(); !slices.Equal(got, before) {
+		t.Errorf("the history is %q, and was %q", got, before)
+	}
+}
+
+func TestKeep(t *testing.T) {
+	a := newAgent(t)
+	a.list("s", fake.Listing{Assets: []fake.Asset{thing("a", `{}`), thing("b", `{}`), thing("c", `{}`)}})
+	a.start()
+	a.expect("a created", "b created", "c created")
+	a.list("s", fake.Listing{Assets: []fake.Asset{thing("a", `{}`)}, Keep: []string{"b", "never-recorded"}})
+	a.expect("a created", "b created", "c created", "c deleted")
+	a.settle()
+	a.expect("a created", "b created", "c created", "c deleted")
+}
+
 func TestAnotherAssetOfTheSameKey(t *testing.T) {
 	a := newAgent(t)
 	first := fake.Asset{UID: "a", Document: json.RawMessage(`{"n":1}`), CreatedAt: time.Unix(1000, 0)}

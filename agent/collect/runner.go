@@ -53,7 +53,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		c := &collectorRun{
 			Source: source, recorder: r.Recorder, turns: turns, retryAfter: r.RetryAfter,
 			logger: r.Recorder.Logger.With("collector", source.Name),
-			scopes: make(map[string]*scopeRun),
+			scopes: make(map[string]*scopeRun), sources: make(map[string]*outage),
 		}
 		if c.retryAfter == 0 {
 			c.retryAfter = firstRetry
@@ -62,6 +62,12 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	wg.Wait()
 	return ctx.Err()
+}
+
+// outage is a source of several scopes that cannot be had.
+type outage struct {
+	// over is closed when one of the scopes has succeeded.
+	over chan struct{}
 }
 
 // collectorRun runs one collector's scopes.
@@ -74,6 +80,8 @@ type collectorRun struct {
 
 	mu     sync.Mutex
 	scopes map[string]*scopeRun
+	// sources are those that cannot be had, by what they are called.
+	sources map[string]*outage
 	// orphans says that scopes left over from before were looked for.
 	orphans bool
 	wg      sync.WaitGroup
@@ -211,6 +219,9 @@ type scopeRun struct {
 	// health is held while it changes, and while the centre is told.
 	health  sync.Mutex
 	failing bool
+	// fault is what was said last of why it fails, and source what cannot be had
+	// if it is more than the scope.
+	fault, source string
 }
 
 // run alternates between sweeping and watching until ctx ends.
@@ -259,11 +270,26 @@ func (s *scopeRun) run(ctx context.Context) {
 			pause.Reset()
 		}
 		wait := pause.NextBackOff()
-		s.failed(ctx, err, wait)
-		if err := retry.Sleep(ctx, wait); err != nil {
+		over := s.failed(ctx, err, wait)
+		if !sleep(ctx, wait, over) {
 			return
 		}
 	}
+}
+
+// sleep waits for d, or until over is closed. It returns false when ctx ends.
+func sleep(ctx context.Context, d time.Duration, over <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-over:
+		// Not all scopes of a source at the same moment.
+		return retry.Sleep(ctx, time.Duration(rand.Int64N(int64(time.Second)))) == nil
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 // nextSweep returns when the scope is to be swept again, or zero for never.
@@ -331,18 +357,66 @@ func (s *scopeRun) watch(ctx context.Context, w plugin.Watcher, due time.Time) e
 }
 
 // failed logs a failure, and the first of a row also as an event, so that it is
-// seen at the centre.
-func (s *scopeRun) failed(ctx context.Context, err error, retryIn time.Duration) {
-	// Errors of sources may repeat URLs and requests, with what is in them.
-	s.logger.Warn("collecting failed; what is known stays as it is", "error", s.recorder.Redact.Text(err.Error()), "retry_in", retryIn.Round(time.Millisecond))
+// seen at the centre. Where a source of several scopes cannot be had, that is said
+// once for all of them; the channel is closed when it can be had again.
+func (s *scopeRun) failed(ctx context.Context, err error, retryIn time.Duration) (over <-chan struct{}) {
 	s.health.Lock()
 	defer s.health.Unlock()
-	if s.failing {
-		return
+	var out *plugin.SourceError
+	news := !s.failing
+	if errors.As(err, &out) {
+		over, news = s.beginOutage(out.Source)
+		s.source = out.Source
+	} else if s.source != "" {
+		// The source answers, and this scope fails for a reason of its own.
+		s.source, news = "", true
 	}
+	// Errors of sources may repeat URLs and requests, with what is in them. The
+	// same fault again and again is no news, whoever reads the log.
+	fault := s.recorder.Redact.Text(err.Error())
+	level := slog.LevelWarn
+	if fault == s.fault || s.source != "" && !news {
+		level = slog.LevelDebug
+	}
+	s.fault = fault
+	s.logger.Log(ctx, level, "collecting failed; what is known stays as it is", "error", fault, "retry_in", retryIn.Round(time.Millisecond))
 	s.failing = true
 	s.recorder.Metrics.health(s.sink.id, true)
-	s.emit(ctx, "cloud.reeve.agent.scope.failing", plugin.Warning, fmt.Sprintf("collecting %s failed: %v", s.sink.id, err))
+	switch {
+	case !news:
+	case out != nil:
+		s.emit(ctx, "cloud.reeve.agent.source.failing", plugin.Warning, fmt.Sprintf("collecting from %s failed: %v", s.Name, out))
+	default:
+		s.emit(ctx, "cloud.reeve.agent.scope.failing", plugin.Warning, fmt.Sprintf("collecting %s failed: %v", s.sink.id, err))
+	}
+	return over
+}
+
+// beginOutage takes note that a source cannot be had, and reports whether that
+// is news.
+func (c *collectorRun) beginOutage(source string) (over <-chan struct{}, news bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.sources[source]
+	if o == nil {
+		o, news = &outage{over: make(chan struct{})}, true
+		c.sources[source] = o
+	}
+	return o.over, news
+}
+
+// endOutage takes note that a source can be had again, and reports whether that
+// is news.
+func (c *collectorRun) endOutage(source string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.sources[source]
+	if o == nil {
+		return false
+	}
+	close(o.over)
+	delete(c.sources, source)
+	return true
 }
 
 func (s *scopeRun) isFailing() bool {
@@ -357,10 +431,16 @@ func (s *scopeRun) recovered(ctx context.Context) {
 	if !s.failing {
 		return
 	}
-	s.failing = false
+	source := s.source
+	s.failing, s.fault, s.source = false, "", ""
 	s.recorder.Metrics.health(s.sink.id, false)
 	s.logger.Info("collecting works again")
-	s.emit(ctx, "cloud.reeve.agent.scope.recovered", plugin.Info, fmt.Sprintf("collecting %s works again", s.sink.id))
+	switch {
+	case source == "":
+		s.emit(ctx, "cloud.reeve.agent.scope.recovered", plugin.Info, fmt.Sprintf("collecting %s works again", s.sink.id))
+	case s.endOutage(source):
+		s.emit(ctx, "cloud.reeve.agent.source.recovered", plugin.Info, fmt.Sprintf("collecting from %s works again: %s", s.Name, source))
+	}
 }
 
 func (s *scopeRun) emit(ctx context.Context, eventType string, severity plugin.Severity, message string) {

@@ -129,6 +129,19 @@ func (w *sweep) Upsert(ctx context.Context, observations ...plugin.Observation) 
 	return nil
 }
 
+// Keep implements [plugin.Sweep].
+func (w *sweep) Keep(_ context.Context, keys ...plugin.Key) error {
+	w.sink.mu.Lock()
+	defer w.sink.mu.Unlock()
+	if err := w.open(); err != nil {
+		return err
+	}
+	for _, k := range keys {
+		w.list(k)
+	}
+	return nil
+}
+
 func (w *sweep) open() error {
 	if w.sink.sweep != w {
 		return errors.New("the sweep is not open any more")

@@ -34,6 +34,23 @@ import (
 // watched again from the checkpoint of that sweep.
 var ErrCheckpointExpired = errors.New("checkpoint expired at the source")
 
+// SourceError is the error of a scope where all of its source cannot be had: a
+// service that is down, credentials that are refused. What is said of a source is
+// said once, and not by each of its scopes; and when one of them succeeds, the
+// others are tried at once.
+type SourceError struct {
+	// Source is the same text for all scopes that share the source: "compute in
+	// RegionOne".
+	Source string
+	Err    error
+}
+
+// Error implements [error].
+func (e *SourceError) Error() string { return e.Source + ": " + e.Err.Error() }
+
+// Unwrap returns why the source cannot be had.
+func (e *SourceError) Unwrap() error { return e.Err }
+
 // Plugin is what a package of plugins/ exports.
 type Plugin interface {
 	// Describe says what the plugin is. It is called often and does no I/O.
@@ -186,8 +203,13 @@ type Sweep interface {
 	// Upsert records what was listed. It may return before the observations
 	// are durable; Commit does not.
 	Upsert(ctx context.Context, observations ...Observation) error
+	// Keep declares that assets still are what was recorded of them, where the
+	// source says so in less than a document: their generation is the same, or the
+	// part of it that knows more is away. Of an asset that was never recorded it
+	// says nothing.
+	Keep(ctx context.Context, keys ...Key) error
 	// Commit declares the listing complete: assets of the scope that were
-	// neither upserted nor applied since Begin are deleted.
+	// neither upserted, applied nor kept since Begin are deleted.
 	Commit(ctx context.Context, checkpoint Checkpoint) error
 }
 

@@ -43,6 +43,10 @@ type Listing struct {
 	// Error is set.
 	FailAfter int    `json:"fail_after,omitempty"`
 	Error     string `json:"error,omitempty"`
+	// Source makes Error one of a whole source.
+	Source string `json:"source,omitempty"`
+	// Keep are uids that are kept as they were recorded.
+	Keep []string `json:"keep,omitempty"`
 	// Panic makes the collector panic instead, NoCommit makes the sweep return
 	// as if all were well.
 	Panic    bool `json:"panic,omitempty"`
@@ -178,9 +182,16 @@ func (c *Collector) Sweep(ctx context.Context, scope plugin.Scope, out plugin.Si
 			return err
 		}
 	}
+	for _, uid := range l.Keep {
+		if err := s.Keep(ctx, plugin.Key{Type: TypeThing, UID: uid}); err != nil {
+			return err
+		}
+	}
 	switch {
 	case l.Panic:
 		panic("told to")
+	case l.Source != "":
+		return &plugin.SourceError{Source: l.Source, Err: errors.New(l.Error)}
 	case l.Error != "":
 		return errors.New(l.Error)
 	case l.NoCommit:

@@ -90,6 +90,10 @@ func (w *sweep) Upsert(_ context.Context, observations ...plugin.Observation) er
 	return nil
 }
 
+func (w *sweep) Keep(context.Context, ...plugin.Key) error {
+	return errors.New("the host has nothing to keep")
+}
+
 func (w *sweep) Commit(context.Context, plugin.Checkpoint) error {
 	w.sink.mu.Lock()
 	defer w.sink.mu.Unlock()

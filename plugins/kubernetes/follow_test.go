@@ -116,6 +116,10 @@ func (w *sweep) Upsert(_ context.Context, observations ...plugin.Observation) er
 	return nil
 }
 
+func (w *sweep) Keep(context.Context, ...plugin.Key) error {
+	return errors.New("a cluster has nothing to keep")
+}
+
 func (w *sweep) Commit(_ context.Context, c plugin.Checkpoint) error {
 	w.sink.mu.Lock()
 	defer w.sink.mu.Unlock()
