@@ -1,0 +1,152 @@
+package cloud
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/goccy/go-yaml"
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/config/clouds"
+)
+
+// Access says how to reach a cloud.
+type Access struct {
+	// File is a clouds.yaml, with a secure.yaml beside it if there is one. Empty
+	// means the places where OpenStack's own clients look.
+	File string
+	// Cloud is an entry of the file. Empty means OS_CLOUD, and if that is not
+	// set either, the other OS_ variables instead of a file.
+	Cloud string
+	// Interface is the catalog's interface that is used: public, internal or
+	// admin. Empty means what the file or the environment says, or public.
+	Interface string
+}
+
+// credentials are what an [Access] leads to.
+type credentials struct {
+	auth gophercloud.AuthOptions
+	// region is the one that the file or the environment names, or empty.
+	region     string
+	visibility gophercloud.Availability
+	tls        *tls.Config
+	// renewable says that a new token can be had when one has ended.
+	renewable bool
+}
+
+// resolve reads the file or the environment. What it says of a file never
+// includes what the file holds.
+func (a Access) resolve() (credentials, error) {
+	var options []clouds.ParseOption
+	source := "clouds.yaml"
+	if a.File != "" {
+		source = a.File
+		options = append(options, clouds.WithLocations(a.File))
+	}
+	name := a.Cloud
+	if name == "" {
+		name = os.Getenv("OS_CLOUD")
+	}
+	if name == "" {
+		if a.File != "" {
+			return credentials{}, fmt.Errorf("the option cloud must say which entry of %s is meant", a.File)
+		}
+		if os.Getenv("OS_AUTH_URL") == "" {
+			return credentials{}, errors.New("there are no credentials: set the options clouds_file and cloud, or OS_CLOUD, or OS_AUTH_URL and the variables beside it")
+		}
+		text, err := environmentFile(os.Getenv)
+		if err != nil {
+			return credentials{}, err
+		}
+		name, source = environmentCloud, "environment"
+		options = append(options, clouds.WithCloudsYAML(bytes.NewReader(text)))
+	}
+	options = append(options, clouds.WithCloudName(name))
+	if a.Interface != "" {
+		options = append(options, clouds.WithEndpointType(a.Interface))
+	}
+	auth, endpoint, tlsConfig, err := clouds.Parse(options...)
+	if err != nil {
+		return credentials{}, fmt.Errorf("reading the credentials of %q (%s): %w", name, source, err)
+	}
+	if auth.IdentityEndpoint == "" {
+		return credentials{}, fmt.Errorf("reading the credentials of %q (%s): auth_url is missing", name, source)
+	}
+	if auth.TokenID != "" {
+		// With a token nothing else may be told, and its end cannot be helped. Its
+		// scope stays as it is: asking for another would make another token.
+		auth = gophercloud.AuthOptions{IdentityEndpoint: auth.IdentityEndpoint, TokenID: auth.TokenID}
+	}
+	c := credentials{
+		auth: auth, region: endpoint.Region, visibility: endpoint.Availability, tls: tlsConfig,
+		renewable: auth.TokenID == "",
+	}
+	c.auth.AllowReauth = c.renewable
+	c.tls.MinVersion = tls.VersionTLS12
+	return c, nil
+}
+
+// environmentCloud is what the cloud of the environment is called.
+const environmentCloud = "environment"
+
+// environmentFile writes what the OS_ variables say as a clouds.yaml, so that
+// both are read in one way.
+func environmentFile(getenv func(string) string) ([]byte, error) {
+	first := func(names ...string) string {
+		for _, n := range names {
+			if v := getenv(n); v != "" {
+				return v
+			}
+		}
+		return ""
+	}
+	domain := func(kind string) (id, name string) {
+		id, name = getenv("OS_"+kind+"_DOMAIN_ID"), getenv("OS_"+kind+"_DOMAIN_NAME")
+		if id == "" && name == "" {
+			id = getenv("OS_DEFAULT_DOMAIN")
+		}
+		return id, name
+	}
+	auth := &clouds.AuthInfo{
+		AuthURL:  getenv("OS_AUTH_URL"),
+		Token:    first("OS_TOKEN", "OS_AUTH_TOKEN"),
+		Username: getenv("OS_USERNAME"), UserID: first("OS_USER_ID", "OS_USERID"), Password: getenv("OS_PASSWORD"),
+		ApplicationCredentialID:     getenv("OS_APPLICATION_CREDENTIAL_ID"),
+		ApplicationCredentialName:   getenv("OS_APPLICATION_CREDENTIAL_NAME"),
+		ApplicationCredentialSecret: getenv("OS_APPLICATION_CREDENTIAL_SECRET"),
+		SystemScope:                 getenv("OS_SYSTEM_SCOPE"),
+		TrustID:                     getenv("OS_TRUST_ID"),
+		DomainID:                    getenv("OS_DOMAIN_ID"), DomainName: getenv("OS_DOMAIN_NAME"),
+	}
+	if auth.ApplicationCredentialID != "" || auth.ApplicationCredentialName != "" {
+		// It has a project of its own.
+		auth.Password = ""
+	} else {
+		auth.ProjectID, auth.ProjectName = first("OS_PROJECT_ID", "OS_TENANT_ID"), first("OS_PROJECT_NAME", "OS_TENANT_NAME")
+		auth.ProjectDomainID, auth.ProjectDomainName = domain("PROJECT")
+	}
+	auth.UserDomainID, auth.UserDomainName = domain("USER")
+	if auth.UserID != "" {
+		auth.Username, auth.UserDomainID, auth.UserDomainName = "", "", ""
+	}
+	c := clouds.Cloud{
+		AuthInfo: auth, RegionName: getenv("OS_REGION_NAME"), Interface: first("OS_INTERFACE", "OS_ENDPOINT_TYPE"),
+		CACertFile: getenv("OS_CACERT"), ClientCertFile: getenv("OS_CERT"), ClientKeyFile: getenv("OS_KEY"),
+	}
+	if text := getenv("OS_INSECURE"); text != "" {
+		insecure, err := strconv.ParseBool(text)
+		if err != nil {
+			return nil, fmt.Errorf("OS_INSECURE is %q: it must be true or false", text)
+		}
+		verify := !insecure
+		c.Verify = &verify
+	}
+	text, err := yaml.Marshal(clouds.Clouds{Clouds: map[string]clouds.Cloud{environmentCloud: c}})
+	if err != nil {
+		return nil, fmt.Errorf("reading the environment: %w", err)
+	}
+	return text, nil
+}

@@ -1,0 +1,195 @@
+package cloud
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/reeve-cloud/reeve/pkg/retry"
+)
+
+const (
+	// Requests to one host begin at so many a second. A host that refuses some
+	// gets half as many, and then one more with each that it answers.
+	firstRate = 20
+	lowRate   = 0.5
+	highRate  = 50
+
+	// A request that fails in a way that may pass is made again, so many times.
+	tries      = 5
+	firstPause = 500 * time.Millisecond
+	lastPause  = 20 * time.Second
+	// longestWait is how long Retry-After may ask a request to wait.
+	longestWait = time.Minute
+	// headerWait is how long a service may take to begin its answer: a page of
+	// a thousand servers takes some ten seconds.
+	headerWait = 2 * time.Minute
+	// silence is how long an answer may stand still.
+	silence = time.Minute
+)
+
+// transport paces requests, and makes those again that may be.
+type transport struct {
+	next http.RoundTripper
+	// first is the pause behind a first failure. It is shorter in tests.
+	first time.Duration
+
+	requests atomic.Int64
+
+	mu     sync.Mutex
+	limits map[string]*rate.Limiter
+}
+
+func newTransport(config *tls.Config) *transport {
+	return &transport{
+		next: &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+			TLSClientConfig:       config,
+			TLSHandshakeTimeout:   10 * time.Second,
+			ResponseHeaderTimeout: headerWait,
+			MaxIdleConnsPerHost:   4,
+			IdleConnTimeout:       30 * time.Second,
+		},
+		first:  firstPause,
+		limits: make(map[string]*rate.Limiter),
+	}
+}
+
+func (t *transport) limiter(host string) *rate.Limiter {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.limits[host]
+	if l == nil {
+		l = rate.NewLimiter(firstRate, firstRate)
+		t.limits[host] = l
+	}
+	return l
+}
+
+// learn makes requests to a host more or less frequent.
+func (t *transport) learn(l *rate.Limiter, refused bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if refused {
+		l.SetLimit(max(lowRate, l.Limit()/2))
+		l.SetBurst(1)
+		return
+	}
+	if l.Limit() < highRate {
+		l.SetLimit(min(highRate, l.Limit()+1/max(1, l.Limit())))
+		l.SetBurst(max(1, int(l.Limit())))
+	}
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	limit := t.limiter(r.URL.Host)
+	pauses := retry.BackOff(t.first, lastPause)
+	// Logging in is a POST and changes nothing: it may be made again too.
+	again := r.Body == nil || r.GetBody != nil
+	for n := 1; ; n++ {
+		if err := limit.Wait(r.Context()); err != nil {
+			return nil, err
+		}
+		try := r
+		if n > 1 && r.GetBody != nil {
+			body, err := r.GetBody()
+			if err != nil {
+				return nil, err
+			}
+			try = r.Clone(r.Context())
+			try.Body = body
+		}
+		t.requests.Add(1)
+		answer, err := t.next.RoundTrip(try)
+		pause := pauses.NextBackOff()
+		switch {
+		case err != nil:
+			if !again || n == tries || r.Context().Err() != nil || !passing(err) {
+				return nil, err
+			}
+		case !refused(answer.StatusCode):
+			if answer.StatusCode < 400 {
+				t.learn(limit, false)
+			}
+			answer.Body = &watchedBody{answer.Body}
+			return answer, nil
+		default:
+			t.learn(limit, answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusServiceUnavailable)
+			if !again || n == tries {
+				return answer, nil
+			}
+			asked, says := retryAfter(answer.Header, time.Now())
+			// The body of an answer that is not taken is read, so that its connection
+			// can be used again.
+			_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 64<<10))
+			answer.Body.Close()
+			if says {
+				pause = max(pause, min(asked, longestWait))
+			}
+		}
+		if err := retry.Sleep(r.Context(), pause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// refused reports whether a status says that the same request may succeed later.
+func refused(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// passing reports whether what went wrong with a connection may pass. A
+// certificate that is not trusted does not become so by asking again.
+func passing(err error) bool {
+	var unknown *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	return !errors.As(err, &unknown) && !errors.As(err, &record)
+}
+
+// retryAfter reads the header of that name, which has seconds or a date.
+func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
+	text := h.Get("Retry-After")
+	if text == "" {
+		return 0, false
+	}
+	if seconds, err := strconv.ParseFloat(text, 64); err == nil && seconds >= 0 && seconds < 1e6 {
+		return time.Duration(seconds * float64(time.Second)), true
+	}
+	if at, err := http.ParseTime(text); err == nil && at.After(now) {
+		return at.Sub(now), true
+	}
+	return 0, false
+}
+
+// watchedBody ends an answer that stands still.
+type watchedBody struct{ io.ReadCloser }
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	var silent atomic.Bool
+	timer := time.AfterFunc(silence, func() {
+		silent.Store(true)
+		b.ReadCloser.Close()
+	})
+	defer timer.Stop()
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && silent.Load() {
+		err = fmt.Errorf("the answer stood still for %v", silence)
+	}
+	return n, err
+}
