@@ -14,6 +14,7 @@ package layout
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -77,9 +78,20 @@ const (
 	Count Format = "count"
 	// Ratio is the share that the value is of Of, in percent.
 	Ratio Format = "ratio"
+	// Link is an address that clients make clickable if IsLink says that it is
+	// one, and show as text otherwise.
+	Link Format = "link"
 )
 
-var formats = []Format{Text, Number, Bytes, Cores, Time, Age, StatusWord, Bool, List, Count, Ratio}
+var formats = []Format{Text, Number, Bytes, Cores, Time, Age, StatusWord, Bool, List, Count, Ratio, Link}
+
+// IsLink reports whether a value may be made clickable: an address of the web, with
+// a host and without a password. Documents are written by others, and what follows
+// another scheme may be a program.
+func IsLink(value string) bool {
+	u, err := url.Parse(value)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil
+}
 
 // Status sorts the words that a status can be. A * at the end of a word stands
 // for any ending: "Init:*".
@@ -146,7 +158,7 @@ const (
 
 // Icons are the icons that there are. Clients bring the drawings, or show none.
 var Icons = []string{
-	"access", "address", "autoscaler", "certificate", "class", "cluster", "config", "custom", "device", "disk", "endpoints",
+	"access", "address", "autoscaler", "balancer", "certificate", "class", "cluster", "config", "custom", "device", "disk", "endpoints",
 	"event", "filesystem", "firewall", "gateway", "image", "interface", "job", "lease", "machine", "namespace", "network",
 	"node", "partition", "pod", "policy", "priority", "quota", "replicas", "role", "route", "schedule", "secret", "service",
 	"snapshot", "storage", "user", "volume", "webhook", "workload",

@@ -77,6 +77,7 @@ func TestParseNamesThePlace(t *testing.T) {
 		column(`{"title":"B","path":"@name.x"}`):                                                        "is not one of @name",
 		column(`{"title":"B","path":"a","format":"hex"}`):                                               `columns[1].format: "hex"`,
 		column(`{"title":"B","path":"a","of":"b"}`):                                                     "columns[1].of: only numbers",
+		column(`{"title":"B","path":"a","of":"b","format":"link"}`):                                     "columns[1].of: only numbers",
 		column(`{"title":"B","path":"a","of":"b..c","format":"bytes"}`):                                 "columns[1].of: ",
 		column(`{"title":"B","path":"a","format":"ratio"}`):                                             "columns[1].of: a ratio needs it",
 		`{"columns":[` + strings.Repeat(`{"title":"A","path":"a"},`, 64) + `{"title":"A","path":"a"}]}`: "columns: 65 of them",
@@ -108,7 +109,7 @@ func subject(t testing.TB, doc string) Subject {
 
 const document = `{
 	"metadata": {"creationTimestamp": "2026-03-01T10:00:00Z", "labels": {"a.b/c": "x", "a": {"b/c": "y"}, "tier": "front"}},
-	"spec": {"replicas": 3, "big": 1234567890123, "paused": false, "none": null,
+	"spec": {"replicas": 3, "unlimited": -1, "page": "https://console.example.com/a?b=c", "big": 1234567890123, "paused": false, "none": null,
 		"containers": [{"name": "c1", "args": ["-v", "-x"], "ports": [{"port": 80}, {"port": 443}]}, {"name": "c2"}]},
 	"status": {"ready": 1, "memory": 1610612736, "used": 805306368, "cpu": 0.25049,
 		"conditions": [{"type": "Ready", "status": "False", "n": 1}, {"type": "Other.One", "status": "True", "n": 2}]}
@@ -161,6 +162,12 @@ func TestText(t *testing.T) {
 		{Column{Path: "spec.containers.name", Format: Count}, "2"},
 		{Column{Path: "spec.absent", Format: Count}, ""},
 		{Column{Path: "spec.absent", Of: "spec.containers", Format: Count}, "0/2"},
+		{Column{Path: "status.ready", Of: "spec.unlimited", Format: Number}, "1"},
+		{Column{Path: "status.absent", Of: "spec.unlimited", Format: Bytes}, "0B"},
+		{Column{Path: "status.ready", Of: "spec.unlimited", Format: Ratio}, ""},
+		{Column{Path: "spec.page", Format: Link}, "https://console.example.com/a?b=c"},
+		{Column{Path: "metadata.labels.tier", Format: Link}, "front"},
+		{Column{Path: "spec.replicas", Format: Link}, "3"},
 	} {
 		if got := test.column.Text(s, func(t time.Time) string { return now.Sub(t).String() }); got != test.want {
 			t.Errorf("%s of %s as %s: got %q, want %q", test.column.Path, test.column.Of, test.column.Format, got, test.want)
@@ -172,6 +179,20 @@ func TestText(t *testing.T) {
 	}
 	if !slices.Equal(rows, []string{"c1", "c2"}) {
 		t.Errorf("rows %q", rows)
+	}
+}
+
+func TestIsLink(t *testing.T) {
+	for value, want := range map[string]bool{
+		"https://console.example.com/a?b=c#d": true, "http://10.0.0.1:8080": true, "HTTPS://console.example.com": true, "http://[::1]/": true,
+		"": false, "console.example.com": false, "/project/instances": false, "//console.example.com/": false, "https:": false, "https:///a": false,
+		"https://:443/": false, "https:console": false, "ftp://a.b/": false, "file:///etc/passwd": false, "javascript:alert(1)": false, "data:text/html,x": false,
+		" javascript:alert(1)": false, "java\nscript:alert(1)": false, "https://a.b/\n": false, "https://user:secret@a.b/": false, "https://a.b@c.d/": false,
+		"http://a.b/%zz": false,
+	} {
+		if got := IsLink(value); got != want {
+			t.Errorf("%q: %v, want %v", value, got, want)
+		}
 	}
 }
 

@@ -138,15 +138,17 @@ func (c *Column) one(v any, age func(time.Time) string) string {
 }
 
 // part returns how much the value is of the whole. A value that is not there is
-// none of it.
+// none of it, and a whole below zero is no limit, so there is no part to tell.
 func (c *Column) part(s Subject, values []any) string {
 	value, _ := sum(values)
 	whole, ok := sum(s.Values(c.Of))
 	switch {
 	case !ok && len(values) == 0:
 		return ""
-	case c.Format == Ratio && whole == 0:
+	case c.Format == Ratio && whole <= 0:
 		return ""
+	case whole < 0:
+		return number(value, c.Format)
 	case c.Format == Ratio:
 		return strconv.FormatFloat(100*value/whole, 'f', 0, 64) + "%"
 	}
