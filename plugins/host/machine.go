@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/shirou/gopsutil/v4/common"
 	"github.com/shirou/gopsutil/v4/cpu"
 	"github.com/shirou/gopsutil/v4/load"
@@ -146,7 +147,28 @@ func (c *collector) observeMachine(ctx context.Context, id string) (plugin.Obser
 	if err != nil {
 		return plugin.Observation{}, err
 	}
-	return plugin.Observation{Key: key, Name: name, Status: "running", Document: raw}, nil
+	o := plugin.Observation{Key: key, Name: name, Status: "running", Document: raw}
+	if server := openstackServer(doc.DMI); server != "" {
+		o.Relations = []plugin.Relation{{Kind: "backed_by", To: plugin.Key{Type: typeServer, UID: server}}}
+	}
+	return o, nil
+}
+
+// typeServer is what a guest of OpenStack is to its cloud. That collector must
+// name it so.
+const typeServer = "openstack.compute.Server"
+
+// openstackServer returns the id of the OpenStack server that a machine is, or
+// empty. Nova writes it into the firmware's tables as the UUID of the system.
+func openstackServer(d dmi) string {
+	if !strings.HasPrefix(d.System.Product, "OpenStack") {
+		return ""
+	}
+	id, err := uuid.Parse(d.System.UUID)
+	if err != nil || len(d.System.UUID) != len(uuid.Nil.String()) {
+		return ""
+	}
+	return id.String()
 }
 
 // gopsutil tells gopsutil where the machine's files are.

@@ -129,3 +129,21 @@ func TestVirtualization(t *testing.T) {
 		}
 	}
 }
+
+func TestOpenStackServer(t *testing.T) {
+	const id = "6f1d9c1e-0a3b-4c5d-8e7f-001122334455"
+	for name, test := range map[string]struct {
+		dmi  dmi
+		want string
+	}{
+		"a guest of Nova":      {dmi{System: dmiPart{Product: "OpenStack Nova", UUID: strings.ToUpper(id)}}, id},
+		"a guest of Red Hat's": {dmi{System: dmiPart{Product: "OpenStack Compute", UUID: id}}, id},
+		"another guest":        {dmi{System: dmiPart{Product: "Standard PC", UUID: id}}, ""},
+		"not root":             {dmi{System: dmiPart{Product: "OpenStack Nova"}}, ""},
+		"another form":         {dmi{System: dmiPart{Product: "OpenStack Nova", UUID: "urn:uuid:" + id}}, ""},
+	} {
+		if got := openstackServer(test.dmi); got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+}
