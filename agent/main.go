@@ -23,10 +23,11 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/version"
 	"github.com/reeve-cloud/reeve/plugins/host"
 	"github.com/reeve-cloud/reeve/plugins/kubernetes"
+	"github.com/reeve-cloud/reeve/plugins/openstack"
 )
 
 // plugins are the collectors that are built in.
-var plugins = []plugin.Plugin{host.Plugin, kubernetes.Plugin}
+var plugins = []plugin.Plugin{host.Plugin, kubernetes.Plugin, openstack.Plugin}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
