@@ -48,6 +48,9 @@ func splitAddress(text string) (a address, err error) {
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	hosts, vhost, _ := strings.Cut(rest, "/")
+	if strings.ContainsRune(vhost+query, '@') {
+		return a, errAddress // what looks like hosts is the begin of a password
+	}
 	if a.vhost, err = url.PathUnescape(vhost); err != nil {
 		return a, errAddress
 	}

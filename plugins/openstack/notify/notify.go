@@ -60,8 +60,6 @@ const (
 	// A connection on which nothing came for one and a half times this long is
 	// dead: the broker sends something twice in it.
 	heartbeat = 10 * time.Second
-	// findEvery is how often exchanges are looked for that were not there.
-	findEvery = 30 * time.Second
 	// complainEvery is how often it is logged that messages of one sort were
 	// passed over.
 	complainEvery = time.Hour
@@ -74,6 +72,10 @@ const (
 	maxQueueBytes  = 64 << 20
 	maxQueueAge    = 10 * time.Minute
 )
+
+// findEvery is how often exchanges are looked for that were not there. A test does
+// not wait so long.
+var findEvery = 30 * time.Second
 
 // Listen connects and calls handle for each notification, one at a time, until
 // ctx ends or the connection fails; it returns why. It calls connected when
@@ -90,7 +92,7 @@ func Listen(ctx context.Context, o Options, connected func(), handle func(Notifi
 	defer l.close()
 	messages, err := l.consume()
 	if err != nil {
-		return err
+		return l.ended(ctx, err)
 	}
 	l.log.Info("Reading notifications", "exchanges", l.bound, "not_there", l.missing())
 	connected()
@@ -423,7 +425,7 @@ func (l *listener) explain(err error) error {
 
 func (l *listener) permissions(what string) error {
 	own := "^" + l.o.Queue + `\.`
-	return fmt.Errorf("user %q is not allowed to %s: it needs the permissions to configure %q, to write %q, and to read that and the exchanges of the services "+
+	return fmt.Errorf("user %q is not allowed to %s: it needs the permissions to configure '%s', to write '%s', and to read that and the exchanges of the services "+
 		"(rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ)", l.user, what, own, own)
 }
 
@@ -435,7 +437,9 @@ func explainOpen(err error, user, vhost string) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, os.ErrDeadlineExceeded), !errors.As(err, &answer):
 		return err
-	case answer == amqp.ErrCredentials, answer.Server && answer.Code == amqp.AccessRefused:
+	case answer == amqp.ErrCredentials:
+		return fmt.Errorf("the broker hangs up on user %q: check user and password (%w)", user, plain(answer))
+	case answer.Server && answer.Code == amqp.AccessRefused:
 		return fmt.Errorf("the broker refuses user %q: check user and password (%w)", user, plain(answer))
 	case answer == amqp.ErrSASL:
 		return errors.New("the broker takes neither a password nor, without one, the certificate")
@@ -448,13 +452,19 @@ func explainOpen(err error, user, vhost string) error {
 	return plain(answer)
 }
 
-// brokerError is an answer of the broker, said shortly.
+// brokerError is an answer of the broker, or an error of the library, said
+// shortly.
 type brokerError struct{ answer *amqp.Error }
 
 func plain(e *amqp.Error) error { return brokerError{e} }
 
 // Error implements [error].
-func (e brokerError) Error() string { return e.answer.Reason + ", code " + strconv.Itoa(e.answer.Code) }
+func (e brokerError) Error() string {
+	if !e.answer.Server {
+		return e.answer.Reason
+	}
+	return e.answer.Reason + ", code " + strconv.Itoa(e.answer.Code)
+}
 
 // Unwrap returns the answer.
 func (e brokerError) Unwrap() error { return e.answer }
