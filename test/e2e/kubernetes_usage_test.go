@@ -164,25 +164,7 @@ func TestKubernetesUsage(t *testing.T) {
 // byte-seconds by pod.
 func requests(t *testing.T, db driver.Conn, from, until time.Time) map[string][2]float64 {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(programs.root, "docs", "usage.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, found := strings.Cut(string(text), "## What was requested")
-	_, statement, fenced := strings.Cut(section, "```sql\n")
-	statement, _, closed := strings.Cut(statement, "```")
-	if !found || !fenced || !closed {
-		t.Fatal("docs/usage.md has no statement for what was requested")
-	}
-	var site string
-	if err := db.QueryRow(t.Context(), "SELECT any(site) FROM asset").Scan(&site); err != nil {
-		t.Fatal(err)
-	}
-	moment := func(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05.000") }
-	rows, err := db.Query(t.Context(), statement, clickhouse.Named("site", site), clickhouse.Named("from", moment(from)), clickhouse.Named("until", moment(until)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	rows := documentedUsage(t, db, "What was requested", from, until)
 	defer rows.Close()
 	sums := make(map[string][2]float64)
 	for rows.Next() {
@@ -199,4 +181,29 @@ func requests(t *testing.T, db driver.Conn, from, until time.Time) map[string][2
 		t.Fatal(err)
 	}
 	return sums
+}
+
+// documentedUsage runs the first statement below a heading of docs/usage.md.
+func documentedUsage(t *testing.T, db driver.Conn, heading string, from, until time.Time) driver.Rows {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(programs.root, "docs", "usage.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(text), "## "+heading)
+	_, statement, fenced := strings.Cut(section, "```sql\n")
+	statement, _, closed := strings.Cut(statement, "```")
+	if !found || !fenced || !closed {
+		t.Fatalf("docs/usage.md has no statement below %q", heading)
+	}
+	var site string
+	if err := db.QueryRow(t.Context(), "SELECT any(site) FROM asset").Scan(&site); err != nil {
+		t.Fatal(err)
+	}
+	moment := func(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05.000") }
+	rows, err := db.Query(t.Context(), statement, clickhouse.Named("site", site), clickhouse.Named("from", moment(from)), clickhouse.Named("until", moment(until)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
 }
