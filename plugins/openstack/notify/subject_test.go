@@ -148,8 +148,8 @@ func TestSubjectsOfRecorded(t *testing.T) {
 	}
 }
 
-// Notifications of services that are not in the lab, and older ones, as their
-// source has them.
+// Notifications of services that are not in the lab, and older ones. They are
+// written by hand: nobody has recorded them.
 func TestSubjects(t *testing.T) {
 	tests := []struct {
 		event, payload string
