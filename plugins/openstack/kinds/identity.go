@@ -21,19 +21,19 @@ var identityKinds = []*Kind{
 		API: cloud.Identity, Name: "projects", Type: typeProject, Title: "Project",
 		Path: "projects", Envelope: "projects", Paging: cloud.Whole,
 		ItemPath: "projects/%s", ItemEnvelope: "project",
-		Panel: "identity/%s/detail/", MyPanel: "identity/", read: (*reader).project,
+		Panel: "identity/", MyPanel: "identity/", read: (*reader).project,
 	},
 	{
 		API: cloud.Identity, Name: "users", Type: typeUser, Title: "User",
 		Path: "users", Envelope: "users", Paging: cloud.Whole, Admin: true,
 		ItemPath: "users/%s", ItemEnvelope: "user",
-		Panel: "identity/users/%s/detail/", read: (*reader).user,
+		Panel: "identity/users/", read: (*reader).user,
 	},
 	{
 		API: cloud.Identity, Name: "groups", Type: typeGroup, Title: "Group",
 		Path: "groups", Envelope: "groups", Paging: cloud.Whole, Admin: true,
 		ItemPath: "groups/%s", ItemEnvelope: "group",
-		Panel: "identity/groups/%s/", read: (*reader).group,
+		Panel: "identity/groups/", read: (*reader).group,
 	},
 	{
 		API: cloud.Identity, Name: "roles", Type: typeRole, Title: "Role",
@@ -68,7 +68,7 @@ var identityKinds = []*Kind{
 		API: cloud.Identity, Name: "application-credentials", Type: typeAppCredential, Title: "Application credential",
 		// For each user with a role: there is no list of all.
 		Path: "users/%s/application_credentials", Envelope: "application_credentials", Paging: cloud.Whole, Every: 36,
-		MyPanel: "identity/application_credentials/%s/detail/",
+		MyPanel: "identity/application_credentials/",
 		drop:    []string{"secret"}, read: (*reader).appCredential,
 	},
 }

@@ -95,7 +95,8 @@ type Kind struct {
 	Volatile []string
 	// Panel is the path of the element's page in Horizon for the
 	// administrator, MyPanel for a project, with %s for its id. Empty means
-	// none.
+	// none. Ids of the identity service are not in them: they look like secrets to
+	// the redaction that follows.
 	Panel, MyPanel string
 
 	// read takes what is known from the element at hand.

@@ -102,8 +102,7 @@ var networkKinds = []*Kind{
 		Path: "network-ip-availabilities", Envelope: "network_ip_availabilities", Paging: cloud.Whole, Admin: true,
 		ItemPath: "network-ip-availabilities/%s", ItemEnvelope: "network_ip_availability",
 		// What is used changes with every port.
-		Volatile: []string{"used_ips", "subnet_ip_availability.used_ips", "derived.used", "derived.ratio"},
-		read:     (*reader).ipAvailability,
+		read: (*reader).ipAvailability,
 	},
 	{
 		API: cloud.Network, Name: "quotas", Type: typeNetworkQuota, Title: "Network quota",

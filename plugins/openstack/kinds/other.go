@@ -70,7 +70,7 @@ var otherKinds = []*Kind{
 		// An account is asked for by its own address.
 		Path: "", Query: "format=json", Paging: cloud.Marker, Limit: 1000, MarkerKey: "name", Mine: true,
 		MyPanel:  "project/containers/container/%s",
-		Volatile: []string{"count", "bytes", "last_modified", "derived.objects", "derived.size"},
+		Volatile: []string{"last_modified"},
 		read:     (*reader).container,
 	},
 	{
@@ -352,7 +352,7 @@ func (r *reader) secretContainer() error {
 		r.relate(includes, typeSecret, lastSegment(s.Address))
 	}
 	r.text("containerType", c.Type)
-	r.fact("secrets", len(c.Secrets))
+	r.fact("members", len(c.Secrets))
 	r.fact("consumers", len(c.Consumers))
 	return nil
 }

@@ -49,11 +49,8 @@ var storageKinds = []*Kind{
 		API: cloud.Storage, Name: "pools", Type: typeStoragePool, Title: "Storage pool",
 		Path: "scheduler-stats/get_pools", Envelope: "pools", Paging: cloud.Whole, Query: "detail=true", Admin: true,
 		// A pool tells of itself once a minute.
-		Volatile: []string{
-			"capabilities.timestamp", "capabilities.free_capacity_gb", "capabilities.allocated_capacity_gb",
-			"capabilities.provisioned_capacity_gb", "capabilities.total_volumes", "derived.free", "derived.allocated", "derived.provisioned",
-		},
-		read: (*reader).storagePool,
+		Volatile: []string{"capabilities.timestamp"},
+		read:     (*reader).storagePool,
 	},
 	{
 		API: cloud.Storage, Name: "services", Type: typeStorageService, Title: "Storage service",
