@@ -59,7 +59,7 @@ test: need-go need-node ## Run the tests (ARGS=-v)
 e2e: need-node build ## Run the end-to-end tests of the built programs (ARGS='-run Kills')
 	@rm -rf test/e2e/_artifacts
 	engine=$$(node deploy/engine/fetch.mjs) && \
-	CHDB_LIB_PATH="$$engine" $(GO) test -tags $(tags) -count=1 -timeout 30m -v -artifacts -outputdir test/e2e ./test/e2e $(ARGS)
+	CHDB_LIB_PATH="$$engine" $(GO) test -tags $(tags) -count=1 -timeout 60m -v -artifacts -outputdir test/e2e ./test/e2e $(ARGS)
 
 # A real Kubernetes control plane with made-up nodes; see deploy/lab/kubernetes.
 lab := deploy/lab/kubernetes
@@ -79,6 +79,26 @@ lab-kubernetes-seed: need-go ## Fill it (ARGS='-nodes 100 -pods 2000')
 .PHONY: lab-kubernetes-down
 lab-kubernetes-down: ## Stop it (WIPE=1 removes its state)
 	@$(lab)/k8s-down.sh $(if $(filter 1,$(WIPE)),--wipe)
+
+# A real OpenStack with made-up hypervisors, from Debian's packages; see
+# deploy/lab/openstack.
+oslab := deploy/lab/openstack
+
+.PHONY: lab-openstack
+lab-openstack: ## Start an OpenStack cloud here, in .reeve/lab (Debian 12; OPENSTACK_LAB_PORT=25000)
+	@$(oslab)/openstack-up.sh
+
+.PHONY: lab-openstack-install
+lab-openstack-install: ## Install the packages that it takes (as root)
+	@$(oslab)/openstack-up.sh install
+
+.PHONY: lab-openstack-seed
+lab-openstack-seed: need-go ## Fill it (ARGS='-servers 200 -projects 20')
+	@$(oslab)/openstack-seed.sh $(ARGS)
+
+.PHONY: lab-openstack-down
+lab-openstack-down: ## Stop it (WIPE=1 removes its state)
+	@$(oslab)/openstack-down.sh $(if $(filter 1,$(WIPE)),--purge)
 
 .PHONY: lint
 lint: need-go ## Check format, vet, staticcheck
@@ -101,6 +121,7 @@ generate: need-go ## Check the protobuf files and generate code from them
 .PHONY: clean
 clean: ## Remove what was built, and the state of `make run` and the lab in .reeve/
 	@if [ -d .reeve/lab/kubernetes ]; then env -u K8S_LAB $(lab)/k8s-down.sh; fi
+	@if [ -d .reeve/lab/openstack ]; then env -u OPENSTACK_LAB $(oslab)/openstack-down.sh; fi
 	rm -rf bin .reeve test/e2e/_artifacts coverage.out
 
 .PHONY: need-go need-node
