@@ -162,7 +162,7 @@ func (c *collectorRun) start(ctx context.Context, scope plugin.Scope, last bool)
 		before: c.scopes[scope.Name], done: make(chan struct{}),
 		logger: c.logger.With("scope", scope.Name),
 	}
-	s.sink = &sink{Recorder: c.recorder, id: id, logger: s.logger, volatile: c.volatile(scope)}
+	s.sink = &sink{Recorder: c.recorder, id: id, logger: s.logger, volatile: c.volatile(scope), progressed: s.recovered}
 	c.scopes[scope.Name] = s
 	c.wg.Go(func() {
 		defer close(s.done)
@@ -331,8 +331,9 @@ func (s *scopeRun) watch(ctx context.Context, w plugin.Watcher, due time.Time) e
 		watchCtx, cancel = context.WithDeadline(ctx, due)
 	}
 	defer cancel()
-	// A watch may go on for months: that it works again is said while it does.
-	// What ends it later is then news, not the same old fault.
+	// A watch may go on for months: that it works again is said while it does, when
+	// it has come further or has lasted for a while. What ends it later is then
+	// news, not the same old fault.
 	watching, ended := context.WithCancel(watchCtx)
 	defer ended()
 	var works sync.WaitGroup

@@ -38,6 +38,8 @@ type sink struct {
 	id       scopeID
 	volatile func(assetType string) document.Paths
 	logger   *slog.Logger
+	// progressed, if set, is called when the scope was followed further.
+	progressed func(context.Context)
 
 	mu    sync.Mutex
 	sweep *sweep
@@ -67,6 +69,14 @@ func (s *sink) abandon() (wasOpen bool) {
 
 // Apply implements [plugin.Sink].
 func (s *sink) Apply(ctx context.Context, checkpoint plugin.Checkpoint, facts ...plugin.Fact) error {
+	err := s.apply(ctx, checkpoint, facts)
+	if err == nil && checkpoint != "" && s.progressed != nil {
+		s.progressed(ctx)
+	}
+	return err
+}
+
+func (s *sink) apply(ctx context.Context, checkpoint plugin.Checkpoint, facts []plugin.Fact) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sweep != nil {
