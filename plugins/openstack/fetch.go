@@ -293,60 +293,85 @@ func (r *elementReader) ports(ctx context.Context, query url.Values, visit func(
 	return sourceError(cloud.Network, r.l.region, err)
 }
 
-// listProviders reads the resource providers. What a provider has and what is
-// used of it takes requests of its own, which are made where its generation is another
-// than the one that was recorded: placement counts up with every change.
+// listProviders reads the resource providers. What is used of a provider takes a
+// request of its own. What it has takes three more, which are made where its generation
+// is another than the one that was recorded: placement counts up whenever that
+// changes, but not when something that used it goes.
 func (r *elementReader) listProviders(ctx context.Context, sweep plugin.Sweep, out plugin.Sink, visit func(jsontext.Value) error) (cloud.Listed, error) {
 	type provider struct {
-		UUID       string   `json:"uuid"`
-		Name       string   `json:"name"`
-		Generation int64    `json:"generation"`
-		Parent     string   `json:"parent_provider_uuid"`
-		Traits     []string `json:"traits"`
+		UUID       string `json:"uuid"`
+		Name       string `json:"name"`
+		Generation int64  `json:"generation"`
+		Parent     string `json:"parent_provider_uuid"`
 	}
-	recorded := make(map[string]provider)
+	type record struct {
+		provider
+		Usages      jsontext.Value `json:"usages"`
+		Inventories jsontext.Value `json:"inventories"`
+		Traits      jsontext.Value `json:"traits"`
+		Aggregates  jsontext.Value `json:"aggregates"`
+	}
+	recorded := make(map[string]record)
 	if err := out.Recall(ctx, func(o plugin.Observation) error {
-		var p provider
-		if err := json.Unmarshal(o.Document, &p, lenient); err != nil {
-			return nil // it is read anew
+		var was record
+		if err := json.Unmarshal(o.Document, &was, lenient); err == nil { // one that cannot be read is read anew
+			recorded[was.UUID] = was
 		}
-		recorded[p.UUID] = p
 		return nil
 	}); err != nil {
 		return cloud.Listed{}, err
+	}
+	part := func(id, name string) (jsontext.Value, error) {
+		value, _, err := r.service.GetMember(ctx, cloud.Request{
+			Path:         "resource_providers/" + url.PathEscape(id) + "/" + name,
+			Microversion: cloud.ParseMicroversion("1.19"), // aggregates come with a generation
+		}, name)
+		return value, err
 	}
 	return r.service.List(ctx, r.request(nil), func(raw jsontext.Value) error {
 		var p provider
 		if err := json.Unmarshal(raw, &p, lenient); err != nil {
 			return err
 		}
-		if was, ok := recorded[p.UUID]; ok && was.Generation == p.Generation && was.Name == p.Name && was.Parent == p.Parent {
+		was, known := recorded[p.UUID]
+		known = known && was.provider == p && was.Inventories != nil && was.Traits != nil && was.Aggregates != nil
+		usages, err := part(p.UUID, "usages")
+		if errors.Is(err, cloud.ErrNotFound) {
+			return nil // it is gone since
+		}
+		if err != nil {
+			return err
+		}
+		if known && sameJSON(usages, was.Usages) {
 			reading, err := r.l.kind.Read(raw, r.in)
 			if err != nil {
 				return err
 			}
 			return sweep.Keep(ctx, reading.Key)
 		}
-		for _, part := range []struct{ path, member string }{
-			{"inventories", "inventories"}, {"usages", "usages"}, {"traits", "traits"}, {"aggregates", "aggregates"},
-		} {
-			request := cloud.Request{
-				Path:         "resource_providers/" + url.PathEscape(p.UUID) + "/" + part.path,
-				Microversion: cloud.ParseMicroversion("1.19"), // aggregates come with a generation
+		parts := map[string]jsontext.Value{"usages": usages, "inventories": was.Inventories, "traits": was.Traits, "aggregates": was.Aggregates}
+		for _, name := range []string{"usages", "inventories", "traits", "aggregates"} {
+			value := parts[name]
+			if !known && name != "usages" {
+				if value, err = part(p.UUID, name); errors.Is(err, cloud.ErrNotFound) {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
 			}
-			value, _, err := r.service.GetMember(ctx, request, part.member)
-			if errors.Is(err, cloud.ErrNotFound) {
-				return nil // it is gone since
-			}
-			if err == nil {
-				raw, err = withValue(raw, part.member, value)
-			}
-			if err != nil {
+			if raw, err = withValue(raw, name, value); err != nil {
 				return err
 			}
 		}
 		return visit(raw)
 	})
+}
+
+// sameJSON reports whether two values are the same, whatever the order of members.
+func sameJSON(a, b jsontext.Value) bool {
+	a, b = slices.Clone(a), slices.Clone(b)
+	return a.Canonicalize() == nil && b.Canonicalize() == nil && slices.Equal(a, b)
 }
 
 // joins prepares what elements of a kind are looked up in.
