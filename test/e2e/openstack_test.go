@@ -1,0 +1,587 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+)
+
+var (
+	openStackServers  = flag.Int("servers", 48, "how many servers are made in the OpenStack cloud of the tests")
+	openStackCopies   = flag.Int("copies", 300, "to how many they are multiplied")
+	openStackCreated  = flag.Int("server-latency", 8, "how many servers are created to see how long they take to the centre")
+	openStackDeletes  = flag.Int("server-deletes", 15, "how many servers are deleted")
+	openStackLimit    = flag.Duration("equal-within", 10*time.Minute, "how long the centre may take to have what the cloud has")
+	openStackProjects = flag.Int("projects", 8, "how many projects there are")
+)
+
+// observedCloud is a cloud with an agent that collects it and a centre.
+type observedCloud struct {
+	t     *testing.T
+	lab   *openStack
+	api   *openStackAPI
+	proxy *openStackProxy
+	a     *aggregator
+	g     *agent
+}
+
+// configure writes the agent's configuration; more are options.
+func (o *observedCloud) configure(notifications bool, more string) {
+	o.t.Helper()
+	_, identity, _ := strings.Cut(o.lab.auth(), "://")
+	host, _, _ := strings.Cut(identity, "/")
+	clouds := filepath.Join(o.g.home, "clouds.yaml")
+	writeFile(o.t, clouds, fmt.Sprintf(`clouds:
+  lab:
+    interface: admin
+    auth: {auth_url: "http://%s/v3", username: %s, password: %s, project_name: %s, user_domain_name: Default, project_domain_name: Default}
+`, o.proxy.ports[host], openStackUser, openStackPassword, openStackProject))
+	credentials := ""
+	if notifications {
+		credentials = fmt.Sprintf("  credentials: {notifications_url: %q}\n", o.lab.broker())
+	}
+	// Nothing about the value of one canary, or its key, says that it is a secret.
+	writeFile(o.t, o.g.config, fmt.Sprintf("collectors:\n- plugin: openstack\n  name: lab\n  options: {clouds_file: %q, cloud: lab, dashboard_url: \"https://horizon.example.com/\"%s}\n%s", clouds, more, credentials))
+}
+
+// TestOpenStack holds the centre against the cloud, through what may happen to its
+// services and to the way there.
+func TestOpenStack(t *testing.T) {
+	o := &observedCloud{t: t, lab: newOpenStack(t)}
+	planted := filepath.Join(t.TempDir(), "canaries.json")
+	began := time.Now()
+	o.lab.seed("-servers", strconv.Itoa(*openStackServers), "-projects", strconv.Itoa(*openStackProjects), "-nics", "0.25", "-canaries", planted)
+	o.lab.multiply(*openStackCopies)
+	t.Logf("the estate was made in %v", time.Since(began).Round(time.Second))
+	o.api = o.lab.api()
+	o.proxy = newOpenStackProxy(t, o.api)
+	o.a = newAggregator(t)
+	o.g = newAgent(t, "agent", "")
+
+	o.configure(false, "")
+	out, err := o.g.command("check")
+	t.Logf("what check says (%v, for it has not enrolled):\n%s", err, out)
+	if !strings.Contains(out, "compute in RegionOne") || strings.Contains(out, "FAIL  lab") {
+		t.Error("check does not find all well")
+	}
+
+	o.proxy.count()
+	began = time.Now()
+	o.g.join(o.a.joinToken())
+	objects, types := o.a.holds(o.api, *openStackLimit)
+	t.Logf("the first sweep: %d objects of %d types are equal, %v after the agent's start: %v", objects, len(types), time.Since(began).Round(time.Second), types)
+	o.proxy.quiet(5*time.Minute, 5*time.Second)
+	all, calls := o.proxy.count()
+	t.Logf("the first sweep of everything: %d requests%s", all, show(calls))
+	began = time.Now()
+	time.Sleep(70 * time.Second)
+	all, calls = o.proxy.count()
+	t.Logf("%d requests in %v in which nothing happens%s", all, time.Since(began).Round(time.Second), show(calls))
+
+	t.Run("latency by polls", func(t *testing.T) { o.latency(t, "polled") })
+	t.Run("faults", o.faults)
+	o.configure(true, ", sweep_every: 30s")
+	o.restart()
+	o.g.says(0, time.Minute, "Reading notifications")
+	t.Run("latency by notifications", func(t *testing.T) { o.latency(t, "notified") })
+	t.Run("deletions", o.deletions)
+	t.Run("project", o.project)
+	o.equals("in the end", time.Now(), quotas...)
+	t.Run("afterwards", func(t *testing.T) { o.afterwards(t, planted) })
+}
+
+func (o *observedCloud) restart() {
+	o.t.Helper()
+	o.g.stop()
+	o.g.start()
+}
+
+// quotas are swept less often than the rest.
+var quotas = []string{"compute.Quota", "storage.Quota"}
+
+// equals waits until the centre has what the cloud has, and says so.
+func (o *observedCloud) equals(what string, since time.Time, except ...string) {
+	o.t.Helper()
+	objects, types := o.a.holds(o.api, *openStackLimit, except...)
+	o.t.Logf("%s: %d objects of %d types are equal, after %v", what, objects, len(types), time.Since(since).Round(time.Second))
+}
+
+// latency creates servers one by one and measures how long each takes until the
+// API of the centre tells of its creation.
+func (o *observedCloud) latency(t *testing.T, prefix string) {
+	watch := o.a.watchChanges("--type", "openstack.compute.Server")
+	seen := make(map[string]time.Time)
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case c, ok := <-watch:
+				if !ok {
+					return
+				}
+				if c.GetOperation() == reevev1.Change_OPERATION_CREATED && strings.HasPrefix(c.GetName(), prefix) {
+					seen[c.GetName()] = time.Now()
+				}
+				if len(seen) == *openStackCreated {
+					return
+				}
+			case <-stop:
+				return
+			}
+		}
+	}()
+	asked := make(map[string]time.Time)
+	for line := range strings.Lines(o.lab.tool("create", "-servers", strconv.Itoa(*openStackCreated), "-project", "web-shop", "-prefix", prefix, "-every", "1s")) {
+		var s struct {
+			Name    string
+			AskedAt time.Time `json:"asked_at"`
+		}
+		if err := json.Unmarshal([]byte(line), &s); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		asked[s.Name] = s.AskedAt
+	}
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+	}
+	close(stop)
+	<-done
+	var took []time.Duration
+	for name, at := range asked {
+		if s, ok := seen[name]; ok {
+			took = append(took, s.Sub(at))
+		}
+	}
+	if len(took) < *openStackCreated {
+		t.Fatalf("%d of %d servers came to the centre", len(took), *openStackCreated)
+	}
+	slices.Sort(took)
+	t.Logf("asked for until queryable, %d servers: p50 %v, p99 %v, worst %v", len(took), took[len(took)/2].Round(10*time.Millisecond),
+		took[len(took)*99/100].Round(10*time.Millisecond), took[len(took)-1].Round(10*time.Millisecond))
+}
+
+// deleted counts the assets that are deleted at the centre.
+func (o *observedCloud) deleted() int {
+	o.t.Helper()
+	n := 0
+	for _, asset := range o.a.assets("--state", "deleted") {
+		if strings.HasPrefix(asset.GetType(), "openstack.") {
+			n++
+		}
+	}
+	return n
+}
+
+// failing is a metric: how many scopes are.
+func (o *observedCloud) failing() int {
+	lines, err := get("http://" + o.g.health + "/metrics")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	n := 0
+	for _, line := range lines {
+		if strings.HasPrefix(line, "reeve_agent_scope_failing{") && strings.HasSuffix(line, " 1") {
+			n++
+		}
+	}
+	return n
+}
+
+// faults: whatever happens, nothing is deleted, and all is well again by itself.
+func (o *observedCloud) faults(t *testing.T) {
+	compute := strings.TrimPrefix(o.api.catalog["compute"], "http://")
+	compute, _, _ = strings.Cut(compute, "/")
+	network := strings.TrimPrefix(o.api.catalog["network"], "http://")
+	o.configure(false, `, sweep_every: 30s, poll_every: 2s`)
+	for _, fault := range []struct {
+		what string
+		// begin begins it; says is what the agent logs then, or empty where it mends
+		// it without a word.
+		begin func()
+		says  []string
+		mends func()
+		// silent says how long to wait where nothing is logged.
+		silent time.Duration
+	}{
+		{"a service is stopped", func() { o.lab.kill("nova-api") }, []string{"collecting failed", "compute in RegionOne"}, func() { o.lab.up() }, 0},
+		{"a policy forbids one listing", func() {
+			o.proxy.set(func(w http.ResponseWriter, r *http.Request, service string) bool {
+				if service != network || !strings.HasSuffix(r.URL.Path, "/floatingips") {
+					return false
+				}
+				answer(w, http.StatusForbidden, `{"NeutronError": {"type": "PolicyNotAuthorized", "message": "(rule:get_floatingip) is disallowed by policy", "detail": ""}}`)
+				return true
+			})
+		}, []string{"collecting failed", "network/floatingips", "disallowed by policy"}, func() {}, 0},
+		{"the token is revoked in the middle of a sweep", func() {
+			done := false
+			o.proxy.set(func(w http.ResponseWriter, r *http.Request, service string) bool {
+				smallPages(r)
+				if !done && service == compute && r.URL.Query().Has("marker") {
+					done = true
+					if _, err := o.api.do(http.MethodDelete, o.api.auth+"/auth/tokens", "", map[string]string{"X-Subject-Token": r.Header.Get("X-Auth-Token")}); err != nil {
+						t.Error(err)
+					}
+				}
+				return false
+			})
+		}, nil, func() {}, 45 * time.Second},
+		{"bursts of 503 and 429", func() {
+			n := 0
+			o.proxy.set(func(w http.ResponseWriter, r *http.Request, service string) bool {
+				n++
+				switch {
+				case n%5 == 1:
+					w.Header().Set("Retry-After", "1")
+					answer(w, http.StatusTooManyRequests, `{"overLimit": {"message": "slow down"}}`)
+				case n%5 == 2:
+					answer(w, http.StatusServiceUnavailable, `no healthy upstream`)
+				default:
+					return false
+				}
+				return true
+			})
+		}, nil, func() {}, 45 * time.Second},
+		{"a listing is cut in the middle of a page", func() {
+			o.proxy.set(func(w http.ResponseWriter, r *http.Request, service string) bool {
+				if service != compute || !strings.HasSuffix(r.URL.Path, "/servers/detail") || r.URL.Query().Has("changes-since") {
+					return false
+				}
+				w.Header().Set("Content-Length", "100000")
+				_, _ = io.WriteString(w, `{"servers": [{"id": "`)
+				w.(http.Flusher).Flush()
+				panic(http.ErrAbortHandler)
+			})
+		}, []string{"collecting failed", "compute/servers", "broke off"}, func() {}, 0},
+		{"the server that is a page's marker is deleted", func() {
+			o.lab.tool("create", "-servers", "3", "-project", "web-shop", "-prefix", "marker")
+			o.equals("three more servers", time.Now())
+			done := false
+			o.proxy.set(func(w http.ResponseWriter, r *http.Request, service string) bool {
+				if service == compute && strings.HasSuffix(r.URL.Path, "/servers/detail") && !r.URL.Query().Has("changes-since") {
+					// The newest come first: a page of two has the marker among them.
+					q := r.URL.Query()
+					q.Set("limit", "2")
+					if q.Has("marker") {
+						q.Set("limit", "1000")
+					}
+					r.URL.RawQuery = q.Encode()
+					if q.Has("marker") && !done {
+						done = true
+						o.lab.tool("delete", "-prefix", "marker", "-n", "3")
+						eventually(t, time.Minute, "the marker is gone", func() error {
+							if _, code, err := o.api.try(http.MethodGet, o.api.catalog["compute"]+"/servers/"+q.Get("marker"), "", nil); err != nil || code != http.StatusNotFound {
+								return fmt.Errorf("it answers %d (%v)", code, err)
+							}
+							return nil
+						})
+					}
+				}
+				return false
+			})
+		}, nil, func() {}, 45 * time.Second},
+	} {
+		o.restart()
+		o.equals("before", time.Now())
+		before := o.deleted()
+		from := o.g.position()
+		began := time.Now()
+		fault.begin()
+		if fault.says != nil {
+			o.g.says(from, 4*time.Minute, fault.says...)
+		} else {
+			time.Sleep(fault.silent)
+		}
+		falsely := o.deleted() - before
+		if fault.what == "the server that is a page's marker is deleted" {
+			falsely -= 3
+		}
+		if falsely > 0 {
+			t.Errorf("%s: %d assets are deleted falsely", fault.what, falsely)
+		}
+		lasted := time.Since(began)
+		o.proxy.set(nil)
+		fault.mends()
+		mended := time.Now()
+		eventually(t, 6*time.Minute, "nothing fails any more", func() error {
+			if n := o.failing(); n > 0 {
+				return fmt.Errorf("%d scopes do", n)
+			}
+			return nil
+		})
+		well := time.Since(mended)
+		o.equals(fault.what, mended)
+		t.Logf("%s: for %v, well again %v after it was mended, %d falsely deleted", fault.what, lasted.Round(time.Second), well.Round(time.Second), max(0, falsely))
+	}
+	o.proxy.set(nil)
+}
+
+// smallPages has lists come in pages.
+func smallPages(r *http.Request) {
+	q := r.URL.Query()
+	if q.Get("limit") == "1000" {
+		q.Set("limit", "100")
+		r.URL.RawQuery = q.Encode()
+	}
+}
+
+func answer(w http.ResponseWriter, code int, body string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_, _ = io.WriteString(w, body)
+}
+
+// deletions: many servers go at once.
+func (o *observedCloud) deletions(t *testing.T) {
+	before := o.deleted()
+	began := time.Now()
+	o.lab.tool("delete", "-prefix", "", "-n", strconv.Itoa(*openStackDeletes))
+	asked := time.Since(began)
+	began = time.Now()
+	var gone []*reevev1.Asset
+	eventually(t, 2*time.Minute, "the servers are deleted at the centre", func() error {
+		gone = nil
+		for _, asset := range o.a.assets("--state", "deleted", "--type", "openstack.compute.Server") {
+			gone = append(gone, asset)
+		}
+		if n := o.deleted() - before; n < *openStackDeletes {
+			return fmt.Errorf("%d are", n)
+		}
+		return nil
+	})
+	t.Logf("%d servers deleted in %v; all are at the centre %v later", *openStackDeletes, asked.Round(time.Second), time.Since(began).Round(100*time.Millisecond))
+	o.equals("what went with them", began, quotas...)
+	for _, asset := range gone[:min(len(gone), 10)] {
+		history := o.a.changes(asset.GetUid())
+		if n := len(history); n < 3 || history[0].GetOperation() != reevev1.Change_OPERATION_DELETED || history[n-1].GetOperation() != reevev1.Change_OPERATION_CREATED {
+			t.Errorf("the history of %s is %v", asset.GetName(), history)
+		}
+		full, err := o.a.asset(asset.GetUid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := full.GetDocument().GetFields()["OS-SRV-USG:terminated_at"].GetStringValue(); at == "" {
+			t.Errorf("when %s was terminated is not known", asset.GetName())
+		}
+	}
+}
+
+// project: a project goes with all that it has.
+func (o *observedCloud) project(t *testing.T) {
+	var found struct{ Projects []struct{ ID, Name string } }
+	o.api.call(http.MethodGet, "identity", "/projects?name=data-platform", "", &found)
+	if len(found.Projects) != 1 {
+		t.Fatalf("there are the projects %v", found)
+	}
+	id := found.Projects[0].ID
+	had := 0
+	for _, asset := range o.a.assets("--state", "active") {
+		if asset.GetProject() == id {
+			had++
+		}
+	}
+	o.lab.tool("delete-project", "data-platform")
+	began := time.Now()
+	o.equals("a project was deleted", began, quotas...)
+	for _, asset := range o.a.assets("--state", "active") {
+		if asset.GetProject() == id {
+			t.Errorf("%s %s of the deleted project is there", asset.GetType(), asset.GetUid())
+		}
+	}
+	asset, err := o.a.asset(id)
+	if err != nil || asset.GetState() != reevev1.State_STATE_DELETED {
+		t.Errorf("the project is %v, %v", asset, err)
+	}
+	t.Logf("%d assets of the project are deleted, %v after it was gone", had, time.Since(began).Round(time.Second))
+}
+
+// afterwards looks through what the programs have written.
+func (o *observedCloud) afterwards(t *testing.T, planted string) {
+	list := readPlanted(t, planted)
+	in := func(text []byte) (found []string) {
+		for _, p := range list {
+			if p.in(text) {
+				found = append(found, p.String())
+			}
+		}
+		return found
+	}
+	clean := func(place string, text []byte) {
+		t.Helper()
+		if found := in(text); found != nil {
+			t.Errorf("%s: found the canaries of %q", place, found)
+		}
+	}
+	truth, err := o.api.truth()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var everything bytes.Buffer
+	for _, object := range truth {
+		raw, err := json.Marshal(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		everything.Write(raw)
+	}
+	checkPlanted(t, list, everything.Bytes())
+	for _, asset := range o.a.assets("--full", "--state", "active,disconnected,deleted") {
+		clean("the API, "+asset.GetUid(), []byte(asset.String()))
+	}
+	var usage struct {
+		Tenants []struct {
+			Project string  `json:"tenant_id"`
+			VCPUs   float64 `json:"total_vcpus_usage"`
+			Hours   float64 `json:"total_hours"`
+		} `json:"tenant_usages"`
+	}
+	until := time.Now().UTC().Truncate(time.Second)
+	from := until.Add(-24 * time.Hour)
+	o.api.call(http.MethodGet, "compute", "/os-simple-tenant-usage?start="+from.Format("2006-01-02T15:04:05")+"&end="+until.Format("2006-01-02T15:04:05"), "", &usage)
+	o.g.stop()
+	o.a.stop()
+	spooled, err := o.g.command("spool", "export")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clean("the spool", []byte(spooled))
+	lastSeen(t, o.g, clean)
+	eachFile(t, o.a.dir, clean)
+	eachFile(t, o.g.dir, clean)
+	for _, p := range []*process{o.g.process, o.a.process} {
+		log, err := os.ReadFile(p.logFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clean("the log of the "+p.name, log)
+		for _, secret := range []string{openStackPassword, "lab-service-secret", o.proxy.token()} {
+			if bytes.Contains(log, []byte(secret)) {
+				t.Errorf("the log of the %s has a password or a token in it", p.name)
+			}
+		}
+	}
+	searchWarehouse(t, o.a, in)
+
+	db := openWarehouse(o.a)
+	if n := count(t, db, "SELECT count() FROM dead_letter"); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+	o.relations(t, db)
+	o.events(t, db)
+	have := serverUsage(t, db, from, until)
+	for _, want := range usage.Tenants {
+		got := have[want.Project]
+		// Nova rounds nothing; it counts from launch to termination, by the second.
+		if math.Abs(got[0]-want.Hours) > 0.01*want.Hours+0.05 || math.Abs(got[1]-want.VCPUs) > 0.01*want.VCPUs+0.05 {
+			t.Errorf("project %s: %.3f server-hours and %.3f vCPU-hours at the centre, %.3f and %.3f by Nova", want.Project, got[0], got[1], want.Hours, want.VCPUs)
+		} else {
+			t.Logf("project %s: %.3f server-hours and %.3f vCPU-hours at the centre, %.3f and %.3f by Nova", want.Project, got[0], got[1], want.Hours, want.VCPUs)
+		}
+	}
+	if len(usage.Tenants) < *openStackProjects {
+		t.Errorf("Nova tells of the usage of %d projects", len(usage.Tenants))
+	}
+}
+
+// relations: all lead to assets that are or were there.
+func (o *observedCloud) relations(t *testing.T, db driver.Conn) {
+	rows, err := db.Query(t.Context(), `SELECT from_type, kind, to_type, count(), countIf((to_type, to_uid) NOT IN (SELECT type, uid FROM asset)), anyIf(from_uid || ' to ' || to_uid, (to_type, to_uid) NOT IN (SELECT type, uid FROM asset))
+		FROM relation FINAL WHERE from_type LIKE 'openstack.%' AND NOT deleted
+		GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	all := 0
+	for rows.Next() {
+		var from, kind, to, such string
+		var n, lost uint64
+		if err := rows.Scan(&from, &kind, &to, &n, &lost, &such); err != nil {
+			t.Fatal(err)
+		}
+		all += int(n)
+		if lost > 0 {
+			t.Errorf("%d of %d relations %s %s %s lead nowhere, such as that of %s", lost, n, from, kind, to, such)
+		}
+		t.Logf("%6d %s %s %s", n, from, kind, to)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if all == 0 {
+		t.Error("there are no relations")
+	}
+}
+
+// events: what went wrong was told once, and what was done to servers.
+func (o *observedCloud) events(t *testing.T, db driver.Conn) {
+	rows, err := db.Query(t.Context(), `SELECT type, count(), any(message) FROM event FINAL GROUP BY type ORDER BY type`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	have := make(map[string]int)
+	for rows.Next() {
+		var typ, message string
+		var n uint64
+		if err := rows.Scan(&typ, &n, &message); err != nil {
+			t.Fatal(err)
+		}
+		have[typ] = int(n)
+		t.Logf("%6d %s: %s", n, typ, message)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, typ := range []string{"cloud.reeve.agent.source.failing", "cloud.reeve.agent.source.recovered", "cloud.reeve.agent.scope.failing", "cloud.reeve.agent.scope.recovered"} {
+		if have[typ] == 0 {
+			t.Errorf("there is no event %s", typ)
+		}
+	}
+	if have["cloud.reeve.openstack.server.create"] < *openStackCreated || have["cloud.reeve.openstack.server.delete"] < *openStackDeletes {
+		t.Errorf("%d servers were created and %d deleted by the events", have["cloud.reeve.openstack.server.create"], have["cloud.reeve.openstack.server.delete"])
+	}
+}
+
+// serverUsage runs the statement in docs/usage.md, and returns the server-hours
+// and vCPU-hours by project.
+func serverUsage(t *testing.T, db driver.Conn, from, until time.Time) map[string][2]float64 {
+	t.Helper()
+	rows := documentedUsage(t, db, "How long servers were there", from, until)
+	defer rows.Close()
+	sums := make(map[string][2]float64)
+	for rows.Next() {
+		var project, flavor, status string
+		var servers uint64
+		var hours, vcpus, memory float64
+		if err := rows.Scan(&project, &flavor, &status, &servers, &hours, &vcpus, &memory); err != nil {
+			t.Fatal(err)
+		}
+		sum := sums[project]
+		sums[project] = [2]float64{sum[0] + hours, sum[1] + vcpus}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return sums
+}
