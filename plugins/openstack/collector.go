@@ -323,10 +323,9 @@ func (c *collector) Verify(ctx context.Context) ([]plugin.Check, error) {
 		return append(checks, plugin.Check{Subject: "listings", Err: err}), nil
 	}
 	type group struct {
-		listing  *listing
-		ok, all  int
-		versions string
-		failed   []plugin.Check
+		listing *listing
+		ok, all int
+		failed  []plugin.Check
 	}
 	var order []string
 	groups := make(map[string]*group)
