@@ -203,9 +203,9 @@ func (r *elementReader) listMembers(ctx context.Context, visit func(jsontext.Val
 	if err != nil {
 		return done, err
 	}
+	var members []jsontext.Value
+	var addresses []string
 	for _, id := range pools {
-		var members []jsontext.Value
-		var addresses []string
 		list := r.request(nil)
 		list.Path = fmt.Sprintf(list.Path, url.PathEscape(id))
 		if _, err := r.service.List(ctx, list, func(raw jsontext.Value) error {
@@ -215,22 +215,21 @@ func (r *elementReader) listMembers(ctx context.Context, visit func(jsontext.Val
 			if err := json.Unmarshal(raw, &m, lenient); err != nil {
 				return err
 			}
-			raw, err := with(raw, "pool_id", id)
-			if err != nil {
-				return err
-			}
-			members, addresses = append(members, raw), append(addresses, m.Address)
-			return nil
+			// It is held until what has its address is known.
+			whole, err := with(slices.Clone(raw), "pool_id", id)
+			members, addresses = append(members, whole), append(addresses, m.Address)
+			return err
 		}); err != nil && !errors.Is(err, cloud.ErrNotFound) { // the pool may be gone since
 			return done, err
 		}
-		if r.in.Joins.Owners, err = r.owners(ctx, addresses); err != nil {
+	}
+	slices.Sort(addresses)
+	if r.in.Joins.Owners, err = r.owners(ctx, slices.Compact(addresses)); err != nil {
+		return done, err
+	}
+	for _, m := range members {
+		if err := visit(m); err != nil {
 			return done, err
-		}
-		for _, m := range members {
-			if err := visit(m); err != nil {
-				return done, err
-			}
 		}
 	}
 	return done, nil
