@@ -373,10 +373,32 @@ func sameJSON(a, b jsontext.Value) bool {
 	return a.Canonicalize() == nil && b.Canonicalize() == nil && slices.Equal(a, b)
 }
 
+// interfaces lists what routers are connected to, by router.
+func (r *elementReader) interfaces(ctx context.Context) (map[string][]kinds.Interface, error) {
+	all := make(map[string][]kinds.Interface)
+	query := url.Values{
+		"fields": {"id", "network_id", "device_id", "fixed_ips"},
+		"device_owner": {
+			"network:router_interface", "network:router_interface_distributed", "network:ha_router_replicated_interface",
+		},
+	}
+	err := r.ports(ctx, query, func(p port) {
+		i := kinds.Interface{Port: p.ID, Network: p.Network}
+		for _, ip := range p.Addresses {
+			i.Subnets, i.Addresses = append(i.Subnets, ip.Subnet), append(i.Addresses, ip.Address)
+		}
+		all[p.Device] = append(all[p.Device], i)
+	})
+	for _, list := range all {
+		slices.SortFunc(list, func(a, b kinds.Interface) int { return strings.Compare(a.Port, b.Port) })
+	}
+	return all, err
+}
+
 // joins prepares what elements of a kind are looked up in.
-func (c *collector) joins(ctx context.Context, k *cloud.Cloud, l *listing) (kinds.Joins, error) {
+func (r *elementReader) joins(ctx context.Context) (kinds.Joins, error) {
 	var j kinds.Joins
-	r := &elementReader{c: c, k: k, l: l}
+	c, k, l := r.c, r.k, r.l
 	switch l.kind.String() {
 	case "compute/servers":
 		network, err := k.Service(ctx, cloud.Network, l.region)
@@ -392,26 +414,13 @@ func (c *collector) joins(ctx context.Context, k *cloud.Cloud, l *listing) (kind
 		}
 		j.SecurityGroups = func(project, name string) []string { return names.find(ctx, network, c.log, project, name) }
 	case "network/routers":
-		interfaces := make(map[string][]kinds.Interface)
-		query := url.Values{
-			"fields": {"id", "network_id", "device_id", "fixed_ips"},
-			"device_owner": {
-				"network:router_interface", "network:router_interface_distributed", "network:ha_router_replicated_interface",
-			},
+		// Most polls find no router that has changed, and need no ports.
+		interfaces := sync.OnceValues(func() (map[string][]kinds.Interface, error) { return r.interfaces(ctx) })
+		j.Interfaces = func(router string) []kinds.Interface {
+			all, err := interfaces()
+			r.failed = err
+			return all[router]
 		}
-		if err := r.ports(ctx, query, func(p port) {
-			i := kinds.Interface{Port: p.ID, Network: p.Network}
-			for _, ip := range p.Addresses {
-				i.Subnets, i.Addresses = append(i.Subnets, ip.Subnet), append(i.Addresses, ip.Address)
-			}
-			interfaces[p.Device] = append(interfaces[p.Device], i)
-		}); err != nil {
-			return j, err
-		}
-		for _, list := range interfaces {
-			slices.SortFunc(list, func(a, b kinds.Interface) int { return strings.Compare(a.Port, b.Port) })
-		}
-		j.Interfaces = func(router string) []kinds.Interface { return interfaces[router] }
 	case "identity/groups":
 		identity, err := k.Service(ctx, cloud.Identity, "")
 		if err != nil {

@@ -164,6 +164,8 @@ type elementReader struct {
 	l       *listing
 	service *cloud.Service
 	in      kinds.Context
+	// failed is why something could not be looked up in another list.
+	failed error
 }
 
 // reader prepares to read elements of a listing: it finds the service, and lists
@@ -176,7 +178,7 @@ func (c *collector) reader(ctx context.Context, k *cloud.Cloud, l *listing) (*el
 	r := &elementReader{c: c, k: k, l: l, service: s, in: kinds.Context{
 		Cloud: k.ID, Region: l.region, Dashboard: c.opts.DashboardURL, Project: l.project,
 	}}
-	r.in.Joins, err = c.joins(ctx, k, l)
+	r.in.Joins, err = r.joins(ctx)
 	return r, err
 }
 
@@ -213,6 +215,9 @@ func (r *elementReader) all(query string) string {
 // observe makes an observation of an element.
 func (r *elementReader) observe(raw jsontext.Value) (kinds.Reading, plugin.Observation, error) {
 	reading, err := r.l.kind.Read(raw, r.in)
+	if err == nil {
+		err = r.failed
+	}
 	if err != nil {
 		return reading, plugin.Observation{}, err
 	}
