@@ -344,7 +344,7 @@ func (o *observed) canaries(t *testing.T, file string) {
 		}
 		clean("the log of the "+p.name, log)
 	}
-	searchWarehouse(t, o.a, in)
+	searchWarehouse(t, openWarehouse(o.a), in, "asset", "asset_version", "event")
 }
 
 // watchChanges follows the changes that the centre tells of, until the test ends.

@@ -361,8 +361,10 @@ func (r *reader) tags(array jsontext.Value) {
 	}
 }
 
+// label adds a label. A text that does not leave the site in a document does not
+// do so here.
 func (r *reader) label(k, v string) {
-	if k == "" {
+	if k == "" || len(v) > maxLabel || boots([]byte(v)) {
 		return
 	}
 	if r.Labels == nil {
@@ -370,6 +372,9 @@ func (r *reader) label(k, v string) {
 	}
 	r.Labels[k] = v
 }
+
+// maxLabel is the size of the longest text of a label.
+const maxLabel = 1 << 10
 
 // fact adds a derived fact.
 func (r *reader) fact(name string, value any) { r.Derived = append(r.Derived, Fact{name, value}) }

@@ -159,3 +159,16 @@ func TestDropped(t *testing.T) {
 		t.Errorf("%s, %v", document, err)
 	}
 }
+
+// TestLabels: what is taken out of documents does not leave as a label.
+func TestLabels(t *testing.T) {
+	booted := base64.StdEncoding.EncodeToString([]byte("#cloud-config\npassword: canary\n"))
+	raw := `{"id": "s", "name": "n", "status": "ACTIVE", "metadata": {"plain": "x", "first_boot": "` + booted + `", "long": "` + strings.Repeat("x", 5000) + `"}}`
+	r, err := Find("compute/servers").Read(jsontext.Value(raw), Context{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Labels) != 1 || r.Labels["plain"] != "x" {
+		t.Errorf("the labels are %v", r.Labels)
+	}
+}
