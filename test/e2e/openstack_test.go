@@ -365,13 +365,21 @@ func answer(w http.ResponseWriter, code int, body string) {
 
 // deletions: many servers go at once.
 func (o *observedCloud) deletions(t *testing.T) {
-	before := o.deleted()
+	before, had := o.deleted(), o.servers()
 	began := time.Now()
 	o.lab.tool("delete", "-prefix", "", "-n", strconv.Itoa(*openStackDeletes))
+	// Nova takes a second or so for each, behind its answer.
+	eventually(t, 15*time.Minute, "Nova has deleted them", func() error {
+		if n := had - o.servers(); n < *openStackDeletes {
+			return fmt.Errorf("%d are", n)
+		}
+		time.Sleep(200 * time.Millisecond)
+		return nil
+	})
 	asked := time.Since(began)
 	began = time.Now()
 	var gone []*reevev1.Asset
-	eventually(t, 2*time.Minute, "the servers are deleted at the centre", func() error {
+	eventually(t, 5*time.Minute, "the servers are deleted at the centre", func() error {
 		gone = nil
 		for _, asset := range o.a.assets("--state", "deleted", "--type", "openstack.compute.Server") {
 			gone = append(gone, asset)
@@ -396,6 +404,16 @@ func (o *observedCloud) deletions(t *testing.T) {
 			t.Errorf("when %s was terminated is not known", asset.GetName())
 		}
 	}
+}
+
+// servers counts the servers that the cloud has.
+func (o *observedCloud) servers() int {
+	o.t.Helper()
+	all, err := o.api.list(o.api.catalog["compute"]+"/servers?all_tenants=1&limit=1000", "servers", nil)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return len(all)
 }
 
 // project: a project goes with all that it has.
