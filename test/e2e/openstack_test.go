@@ -433,12 +433,15 @@ func (o *observedCloud) project(t *testing.T) {
 	o.lab.tool("delete-project", "data-platform")
 	began := time.Now()
 	o.equals("a project was deleted", began, quotas...)
-	for _, asset := range o.a.assets("--state", "active") {
-		// The lab's balancers leave their parts behind, in the API too.
-		if asset.GetProject() == id && !strings.HasPrefix(asset.GetType(), "openstack.loadbalancer.") {
-			t.Errorf("%s %s of the deleted project is there", asset.GetType(), asset.GetUid())
+	eventually(t, 6*time.Minute, "nothing of the deleted project is there", func() error {
+		for _, asset := range o.a.assets("--state", "active") {
+			// The lab's balancers leave their parts behind, in the API too.
+			if asset.GetProject() == id && !strings.HasPrefix(asset.GetType(), "openstack.loadbalancer.") {
+				return fmt.Errorf("%s %s is", asset.GetType(), asset.GetUid())
+			}
 		}
-	}
+		return nil
+	})
 	asset, err := o.a.asset(id)
 	if err != nil || asset.GetState() != reevev1.State_STATE_DELETED {
 		t.Errorf("the project is %v, %v", asset, err)
