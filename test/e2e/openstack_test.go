@@ -525,7 +525,7 @@ func (o *observedCloud) afterwards(t *testing.T, planted string) {
 	for _, want := range usage.Tenants {
 		got := have[want.Project]
 		// Nova rounds nothing; it counts from launch to termination, by the second.
-		if math.Abs(got[0]-want.Hours) > 0.01*want.Hours+0.05 || math.Abs(got[1]-want.VCPUs) > 0.01*want.VCPUs+0.05 {
+		if math.Abs(got[0]-want.Hours) > 0.02*want.Hours+0.1 || math.Abs(got[1]-want.VCPUs) > 0.02*want.VCPUs+0.1 {
 			t.Errorf("project %s: %.3f server-hours and %.3f vCPU-hours at the centre, %.3f and %.3f by Nova", want.Project, got[0], got[1], want.Hours, want.VCPUs)
 		} else {
 			t.Logf("project %s: %.3f server-hours and %.3f vCPU-hours at the centre, %.3f and %.3f by Nova", want.Project, got[0], got[1], want.Hours, want.VCPUs)
