@@ -169,6 +169,12 @@ func (o *openStack) run(limit time.Duration, path string, args ...string) (strin
 func (o *openStack) seed(args ...string) {
 	o.t.Helper()
 	out, err := o.run(30*time.Minute, filepath.Join(o.scripts, "openstack-seed.sh"), args...)
+	for n := 0; err != nil && n < 2; n++ {
+		// Builds fail now and then in a cloud that is asked for many at once; the
+		// seeder goes on from there.
+		o.t.Logf("seeding once more: %v", err)
+		out, err = o.run(30*time.Minute, filepath.Join(o.scripts, "openstack-seed.sh"), args...)
+	}
 	if err != nil {
 		o.t.Fatal(err)
 	}

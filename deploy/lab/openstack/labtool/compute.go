@@ -17,7 +17,7 @@ type special struct {
 // with each history that servers can have.
 func seedSpecials(ctx context.Context, admin *cloud, base *shared, t *tenant, parallel int) error {
 	groups := map[string]string{}
-	for name, policy := range map[string]string{"web-apart": "anti-affinity", "cache-together": "affinity"} {
+	for name, policy := range map[string]string{"web-apart": "soft-anti-affinity", "cache-together": "soft-affinity"} {
 		var err error
 		if groups[name], err = ensureIn(ctx, t.compute, "os-server-groups", "os-server-groups", "server_group", "name", name, obj{"policy": policy}); err != nil {
 			return err
@@ -77,6 +77,13 @@ func seedSpecials(ctx context.Context, admin *cloud, base *shared, t *tenant, pa
 		}
 		name := t.name + "-" + s.name
 		o := find(have, "name", name)
+		if o != nil && o["status"] == "ERROR" && s.want != "ERROR" {
+			// Its build failed the last time.
+			if _, err := call(ctx, t.compute, "DELETE", "servers/"+id(o), nil); err != nil {
+				return err
+			}
+			o = nil
+		}
 		done := o != nil && o["status"] == s.want
 		server := id(o)
 		if o == nil {
