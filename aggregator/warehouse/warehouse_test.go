@@ -1,18 +1,13 @@
 package warehouse_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"maps"
-	"os"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/google/uuid"
 
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
@@ -306,164 +301,6 @@ func TestUsageIsReplacedByLaterVersions(t *testing.T) {
 	}
 	if got := read(); got != want {
 		t.Errorf("merged: %s, want %s", got, want)
-	}
-}
-
-// documented returns the statements in docs/usage.md: what was used, and what was
-// requested.
-func documented(t *testing.T) (used, requested string) {
-	t.Helper()
-	text, err := os.ReadFile("../../docs/usage.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var statements []string
-	for i, part := range strings.Split(string(text), "```") {
-		if sql, ok := strings.CutPrefix(part, "sql\n"); ok && i%2 == 1 {
-			statements = append(statements, sql)
-		}
-	}
-	if len(statements) != 2 {
-		t.Fatalf("docs/usage.md has %d statements, want 2", len(statements))
-	}
-	return statements[0], statements[1]
-}
-
-func between(from, until string) []any {
-	return []any{clickhouse.Named("site", "west"), clickhouse.Named("from", from), clickhouse.Named("until", until)}
-}
-
-func TestDocumentedUsage(t *testing.T) {
-	w := warehousetest.New(t)
-	of := func(uid string, version uint64, start time.Time, seconds int) warehouse.Usage {
-		u := used("cluster/Pod/"+uid, version, float64(2*seconds))
-		u.AssetType, u.Start, u.End = "kubernetes.core.Pod", start, start.Add(time.Duration(seconds)*time.Second)
-		return u
-	}
-	ten := time.Date(2026, 3, 4, 10, 0, 0, 0, time.UTC)
-	other := of("a/x", 1, ten, 60)
-	other.Site = "east"
-	node := of("n", 1, ten, 60)
-	node.AssetType = "kubernetes.core.Node"
-	g := group()
-	g.Usage = []warehouse.Usage{
-		of("a/x", 1, ten, 600), of("a/x", 2, ten, 3600), of("a/x", 3, ten.Add(time.Hour), 60), of("a/y", 1, ten.Add(5*time.Minute), 300),
-		of("b/z", 1, ten, 30), of("b/z", 1, ten.Add(-time.Second), 1), other, node,
-	}
-	if err := w.Write(t.Context(), g); err != nil {
-		t.Fatal(err)
-	}
-	statement, _ := documented(t)
-	rows, err := w.Conn().Query(t.Context(), statement, between("2026-03-04 10:00:00.000", "2026-03-04 12:00:00.000")...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	var got []string
-	for rows.Next() {
-		var namespace, meter, unit string
-		var hour time.Time
-		var quantity, seconds float64
-		if err := rows.Scan(&namespace, &hour, &meter, &unit, &quantity, &seconds); err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, fmt.Sprint(namespace, " ", hour.Hour(), " ", meter, " ", unit, " ", quantity, " ", seconds))
-	}
-	want := []string{"a 10 cpu.used core.second 7800 3900", "a 11 cpu.used core.second 120 60", "b 10 cpu.used core.second 60 30"}
-	if err := rows.Err(); err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %q, %v, want %q", got, err, want)
-	}
-}
-
-func TestDocumentedRequests(t *testing.T) {
-	w := warehousetest.New(t)
-	// A version is "when operation node phase start cores"; a dash is nothing.
-	seq := 0
-	pod := func(name string, texts ...string) (list []warehouse.AssetVersion) {
-		for _, text := range texts {
-			var when, operation, node, phase, start string
-			var cores float64
-			if _, err := fmt.Sscan(text, &when, &operation, &node, &phase, &start, &cores); err != nil {
-				t.Fatalf("%s: %v", text, err)
-			}
-			document := map[string]any{"spec": map[string]any{}, "status": map[string]any{"phase": phase},
-				"derived": map[string]any{"requests": map[string]any{"cpu": cores, "memory": 1024 * cores}}}
-			if node != "-" {
-				document["spec"] = map[string]any{"nodeName": node}
-			}
-			if start != "-" {
-				document["status"] = map[string]any{"phase": phase, "startTime": "2026-03-04T" + start + "Z"}
-			}
-			raw, err := json.Marshal(document)
-			if err != nil {
-				t.Fatal(err)
-			}
-			op := map[string]warehouse.Operation{"created": warehouse.Created, "updated": warehouse.Updated, "deleted": warehouse.Deleted}[operation]
-			seq++
-			v := version(seq, "cluster/Pod/a/"+name, op, string(raw))
-			v.Type, v.Name, v.Project = "kubernetes.core.Pod", name, "a"
-			if v.ObservedAt, err = time.Parse(time.DateTime, "2026-03-04 "+when); err != nil {
-				t.Fatal(err)
-			}
-			list = append(list, v)
-		}
-		return list
-	}
-	for _, test := range []struct {
-		name     string
-		versions []string
-		// want is core-seconds by hour, from ten to twelve.
-		want map[int]float64
-	}{
-		{"from-before", []string{"10:20:00 created n Running 09:30:00 0.5", "11:15:00 deleted n Running 09:30:00 0.5"}, map[int]float64{10: 1800, 11: 450}},
-		{"job", []string{
-			"10:00:00 created - Pending - 2", "10:00:06 updated n Pending - 2", "10:00:08 updated n Running 10:00:06 2",
-			"10:10:06 updated n Succeeded 10:00:06 2", "10:30:00 deleted n Succeeded 10:00:06 2",
-		}, map[int]float64{10: 1200}},
-		{"resized", []string{"10:00:00 created n Running 10:00:00 1", "10:30:00 updated n Running 10:00:00 2"}, map[int]float64{10: 5400, 11: 7200}},
-		{"unseen-start", []string{"10:00:00 created - Pending - 1", "11:30:00 updated n Running 11:00:00 1"}, map[int]float64{11: 3600}},
-		{"replaced-unseen", []string{
-			"09:00:00 created n Running 09:00:00 1", "11:00:00 deleted n Running 09:00:00 1", "11:00:00 created n Running 10:15:00 3",
-		}, map[int]float64{10: 900 + 3*2700, 11: 3 * 3600}},
-		{"never-placed", []string{"10:00:00 created - Pending - 1"}, nil},
-		{"over-before", []string{"09:00:00 created n Running 08:00:00 1", "09:59:59 deleted n Running 08:00:00 1"}, nil},
-		{"on-the-hour", []string{"10:00:00 created n Running 10:00:00 1", "11:00:00 deleted n Running 10:00:00 1"}, map[int]float64{10: 3600}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			here, elsewhere := group(pod(test.name, test.versions...)...), group(pod(test.name, test.versions...)...)
-			for i := range elsewhere.Versions {
-				elsewhere.Versions[i].Site = "east"
-			}
-			for _, g := range []*warehouse.Group{here, elsewhere} {
-				if err := w.Write(t.Context(), g); err != nil {
-					t.Fatal(err)
-				}
-			}
-			_, statement := documented(t)
-			rows, err := w.Conn().Query(t.Context(), statement, between("2026-03-04 10:00:00.000", "2026-03-04 12:00:00.000")...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer rows.Close()
-			got := make(map[int]float64)
-			for rows.Next() {
-				var namespace, name string
-				var hour time.Time
-				var cores, bytes float64
-				if err := rows.Scan(&namespace, &name, &hour, &cores, &bytes); err != nil {
-					t.Fatal(err)
-				}
-				if name == test.name {
-					got[hour.Hour()] = cores
-					if namespace != "a" || bytes != 1024*cores {
-						t.Errorf("%s/%s has %v byte-seconds of %v core-seconds", namespace, name, bytes, cores)
-					}
-				}
-			}
-			if err := rows.Err(); err != nil || !maps.Equal(got, test.want) {
-				t.Errorf("got %v, %v, want %v", got, err, test.want)
-			}
-		})
 	}
 }
 
