@@ -27,7 +27,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
@@ -42,9 +41,6 @@ const (
 	// records.
 	groupBytes   = 16 << 20
 	groupRecords = 50_000
-	// queueBytes bounds the bytes of records that wait. Beyond it agents are
-	// held up, by flow control.
-	queueBytes = 64 << 20
 	// linger is the least time between the ends of two groups, so that a
 	// trickle of changes does not make a part in the warehouse for each.
 	linger = 200 * time.Millisecond
@@ -84,8 +80,7 @@ type Ingest struct {
 	o       Options
 	log     *commitLog
 	metrics *metrics
-	room    *semaphore.Weighted
-	queue   chan *pending
+	queue   *queue
 
 	mu     sync.Mutex
 	spools map[string]*spoolState
@@ -102,10 +97,8 @@ type pending struct {
 
 // spoolState is what is known of one spool.
 type spoolState struct {
-	// turn is held while a batch is accepted and queued: two sessions of one
+	// mu is held while a batch is accepted and queued: two sessions of one
 	// agent, a dying one and its successor, must not overtake each other.
-	turn chan struct{}
-
 	mu sync.Mutex
 	// accepted is the last record taken into the queue, by class; durable the
 	// last one committed.
@@ -121,8 +114,7 @@ func New(o Options) (*Ingest, error) {
 	}
 	return &Ingest{
 		o: o, log: log, metrics: newMetrics(o.Metrics),
-		room:   semaphore.NewWeighted(queueBytes),
-		queue:  make(chan *pending, 4096),
+		queue:  newQueue(),
 		spools: make(map[string]*spoolState),
 	}, nil
 }
@@ -154,7 +146,6 @@ func (i *Ingest) Open(agent identity.Agent, spoolID string) *Inlet {
 	s := i.spools[key]
 	if s == nil {
 		s = &spoolState{
-			turn:     make(chan struct{}, 1),
 			accepted: make(map[wirev1.Class]uint64), durable: make(map[wirev1.Class]uint64),
 			inlets: make(map[*Inlet]struct{}),
 		}
@@ -208,40 +199,29 @@ func (in *Inlet) Submit(ctx context.Context, class wirev1.Class, data []byte) er
 			wire.ClassName(b.GetClass()), b.GetSpoolId(), wire.ClassName(class), in.spool)
 	}
 	p := &pending{agent: in.agent, batch: b, data: data, spool: in.state, cost: int64(min(max(int(b.GetRawBytes()), len(data)), queueBytes))}
-	if err := in.ingest.room.Acquire(ctx, p.cost); err != nil {
+	if err := in.ingest.queue.reserve(ctx, in.agent.Site, p.cost); err != nil {
 		return err
 	}
-	queued, err := in.enqueue(ctx, p)
+	queued, err := in.enqueue(p)
 	if !queued {
-		in.ingest.room.Release(p.cost)
+		in.ingest.queue.release(p)
 	}
 	return err
 }
 
-func (in *Inlet) enqueue(ctx context.Context, p *pending) (queued bool, err error) {
-	select {
-	case in.state.turn <- struct{}{}:
-	case <-ctx.Done():
-		return false, ctx.Err()
-	}
-	defer func() { <-in.state.turn }()
+func (in *Inlet) enqueue(p *pending) (queued bool, err error) {
+	in.state.mu.Lock()
+	defer in.state.mu.Unlock()
 	if taken, err := in.accept(p.batch); err != nil || !taken {
 		return false, err
 	}
-	select {
-	case in.ingest.queue <- p:
-		return true, nil
-	case <-ctx.Done():
-		in.state.takeBack(p.batch)
-		return false, ctx.Err()
-	}
+	in.ingest.queue.put(p)
+	return true, nil
 }
 
-// accept decides whether a batch is new.
+// accept decides whether a batch is new. The spool's mu is held.
 func (in *Inlet) accept(b *wirev1.Batch) (bool, error) {
 	s := in.state
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	class, first, last := b.GetClass(), b.GetFirstSeq(), wire.LastSeq(b)
 	switch accepted := s.accepted[class]; {
 	case last <= accepted:
@@ -256,15 +236,6 @@ func (in *Inlet) accept(b *wirev1.Batch) (bool, error) {
 	}
 	s.accepted[class] = last
 	return true, nil
-}
-
-// takeBack forgets that a batch, the last one accepted, was.
-func (s *spoolState) takeBack(b *wirev1.Batch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.accepted[b.GetClass()] == wire.LastSeq(b) {
-		s.accepted[b.GetClass()] = b.GetFirstSeq() - 1
-	}
 }
 
 // Close ends the inlet. What was submitted is committed all the same.
@@ -313,46 +284,19 @@ func (i *Ingest) finish(ctx context.Context, name string, marks map[registry.Spo
 func (i *Ingest) Run(ctx context.Context) error {
 	pace := time.NewTimer(0)
 	defer pace.Stop()
-	var held *pending
 	for {
 		select {
 		case <-pace.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		first := held
-		held = nil
-		if first == nil {
-			select {
-			case first = <-i.queue:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		pace.Reset(linger)
-		var group []*pending
-		group, held = i.gather(first)
-		if err := i.commit(ctx, group); err != nil {
+		group, err := i.queue.take(ctx)
+		if err != nil {
 			return err
 		}
-	}
-}
-
-// gather takes what waits already. One that does not fit is handed back.
-func (i *Ingest) gather(first *pending) (group []*pending, held *pending) {
-	group = []*pending{first}
-	bytes, records := first.cost, first.batch.GetCount()
-	for {
-		select {
-		case p := <-i.queue:
-			bytes += p.cost
-			records += p.batch.GetCount()
-			if bytes > groupBytes || records > groupRecords {
-				return group, p
-			}
-			group = append(group, p)
-		default:
-			return group, nil
+		pace.Reset(linger)
+		if err := i.commit(ctx, group); err != nil {
+			return err
 		}
 	}
 }
@@ -380,9 +324,7 @@ func (i *Ingest) commit(ctx context.Context, batches []*pending) error {
 	}
 	i.metrics.committed(g, time.Since(began))
 	acknowledge(batches)
-	for _, p := range batches {
-		i.room.Release(p.cost)
-	}
+	i.queue.release(batches...)
 	if i.o.Committed != nil {
 		i.o.Committed(g)
 	}

@@ -1,0 +1,177 @@
+package ingest
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+const (
+	// queueBytes bounds the bytes of records that wait or are being committed.
+	// Beyond it agents are held up, by flow control.
+	queueBytes = 64 << 20
+	// laneBytes is what one site may have of them.
+	laneBytes = queueBytes / 2
+)
+
+// queue holds the batches that wait to be committed. Each site has a lane, and
+// the lanes take turns, for room in the queue as for a place in a group: a site
+// that has much to say holds up itself and no other.
+type queue struct {
+	mu   sync.Mutex
+	used int64
+	// lanes are those of all sites that have anything here. The first is the
+	// one whose turn is next.
+	lanes []*lane
+	// filled is poked when something waits.
+	filled chan struct{}
+}
+
+type lane struct {
+	site string
+	// used is the room that the site has, of batches that wait and of those that
+	// are being committed.
+	used    int64
+	claims  []*claim // oldest first
+	waiting []*pending
+}
+
+// claim is a wish for room.
+type claim struct {
+	bytes   int64
+	granted chan struct{}
+}
+
+func newQueue() *queue { return &queue{filled: make(chan struct{}, 1)} }
+
+// lane returns the lane of a site. q.mu is held.
+func (q *queue) lane(site string) *lane {
+	for _, l := range q.lanes {
+		if l.site == site {
+			return l
+		}
+	}
+	l := &lane{site: site}
+	q.lanes = append(q.lanes, l)
+	return l
+}
+
+// reserve waits until there is room for a batch of a site. The room is kept
+// until release.
+func (q *queue) reserve(ctx context.Context, site string, bytes int64) error {
+	c := &claim{bytes: bytes, granted: make(chan struct{})}
+	q.mu.Lock()
+	l := q.lane(site)
+	l.claims = append(l.claims, c)
+	q.grant()
+	q.mu.Unlock()
+	select {
+	case <-c.granted:
+		return nil
+	case <-ctx.Done():
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l = q.lane(site)
+	if i := slices.Index(l.claims, c); i >= 0 {
+		l.claims = slices.Delete(l.claims, i, i+1)
+	} else { // it was granted just now
+		l.used -= bytes
+		q.used -= bytes
+	}
+	q.grant()
+	return ctx.Err()
+}
+
+// grant gives the room that there is to the lanes in turn. q.mu is held.
+func (q *queue) grant() {
+	for idle := 0; idle < len(q.lanes); {
+		l := q.lanes[0]
+		if len(l.claims) > 0 && (l.used == 0 || l.used+l.claims[0].bytes <= laneBytes) {
+			c := l.claims[0]
+			if q.used > 0 && q.used+c.bytes > queueBytes {
+				return // it has the next turn
+			}
+			l.claims = l.claims[1:]
+			l.used += c.bytes
+			q.used += c.bytes
+			close(c.granted)
+			idle = 0
+		} else {
+			idle++
+		}
+		q.pass()
+	}
+	q.lanes = slices.DeleteFunc(q.lanes, func(l *lane) bool { return l.used == 0 && len(l.claims) == 0 })
+}
+
+// pass gives the turn to the next lane. q.mu is held.
+func (q *queue) pass() { q.lanes = append(q.lanes[1:], q.lanes[0]) }
+
+// put adds a batch that has its room. It never waits.
+func (q *queue) put(p *pending) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.lane(p.agent.Site)
+	l.waiting = append(l.waiting, p)
+	q.poke()
+}
+
+func (q *queue) poke() {
+	select {
+	case q.filled <- struct{}{}:
+	default:
+	}
+}
+
+// take waits for batches and takes a group of them.
+func (q *queue) take(ctx context.Context) ([]*pending, error) {
+	for {
+		select {
+		case <-q.filled:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if group := q.gather(); len(group) > 0 {
+			return group, nil
+		}
+	}
+}
+
+// gather takes a batch of each lane in turn until the group is full. The batches
+// of a site come in the order of put.
+func (q *queue) gather() (group []*pending) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var bytes int64
+	var records uint32
+	for idle := 0; idle < len(q.lanes); q.pass() {
+		l := q.lanes[0]
+		if len(l.waiting) == 0 {
+			idle++
+			continue
+		}
+		p := l.waiting[0]
+		bytes += p.cost
+		records += p.batch.GetCount()
+		if len(group) > 0 && (bytes > groupBytes || records > groupRecords) {
+			q.poke()
+			return group // the lane has the first turn in the next
+		}
+		l.waiting = l.waiting[1:]
+		group = append(group, p)
+		idle = 0
+	}
+	return group
+}
+
+// release gives back the room of batches.
+func (q *queue) release(batches ...*pending) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, p := range batches {
+		q.lane(p.agent.Site).used -= p.cost
+		q.used -= p.cost
+	}
+	q.grant()
+}
