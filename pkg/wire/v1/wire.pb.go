@@ -204,6 +204,10 @@ type Control struct {
 	//	*Control_Heartbeat
 	//	*Control_Ack
 	//	*Control_Goodbye
+	//	*Control_Digest
+	//	*Control_Differing
+	//	*Control_Listing
+	//	*Control_Resend
 	Message       isControl_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -291,6 +295,42 @@ func (x *Control) GetGoodbye() *Goodbye {
 	return nil
 }
 
+func (x *Control) GetDigest() *Digest {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Digest); ok {
+			return x.Digest
+		}
+	}
+	return nil
+}
+
+func (x *Control) GetDiffering() *Differing {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Differing); ok {
+			return x.Differing
+		}
+	}
+	return nil
+}
+
+func (x *Control) GetListing() *Listing {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Listing); ok {
+			return x.Listing
+		}
+	}
+	return nil
+}
+
+func (x *Control) GetResend() *Resend {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Resend); ok {
+			return x.Resend
+		}
+	}
+	return nil
+}
+
 type isControl_Message interface {
 	isControl_Message()
 }
@@ -315,6 +355,22 @@ type Control_Goodbye struct {
 	Goodbye *Goodbye `protobuf:"bytes,5,opt,name=goodbye,proto3,oneof"`
 }
 
+type Control_Digest struct {
+	Digest *Digest `protobuf:"bytes,6,opt,name=digest,proto3,oneof"`
+}
+
+type Control_Differing struct {
+	Differing *Differing `protobuf:"bytes,7,opt,name=differing,proto3,oneof"`
+}
+
+type Control_Listing struct {
+	Listing *Listing `protobuf:"bytes,8,opt,name=listing,proto3,oneof"`
+}
+
+type Control_Resend struct {
+	Resend *Resend `protobuf:"bytes,9,opt,name=resend,proto3,oneof"`
+}
+
 func (*Control_Hello) isControl_Message() {}
 
 func (*Control_Welcome) isControl_Message() {}
@@ -324,6 +380,14 @@ func (*Control_Heartbeat) isControl_Message() {}
 func (*Control_Ack) isControl_Message() {}
 
 func (*Control_Goodbye) isControl_Message() {}
+
+func (*Control_Digest) isControl_Message() {}
+
+func (*Control_Differing) isControl_Message() {}
+
+func (*Control_Listing) isControl_Message() {}
+
+func (*Control_Resend) isControl_Message() {}
 
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -778,6 +842,406 @@ func (x *Goodbye) GetMessage() string {
 	return ""
 }
 
+// Digest sums up what an agent last saw, all of which had been acknowledged when
+// it was sent. One that does not fit into a frame comes in several.
+type Digest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent's hybrid logical clock when it was made: what is newer at the
+	// aggregator is not compared.
+	AsOf   uint64         `protobuf:"varint,1,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	Scopes []*ScopeDigest `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// More frames of this digest follow.
+	More          bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Digest) Reset() {
+	*x = Digest{}
+	mi := &file_wire_v1_wire_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Digest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Digest) ProtoMessage() {}
+
+func (x *Digest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Digest.ProtoReflect.Descriptor instead.
+func (*Digest) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Digest) GetAsOf() uint64 {
+	if x != nil {
+		return x.AsOf
+	}
+	return 0
+}
+
+func (x *Digest) GetScopes() []*ScopeDigest {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *Digest) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// ScopeDigest sums up the assets of one type in one scope.
+type ScopeDigest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Scope  string                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	Type   string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Assets uint64                 `protobuf:"varint,3,opt,name=assets,proto3" json:"assets,omitempty"`
+	// The sums of all assets (see Digest.Add in package wire) in one.
+	Sum           uint64 `protobuf:"fixed64,4,opt,name=sum,proto3" json:"sum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScopeDigest) Reset() {
+	*x = ScopeDigest{}
+	mi := &file_wire_v1_wire_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScopeDigest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScopeDigest) ProtoMessage() {}
+
+func (x *ScopeDigest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScopeDigest.ProtoReflect.Descriptor instead.
+func (*ScopeDigest) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ScopeDigest) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *ScopeDigest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ScopeDigest) GetAssets() uint64 {
+	if x != nil {
+		return x.Assets
+	}
+	return 0
+}
+
+func (x *ScopeDigest) GetSum() uint64 {
+	if x != nil {
+		return x.Sum
+	}
+	return 0
+}
+
+// Differing answers a digest: what the aggregator wants a listing of, because it
+// has something else, or because the agent did not name it. Sums are not set.
+type Differing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AsOf          uint64                 `protobuf:"varint,1,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	Scopes        []*ScopeDigest         `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Differing) Reset() {
+	*x = Differing{}
+	mi := &file_wire_v1_wire_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Differing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Differing) ProtoMessage() {}
+
+func (x *Differing) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Differing.ProtoReflect.Descriptor instead.
+func (*Differing) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Differing) GetAsOf() uint64 {
+	if x != nil {
+		return x.AsOf
+	}
+	return 0
+}
+
+func (x *Differing) GetScopes() []*ScopeDigest {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+// Listing tells all assets of one type in one scope whose uid is in a range. All
+// of them had been acknowledged when it was sent.
+type Listing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent's hybrid logical clock when it was made.
+	AsOf  uint64 `protobuf:"varint,1,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	Scope string `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
+	Type  string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	// The range: above after, up to and with until. An empty until has no end.
+	After string `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
+	Until string `protobuf:"bytes,5,opt,name=until,proto3" json:"until,omitempty"`
+	// In the order of their uids.
+	Assets        []*Listed `protobuf:"bytes,6,rep,name=assets,proto3" json:"assets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Listing) Reset() {
+	*x = Listing{}
+	mi := &file_wire_v1_wire_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Listing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Listing) ProtoMessage() {}
+
+func (x *Listing) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Listing.ProtoReflect.Descriptor instead.
+func (*Listing) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Listing) GetAsOf() uint64 {
+	if x != nil {
+		return x.AsOf
+	}
+	return 0
+}
+
+func (x *Listing) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Listing) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Listing) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *Listing) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
+}
+
+func (x *Listing) GetAssets() []*Listed {
+	if x != nil {
+		return x.Assets
+	}
+	return nil
+}
+
+type Listed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Uid   string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	// As in AssetVersion.
+	Hash          []byte `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Listed) Reset() {
+	*x = Listed{}
+	mi := &file_wire_v1_wire_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Listed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Listed) ProtoMessage() {}
+
+func (x *Listed) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Listed.ProtoReflect.Descriptor instead.
+func (*Listed) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Listed) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *Listed) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+// Resend answers a listing: what the aggregator does not have, or not as listed.
+type Resend struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AsOf          uint64                 `protobuf:"varint,1,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	Scope         string                 `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
+	Type          string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	Uids          []string               `protobuf:"bytes,4,rep,name=uids,proto3" json:"uids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resend) Reset() {
+	*x = Resend{}
+	mi := &file_wire_v1_wire_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resend) ProtoMessage() {}
+
+func (x *Resend) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resend.ProtoReflect.Descriptor instead.
+func (*Resend) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Resend) GetAsOf() uint64 {
+	if x != nil {
+		return x.AsOf
+	}
+	return 0
+}
+
+func (x *Resend) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Resend) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Resend) GetUids() []string {
+	if x != nil {
+		return x.Uids
+	}
+	return nil
+}
+
 // DataHeader is the first frame of a data stream; batches of the class follow.
 type DataHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -788,7 +1252,7 @@ type DataHeader struct {
 
 func (x *DataHeader) Reset() {
 	*x = DataHeader{}
-	mi := &file_wire_v1_wire_proto_msgTypes[8]
+	mi := &file_wire_v1_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +1264,7 @@ func (x *DataHeader) String() string {
 func (*DataHeader) ProtoMessage() {}
 
 func (x *DataHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[8]
+	mi := &file_wire_v1_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +1277,7 @@ func (x *DataHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataHeader.ProtoReflect.Descriptor instead.
 func (*DataHeader) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DataHeader) GetClass() Class {
@@ -843,7 +1307,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_wire_v1_wire_proto_msgTypes[9]
+	mi := &file_wire_v1_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +1319,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[9]
+	mi := &file_wire_v1_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +1332,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Batch) GetSpoolId() string {
@@ -922,7 +1386,7 @@ type Records struct {
 
 func (x *Records) Reset() {
 	*x = Records{}
-	mi := &file_wire_v1_wire_proto_msgTypes[10]
+	mi := &file_wire_v1_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1398,7 @@ func (x *Records) String() string {
 func (*Records) ProtoMessage() {}
 
 func (x *Records) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[10]
+	mi := &file_wire_v1_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1411,7 @@ func (x *Records) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Records.ProtoReflect.Descriptor instead.
 func (*Records) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Records) GetRecords() []*Record {
@@ -972,7 +1436,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_wire_v1_wire_proto_msgTypes[11]
+	mi := &file_wire_v1_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1448,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[11]
+	mi := &file_wire_v1_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1461,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Record) GetBody() isRecord_Body {
@@ -1107,7 +1571,7 @@ type AssetVersion struct {
 
 func (x *AssetVersion) Reset() {
 	*x = AssetVersion{}
-	mi := &file_wire_v1_wire_proto_msgTypes[12]
+	mi := &file_wire_v1_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1583,7 @@ func (x *AssetVersion) String() string {
 func (*AssetVersion) ProtoMessage() {}
 
 func (x *AssetVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[12]
+	mi := &file_wire_v1_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1596,7 @@ func (x *AssetVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetVersion.ProtoReflect.Descriptor instead.
 func (*AssetVersion) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AssetVersion) GetType() string {
@@ -1272,7 +1736,7 @@ type Relation struct {
 
 func (x *Relation) Reset() {
 	*x = Relation{}
-	mi := &file_wire_v1_wire_proto_msgTypes[13]
+	mi := &file_wire_v1_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1748,7 @@ func (x *Relation) String() string {
 func (*Relation) ProtoMessage() {}
 
 func (x *Relation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[13]
+	mi := &file_wire_v1_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1761,7 @@ func (x *Relation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relation.ProtoReflect.Descriptor instead.
 func (*Relation) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Relation) GetKind() string {
@@ -1343,7 +1807,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_wire_v1_wire_proto_msgTypes[14]
+	mi := &file_wire_v1_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +1819,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[14]
+	mi := &file_wire_v1_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +1832,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Event) GetId() string {
@@ -1451,7 +1915,7 @@ type AssetType struct {
 
 func (x *AssetType) Reset() {
 	*x = AssetType{}
-	mi := &file_wire_v1_wire_proto_msgTypes[15]
+	mi := &file_wire_v1_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1927,7 @@ func (x *AssetType) String() string {
 func (*AssetType) ProtoMessage() {}
 
 func (x *AssetType) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[15]
+	mi := &file_wire_v1_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1940,7 @@ func (x *AssetType) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetType.ProtoReflect.Descriptor instead.
 func (*AssetType) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AssetType) GetName() string {
@@ -1532,7 +1996,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_wire_v1_wire_proto_msgTypes[16]
+	mi := &file_wire_v1_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +2008,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[16]
+	mi := &file_wire_v1_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +2021,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Usage) GetAssetType() string {
@@ -1627,13 +2091,17 @@ var File_wire_v1_wire_proto protoreflect.FileDescriptor
 
 const file_wire_v1_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x12wire/v1/wire.proto\x12\rreeve.wire.v1\"\x8c\x02\n" +
+	"\x12wire/v1/wire.proto\x12\rreeve.wire.v1\"\xdc\x03\n" +
 	"\aControl\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.reeve.wire.v1.HelloH\x00R\x05hello\x122\n" +
 	"\awelcome\x18\x02 \x01(\v2\x16.reeve.wire.v1.WelcomeH\x00R\awelcome\x128\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x18.reeve.wire.v1.HeartbeatH\x00R\theartbeat\x12&\n" +
 	"\x03ack\x18\x04 \x01(\v2\x12.reeve.wire.v1.AckH\x00R\x03ack\x122\n" +
-	"\agoodbye\x18\x05 \x01(\v2\x16.reeve.wire.v1.GoodbyeH\x00R\agoodbyeB\t\n" +
+	"\agoodbye\x18\x05 \x01(\v2\x16.reeve.wire.v1.GoodbyeH\x00R\agoodbye\x12/\n" +
+	"\x06digest\x18\x06 \x01(\v2\x15.reeve.wire.v1.DigestH\x00R\x06digest\x128\n" +
+	"\tdiffering\x18\a \x01(\v2\x18.reeve.wire.v1.DifferingH\x00R\tdiffering\x122\n" +
+	"\alisting\x18\b \x01(\v2\x16.reeve.wire.v1.ListingH\x00R\alisting\x12/\n" +
+	"\x06resend\x18\t \x01(\v2\x15.reeve.wire.v1.ResendH\x00R\x06resendB\t\n" +
 	"\amessage\"\xbb\x01\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12#\n" +
@@ -1673,7 +2141,34 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x0eREASON_VERSION\x10\x02\x12\x13\n" +
 	"\x0fREASON_IDENTITY\x10\x03\x12\x13\n" +
 	"\x0fREASON_STOPPING\x10\x04\x12\x13\n" +
-	"\x0fREASON_REPLACED\x10\x05\"8\n" +
+	"\x0fREASON_REPLACED\x10\x05\"e\n" +
+	"\x06Digest\x12\x13\n" +
+	"\x05as_of\x18\x01 \x01(\x04R\x04asOf\x122\n" +
+	"\x06scopes\x18\x02 \x03(\v2\x1a.reeve.wire.v1.ScopeDigestR\x06scopes\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"a\n" +
+	"\vScopeDigest\x12\x14\n" +
+	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
+	"\x06assets\x18\x03 \x01(\x04R\x06assets\x12\x10\n" +
+	"\x03sum\x18\x04 \x01(\x06R\x03sum\"T\n" +
+	"\tDiffering\x12\x13\n" +
+	"\x05as_of\x18\x01 \x01(\x04R\x04asOf\x122\n" +
+	"\x06scopes\x18\x02 \x03(\v2\x1a.reeve.wire.v1.ScopeDigestR\x06scopes\"\xa3\x01\n" +
+	"\aListing\x12\x13\n" +
+	"\x05as_of\x18\x01 \x01(\x04R\x04asOf\x12\x14\n" +
+	"\x05scope\x18\x02 \x01(\tR\x05scope\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\x12\x14\n" +
+	"\x05after\x18\x04 \x01(\tR\x05after\x12\x14\n" +
+	"\x05until\x18\x05 \x01(\tR\x05until\x12-\n" +
+	"\x06assets\x18\x06 \x03(\v2\x15.reeve.wire.v1.ListedR\x06assets\".\n" +
+	"\x06Listed\x12\x10\n" +
+	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\"[\n" +
+	"\x06Resend\x12\x13\n" +
+	"\x05as_of\x18\x01 \x01(\x04R\x04asOf\x12\x14\n" +
+	"\x05scope\x18\x02 \x01(\tR\x05scope\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\x12\x12\n" +
+	"\x04uids\x18\x04 \x03(\tR\x04uids\"8\n" +
 	"\n" +
 	"DataHeader\x12*\n" +
 	"\x05class\x18\x01 \x01(\x0e2\x14.reeve.wire.v1.ClassR\x05class\"\xb8\x01\n" +
@@ -1774,7 +2269,7 @@ func file_wire_v1_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_v1_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_wire_v1_wire_proto_goTypes = []any{
 	(Class)(0),           // 0: reeve.wire.v1.Class
 	(Operation)(0),       // 1: reeve.wire.v1.Operation
@@ -1787,16 +2282,22 @@ var file_wire_v1_wire_proto_goTypes = []any{
 	(*Backlog)(nil),      // 8: reeve.wire.v1.Backlog
 	(*Ack)(nil),          // 9: reeve.wire.v1.Ack
 	(*Goodbye)(nil),      // 10: reeve.wire.v1.Goodbye
-	(*DataHeader)(nil),   // 11: reeve.wire.v1.DataHeader
-	(*Batch)(nil),        // 12: reeve.wire.v1.Batch
-	(*Records)(nil),      // 13: reeve.wire.v1.Records
-	(*Record)(nil),       // 14: reeve.wire.v1.Record
-	(*AssetVersion)(nil), // 15: reeve.wire.v1.AssetVersion
-	(*Relation)(nil),     // 16: reeve.wire.v1.Relation
-	(*Event)(nil),        // 17: reeve.wire.v1.Event
-	(*AssetType)(nil),    // 18: reeve.wire.v1.AssetType
-	(*Usage)(nil),        // 19: reeve.wire.v1.Usage
-	nil,                  // 20: reeve.wire.v1.AssetVersion.LabelsEntry
+	(*Digest)(nil),       // 11: reeve.wire.v1.Digest
+	(*ScopeDigest)(nil),  // 12: reeve.wire.v1.ScopeDigest
+	(*Differing)(nil),    // 13: reeve.wire.v1.Differing
+	(*Listing)(nil),      // 14: reeve.wire.v1.Listing
+	(*Listed)(nil),       // 15: reeve.wire.v1.Listed
+	(*Resend)(nil),       // 16: reeve.wire.v1.Resend
+	(*DataHeader)(nil),   // 17: reeve.wire.v1.DataHeader
+	(*Batch)(nil),        // 18: reeve.wire.v1.Batch
+	(*Records)(nil),      // 19: reeve.wire.v1.Records
+	(*Record)(nil),       // 20: reeve.wire.v1.Record
+	(*AssetVersion)(nil), // 21: reeve.wire.v1.AssetVersion
+	(*Relation)(nil),     // 22: reeve.wire.v1.Relation
+	(*Event)(nil),        // 23: reeve.wire.v1.Event
+	(*AssetType)(nil),    // 24: reeve.wire.v1.AssetType
+	(*Usage)(nil),        // 25: reeve.wire.v1.Usage
+	nil,                  // 26: reeve.wire.v1.AssetVersion.LabelsEntry
 }
 var file_wire_v1_wire_proto_depIdxs = []int32{
 	4,  // 0: reeve.wire.v1.Control.hello:type_name -> reeve.wire.v1.Hello
@@ -1804,28 +2305,35 @@ var file_wire_v1_wire_proto_depIdxs = []int32{
 	7,  // 2: reeve.wire.v1.Control.heartbeat:type_name -> reeve.wire.v1.Heartbeat
 	9,  // 3: reeve.wire.v1.Control.ack:type_name -> reeve.wire.v1.Ack
 	10, // 4: reeve.wire.v1.Control.goodbye:type_name -> reeve.wire.v1.Goodbye
-	6,  // 5: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
-	0,  // 6: reeve.wire.v1.Watermark.class:type_name -> reeve.wire.v1.Class
-	8,  // 7: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
-	0,  // 8: reeve.wire.v1.Backlog.class:type_name -> reeve.wire.v1.Class
-	6,  // 9: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
-	2,  // 10: reeve.wire.v1.Goodbye.reason:type_name -> reeve.wire.v1.Goodbye.Reason
-	0,  // 11: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
-	0,  // 12: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
-	14, // 13: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
-	15, // 14: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
-	17, // 15: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
-	18, // 16: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
-	19, // 17: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
-	1,  // 18: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
-	20, // 19: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
-	16, // 20: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
-	16, // 21: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	11, // 5: reeve.wire.v1.Control.digest:type_name -> reeve.wire.v1.Digest
+	13, // 6: reeve.wire.v1.Control.differing:type_name -> reeve.wire.v1.Differing
+	14, // 7: reeve.wire.v1.Control.listing:type_name -> reeve.wire.v1.Listing
+	16, // 8: reeve.wire.v1.Control.resend:type_name -> reeve.wire.v1.Resend
+	6,  // 9: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
+	0,  // 10: reeve.wire.v1.Watermark.class:type_name -> reeve.wire.v1.Class
+	8,  // 11: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
+	0,  // 12: reeve.wire.v1.Backlog.class:type_name -> reeve.wire.v1.Class
+	6,  // 13: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
+	2,  // 14: reeve.wire.v1.Goodbye.reason:type_name -> reeve.wire.v1.Goodbye.Reason
+	12, // 15: reeve.wire.v1.Digest.scopes:type_name -> reeve.wire.v1.ScopeDigest
+	12, // 16: reeve.wire.v1.Differing.scopes:type_name -> reeve.wire.v1.ScopeDigest
+	15, // 17: reeve.wire.v1.Listing.assets:type_name -> reeve.wire.v1.Listed
+	0,  // 18: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
+	0,  // 19: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
+	20, // 20: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
+	21, // 21: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
+	23, // 22: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
+	24, // 23: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
+	25, // 24: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
+	1,  // 25: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
+	26, // 26: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
+	22, // 27: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
+	22, // 28: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_wire_v1_wire_proto_init() }
@@ -1839,8 +2347,12 @@ func file_wire_v1_wire_proto_init() {
 		(*Control_Heartbeat)(nil),
 		(*Control_Ack)(nil),
 		(*Control_Goodbye)(nil),
+		(*Control_Digest)(nil),
+		(*Control_Differing)(nil),
+		(*Control_Listing)(nil),
+		(*Control_Resend)(nil),
 	}
-	file_wire_v1_wire_proto_msgTypes[11].OneofWrappers = []any{
+	file_wire_v1_wire_proto_msgTypes[17].OneofWrappers = []any{
 		(*Record_Asset)(nil),
 		(*Record_Event)(nil),
 		(*Record_AssetType)(nil),
@@ -1852,7 +2364,7 @@ func file_wire_v1_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_v1_wire_proto_rawDesc), len(file_wire_v1_wire_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   18,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

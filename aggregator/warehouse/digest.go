@@ -1,0 +1,98 @@
+package warehouse
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"github.com/reeve-cloud/reeve/pkg/document"
+	"github.com/reeve-cloud/reeve/pkg/wire"
+)
+
+// ScopeType names the assets of one type that an agent finds in one scope.
+type ScopeType struct{ Scope, Type string }
+
+// Digests sums up the assets that an agent told of last and that are not deleted.
+func (w *Warehouse) Digests(ctx context.Context, site, agentID string) (map[ScopeType]wire.Digest, error) {
+	// As wire.Digest.Add does it.
+	rows, err := w.conn.Query(ctx, `SELECT scope, type, count(), groupBitXor(xxHash64(concat(uid, '\0', hash)))
+		FROM asset FINAL WHERE site = {site:String} AND agent_id = {agent:String} AND NOT deleted GROUP BY scope, type`,
+		clickhouse.Named("site", site), clickhouse.Named("agent", agentID))
+	if err != nil {
+		return nil, fmt.Errorf("summing up assets: %w", err)
+	}
+	type row struct {
+		ScopeType
+		wire.Digest
+	}
+	list, err := scan(rows, func(r *row) []any { return []any{&r.Scope, &r.Type, &r.Assets, &r.Sum} })
+	digests := make(map[ScopeType]wire.Digest, len(list))
+	for _, r := range list {
+		digests[r.ScopeType] = r.Digest
+	}
+	return digests, err
+}
+
+// Held is what is held of an asset, without what is in it.
+type Held struct {
+	UID            string
+	Version        uint64
+	Deleted        bool
+	Hash           document.Hash
+	Scope, AgentID string
+}
+
+// Held lists what is held of the assets of a site and a type whose uid is above
+// after, and not above until, unless that is empty; in the order of uids.
+func (w *Warehouse) Held(ctx context.Context, site, typ, after, until string) ([]Held, error) {
+	rows, err := w.conn.Query(ctx, `SELECT uid, version, deleted, hash, scope, agent_id FROM asset FINAL
+		WHERE site = {site:String} AND type = {type:String} AND uid > {after:String} AND ({until:String} = '' OR uid <= {until:String}) ORDER BY uid`,
+		clickhouse.Named("site", site), clickhouse.Named("type", typ), clickhouse.Named("after", after), clickhouse.Named("until", until))
+	if err != nil {
+		return nil, fmt.Errorf("listing what is held: %w", err)
+	}
+	return scan(rows, func(h *Held) []any {
+		return []any{&h.UID, &h.Version, &h.Deleted, (*hash)(&h.Hash), &h.Scope, &h.AgentID}
+	})
+}
+
+// Current returns the newest versions of assets of a site and a type, with their
+// documents, and the relations that lead from them.
+func (w *Warehouse) Current(ctx context.Context, site, typ string, uids []string) ([]AssetVersion, []Relation, error) {
+	parameters := []any{clickhouse.Named("site", site), clickhouse.Named("type", typ), clickhouse.Named("uids", uids)}
+	rows, err := w.conn.Query(ctx, `SELECT site, type, uid, version, scope, name, region, project, status, labels, hash, document, created_at, updated_at, observed_at
+		FROM asset FINAL WHERE site = {site:String} AND type = {type:String} AND uid IN {uids:Array(String)} ORDER BY uid`, parameters...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading assets: %w", err)
+	}
+	versions, err := scan(rows, func(v *AssetVersion) []any {
+		return []any{&v.Site, &v.Type, &v.UID, &v.Version, &v.Scope, &v.Name, &v.Region, &v.Project, &v.Status, &v.Labels,
+			(*hash)(&v.Hash), (*text)(&v.Document), (*moment)(&v.CreatedAt), (*moment)(&v.UpdatedAt), (*moment)(&v.ObservedAt)}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	rows, err = w.conn.Query(ctx, `SELECT site, from_type, from_uid, kind, to_type, to_uid FROM relation FINAL
+		WHERE site = {site:String} AND from_type = {type:String} AND from_uid IN {uids:Array(String)} AND NOT deleted`, parameters...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading relations: %w", err)
+	}
+	relations, err := scan(rows, func(r *Relation) []any {
+		return []any{&r.Site, &r.FromType, &r.FromUID, &r.Kind, &r.ToType, &r.ToUID}
+	})
+	return versions, relations, err
+}
+
+// hash scans a FixedString(16).
+type hash document.Hash
+
+// Scan implements sql.Scanner.
+func (h *hash) Scan(src any) error {
+	s, ok := src.(string)
+	if !ok || len(s) != len(h) {
+		return fmt.Errorf("a %T of %d bytes where a hash was expected", src, len(s))
+	}
+	copy(h[:], s)
+	return nil
+}
