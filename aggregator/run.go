@@ -19,6 +19,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/config"
 	"github.com/reeve-cloud/reeve/aggregator/gateway"
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
+	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
@@ -101,7 +102,8 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) (err error) 
 	}
 	agents := gateway.New(gateway.Options{
 		Conn: udp, Certificate: certificate.Get, CA: ca, Registry: reg, Ingest: in,
-		Clock: hlc.New(0), ResetKey: resetKey, Logger: logger, Metrics: metrics,
+		Reconciler: reconcile.New(store, in, logger, metrics),
+		Clock:      hlc.New(0), ResetKey: resetKey, Logger: logger, Metrics: metrics,
 	})
 
 	group, ctx := errgroup.WithContext(ctx)

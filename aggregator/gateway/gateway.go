@@ -20,6 +20,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
+	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
@@ -46,6 +47,7 @@ type Options struct {
 	CA          *identity.CA
 	Registry    *registry.Registry
 	Ingest      *ingest.Ingest
+	Reconciler  *reconcile.Reconciler
 	Clock       *hlc.Clock
 	// ResetKey lets agents notice at once that this aggregator was restarted.
 	// It must stay the same over restarts.

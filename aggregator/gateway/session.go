@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
+	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
@@ -28,6 +29,7 @@ type session struct {
 	agent   identity.Agent
 	control *quic.Stream
 	inlet   *ingest.Inlet
+	compare *reconcile.Session
 	seen    *registry.Session
 	writing sync.Mutex
 }
@@ -92,7 +94,7 @@ func (s *session) endBecause(err error) {
 		s.end(wire.CodeNone, "")
 	case errors.As(err, &e):
 		s.end(e.code, e.Error())
-	case errors.Is(err, ingest.ErrProtocol) || errors.Is(err, wire.ErrFrameTooLarge):
+	case errors.Is(err, ingest.ErrProtocol) || errors.Is(err, reconcile.ErrProtocol) || errors.Is(err, wire.ErrFrameTooLarge):
 		s.end(wire.CodeProtocol, err.Error())
 	default:
 		s.end(wire.CodeStopping, err.Error())
@@ -147,6 +149,9 @@ func (s *session) run(ctx context.Context) error {
 	}
 	if err := wire.CheckSpoolID(hello.GetSpoolId()); err != nil {
 		return end(wire.CodeProtocol, "%w", err)
+	}
+	if hello.GetSpoolId() == reconcile.SpoolID {
+		return end(wire.CodeProtocol, "the spool id %s is not for agents", reconcile.SpoolID)
 	}
 	return s.ship(ctx, r, hello, welcome)
 }
@@ -205,6 +210,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	defer s.seen.Close()
 	s.inlet = s.o.Ingest.Open(s.agent, hello.GetSpoolId())
 	defer s.inlet.Close()
+	s.compare = s.o.Reconciler.Session(s.agent, s.say)
 	welcome.Durable = s.inlet.Durable()
 	if err := s.say(&wirev1.Control{Message: &wirev1.Control_Welcome{Welcome: welcome}}); err != nil {
 		return fmt.Errorf("sending the welcome: %w", err)
@@ -224,6 +230,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	defer stop()
 	group.Go(func() error { return s.listen(r) })
 	group.Go(func() error { return s.answer(sessionCtx) })
+	group.Go(func() error { return s.compare.Run(sessionCtx) })
 	group.Go(func() error {
 		for {
 			stream, err := s.conn.AcceptUniStream(sessionCtx)
@@ -260,6 +267,9 @@ func (s *session) listen(r *bufio.Reader) error {
 				waiting += l.GetRecords()
 			}
 			s.seen.Backlog(waiting)
+		}
+		if err := s.compare.Take(&c); err != nil {
+			return err
 		}
 		// Anything else comes from a newer agent and can be passed over.
 	}

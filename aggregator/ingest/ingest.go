@@ -176,6 +176,14 @@ func (in *Inlet) Durable() []*wirev1.Watermark {
 	return list
 }
 
+// Next is the number that the next record of a class has, if the spool is
+// complete.
+func (in *Inlet) Next(class wirev1.Class) uint64 {
+	in.state.mu.Lock()
+	defer in.state.mu.Unlock()
+	return in.state.accepted[class] + 1
+}
+
 // Acks is poked when Durable has grown, or a batch came that was durable before.
 func (in *Inlet) Acks() <-chan struct{} { return in.acks }
 

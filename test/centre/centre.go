@@ -19,6 +19,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/api"
 	"github.com/reeve-cloud/reeve/aggregator/gateway"
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
+	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
@@ -103,7 +104,8 @@ func (c *Centre) Start() {
 	}
 	g := gateway.New(gateway.Options{
 		Conn: udp, Certificate: certificate.Get, CA: c.CA, Registry: c.Registry, Ingest: in,
-		Clock: hlc.New(0), ResetKey: quic.StatelessResetKey{1, 2, 3}, Logger: logger,
+		Reconciler: reconcile.New(c.Store, in, logger, nil),
+		Clock:      hlc.New(0), ResetKey: quic.StatelessResetKey{1, 2, 3}, Logger: logger,
 	})
 	server, err := api.New(api.Options{
 		Listener: tcp, Certificate: certificate.Get, CA: c.CA, Registry: c.Registry, Addresses: []string{c.Address}, Logger: logger,

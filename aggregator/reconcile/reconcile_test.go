@@ -1,0 +1,339 @@
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/reeve-cloud/reeve/aggregator/ingest"
+	"github.com/reeve-cloud/reeve/aggregator/reconcile"
+	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
+	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/wire"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
+)
+
+func TestMain(m *testing.M) { warehousetest.Main(m) }
+
+const (
+	spoolID = "00112233445566778899aabbccddeeff"
+	typ     = "fake.test.Thing"
+	scope   = "fake/s"
+	start   = uint64(1_700_000_000_000) << 16
+)
+
+// centre is the part of an aggregator that takes and compares, over real stores.
+type centre struct {
+	t      *testing.T
+	store  *warehouse.Warehouse
+	ingest *ingest.Ingest
+	r      *reconcile.Reconciler
+	seq    map[string]uint64
+}
+
+func newCentre(t *testing.T) *centre {
+	c := &centre{t: t, store: warehousetest.New(t), seq: make(map[string]uint64)}
+	reg, err := registry.Open(registry.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger := slog.New(slog.DiscardHandler)
+	if c.ingest, err = ingest.New(ingest.Options{Warehouse: c.store, Watermarks: reg, Dir: t.TempDir(), Logger: logger}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() {
+		if err := c.ingest.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		done.Wait()
+		if err := reg.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	c.r = reconcile.New(c.store, c.ingest, logger, nil)
+	return c
+}
+
+// thing is a version of an asset: its name, its content, and when it was.
+type thing struct {
+	uid, content string
+	at           uint64
+	deleted      bool
+}
+
+func (th thing) hash() []byte { return fmt.Appendf(nil, "%-16s", th.content) }
+
+// ship has an agent deliver versions.
+func (c *centre) ship(agent, scope string, things ...thing) {
+	c.t.Helper()
+	var records []*wirev1.Record
+	for _, th := range things {
+		a := &wirev1.AssetVersion{
+			Type: typ, Uid: th.uid, Version: start + th.at, Operation: wirev1.Operation_OPERATION_UPDATED, Scope: scope, Name: "the " + th.uid,
+			Document: fmt.Appendf(nil, `{"content":%q}`, th.content), Hash: th.hash(), Relations: []*wirev1.Relation{{Kind: "part_of", Type: typ, Uid: "root"}},
+		}
+		if th.deleted {
+			a.Operation = wirev1.Operation_OPERATION_DELETED
+		}
+		records = append(records, &wirev1.Record{Body: &wirev1.Record_Asset{Asset: a}})
+	}
+	in := c.ingest.Open(identity.Agent{Site: "west", ID: agent}, spoolID)
+	defer in.Close()
+	batch, err := wire.EncodeBatch(spoolID, wirev1.Class_CLASS_ASSETS, in.Next(wirev1.Class_CLASS_ASSETS), records)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if err := in.Submit(c.t.Context(), wirev1.Class_CLASS_ASSETS, batch); err != nil {
+		c.t.Fatal(err)
+	}
+	last := in.Next(wirev1.Class_CLASS_ASSETS) - 1
+	c.wait(func() bool {
+		for _, w := range in.Durable() {
+			if w.GetClass() == wirev1.Class_CLASS_ASSETS && w.GetSeq() >= last {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func (c *centre) wait(until func() bool) {
+	c.t.Helper()
+	for range 2000 {
+		if until() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	c.t.Fatal("waited in vain")
+}
+
+// state is what the warehouse has of a site: "uid=content", or "uid!".
+func (c *centre) state() string {
+	c.t.Helper()
+	assets, err := c.store.Assets(c.t.Context(), warehouse.AssetQuery{Limit: 1000, WithDocument: true})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var texts []string
+	for _, a := range assets {
+		text := a.UID + "!"
+		if a.State != warehouse.Gone {
+			text = a.UID + "=" + strings.TrimSuffix(strings.TrimPrefix(string(a.Document), `{"content":"`), `"}`)
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, " ")
+}
+
+// conversation is an agent's side of a session.
+type conversation struct {
+	t       *testing.T
+	s       *reconcile.Session
+	answers chan *wirev1.Control
+}
+
+func (c *centre) converse(agent string) *conversation {
+	conv := &conversation{t: c.t, answers: make(chan *wirev1.Control, 10)}
+	conv.s = c.r.Session(identity.Agent{Site: "west", ID: agent}, func(m *wirev1.Control) error {
+		conv.answers <- m
+		return nil
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() { _ = conv.s.Run(ctx) }) // ends with ctx, and says so
+	c.t.Cleanup(func() { cancel(); done.Wait() })
+	return conv
+}
+
+func (c *conversation) ask(m *wirev1.Control) *wirev1.Control {
+	c.t.Helper()
+	if err := c.s.Take(m); err != nil {
+		c.t.Fatal(err)
+	}
+	select {
+	case answer := <-c.answers:
+		return answer
+	case <-time.After(20 * time.Second):
+		c.t.Fatal("no answer")
+		return nil
+	}
+}
+
+// digest asks what differs from things, which an agent has in one scope.
+func (c *conversation) digest(asOf uint64, things ...thing) (differing []string) {
+	c.t.Helper()
+	var d wire.Digest
+	for _, th := range things {
+		d.Add(th.uid, th.hash())
+	}
+	m := &wirev1.Digest{AsOf: start + asOf, Scopes: []*wirev1.ScopeDigest{{Scope: scope, Type: typ, Assets: d.Assets, Sum: d.Sum}}}
+	if len(things) == 0 {
+		m.Scopes = nil
+	}
+	for _, s := range c.ask(&wirev1.Control{Message: &wirev1.Control_Digest{Digest: m}}).GetDiffering().GetScopes() {
+		differing = append(differing, s.GetScope()+" "+s.GetType())
+	}
+	return differing
+}
+
+func (c *conversation) list(asOf uint64, after, until string, things ...thing) []string {
+	c.t.Helper()
+	l := &wirev1.Listing{AsOf: start + asOf, Scope: scope, Type: typ, After: after, Until: until}
+	for _, th := range things {
+		l.Assets = append(l.Assets, &wirev1.Listed{Uid: th.uid, Hash: th.hash()})
+	}
+	return c.ask(&wirev1.Control{Message: &wirev1.Control_Listing{Listing: l}}).GetResend().GetUids()
+}
+
+func TestReconcile(t *testing.T) {
+	a, b, d := thing{"a", "1", 1, false}, thing{"b", "1", 2, false}, thing{"d", "1", 3, false}
+	for _, test := range []struct {
+		name string
+		// held is what was delivered and is still there, known what the agent knows.
+		held, known []thing
+		differs     bool
+		after       string
+		until       string
+		missing     string
+		state       string
+	}{
+		{"the same", []thing{a, b}, []thing{a, b}, false, "", "", "[]", "a=1 b=1"},
+		{"emptied", nil, []thing{a, b}, true, "", "", "[a b]", ""},
+		{"one is missing", []thing{a, d}, []thing{a, b, d}, true, "", "", "[b]", "a=1 d=1"},
+		{"one is older", []thing{a, b}, []thing{a, {"b", "2", 5, false}}, true, "", "", "[b]", "a=1 b=1"},
+		{"a deletion is lost", []thing{a, b, d}, []thing{a}, true, "", "", "[]", "a=1 b! d!"},
+		{"all are deleted", []thing{a, b}, nil, true, "", "", "[]", "a! b!"},
+		{"a creation behind a deletion is lost", []thing{a, {"a", "1", 2, true}}, []thing{{"a", "1", 3, false}}, true, "", "", "[a]", "a!"},
+		{"newer than the listing", []thing{a, {"c", "1", 200, false}}, []thing{a}, true, "", "", "[]", "a=1 c=1"},
+		{"changed since the listing", []thing{a, {"b", "3", 200, false}}, []thing{a, b}, true, "", "", "[]", "a=1 b=3"},
+		{"beyond the range", []thing{a, b, d}, []thing{b}, true, "a", "c", "[]", "a=1 b=1 d=1"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newCentre(t)
+			if len(test.held) > 0 {
+				c.ship("one", scope, test.held...)
+			}
+			conv := c.converse("one")
+			if differing := conv.digest(100, test.known...); slices.Contains(differing, scope+" "+typ) != test.differs || len(differing) > 1 {
+				t.Errorf("it differs in %q", differing)
+			}
+			missing := conv.list(100, test.after, test.until, test.known...)
+			if got := fmt.Sprint(missing); got != test.missing {
+				t.Errorf("missing are %s, want %s", got, test.missing)
+			}
+			c.wait(func() bool { return strings.Count(c.state(), "!") >= strings.Count(test.state, "!") })
+			if got := c.state(); got != test.state {
+				t.Errorf("the warehouse has %q, want %q", got, test.state)
+			}
+			// What is missing is sent again, and then all is the same.
+			var again []thing
+			for _, th := range test.known {
+				if slices.Contains(missing, th.uid) {
+					again = append(again, th)
+				}
+			}
+			if len(again) > 0 {
+				c.ship("one", scope, again...)
+				if differing := conv.digest(100, test.known...); differing != nil {
+					t.Errorf("afterwards it differs in %q", differing)
+				}
+			}
+		})
+	}
+}
+
+func TestOthersAreLeftAlone(t *testing.T) {
+	c := newCentre(t)
+	c.ship("one", scope, thing{"a", "1", 1, false})
+	c.ship("one", "fake/other", thing{"b", "1", 2, false})
+	c.ship("two", scope, thing{"c", "1", 3, false})
+	conv := c.converse("one")
+	if missing := conv.list(100, "", ""); missing != nil {
+		t.Errorf("missing are %q", missing)
+	}
+	c.wait(func() bool { return strings.Contains(c.state(), "!") })
+	if got := c.state(); got != "a! b=1 c=1" {
+		t.Errorf("the warehouse has %q", got)
+	}
+	assets, err := c.store.Assets(t.Context(), warehouse.AssetQuery{UID: "a", Limit: 1, WithDocument: true})
+	if err != nil || assets[0].Name != "the a" || string(assets[0].Document) != `{"content":"1"}` || assets[0].Version != start+100 {
+		t.Errorf("the deleted asset is %+v, %v", assets, err)
+	}
+	c.wait(func() bool { // they are inserted behind the asset
+		relations, err := c.store.Relations(t.Context(), warehouse.AssetKey{Site: "west", Type: typ, UID: "a"}, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(relations) == 0
+	})
+	// Another agent has the same asset now, as it is.
+	if missing := c.converse("two").list(100, "", "", thing{"c", "1", 3, false}); missing != nil {
+		t.Errorf("missing are %q", missing)
+	}
+	// A second round of deletions goes on behind the first.
+	c.ship("one", scope, thing{"e", "1", 150, false})
+	conv.list(200, "", "")
+	c.wait(func() bool { return strings.Contains(c.state(), "e!") })
+}
+
+func TestDigestInParts(t *testing.T) {
+	c := newCentre(t)
+	c.ship("one", scope, thing{"a", "1", 1, false})
+	conv := c.converse("one")
+	var d wire.Digest
+	d.Add("a", thing{content: "1"}.hash())
+	if err := conv.s.Take(&wirev1.Control{Message: &wirev1.Control_Digest{Digest: &wirev1.Digest{
+		AsOf: start + 9, More: true, Scopes: []*wirev1.ScopeDigest{{Scope: "fake/none", Type: typ, Assets: 1, Sum: 7}}}}}); err != nil {
+		t.Fatal(err)
+	}
+	answer := conv.ask(&wirev1.Control{Message: &wirev1.Control_Digest{Digest: &wirev1.Digest{
+		AsOf: start + 9, Scopes: []*wirev1.ScopeDigest{{Scope: scope, Type: typ, Assets: d.Assets, Sum: d.Sum}}}}}).GetDiffering()
+	if len(answer.GetScopes()) != 1 || answer.GetScopes()[0].GetScope() != "fake/none" || answer.GetAsOf() != start+9 {
+		t.Errorf("the answer is %v", answer)
+	}
+}
+
+func TestRulesOfTheConversation(t *testing.T) {
+	c := newCentre(t)
+	listing := func(after, until string, uids ...string) *wirev1.Control {
+		l := &wirev1.Listing{Scope: scope, Type: typ, After: after, Until: until}
+		for _, uid := range uids {
+			l.Assets = append(l.Assets, &wirev1.Listed{Uid: uid})
+		}
+		return &wirev1.Control{Message: &wirev1.Control_Listing{Listing: l}}
+	}
+	for name, m := range map[string]*wirev1.Control{
+		"not in order":     listing("", "", "b", "a"),
+		"twice":            listing("", "", "a", "a"),
+		"without a uid":    listing("", "", ""),
+		"before the range": listing("b", "", "a"),
+		"behind the range": listing("", "b", "c"),
+		"too many scopes":  {Message: &wirev1.Control_Digest{Digest: &wirev1.Digest{More: true, Scopes: make([]*wirev1.ScopeDigest, 20_001)}}},
+	} {
+		s := c.r.Session(identity.Agent{Site: "west", ID: "one"}, nil)
+		if err := s.Take(m); !errors.Is(err, reconcile.ErrProtocol) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s := c.r.Session(identity.Agent{Site: "west", ID: "one"}, nil)
+	if err := s.Take(listing("", "", "a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Take(listing("", "", "a")); !errors.Is(err, reconcile.ErrProtocol) {
+		t.Errorf("a second question before the answer to the first: %v", err)
+	}
+}
