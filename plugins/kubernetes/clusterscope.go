@@ -7,9 +7,9 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/kubernetes/cluster"
-	"github.com/reeve-cloud/reeve/plugins/kubernetes/kinds"
 )
 
 const (
@@ -77,7 +77,7 @@ func (c *collector) clusterObservation(k *cluster.Cluster, version cluster.Versi
 }
 
 // newNodeEntry keeps of a node what the cluster's sums need.
-func newNodeEntry(derived kinds.Facts) (entry nodeEntry, err error) {
+func newNodeEntry(derived document.Object) (entry nodeEntry, err error) {
 	raw, err := json.Marshal(derived)
 	if err != nil {
 		return entry, err

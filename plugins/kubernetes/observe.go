@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/kubernetes/kinds"
 	"github.com/reeve-cloud/reeve/plugins/kubernetes/object"
@@ -35,7 +36,7 @@ func (c *observer) observe(o *object.Object) (plugin.Observation, []plugin.Event
 	case kindPods:
 		observation.Relations = append(observation.Relations, c.policies.relations(o)...)
 	case kindNodes:
-		derived = append(slices.Clone(derived), kinds.Fact{Name: "allocated", Value: c.ledger.allocated(o.Meta.Name)})
+		derived = append(slices.Clone(derived), document.Member{Name: "allocated", Value: c.ledger.allocated(o.Meta.Name)})
 	}
 	document, err := c.document(o, derived)
 	if err != nil {
@@ -48,7 +49,7 @@ func (c *observer) observe(o *object.Object) (plugin.Observation, []plugin.Event
 }
 
 // document returns an object without its secrets, with what was derived from it.
-func (c *observer) document(o *object.Object, derived kinds.Facts) ([]byte, error) {
+func (c *observer) document(o *object.Object, derived document.Object) ([]byte, error) {
 	document, err := c.scrubber.Object(o)
 	if err != nil || len(derived) == 0 {
 		return document, err

@@ -4,8 +4,6 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -298,53 +296,8 @@ func (o *observed) latency(t *testing.T, pods int) {
 // canaries looks for what the seeder planted in all that the agent and the centre
 // have written.
 func (o *observed) canaries(t *testing.T, file string) {
-	list := readPlanted(t, file)
-	in := func(text []byte) (found []string) {
-		for _, p := range list {
-			if p.in(text) {
-				found = append(found, p.String())
-			}
-		}
-		return found
-	}
-	clean := func(place string, text []byte) {
-		t.Helper()
-		if found := in(text); found != nil {
-			t.Errorf("%s: found the canaries of %q", place, found)
-		}
-	}
-	var everything bytes.Buffer
-	for _, object := range o.api.truth() {
-		raw, err := json.Marshal(object)
-		if err != nil {
-			t.Fatal(err)
-		}
-		everything.Write(raw)
-	}
-	everything.Write(o.api.must("GET", "/api/v1/events", "", ""))
-	checkPlanted(t, list, everything.Bytes())
-	for _, asset := range o.a.assets("--full", "--state", "active,disconnected,deleted") {
-		clean("the API, "+asset.GetUid(), []byte(asset.String()))
-	}
-	o.g.stop()
-	o.a.stop()
-	spooled, err := o.g.command("spool", "export")
-	if err != nil {
-		t.Fatal(err)
-	}
-	clean("the spool", []byte(spooled))
-	lastSeen(t, o.g, clean)
-	for _, root := range []string{o.g.dir, o.a.dir} {
-		eachFile(t, root, clean)
-	}
-	for _, p := range []*process{o.g.process, o.a.process} {
-		log, err := os.ReadFile(p.logFile)
-		if err != nil {
-			t.Fatal(err)
-		}
-		clean("the log of the "+p.name, log)
-	}
-	searchWarehouse(t, openWarehouse(o.a), in, "asset", "asset_version", "event")
+	objects := append(objectsOf(t, o.api.truth()), o.api.must("GET", "/api/v1/events", "", "")...)
+	lookForPlanted(t, file, objects, o.a, o.g, "asset", "asset_version", "event")
 }
 
 // watchChanges follows the changes that the centre tells of, until the test ends.

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -398,52 +396,4 @@ func (k *kubernetes) works(name string) {
 		}
 		return err
 	})
-}
-
-// planted is a made-up secret that the seeder has put into the cluster.
-type planted struct {
-	Canary, Kind, Namespace, Name, Field string
-	// Forms are what there is of it to look for, in plain text and in base64.
-	Forms []string
-	// Packed says that it is in none of these forms in the cluster.
-	Packed bool
-}
-
-func readPlanted(t *testing.T, file string) (list []planted) {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, &list); err != nil {
-		t.Fatalf("%s: %v", file, err)
-	}
-	if len(list) < 40 {
-		t.Errorf("there are %d canaries, want 40 or more", len(list))
-	}
-	return list
-}
-
-func (p planted) in(text []byte) bool {
-	return slices.ContainsFunc(p.Forms, func(form string) bool { return bytes.Contains(text, []byte(form)) })
-}
-
-func (p planted) String() string {
-	return fmt.Sprintf("%s %s/%s: %s", p.Kind, p.Namespace, p.Name, p.Field)
-}
-
-// checkPlanted holds that each made-up secret is where the seeder says it is: else
-// finding none elsewhere would mean nothing.
-func checkPlanted(t *testing.T, list []planted, objects []byte) {
-	t.Helper()
-	packed := 0
-	for _, p := range list {
-		if found := p.in(objects); found == p.Packed {
-			t.Errorf("the canary of %s is found: %v, want %v", p, found, !p.Packed)
-		}
-		if p.Packed {
-			packed++
-		}
-	}
-	t.Logf("%d canaries, %d of them compressed", len(list), packed)
 }

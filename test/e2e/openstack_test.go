@@ -455,36 +455,9 @@ func (o *observedCloud) project(t *testing.T) {
 
 // afterwards looks through what the programs have written.
 func (o *observedCloud) afterwards(t *testing.T, planted string) {
-	list := readPlanted(t, planted)
-	in := func(text []byte) (found []string) {
-		for _, p := range list {
-			if p.in(text) {
-				found = append(found, p.String())
-			}
-		}
-		return found
-	}
-	clean := func(place string, text []byte) {
-		t.Helper()
-		if found := in(text); found != nil {
-			t.Errorf("%s: found the canaries of %q", place, found)
-		}
-	}
 	truth, err := o.api.truth()
 	if err != nil {
 		t.Fatal(err)
-	}
-	var everything bytes.Buffer
-	for _, object := range truth {
-		raw, err := json.Marshal(object)
-		if err != nil {
-			t.Fatal(err)
-		}
-		everything.Write(raw)
-	}
-	checkPlanted(t, list, everything.Bytes())
-	for _, asset := range o.a.assets("--full", "--state", "active,disconnected,deleted") {
-		clean("the API, "+asset.GetUid(), []byte(asset.String()))
 	}
 	var usage struct {
 		Tenants []struct {
@@ -496,30 +469,18 @@ func (o *observedCloud) afterwards(t *testing.T, planted string) {
 	until := time.Now().UTC().Truncate(time.Second)
 	from := until.Add(-24 * time.Hour)
 	o.api.call(http.MethodGet, "compute", "/os-simple-tenant-usage?start="+from.Format("2006-01-02T15:04:05")+"&end="+until.Format("2006-01-02T15:04:05"), "", &usage)
-	o.g.stop()
-	o.a.stop()
-	spooled, err := o.g.command("spool", "export")
-	if err != nil {
-		t.Fatal(err)
-	}
-	clean("the spool", []byte(spooled))
-	lastSeen(t, o.g, clean)
-	eachFile(t, o.a.dir, clean)
-	eachFile(t, o.g.dir, clean)
+	db := lookForPlanted(t, planted, objectsOf(t, truth), o.a, o.g, "asset", "asset_version")
 	for _, p := range []*process{o.g.process, o.a.process} {
 		log, err := os.ReadFile(p.logFile)
 		if err != nil {
 			t.Fatal(err)
 		}
-		clean("the log of the "+p.name, log)
 		for _, secret := range []string{openStackPassword, "lab-service-secret", o.proxy.token()} {
 			if bytes.Contains(log, []byte(secret)) {
 				t.Errorf("the log of the %s has a password or a token in it", p.name)
 			}
 		}
 	}
-	db := openWarehouse(o.a)
-	searchWarehouse(t, db, in, "asset", "asset_version")
 	if n := count(t, db, "SELECT count() FROM dead_letter"); n != 0 {
 		t.Errorf("%d dead letters", n)
 	}

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/kubernetes/object"
 )
@@ -56,7 +56,7 @@ type Reading struct {
 	Status string
 	// Derived are facts that are computed from the object: totals, counts,
 	// quantities as numbers. Amounts of resources are in cores, bytes and pieces.
-	Derived Facts
+	Derived document.Object
 	// Relations lead from the object to what it refers to. They are sorted, and
 	// each is there once.
 	Relations []plugin.Relation
@@ -76,34 +76,6 @@ type Requests struct {
 	// Active says that the pod has a node and has neither succeeded nor failed.
 	Active bool
 }
-
-// Facts are the members of a JSON object, in their order.
-type Facts []Fact
-
-// Fact is one of [Facts].
-type Fact struct {
-	Name  string
-	Value any
-}
-
-// MarshalJSONTo implements [json.MarshalerTo].
-func (f Facts) MarshalJSONTo(enc *jsontext.Encoder) error {
-	if err := enc.WriteToken(jsontext.BeginObject); err != nil {
-		return err
-	}
-	for _, fact := range f {
-		if err := enc.WriteToken(jsontext.String(fact.Name)); err != nil {
-			return err
-		}
-		if err := json.MarshalEncode(enc, fact.Value); err != nil {
-			return err
-		}
-	}
-	return enc.WriteToken(jsontext.EndObject)
-}
-
-// MarshalJSON is for encoding/json, which would make an array of f.
-func (f Facts) MarshalJSON() ([]byte, error) { return json.Marshal(f) }
 
 // Read reads an object. On an error, the reading has what metadata alone says.
 func Read(o *object.Object, names object.Names) (Reading, error) {
@@ -205,7 +177,7 @@ func (r *reader) state(status string) {
 
 // fact adds a derived fact.
 func (r *reader) fact(name string, value any) {
-	r.Derived = append(r.Derived, Fact{name, value})
+	r.Derived = append(r.Derived, document.Member{Name: name, Value: value})
 }
 
 // text adds a derived fact unless it is empty.

@@ -2,7 +2,6 @@ package kinds
 
 import (
 	"cmp"
-	stdjson "encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/kubernetes/object"
 )
@@ -100,7 +100,7 @@ func edges(relations []plugin.Relation) []string {
 }
 
 // facts are the derived facts as JSON.
-func facts(t testing.TB, f Facts) string {
+func facts(t testing.TB, f document.Object) string {
 	t.Helper()
 	raw, err := json.Marshal(f)
 	if err != nil {
@@ -219,20 +219,6 @@ func TestBadObject(t *testing.T) {
 		if e := edges(r.Relations); !slices.Equal(e, []string{"owned_by core.Node n"}) {
 			t.Errorf("%s: relations %q", spec, e)
 		}
-	}
-}
-
-func TestFacts(t *testing.T) {
-	f := Facts{{"b", 1}, {"a", amounts{{"cpu", 0.25}, {"memory", 1 << 40}}}, {"c", []string{"x"}}}
-	const want = `{"b":1,"a":{"cpu":0.25,"memory":1099511627776},"c":["x"]}`
-	if got := facts(t, f); got != want {
-		t.Errorf("%s, want %s", got, want)
-	}
-	if got, err := stdjson.Marshal(f); err != nil || string(got) != want {
-		t.Errorf("encoding/json: %s, %v, want %s", got, err, want)
-	}
-	if got := facts(t, nil); got != "{}" {
-		t.Errorf("none: %s", got)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 )
 
@@ -66,11 +67,11 @@ func TestPodStatus(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := read(t, test.document)
-			got := facts(t, slices.DeleteFunc(r.Derived, func(f Fact) bool {
+			got := facts(t, slices.DeleteFunc(r.Derived, func(f document.Member) bool {
 				return !slices.Contains([]string{"readyContainers", "containers", "restarts"}, f.Name)
 			}))
 			number, total, _ := strings.Cut(test.ready, "/")
-			want := facts(t, Facts{{"readyContainers", int(number[0] - '0')}, {"containers", int(total[0] - '0')}, {"restarts", test.restarts}})
+			want := facts(t, document.Object{{Name: "readyContainers", Value: int(number[0] - '0')}, {Name: "containers", Value: int(total[0] - '0')}, {Name: "restarts", Value: test.restarts}})
 			if r.Status != test.status || got != want {
 				t.Errorf("%q, %s, want %q, %s", r.Status, got, test.status, want)
 			}
@@ -158,7 +159,7 @@ func TestPodTotals(t *testing.T) {
 				got := ""
 				for _, f := range r.Derived {
 					if f.Name == name {
-						got = facts(t, Facts{f})
+						got = facts(t, document.Object{f})
 						got = strings.TrimSuffix(strings.TrimPrefix(got, `{"`+name+`":`), "}")
 					}
 				}
@@ -242,7 +243,7 @@ func TestController(t *testing.T) {
 		got := ""
 		for _, f := range r.Derived {
 			if f.Name == "controller" {
-				got = facts(t, Facts{f})
+				got = facts(t, document.Object{f})
 			}
 		}
 		if got != test.want {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/reeve-cloud/reeve/pkg/document"
 )
 
 func TestQuantity(t *testing.T) {
@@ -62,7 +64,7 @@ func TestAmounts(t *testing.T) {
 	for range 3 {
 		b = b.plus(a)
 	}
-	if got := facts(t, Facts{{"x", b.tidy()}}); got != `{"x":{"cpu":0.3,"example.com/gpu":6,"memory":3221225472}}` {
+	if got := facts(t, document.Object{{Name: "x", Value: b.tidy()}}); got != `{"x":{"cpu":0.3,"example.com/gpu":6,"memory":3221225472}}` {
 		t.Errorf("three times: %s", got)
 	}
 	if a.get("cpu") != 0.1 {

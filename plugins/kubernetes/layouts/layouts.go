@@ -4,10 +4,8 @@
 package layouts
 
 import (
-	"bytes"
 	"embed"
 	"encoding/json"
-	"io/fs"
 	"strings"
 	"sync"
 	"unicode"
@@ -25,23 +23,11 @@ const (
 
 // known are the files by name, without what is there for people only.
 var known = sync.OnceValue(func() map[string]json.RawMessage {
-	m := make(map[string]json.RawMessage)
-	names, err := fs.Glob(files, "*.json")
+	all, err := layout.Files(files)
 	if err != nil {
-		panic(err) // the pattern is a good one
+		panic(err) // they are part of the program, and tested
 	}
-	for _, name := range names {
-		text, err := files.ReadFile(name)
-		var compact bytes.Buffer
-		if err == nil {
-			err = json.Compact(&compact, text)
-		}
-		if err != nil {
-			panic(err) // it is part of the program, and tested
-		}
-		m[strings.TrimSuffix(name, ".json")] = compact.Bytes()
-	}
-	return m
+	return all
 })
 
 // For returns the title and the layout of an asset type of the cluster.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/openstack/cloud"
 )
@@ -445,14 +446,14 @@ func (r *reader) quota() error {
 		r.Project = project
 		r.relate(partOf, typeProject, project)
 	}
-	limits, used := Facts{}, Facts{}
+	limits, used := document.Object{}, document.Object{}
 	for _, name := range sortedKeys(all) {
 		if name == "id" || name == "project_id" || name == "tenant_id" {
 			continue
 		}
 		v := all[name]
 		if v.Kind() == '0' {
-			limits = append(limits, Fact{name, v})
+			limits = append(limits, document.Member{Name: name, Value: v})
 			continue
 		}
 		var amount struct {
@@ -467,13 +468,13 @@ func (r *reader) quota() error {
 			return err
 		}
 		if amount.Limit != nil && amount.Limit.Kind() == '0' {
-			limits = append(limits, Fact{name, *amount.Limit})
+			limits = append(limits, document.Member{Name: name, Value: *amount.Limit})
 		}
 		if amount.InUse == nil {
 			amount.InUse = amount.Used
 		}
 		if amount.InUse != nil && amount.InUse.Kind() == '0' {
-			used = append(used, Fact{name, *amount.InUse})
+			used = append(used, document.Member{Name: name, Value: *amount.InUse})
 		}
 	}
 	r.fact("limits", limits)
@@ -533,7 +534,7 @@ func (r *reader) provider() error {
 		r.relate(partOf, typeProvider, p.Root)
 	}
 	// A class is counted in what Nova's units are: see os-resource-classes.
-	capacity, used := Facts{}, Facts{}
+	capacity, used := document.Object{}, document.Object{}
 	for _, class := range sortedKeys(p.Inventories) {
 		i := p.Inventories[class]
 		unit := 1.0
@@ -547,8 +548,8 @@ func (r *reader) provider() error {
 		if math.IsInf(all, 0) || math.IsInf(taken, 0) {
 			continue
 		}
-		capacity = append(capacity, Fact{class, all})
-		used = append(used, Fact{class, taken})
+		capacity = append(capacity, document.Member{Name: class, Value: all})
+		used = append(used, document.Member{Name: class, Value: taken})
 	}
 	if len(capacity) > 0 {
 		r.fact("capacity", capacity)

@@ -32,6 +32,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/openstack/cloud"
 )
@@ -214,7 +215,7 @@ type Reading struct {
 	// Created and Updated are zero where the API does not tell.
 	Created, Updated time.Time
 	// Derived are facts that are computed: amounts are in bytes and pieces.
-	Derived Facts
+	Derived document.Object
 	// Relations lead from the element to what it refers to, each once.
 	Relations []plugin.Relation
 	// Deleted says that the element is told of as deleted, Partial that the API
@@ -225,34 +226,6 @@ type Reading struct {
 	Health string
 	Server *ServerState
 }
-
-// Facts are the members of a JSON object, in their order.
-type Facts []Fact
-
-// Fact is one of [Facts].
-type Fact struct {
-	Name  string
-	Value any
-}
-
-// MarshalJSONTo implements [json.MarshalerTo].
-func (f Facts) MarshalJSONTo(enc *jsontext.Encoder) error {
-	if err := enc.WriteToken(jsontext.BeginObject); err != nil {
-		return err
-	}
-	for _, fact := range f {
-		if err := enc.WriteToken(jsontext.String(fact.Name)); err != nil {
-			return err
-		}
-		if err := json.MarshalEncode(enc, fact.Value); err != nil {
-			return err
-		}
-	}
-	return enc.WriteToken(jsontext.EndObject)
-}
-
-// MarshalJSON is for encoding/json, which would make an array of f.
-func (f Facts) MarshalJSON() ([]byte, error) { return json.Marshal(f) }
 
 // lenient reads what services send, duplicates and broken texts included.
 var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
@@ -377,7 +350,9 @@ func (r *reader) label(k, v string) {
 const maxLabel = 1 << 10
 
 // fact adds a derived fact.
-func (r *reader) fact(name string, value any) { r.Derived = append(r.Derived, Fact{name, value}) }
+func (r *reader) fact(name string, value any) {
+	r.Derived = append(r.Derived, document.Member{Name: name, Value: value})
+}
 
 // text adds a derived fact unless it is empty.
 func (r *reader) text(name, value string) {

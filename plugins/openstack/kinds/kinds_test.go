@@ -1,7 +1,6 @@
 package kinds
 
 import (
-	stdjson "encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -398,18 +397,6 @@ func TestDashboard(t *testing.T) {
 		r.link()
 		if got, err := json.Marshal(r.Derived); err != nil || string(got) != want.address {
 			t.Errorf("%+v: %s, %v", want, got, err)
-		}
-	}
-}
-
-func TestFacts(t *testing.T) {
-	f := Facts{{"b", 1}, {"a", Facts{{"x", 0.25}}}, {"c", []string{"x"}}}
-	const want = `{"b":1,"a":{"x":0.25},"c":["x"]}`
-	for name, marshal := range map[string]func() ([]byte, error){
-		"json": func() ([]byte, error) { return json.Marshal(f) }, "encoding/json": func() ([]byte, error) { return stdjson.Marshal(f) },
-	} {
-		if got, err := marshal(); err != nil || string(got) != want {
-			t.Errorf("%s: %s, %v, want %s", name, got, err, want)
 		}
 	}
 }

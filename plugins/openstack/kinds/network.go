@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/openstack/cloud"
 )
@@ -348,13 +349,13 @@ func (r *reader) router() error {
 	if r.in.Joins.Interfaces == nil {
 		return nil
 	}
-	all := []Facts{}
+	all := []document.Object{}
 	for _, i := range r.in.Joins.Interfaces(r.ID) {
 		r.relate(connectedTo, typeNetwork, i.Network)
 		for _, s := range i.Subnets {
 			r.relate(connectedTo, typeSubnet, s)
 		}
-		all = append(all, Facts{{"port", i.Port}, {"network", i.Network}, {"subnets", i.Subnets}, {"addresses", i.Addresses}})
+		all = append(all, document.Object{{Name: "port", Value: i.Port}, {Name: "network", Value: i.Network}, {Name: "subnets", Value: i.Subnets}, {Name: "addresses", Value: i.Addresses}})
 	}
 	r.fact("interfaces", all)
 	return nil

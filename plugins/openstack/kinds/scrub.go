@@ -13,6 +13,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/reeve-cloud/reeve/pkg/document"
 )
 
 // maxText is the size of the longest text that is taken.
@@ -38,7 +40,7 @@ const maxDepth = 100
 //
 // A document has no name twice, and nothing in it that is not UTF-8. Of members of
 // one name the first is taken.
-func (k *Kind) Document(raw jsontext.Value, derived Facts) (jsontext.Value, error) {
+func (k *Kind) Document(raw jsontext.Value, derived document.Object) (jsontext.Value, error) {
 	s := scrubber{kind: k, dec: jsontext.NewDecoder(bytes.NewBuffer(raw)), out: make([]byte, 0, len(raw)+512)}
 	err := s.document()
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/reeve-cloud/reeve/pkg/document"
 )
 
 func base64Of(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -91,7 +93,7 @@ func TestDocument(t *testing.T) {
 				if !got.IsValid() {
 					t.Errorf("not strictly JSON: %q", short(string(got)))
 				}
-				facts, err := k.Document(jsontext.Value(want.raw), Facts{{"x", 1}})
+				facts, err := k.Document(jsontext.Value(want.raw), document.Object{{Name: "x", Value: 1}})
 				if err != nil {
 					t.Fatal(err)
 				}

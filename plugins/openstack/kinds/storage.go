@@ -3,6 +3,7 @@ package kinds
 import (
 	"strings"
 
+	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/openstack/cloud"
 )
@@ -132,12 +133,12 @@ func (r *reader) volume() error {
 	r.fact("encrypted", v.Encrypted)
 	r.fact("multiattach", v.Multi)
 	r.text("image", or(v.Image.Name, v.Image.ID))
-	var devices []Facts
+	var devices []document.Object
 	for _, a := range v.Attachments {
 		r.relate(attachedTo, typeServer, a.Server)
-		device := Facts{{"server", a.Server}, {"device", a.Device}}
+		device := document.Object{{Name: "server", Value: a.Server}, {Name: "device", Value: a.Device}}
 		if a.Host != "" {
-			device = append(device, Fact{"host", a.Host})
+			device = append(device, document.Member{Name: "host", Value: a.Host})
 		}
 		devices = append(devices, device)
 	}

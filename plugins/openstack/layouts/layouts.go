@@ -3,11 +3,12 @@
 package layouts
 
 import (
-	"bytes"
 	"embed"
 	"encoding/json"
 	"strings"
 	"sync"
+
+	"github.com/reeve-cloud/reeve/pkg/layout"
 )
 
 //go:embed *.json
@@ -20,23 +21,11 @@ const (
 
 // known are the files by name, without what is there for people only.
 var known = sync.OnceValue(func() map[string]json.RawMessage {
-	m := make(map[string]json.RawMessage)
-	entries, err := files.ReadDir(".")
+	all, err := layout.Files(files)
 	if err != nil {
-		panic(err) // it is part of the program
+		panic(err) // they are part of the program, and tested
 	}
-	for _, e := range entries {
-		text, err := files.ReadFile(e.Name())
-		var compact bytes.Buffer
-		if err == nil {
-			err = json.Compact(&compact, text)
-		}
-		if err != nil {
-			panic(err) // it is part of the program, and tested
-		}
-		m[strings.TrimSuffix(e.Name(), ".json")] = compact.Bytes()
-	}
-	return m
+	return all
 })
 
 // For returns the layout of an asset type.
