@@ -356,19 +356,19 @@ type Control_Goodbye struct {
 }
 
 type Control_Digest struct {
-	Digest *Digest `protobuf:"bytes,6,opt,name=digest,proto3,oneof"`
+	Digest *Digest `protobuf:"bytes,9,opt,name=digest,proto3,oneof"`
 }
 
 type Control_Differing struct {
-	Differing *Differing `protobuf:"bytes,7,opt,name=differing,proto3,oneof"`
+	Differing *Differing `protobuf:"bytes,10,opt,name=differing,proto3,oneof"`
 }
 
 type Control_Listing struct {
-	Listing *Listing `protobuf:"bytes,8,opt,name=listing,proto3,oneof"`
+	Listing *Listing `protobuf:"bytes,11,opt,name=listing,proto3,oneof"`
 }
 
 type Control_Resend struct {
-	Resend *Resend `protobuf:"bytes,9,opt,name=resend,proto3,oneof"`
+	Resend *Resend `protobuf:"bytes,12,opt,name=resend,proto3,oneof"`
 }
 
 func (*Control_Hello) isControl_Message() {}
@@ -2098,10 +2098,11 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\theartbeat\x18\x03 \x01(\v2\x18.reeve.wire.v1.HeartbeatH\x00R\theartbeat\x12&\n" +
 	"\x03ack\x18\x04 \x01(\v2\x12.reeve.wire.v1.AckH\x00R\x03ack\x122\n" +
 	"\agoodbye\x18\x05 \x01(\v2\x16.reeve.wire.v1.GoodbyeH\x00R\agoodbye\x12/\n" +
-	"\x06digest\x18\x06 \x01(\v2\x15.reeve.wire.v1.DigestH\x00R\x06digest\x128\n" +
-	"\tdiffering\x18\a \x01(\v2\x18.reeve.wire.v1.DifferingH\x00R\tdiffering\x122\n" +
-	"\alisting\x18\b \x01(\v2\x16.reeve.wire.v1.ListingH\x00R\alisting\x12/\n" +
-	"\x06resend\x18\t \x01(\v2\x15.reeve.wire.v1.ResendH\x00R\x06resendB\t\n" +
+	"\x06digest\x18\t \x01(\v2\x15.reeve.wire.v1.DigestH\x00R\x06digest\x128\n" +
+	"\tdiffering\x18\n" +
+	" \x01(\v2\x18.reeve.wire.v1.DifferingH\x00R\tdiffering\x122\n" +
+	"\alisting\x18\v \x01(\v2\x16.reeve.wire.v1.ListingH\x00R\alisting\x12/\n" +
+	"\x06resend\x18\f \x01(\v2\x15.reeve.wire.v1.ResendH\x00R\x06resendB\t\n" +
 	"\amessage\"\xbb\x01\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12#\n" +
