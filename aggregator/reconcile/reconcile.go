@@ -5,11 +5,15 @@
 // then an agent sends a digest of what it last saw, for each scope and type of
 // assets. Where the warehouse's differs, the agent is asked for a listing, and of
 // what is listed it is asked to send again exactly what is missing or is not as
-// listed. What the warehouse holds of the agent beyond the listing was deleted, and
-// the deletion was lost: it is recorded here, with the state that was last known.
+// listed. Of what the warehouse holds beyond the listing, it is asked whether it
+// still knows it; where it does not, the deletion was lost, and is recorded here with
+// the state that was last known.
 //
-// An agent compares only what had been acknowledged when it began, and what is
-// newer here than that is left out. So nothing that is under way counts as missing.
+// Nothing that is under way counts as lost. An agent lists only what had been
+// acknowledged, and what is newer here than its listing is left out. What is here was
+// applied at the agent before, so an asset that it does not know when it is asked is
+// gone; and the deletion gets the version behind the one that the agent was told of,
+// so whatever came later holds.
 package reconcile
 
 import (
@@ -109,6 +113,8 @@ func (s *Session) Take(c *wirev1.Control) error {
 			return err
 		}
 		return s.queue(func(ctx context.Context) error { return s.answerListing(ctx, m.Listing) })
+	case *wirev1.Control_Removed:
+		return s.queue(func(ctx context.Context) error { return s.remove(ctx, m.Removed) })
 	}
 	return nil
 }
@@ -214,31 +220,33 @@ func (s *Session) answerDigest(ctx context.Context, d *wirev1.Digest) error {
 	return s.say(&wirev1.Control{Message: &wirev1.Control_Differing{Differing: answer}})
 }
 
-// answerListing says what is to be sent again, and records deletions.
+// answerListing says what is to be sent again, and what may have been deleted.
 func (s *Session) answerListing(ctx context.Context, l *wirev1.Listing) error {
 	held, err := s.warehouse.Held(ctx, s.agent.Site, l.GetType(), l.GetAfter(), l.GetUntil())
 	if err != nil {
 		return err
 	}
-	missing, undeleted := s.compare(l, held)
+	missing, unlisted := s.compare(l, held)
 	s.assets.WithLabelValues("missing").Add(float64(len(missing)))
-	s.assets.WithLabelValues("undeleted").Add(float64(len(undeleted)))
-	if len(missing)+len(undeleted) > 0 {
-		s.logger.Warn("the warehouse had lost something, which is being restored", "site", s.agent.Site, "agent_id", s.agent.ID,
-			"scope", l.GetScope(), "type", l.GetType(), "missing", len(missing), "undeleted", len(undeleted))
+	if len(missing) > 0 {
+		s.logger.Warn("the warehouse has lost assets; the agent sends them again", "site", s.agent.Site, "agent_id", s.agent.ID,
+			"scope", l.GetScope(), "type", l.GetType(), "assets", len(missing))
 	}
-	for part := range slices.Chunk(undeleted, 500) {
-		if err := s.remove(ctx, l, part); err != nil {
-			return err
+	answer := &wirev1.Resend{AsOf: l.GetAsOf(), Scope: l.GetScope(), Type: l.GetType(), Uids: missing}
+	size := 0
+	for _, u := range unlisted {
+		// What does not fit is found the next time.
+		if size += len(u.GetUid()) + 16; size > frameBytes {
+			break
 		}
+		answer.Unlisted = append(answer.Unlisted, u)
 	}
-	return s.say(&wirev1.Control{Message: &wirev1.Control_Resend{
-		Resend: &wirev1.Resend{AsOf: l.GetAsOf(), Scope: l.GetScope(), Type: l.GetType(), Uids: missing}}})
+	return s.say(&wirev1.Control{Message: &wirev1.Control_Resend{Resend: answer}})
 }
 
-// compare returns the uids that are listed and are not held as listed, and those
-// that are held of this agent and scope and are not listed. Both are in order.
-func (s *Session) compare(l *wirev1.Listing, held []warehouse.Held) (missing, undeleted []string) {
+// compare returns what is listed and is not held as listed, and what is held of this
+// agent and scope and is not listed. Both are in the order of uids.
+func (s *Session) compare(l *wirev1.Listing, held []warehouse.Held) (missing []string, unlisted []*wirev1.Unlisted) {
 	listed := l.GetAssets()
 	for len(listed) > 0 || len(held) > 0 {
 		switch {
@@ -248,7 +256,7 @@ func (s *Session) compare(l *wirev1.Listing, held []warehouse.Held) (missing, un
 			continue
 		case len(listed) == 0 || listed[0].GetUid() > held[0].UID:
 			if h := held[0]; !h.Deleted && h.Version < l.GetAsOf() && h.AgentID == s.agent.ID && h.Scope == l.GetScope() {
-				undeleted = append(undeleted, h.UID)
+				unlisted = append(unlisted, &wirev1.Unlisted{Uid: h.UID, Version: h.Version})
 			}
 		default:
 			if h := held[0]; h.Version < l.GetAsOf() && (h.Deleted || string(h.Hash[:]) != string(listed[0].GetHash())) {
@@ -258,12 +266,18 @@ func (s *Session) compare(l *wirev1.Listing, held []warehouse.Held) (missing, un
 		}
 		held = held[1:]
 	}
-	return missing, undeleted
+	return missing, unlisted
 }
 
-// remove records that assets were deleted by the time of a listing.
-func (s *Session) remove(ctx context.Context, l *wirev1.Listing, uids []string) error {
-	versions, relations, err := s.warehouse.Current(ctx, s.agent.Site, l.GetType(), uids)
+// remove records deletions that were lost.
+func (s *Session) remove(ctx context.Context, m *wirev1.Removed) error {
+	told := make(map[string]uint64)
+	var uids []string
+	for _, a := range m.GetAssets() {
+		told[a.GetUid()] = a.GetVersion()
+		uids = append(uids, a.GetUid())
+	}
+	versions, relations, err := s.warehouse.Current(ctx, s.agent.Site, m.GetType(), uids)
 	if err != nil {
 		return err
 	}
@@ -272,12 +286,16 @@ func (s *Session) remove(ctx context.Context, l *wirev1.Listing, uids []string) 
 		edges[r.FromUID] = append(edges[r.FromUID], &wirev1.Relation{Kind: r.Kind, Type: r.ToType, Uid: r.ToUID})
 	}
 	var records []*wirev1.Record
-	size := 0
+	size, deleted := 0, 0
 	for _, v := range versions {
+		if v.AgentID != s.agent.ID || v.Scope != m.GetScope() || v.Version != told[v.UID] {
+			continue // somebody has seen it since
+		}
+		deleted++
 		a := &wirev1.AssetVersion{
-			Type: v.Type, Uid: v.UID, Version: l.GetAsOf(), Operation: wirev1.Operation_OPERATION_DELETED, Scope: v.Scope,
+			Type: v.Type, Uid: v.UID, Version: v.Version + 1, Operation: wirev1.Operation_OPERATION_DELETED, Scope: v.Scope,
 			Name: v.Name, Region: v.Region, Project: v.Project, Status: v.Status, Labels: v.Labels, Document: v.Document, Hash: v.Hash[:],
-			ObservedAt: hlc.Stamp(l.GetAsOf()).Time().UnixMilli(), RemovedRelations: edges[v.UID],
+			ObservedAt: hlc.Stamp(m.GetAsOf()).Time().UnixMilli(), RemovedRelations: edges[v.UID],
 		}
 		if !v.CreatedAt.IsZero() {
 			a.CreatedAt = v.CreatedAt.UnixMilli()
@@ -292,6 +310,11 @@ func (s *Session) remove(ctx context.Context, l *wirev1.Listing, uids []string) 
 			}
 			records, size = nil, 0
 		}
+	}
+	if deleted > 0 {
+		s.assets.WithLabelValues("undeleted").Add(float64(deleted))
+		s.logger.Warn("the warehouse had lost the deletion of assets, which is recorded now", "site", s.agent.Site, "agent_id", s.agent.ID,
+			"scope", m.GetScope(), "type", m.GetType(), "assets", deleted)
 	}
 	return s.submit(ctx, records)
 }

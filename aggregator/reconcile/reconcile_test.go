@@ -16,6 +16,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
+	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
@@ -190,13 +191,24 @@ func (c *conversation) digest(asOf uint64, things ...thing) (differing []string)
 	return differing
 }
 
-func (c *conversation) list(asOf uint64, after, until string, things ...thing) []string {
+// list lists things, and returns what is missing of them and what is there beyond.
+func (c *conversation) list(asOf uint64, after, until string, things ...thing) (missing []string, unlisted []*wirev1.Unlisted) {
 	c.t.Helper()
 	l := &wirev1.Listing{AsOf: start + asOf, Scope: scope, Type: typ, After: after, Until: until}
 	for _, th := range things {
 		l.Assets = append(l.Assets, &wirev1.Listed{Uid: th.uid, Hash: th.hash()})
 	}
-	return c.ask(&wirev1.Control{Message: &wirev1.Control_Listing{Listing: l}}).GetResend().GetUids()
+	answer := c.ask(&wirev1.Control{Message: &wirev1.Control_Listing{Listing: l}}).GetResend()
+	return answer.GetUids(), answer.GetUnlisted()
+}
+
+// remove says that the agent does not have assets any more.
+func (c *conversation) remove(asOf uint64, assets []*wirev1.Unlisted) {
+	c.t.Helper()
+	if err := c.s.Take(&wirev1.Control{Message: &wirev1.Control_Removed{Removed: &wirev1.Removed{
+		AsOf: start + asOf, Scope: scope, Type: typ, Assets: assets}}}); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 func TestReconcile(t *testing.T) {
@@ -231,7 +243,8 @@ func TestReconcile(t *testing.T) {
 			if differing := conv.digest(100, test.known...); slices.Contains(differing, scope+" "+typ) != test.differs || len(differing) > 1 {
 				t.Errorf("it differs in %q", differing)
 			}
-			missing := conv.list(100, test.after, test.until, test.known...)
+			missing, unlisted := conv.list(100, test.after, test.until, test.known...)
+			conv.remove(101, unlisted)
 			if got := fmt.Sprint(missing); got != test.missing {
 				t.Errorf("missing are %s, want %s", got, test.missing)
 			}
@@ -262,15 +275,18 @@ func TestOthersAreLeftAlone(t *testing.T) {
 	c.ship("one", "fake/other", thing{"b", "1", 2, false})
 	c.ship("two", scope, thing{"c", "1", 3, false})
 	conv := c.converse("one")
-	if missing := conv.list(100, "", ""); missing != nil {
-		t.Errorf("missing are %q", missing)
+	missing, unlisted := conv.list(100, "", "")
+	if missing != nil || len(unlisted) != 1 {
+		t.Errorf("missing are %q, and unlisted %v", missing, unlisted)
 	}
+	// Whatever an agent says, it can remove only what it has told of.
+	conv.remove(101, append(unlisted, &wirev1.Unlisted{Uid: "b", Version: start + 2}, &wirev1.Unlisted{Uid: "c", Version: start + 3}))
 	c.wait(func() bool { return strings.Contains(c.state(), "!") })
 	if got := c.state(); got != "a! b=1 c=1" {
 		t.Errorf("the warehouse has %q", got)
 	}
 	assets, err := c.store.Assets(t.Context(), warehouse.AssetQuery{UID: "a", Limit: 1, WithDocument: true})
-	if err != nil || assets[0].Name != "the a" || string(assets[0].Document) != `{"content":"1"}` || assets[0].Version != start+100 {
+	if err != nil || assets[0].Name != "the a" || string(assets[0].Document) != `{"content":"1"}` || assets[0].Version != start+2 || !assets[0].ObservedAt.Equal(hlc.Stamp(start+101).Time()) {
 		t.Errorf("the deleted asset is %+v, %v", assets, err)
 	}
 	c.wait(func() bool { // they are inserted behind the asset
@@ -281,13 +297,23 @@ func TestOthersAreLeftAlone(t *testing.T) {
 		return len(relations) == 0
 	})
 	// Another agent has the same asset now, as it is.
-	if missing := c.converse("two").list(100, "", "", thing{"c", "1", 3, false}); missing != nil {
-		t.Errorf("missing are %q", missing)
+	if missing, unlisted := c.converse("two").list(100, "", "", thing{"c", "1", 3, false}); missing != nil || unlisted != nil {
+		t.Errorf("missing are %q, and unlisted %v", missing, unlisted)
 	}
 	// A second round of deletions goes on behind the first.
 	c.ship("one", scope, thing{"e", "1", 150, false})
-	conv.list(200, "", "")
+	_, unlisted = conv.list(200, "", "")
+	conv.remove(201, unlisted)
 	c.wait(func() bool { return strings.Contains(c.state(), "e!") })
+	// What has come back since is left alone.
+	c.ship("one", scope, thing{"f", "1", 210, false})
+	_, unlisted = conv.list(220, "", "")
+	c.ship("one", scope, thing{"f", "2", 215, false})
+	conv.remove(221, unlisted)
+	conv.list(230, "", "")
+	if got := c.state(); got != "a! b=1 c=1 e! f=2" {
+		t.Errorf("the warehouse has %q", got)
+	}
 }
 
 func TestDigestInParts(t *testing.T) {

@@ -57,18 +57,18 @@ func (w *Warehouse) Held(ctx context.Context, site, typ, after, until string) ([
 	})
 }
 
-// Current returns the newest versions of assets of a site and a type, with their
-// documents, and the relations that lead from them.
+// Current returns the newest versions of assets of a site and a type that are not
+// deleted, with their documents, and the relations that lead from them.
 func (w *Warehouse) Current(ctx context.Context, site, typ string, uids []string) ([]AssetVersion, []Relation, error) {
 	parameters := []any{clickhouse.Named("site", site), clickhouse.Named("type", typ), clickhouse.Named("uids", uids)}
-	rows, err := w.conn.Query(ctx, `SELECT site, type, uid, version, scope, name, region, project, status, labels, hash, document, created_at, updated_at, observed_at
-		FROM asset FINAL WHERE site = {site:String} AND type = {type:String} AND uid IN {uids:Array(String)} ORDER BY uid`, parameters...)
+	rows, err := w.conn.Query(ctx, `SELECT site, type, uid, version, scope, name, region, project, status, labels, hash, document, created_at, updated_at, observed_at, agent_id
+		FROM asset FINAL WHERE site = {site:String} AND type = {type:String} AND uid IN {uids:Array(String)} AND NOT deleted ORDER BY uid`, parameters...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading assets: %w", err)
 	}
 	versions, err := scan(rows, func(v *AssetVersion) []any {
 		return []any{&v.Site, &v.Type, &v.UID, &v.Version, &v.Scope, &v.Name, &v.Region, &v.Project, &v.Status, &v.Labels,
-			(*hash)(&v.Hash), (*text)(&v.Document), (*moment)(&v.CreatedAt), (*moment)(&v.UpdatedAt), (*moment)(&v.ObservedAt)}
+			(*hash)(&v.Hash), (*text)(&v.Document), (*moment)(&v.CreatedAt), (*moment)(&v.UpdatedAt), (*moment)(&v.ObservedAt), &v.AgentID}
 	})
 	if err != nil {
 		return nil, nil, err

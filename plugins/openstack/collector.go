@@ -273,7 +273,7 @@ func (c *collector) seesAll(ctx context.Context, k *cloud.Cloud, api cloud.API, 
 	if err == nil {
 		query, _ := url.ParseQuery(probe.query) // they are constants
 		_, err = s.List(ctx, cloud.List{
-			Request: cloud.Request{Path: probe.path, Query: query}, Envelope: probe.envelope, Paging: cloud.Whole,
+			Request: cloud.Request{Path: probe.path, Query: query}, Envelope: probe.envelope, Paging: cloud.First,
 		}, ignore)
 	}
 	at := place{api.Name, region}

@@ -248,9 +248,9 @@ func (c *collector) try(ctx context.Context, k *cloud.Cloud, l *listing) error {
 		// It is a list for each of something else: what that is like shows there.
 		return nil
 	}
-	if list.Paging != cloud.Whole {
-		list.Limit, list.Paging = 1, cloud.Whole
-		list.Query.Set("limit", "1")
+	list.Paging = cloud.First
+	if list.Limit > 0 {
+		list.Limit = 1
 	}
 	_, err = s.List(ctx, list, ignore)
 	return err

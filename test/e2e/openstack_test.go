@@ -240,6 +240,12 @@ func (o *observedCloud) faults(t *testing.T) {
 				return true
 			})
 		}, []string{"collecting failed", "network/floatingips", "disallowed by policy"}, func() {}, 0},
+		{"services have small limits of their own", func() {
+			o.proxy.set(func(w http.ResponseWriter, r *http.Request, service string) bool {
+				smallPages(r)
+				return false
+			})
+		}, nil, func() {}, time.Minute},
 		{"the token is revoked in the middle of a sweep", func() {
 			done := false
 			o.proxy.set(func(w http.ResponseWriter, r *http.Request, service string) bool {
@@ -352,11 +358,11 @@ func (o *observedCloud) faults(t *testing.T) {
 	o.equals("after the faults", time.Now(), quotas...)
 }
 
-// smallPages has lists come in pages.
+// smallPages has lists come in small pages, whatever was asked for.
 func smallPages(r *http.Request) {
 	q := r.URL.Query()
-	if q.Get("limit") == "1000" {
-		q.Set("limit", "100")
+	if limit, err := strconv.Atoi(q.Get("limit")); err == nil && limit > 20 {
+		q.Set("limit", "20")
 		r.URL.RawQuery = q.Encode()
 	}
 }

@@ -208,6 +208,7 @@ type Control struct {
 	//	*Control_Differing
 	//	*Control_Listing
 	//	*Control_Resend
+	//	*Control_Removed
 	Message       isControl_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -331,6 +332,15 @@ func (x *Control) GetResend() *Resend {
 	return nil
 }
 
+func (x *Control) GetRemoved() *Removed {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Removed); ok {
+			return x.Removed
+		}
+	}
+	return nil
+}
+
 type isControl_Message interface {
 	isControl_Message()
 }
@@ -371,6 +381,10 @@ type Control_Resend struct {
 	Resend *Resend `protobuf:"bytes,12,opt,name=resend,proto3,oneof"`
 }
 
+type Control_Removed struct {
+	Removed *Removed `protobuf:"bytes,13,opt,name=removed,proto3,oneof"`
+}
+
 func (*Control_Hello) isControl_Message() {}
 
 func (*Control_Welcome) isControl_Message() {}
@@ -388,6 +402,8 @@ func (*Control_Differing) isControl_Message() {}
 func (*Control_Listing) isControl_Message() {}
 
 func (*Control_Resend) isControl_Message() {}
+
+func (*Control_Removed) isControl_Message() {}
 
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1173,13 +1189,16 @@ func (x *Listed) GetHash() []byte {
 	return nil
 }
 
-// Resend answers a listing: what the aggregator does not have, or not as listed.
+// Resend answers a listing.
 type Resend struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	AsOf          uint64                 `protobuf:"varint,1,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
-	Scope         string                 `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
-	Type          string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
-	Uids          []string               `protobuf:"bytes,4,rep,name=uids,proto3" json:"uids,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	AsOf  uint64                 `protobuf:"varint,1,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	Scope string                 `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
+	Type  string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	// What the aggregator does not have, or not as listed.
+	Uids []string `protobuf:"bytes,4,rep,name=uids,proto3" json:"uids,omitempty"`
+	// What it has of this agent and scope, not deleted, beyond the listing.
+	Unlisted      []*Unlisted `protobuf:"bytes,5,rep,name=unlisted,proto3" json:"unlisted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1242,6 +1261,137 @@ func (x *Resend) GetUids() []string {
 	return nil
 }
 
+func (x *Resend) GetUnlisted() []*Unlisted {
+	if x != nil {
+		return x.Unlisted
+	}
+	return nil
+}
+
+// Unlisted is an asset as the aggregator has it.
+type Unlisted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Uid           string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unlisted) Reset() {
+	*x = Unlisted{}
+	mi := &file_wire_v1_wire_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unlisted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unlisted) ProtoMessage() {}
+
+func (x *Unlisted) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unlisted.ProtoReflect.Descriptor instead.
+func (*Unlisted) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Unlisted) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *Unlisted) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// Removed says of assets that the agent does not have them any more, though their
+// deletion was lost. Each version is that of which the aggregator told.
+type Removed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent's hybrid logical clock when it looked.
+	AsOf          uint64      `protobuf:"varint,1,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	Scope         string      `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
+	Type          string      `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	Assets        []*Unlisted `protobuf:"bytes,4,rep,name=assets,proto3" json:"assets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Removed) Reset() {
+	*x = Removed{}
+	mi := &file_wire_v1_wire_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Removed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Removed) ProtoMessage() {}
+
+func (x *Removed) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Removed.ProtoReflect.Descriptor instead.
+func (*Removed) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Removed) GetAsOf() uint64 {
+	if x != nil {
+		return x.AsOf
+	}
+	return 0
+}
+
+func (x *Removed) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Removed) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Removed) GetAssets() []*Unlisted {
+	if x != nil {
+		return x.Assets
+	}
+	return nil
+}
+
 // DataHeader is the first frame of a data stream; batches of the class follow.
 type DataHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1252,7 +1402,7 @@ type DataHeader struct {
 
 func (x *DataHeader) Reset() {
 	*x = DataHeader{}
-	mi := &file_wire_v1_wire_proto_msgTypes[14]
+	mi := &file_wire_v1_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1414,7 @@ func (x *DataHeader) String() string {
 func (*DataHeader) ProtoMessage() {}
 
 func (x *DataHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[14]
+	mi := &file_wire_v1_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1427,7 @@ func (x *DataHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataHeader.ProtoReflect.Descriptor instead.
 func (*DataHeader) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DataHeader) GetClass() Class {
@@ -1307,7 +1457,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_wire_v1_wire_proto_msgTypes[15]
+	mi := &file_wire_v1_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1469,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[15]
+	mi := &file_wire_v1_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1482,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Batch) GetSpoolId() string {
@@ -1386,7 +1536,7 @@ type Records struct {
 
 func (x *Records) Reset() {
 	*x = Records{}
-	mi := &file_wire_v1_wire_proto_msgTypes[16]
+	mi := &file_wire_v1_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +1548,7 @@ func (x *Records) String() string {
 func (*Records) ProtoMessage() {}
 
 func (x *Records) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[16]
+	mi := &file_wire_v1_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +1561,7 @@ func (x *Records) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Records.ProtoReflect.Descriptor instead.
 func (*Records) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Records) GetRecords() []*Record {
@@ -1436,7 +1586,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_wire_v1_wire_proto_msgTypes[17]
+	mi := &file_wire_v1_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1598,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[17]
+	mi := &file_wire_v1_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1611,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Record) GetBody() isRecord_Body {
@@ -1571,7 +1721,7 @@ type AssetVersion struct {
 
 func (x *AssetVersion) Reset() {
 	*x = AssetVersion{}
-	mi := &file_wire_v1_wire_proto_msgTypes[18]
+	mi := &file_wire_v1_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1583,7 +1733,7 @@ func (x *AssetVersion) String() string {
 func (*AssetVersion) ProtoMessage() {}
 
 func (x *AssetVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[18]
+	mi := &file_wire_v1_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1596,7 +1746,7 @@ func (x *AssetVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetVersion.ProtoReflect.Descriptor instead.
 func (*AssetVersion) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AssetVersion) GetType() string {
@@ -1736,7 +1886,7 @@ type Relation struct {
 
 func (x *Relation) Reset() {
 	*x = Relation{}
-	mi := &file_wire_v1_wire_proto_msgTypes[19]
+	mi := &file_wire_v1_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1898,7 @@ func (x *Relation) String() string {
 func (*Relation) ProtoMessage() {}
 
 func (x *Relation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[19]
+	mi := &file_wire_v1_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1911,7 @@ func (x *Relation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relation.ProtoReflect.Descriptor instead.
 func (*Relation) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Relation) GetKind() string {
@@ -1807,7 +1957,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_wire_v1_wire_proto_msgTypes[20]
+	mi := &file_wire_v1_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +1969,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[20]
+	mi := &file_wire_v1_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +1982,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Event) GetId() string {
@@ -1915,7 +2065,7 @@ type AssetType struct {
 
 func (x *AssetType) Reset() {
 	*x = AssetType{}
-	mi := &file_wire_v1_wire_proto_msgTypes[21]
+	mi := &file_wire_v1_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +2077,7 @@ func (x *AssetType) String() string {
 func (*AssetType) ProtoMessage() {}
 
 func (x *AssetType) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[21]
+	mi := &file_wire_v1_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +2090,7 @@ func (x *AssetType) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetType.ProtoReflect.Descriptor instead.
 func (*AssetType) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AssetType) GetName() string {
@@ -1996,7 +2146,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_wire_v1_wire_proto_msgTypes[22]
+	mi := &file_wire_v1_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2008,7 +2158,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[22]
+	mi := &file_wire_v1_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2021,7 +2171,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Usage) GetAssetType() string {
@@ -2091,7 +2241,7 @@ var File_wire_v1_wire_proto protoreflect.FileDescriptor
 
 const file_wire_v1_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x12wire/v1/wire.proto\x12\rreeve.wire.v1\"\xdc\x03\n" +
+	"\x12wire/v1/wire.proto\x12\rreeve.wire.v1\"\x90\x04\n" +
 	"\aControl\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.reeve.wire.v1.HelloH\x00R\x05hello\x122\n" +
 	"\awelcome\x18\x02 \x01(\v2\x16.reeve.wire.v1.WelcomeH\x00R\awelcome\x128\n" +
@@ -2102,7 +2252,8 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\tdiffering\x18\n" +
 	" \x01(\v2\x18.reeve.wire.v1.DifferingH\x00R\tdiffering\x122\n" +
 	"\alisting\x18\v \x01(\v2\x16.reeve.wire.v1.ListingH\x00R\alisting\x12/\n" +
-	"\x06resend\x18\f \x01(\v2\x15.reeve.wire.v1.ResendH\x00R\x06resendB\t\n" +
+	"\x06resend\x18\f \x01(\v2\x15.reeve.wire.v1.ResendH\x00R\x06resend\x122\n" +
+	"\aremoved\x18\r \x01(\v2\x16.reeve.wire.v1.RemovedH\x00R\aremovedB\t\n" +
 	"\amessage\"\xbb\x01\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12#\n" +
@@ -2164,12 +2315,21 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x06assets\x18\x06 \x03(\v2\x15.reeve.wire.v1.ListedR\x06assets\".\n" +
 	"\x06Listed\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\fR\x04hash\"[\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\"\x90\x01\n" +
 	"\x06Resend\x12\x13\n" +
 	"\x05as_of\x18\x01 \x01(\x04R\x04asOf\x12\x14\n" +
 	"\x05scope\x18\x02 \x01(\tR\x05scope\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12\x12\n" +
-	"\x04uids\x18\x04 \x03(\tR\x04uids\"8\n" +
+	"\x04uids\x18\x04 \x03(\tR\x04uids\x123\n" +
+	"\bunlisted\x18\x05 \x03(\v2\x17.reeve.wire.v1.UnlistedR\bunlisted\"6\n" +
+	"\bUnlisted\x12\x10\n" +
+	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\"y\n" +
+	"\aRemoved\x12\x13\n" +
+	"\x05as_of\x18\x01 \x01(\x04R\x04asOf\x12\x14\n" +
+	"\x05scope\x18\x02 \x01(\tR\x05scope\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\x12/\n" +
+	"\x06assets\x18\x04 \x03(\v2\x17.reeve.wire.v1.UnlistedR\x06assets\"8\n" +
 	"\n" +
 	"DataHeader\x12*\n" +
 	"\x05class\x18\x01 \x01(\x0e2\x14.reeve.wire.v1.ClassR\x05class\"\xb8\x01\n" +
@@ -2270,7 +2430,7 @@ func file_wire_v1_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_v1_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_wire_v1_wire_proto_goTypes = []any{
 	(Class)(0),           // 0: reeve.wire.v1.Class
 	(Operation)(0),       // 1: reeve.wire.v1.Operation
@@ -2289,16 +2449,18 @@ var file_wire_v1_wire_proto_goTypes = []any{
 	(*Listing)(nil),      // 14: reeve.wire.v1.Listing
 	(*Listed)(nil),       // 15: reeve.wire.v1.Listed
 	(*Resend)(nil),       // 16: reeve.wire.v1.Resend
-	(*DataHeader)(nil),   // 17: reeve.wire.v1.DataHeader
-	(*Batch)(nil),        // 18: reeve.wire.v1.Batch
-	(*Records)(nil),      // 19: reeve.wire.v1.Records
-	(*Record)(nil),       // 20: reeve.wire.v1.Record
-	(*AssetVersion)(nil), // 21: reeve.wire.v1.AssetVersion
-	(*Relation)(nil),     // 22: reeve.wire.v1.Relation
-	(*Event)(nil),        // 23: reeve.wire.v1.Event
-	(*AssetType)(nil),    // 24: reeve.wire.v1.AssetType
-	(*Usage)(nil),        // 25: reeve.wire.v1.Usage
-	nil,                  // 26: reeve.wire.v1.AssetVersion.LabelsEntry
+	(*Unlisted)(nil),     // 17: reeve.wire.v1.Unlisted
+	(*Removed)(nil),      // 18: reeve.wire.v1.Removed
+	(*DataHeader)(nil),   // 19: reeve.wire.v1.DataHeader
+	(*Batch)(nil),        // 20: reeve.wire.v1.Batch
+	(*Records)(nil),      // 21: reeve.wire.v1.Records
+	(*Record)(nil),       // 22: reeve.wire.v1.Record
+	(*AssetVersion)(nil), // 23: reeve.wire.v1.AssetVersion
+	(*Relation)(nil),     // 24: reeve.wire.v1.Relation
+	(*Event)(nil),        // 25: reeve.wire.v1.Event
+	(*AssetType)(nil),    // 26: reeve.wire.v1.AssetType
+	(*Usage)(nil),        // 27: reeve.wire.v1.Usage
+	nil,                  // 28: reeve.wire.v1.AssetVersion.LabelsEntry
 }
 var file_wire_v1_wire_proto_depIdxs = []int32{
 	4,  // 0: reeve.wire.v1.Control.hello:type_name -> reeve.wire.v1.Hello
@@ -2310,31 +2472,34 @@ var file_wire_v1_wire_proto_depIdxs = []int32{
 	13, // 6: reeve.wire.v1.Control.differing:type_name -> reeve.wire.v1.Differing
 	14, // 7: reeve.wire.v1.Control.listing:type_name -> reeve.wire.v1.Listing
 	16, // 8: reeve.wire.v1.Control.resend:type_name -> reeve.wire.v1.Resend
-	6,  // 9: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
-	0,  // 10: reeve.wire.v1.Watermark.class:type_name -> reeve.wire.v1.Class
-	8,  // 11: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
-	0,  // 12: reeve.wire.v1.Backlog.class:type_name -> reeve.wire.v1.Class
-	6,  // 13: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
-	2,  // 14: reeve.wire.v1.Goodbye.reason:type_name -> reeve.wire.v1.Goodbye.Reason
-	12, // 15: reeve.wire.v1.Digest.scopes:type_name -> reeve.wire.v1.ScopeDigest
-	12, // 16: reeve.wire.v1.Differing.scopes:type_name -> reeve.wire.v1.ScopeDigest
-	15, // 17: reeve.wire.v1.Listing.assets:type_name -> reeve.wire.v1.Listed
-	0,  // 18: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
-	0,  // 19: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
-	20, // 20: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
-	21, // 21: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
-	23, // 22: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
-	24, // 23: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
-	25, // 24: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
-	1,  // 25: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
-	26, // 26: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
-	22, // 27: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
-	22, // 28: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	18, // 9: reeve.wire.v1.Control.removed:type_name -> reeve.wire.v1.Removed
+	6,  // 10: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
+	0,  // 11: reeve.wire.v1.Watermark.class:type_name -> reeve.wire.v1.Class
+	8,  // 12: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
+	0,  // 13: reeve.wire.v1.Backlog.class:type_name -> reeve.wire.v1.Class
+	6,  // 14: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
+	2,  // 15: reeve.wire.v1.Goodbye.reason:type_name -> reeve.wire.v1.Goodbye.Reason
+	12, // 16: reeve.wire.v1.Digest.scopes:type_name -> reeve.wire.v1.ScopeDigest
+	12, // 17: reeve.wire.v1.Differing.scopes:type_name -> reeve.wire.v1.ScopeDigest
+	15, // 18: reeve.wire.v1.Listing.assets:type_name -> reeve.wire.v1.Listed
+	17, // 19: reeve.wire.v1.Resend.unlisted:type_name -> reeve.wire.v1.Unlisted
+	17, // 20: reeve.wire.v1.Removed.assets:type_name -> reeve.wire.v1.Unlisted
+	0,  // 21: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
+	0,  // 22: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
+	22, // 23: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
+	23, // 24: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
+	25, // 25: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
+	26, // 26: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
+	27, // 27: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
+	1,  // 28: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
+	28, // 29: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
+	24, // 30: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
+	24, // 31: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_wire_v1_wire_proto_init() }
@@ -2352,8 +2517,9 @@ func file_wire_v1_wire_proto_init() {
 		(*Control_Differing)(nil),
 		(*Control_Listing)(nil),
 		(*Control_Resend)(nil),
+		(*Control_Removed)(nil),
 	}
-	file_wire_v1_wire_proto_msgTypes[17].OneofWrappers = []any{
+	file_wire_v1_wire_proto_msgTypes[19].OneofWrappers = []any{
 		(*Record_Asset)(nil),
 		(*Record_Event)(nil),
 		(*Record_AssetType)(nil),
@@ -2365,7 +2531,7 @@ func file_wire_v1_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_v1_wire_proto_rawDesc), len(file_wire_v1_wire_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

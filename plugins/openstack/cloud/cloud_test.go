@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -141,11 +142,17 @@ func TestPaging(t *testing.T) {
 		"object of links": {Links, 2, func(next string) string {
 			return fmt.Sprintf(`, "links": {"self": "x", "next": %q, "previous": null}`, next)
 		}, 3},
-		"text":           {Links, 2, func(next string) string { return fmt.Sprintf(`, "schema": "/x", "next": %q`, next) }, 3},
-		"marker":         {Marker, 2, nil, 3},
-		"marker, no end": {Marker, 0, nil, 4},
-		"offset":         {Offset, 2, nil, 3},
-		"whole":          {Whole, 0, nil, 1},
+		"text": {Links, 2, func(next string) string { return fmt.Sprintf(`, "schema": "/x", "next": %q`, next) }, 3},
+		"links of another name": {Links, 2, func(next string) string {
+			return fmt.Sprintf(`, "thing_links": [{"rel": "next", "href": %q}]`, next)
+		}, 3},
+		"links where none were asked for": {Links, 0, func(next string) string { return fmt.Sprintf(`, "links": {"next": %q}`, next) }, 3},
+		"marker":                          {Marker, 2, nil, 4},
+		"marker, no limit":                {Marker, 0, nil, 4},
+		"marker, and a limit of theirs":   {Marker, 1000, nil, 4},
+		"offset":                          {Offset, 2, nil, 4},
+		"offset, and a limit of theirs":   {Offset, 1000, nil, 4},
+		"whole":                           {Links, 0, nil, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := service(t, func(w http.ResponseWriter, r *http.Request) {
@@ -157,7 +164,7 @@ func TestPaging(t *testing.T) {
 				if test.paging == Offset {
 					fmt.Sscan(q.Get("offset"), &from)
 				}
-				if test.paging == Whole {
+				if name == "whole" {
 					n = len(elements)
 				}
 				tail := ""
@@ -177,6 +184,58 @@ func TestPaging(t *testing.T) {
 				t.Errorf("listed %q, %+v", got, done)
 			}
 		})
+	}
+}
+
+// TestCutLists: a list whose end is not there is an error, never a short list.
+func TestCutLists(t *testing.T) {
+	for name, test := range map[string]struct {
+		paging Paging
+		answer string
+		says   string
+	}{
+		"cut by the service":    {Links, `{"things": [{"id": "a"}], "truncated": true}`, "list_limit"},
+		"a link that is none":   {Links, `{"things": [{"id": "a"}], "next": "http://h:x/%zz"}`, "next page"},
+		"a link without a page": {Links, `{"things": [{"id": "a"}], "next": "/things"}`, "same page"},
+		"markers passed over":   {Marker, `{"things": [{"id": "a"}, {"id": "b"}]}`, "once more"},
+		"nothing to go on from": {Marker, `{"things": [{"x": "a"}, {"x": "b"}]}`, "no id"},
+	} {
+		s := service(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, test.answer) })
+		_, err := s.List(t.Context(), List{Request: Request{Path: "things"}, Envelope: "things", Paging: test.paging, Limit: 2}, func(jsontext.Value) error { return nil })
+		if err == nil || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s := service(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, `{"things": [{"id": "a"}], "truncated": false, "links": {"next": null}}`)
+	})
+	if done, err := s.List(t.Context(), List{Request: Request{Path: "things"}, Envelope: "things"}, func(jsontext.Value) error { return nil }); err != nil || done.Elements != 1 {
+		t.Errorf("a list that is not cut: %+v, %v", done, err)
+	}
+}
+
+// TestTurnBeyondTheEnd: a request whose turn comes after its time is up ends with
+// its time, not as a fault of the service's.
+func TestTurnBeyondTheEnd(t *testing.T) {
+	s := service(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, `{"things": []}`) })
+	at, err := url.Parse(s.Base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := s.cloud.transport.limiter(at.Host)
+	l.SetLimit(0.001)
+	l.SetBurst(1)
+	list := func(ctx context.Context) error {
+		_, err := s.List(ctx, List{Request: Request{Path: "things"}, Envelope: "things"}, func(jsontext.Value) error { return nil })
+		return err
+	}
+	if err := list(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := list(ctx); !errors.Is(err, context.DeadlineExceeded) || ctx.Err() == nil {
+		t.Errorf("the error is %v, and the time %v", err, ctx.Err())
 	}
 }
 
@@ -276,7 +335,7 @@ func TestMessages(t *testing.T) {
 func FuzzPage(f *testing.F) {
 	for _, seed := range []string{
 		`{"servers": [{"id": "a"}, {"id": 7}], "servers_links": [{"rel": "next", "href": "http://h/?marker=a"}]}`,
-		`{"links": {"next": null}, "servers": []}`, `{"servers": null}`, `{"servers": [1, "x", null]}`, `[{"id": "a"}]`, `{"servers": [{"id": "a"`,
+		`{"links": {"next": null}, "servers": []}`, `{"servers": null}`, `{"servers": [], "truncated": true}`, `{"servers": [], "server_links": [{"rel": "next", "href": "x"}]}`, `{"servers": [1, "x", null]}`, `[{"id": "a"}]`, `{"servers": [{"id": "a"`,
 		"{\"servers\": [{\"id\": \"\xff\"}], \"servers\": []}", `{"next": "/v2/images?marker=x", "servers": [{}]}`, ``, `{}`, `{"servers": [[[[[]]]]]}`,
 	} {
 		f.Add([]byte(seed), true)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -12,6 +13,9 @@ import (
 
 // errShape says that an answer is JSON, but not a list.
 var errShape = errors.New("unexpected form")
+
+// errTruncated says that a service has left out the end of a list.
+var errTruncated = errors.New("the service cuts its lists off: its list_limit must be raised")
 
 // decodePage reads an answer that has a list. A list that is missing is an error:
 // an answer that says something else is no empty list.
@@ -37,17 +41,28 @@ func decodePage(dec *jsontext.Decoder, envelope string, element func(jsontext.Va
 			if err := decodeArray(dec, element); err != nil {
 				return err
 			}
-		case envelope + "_links", "links", "next":
+		case "truncated":
+			v, err := dec.ReadValue()
+			if err != nil {
+				return err
+			}
+			if v.Kind() == 't' {
+				return errTruncated
+			}
+		default:
+			// Not all are named after the envelope: group_links, volume_type_links.
+			if name != "links" && name != "next" && !strings.HasSuffix(name, "_links") {
+				if err := dec.SkipValue(); err != nil {
+					return err
+				}
+				continue
+			}
 			v, err := dec.ReadValue()
 			if err != nil {
 				return err
 			}
 			if link := nextLink(v); link != "" {
 				*next = link
-			}
-		default:
-			if err := dec.SkipValue(); err != nil {
-				return err
 			}
 		}
 	}

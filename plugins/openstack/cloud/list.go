@@ -1,12 +1,14 @@
 package cloud
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,7 +35,8 @@ const (
 type Paging int
 
 // The ways. Most services say where the next page is; some want to be asked
-// until there is nothing more.
+// until there is nothing more: that a page is smaller than was asked for does not
+// say so, for a service may have a limit of its own.
 const (
 	// Links follows the link to the next page, if the answer has one.
 	Links Paging = iota
@@ -41,8 +44,8 @@ const (
 	Marker
 	// Offset asks for what is behind so many elements, until nothing is.
 	Offset
-	// Whole lists have one page.
-	Whole
+	// First reads the first page and no more.
+	First
 )
 
 // List is a list of a service.
@@ -77,7 +80,7 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 	for k, v := range l.Query {
 		query[k] = v
 	}
-	if l.Limit > 0 && l.Paging != Whole {
+	if l.Limit > 0 {
 		query.Set("limit", strconv.Itoa(l.Limit))
 	}
 	key := l.Key
@@ -104,47 +107,56 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 		}
 		done.Pages++
 		done.Elements += p.elements
+		if l.Paging == Marker && len(p.keys) > 0 && slices.Equal(p.keys, keys) {
+			return done, fmt.Errorf("listing %s of %s: the page behind %q is the same once more", l.Path, s.API.Name, query.Get("marker"))
+		}
 		if len(p.keys) > 0 {
 			keys = p.keys
 		}
-		var more bool
-		if query, more = l.next(query, p, keys, done.Elements); !more {
+		query, err = l.next(query, p, keys, done.Elements)
+		if err != nil {
+			return done, fmt.Errorf("listing %s of %s: %w", l.Path, s.API.Name, err)
+		}
+		if query == nil {
 			return done, nil
 		}
 	}
 }
 
-// next returns the query of the next page, if there is one.
-func (l *List) next(query url.Values, p page, keys []string, elements int) (url.Values, bool) {
+// next returns the query of the next page, or nil if there is none.
+func (l *List) next(query url.Values, p page, keys []string, elements int) (url.Values, error) {
 	switch l.Paging {
 	case Links:
 		if p.next == "" {
-			return nil, false
+			return nil, nil
 		}
 		// The address in the link may be one that is only known inside the cloud.
 		u, err := url.Parse(p.next)
 		if err != nil {
-			return nil, false
+			return nil, fmt.Errorf("the link to the next page: %w", err)
 		}
 		next := u.Query()
-		if next.Encode() == query.Encode() {
-			return nil, false
+		if len(next) == 0 || next.Encode() == query.Encode() {
+			return nil, fmt.Errorf("the link to the next page, %.200q, leads to the same page", p.next)
 		}
-		return next, len(next) > 0
+		return next, nil
 	case Marker:
-		if p.elements == 0 || len(keys) == 0 || l.Limit > 0 && p.elements < l.Limit {
-			return nil, false
+		if p.elements == 0 {
+			return nil, nil
+		}
+		if len(p.keys) == 0 {
+			return nil, fmt.Errorf("the elements have no %s to go on from", cmp.Or(l.Key, "id"))
 		}
 		query.Set("marker", keys[len(keys)-1])
-		return query, true
+		return query, nil
 	case Offset:
-		if p.elements == 0 || l.Limit > 0 && p.elements < l.Limit {
-			return nil, false
+		if p.elements == 0 {
+			return nil, nil
 		}
 		query.Set("offset", strconv.Itoa(elements))
-		return query, true
+		return query, nil
 	default:
-		return nil, false
+		return nil, nil
 	}
 }
 
@@ -201,7 +213,7 @@ func (s *Service) readPage(ctx context.Context, l List, r Request, key string, v
 	var ours error
 	element := func(v jsontext.Value) error {
 		p.elements++
-		if l.Paging != Whole && l.Paging != Offset {
+		if l.Paging != Offset {
 			if k := memberText(v, key); k != "" {
 				p.keys = append(p.keys, k)
 			}

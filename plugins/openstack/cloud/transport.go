@@ -99,7 +99,10 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	again := r.Body == nil || r.GetBody != nil
 	for n := 1; ; n++ {
 		if err := limit.Wait(r.Context()); err != nil {
-			return nil, err
+			// The request's turn comes after its time is up. That is no fault of the
+			// service's, and the caller knows what it means when the time is up.
+			<-r.Context().Done()
+			return nil, r.Context().Err()
 		}
 		try := r
 		if n > 1 && r.GetBody != nil {

@@ -65,12 +65,12 @@ var computeKinds = []*Kind{
 	},
 	{
 		API: cloud.Compute, Name: "aggregates", Type: typeAggregate, Title: "Host aggregate",
-		Path: "os-aggregates", Envelope: "aggregates", Paging: cloud.Whole, Microversion: "2.41", Admin: true,
+		Path: "os-aggregates", Envelope: "aggregates", Microversion: "2.41", Admin: true,
 		Panel: "admin/aggregates/", read: (*reader).aggregate,
 	},
 	{
 		API: cloud.Compute, Name: "availability-zones", Type: typeAvailabilityZone, Title: "Availability zone",
-		Path: "os-availability-zone/detail", Envelope: "availabilityZoneInfo", Paging: cloud.Whole, Admin: true,
+		Path: "os-availability-zone/detail", Envelope: "availabilityZoneInfo", Admin: true,
 		Panel: "admin/aggregates/",
 		// A service says every few seconds that it is alive.
 		Volatile: []string{"hosts.*.*.updated_at"},
@@ -90,7 +90,7 @@ var computeKinds = []*Kind{
 	},
 	{
 		API: cloud.Compute, Name: "services", Type: typeComputeService, Title: "Compute service",
-		Path: "os-services", Envelope: "services", Paging: cloud.Whole, Microversion: "2.53", Admin: true,
+		Path: "os-services", Envelope: "services", Microversion: "2.53", Admin: true,
 		Panel:    "admin/info/",
 		Volatile: []string{"updated_at"},
 		read:     (*reader).computeService,
@@ -113,7 +113,7 @@ var placementKinds = []*Kind{
 		API: cloud.Placement, Name: "resource-providers", Type: typeProvider, Title: "Resource provider",
 		// 1.14 has the parent and the root. What a provider has is asked for
 		// each provider whose generation is another than before.
-		Path: "resource_providers", Envelope: "resource_providers", Paging: cloud.Whole, Microversion: "1.14", Admin: true,
+		Path: "resource_providers", Envelope: "resource_providers", Microversion: "1.14", Admin: true,
 		read: (*reader).provider,
 	},
 }

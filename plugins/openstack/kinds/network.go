@@ -100,7 +100,7 @@ var networkKinds = []*Kind{
 	},
 	{
 		API: cloud.Network, Name: "ip-availabilities", Type: typeIPAvailability, Title: "IP availability",
-		Path: "network-ip-availabilities", Envelope: "network_ip_availabilities", Paging: cloud.Whole, Admin: true,
+		Path: "network-ip-availabilities", Envelope: "network_ip_availabilities", Admin: true,
 		ItemPath: "network-ip-availabilities/%s", ItemEnvelope: "network_ip_availability",
 		// What is used changes with every port.
 		read: (*reader).ipAvailability,
@@ -109,7 +109,7 @@ var networkKinds = []*Kind{
 		API: cloud.Network, Name: "quotas", Type: typeNetworkQuota, Title: "Network quota",
 		// Only projects that have quotas of their own are in the list. Alone, a quota
 		// does not say whose it is.
-		Path: "quotas", Envelope: "quotas", Paging: cloud.Whole, Admin: true, Every: 6,
+		Path: "quotas", Envelope: "quotas", Admin: true, Every: 6,
 		Panel: "admin/defaults/", read: (*reader).quota,
 	},
 }

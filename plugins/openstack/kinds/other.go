@@ -24,7 +24,7 @@ var otherKinds = []*Kind{
 	},
 	{
 		API: cloud.Share, Name: "types", Type: typeShareType, Title: "Share type",
-		Path: "types", Envelope: "share_types", Paging: cloud.Whole, All: "is_public=all", Microversion: shareVersion,
+		Path: "types", Envelope: "share_types", All: "is_public=all", Microversion: shareVersion,
 		ItemPath: "types/%s", ItemEnvelope: "share_type",
 		Panel: "admin/share_types/", read: (*reader).shareType,
 	},
@@ -111,7 +111,7 @@ var otherKinds = []*Kind{
 	},
 	{
 		API: cloud.Rating, Name: "modules", Type: typeRatingModule, Title: "Rating module",
-		Path: "rating/modules", Envelope: "modules", Paging: cloud.Whole, Admin: true,
+		Path: "rating/modules", Envelope: "modules", Admin: true,
 		ItemPath: "rating/modules/%s",
 		Panel:    "admin/rating_modules/", read: (*reader).ratingModule,
 	},

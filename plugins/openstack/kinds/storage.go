@@ -42,13 +42,13 @@ var storageKinds = []*Kind{
 	{
 		API: cloud.Storage, Name: "attachments", Type: typeAttachment, Title: "Volume attachment",
 		// There are none below 3.27.
-		Path: "attachments/detail", Envelope: "attachments", Limit: 1000, All: "all_tenants=1", Microversion: "3.27",
+		Path: "attachments/detail", Envelope: "attachments", Paging: cloud.Marker, Limit: 1000, All: "all_tenants=1", Microversion: "3.27",
 		ItemPath: "attachments/%s", ItemEnvelope: "attachment",
 		read: (*reader).attachment,
 	},
 	{
 		API: cloud.Storage, Name: "pools", Type: typeStoragePool, Title: "Storage pool",
-		Path: "scheduler-stats/get_pools", Envelope: "pools", Paging: cloud.Whole, Query: "detail=true", Admin: true,
+		Path: "scheduler-stats/get_pools", Envelope: "pools", Query: "detail=true", Admin: true,
 		// A pool tells of itself once a minute.
 		Volatile: []string{"capabilities.timestamp"},
 		read:     (*reader).storagePool,
@@ -56,7 +56,7 @@ var storageKinds = []*Kind{
 	{
 		API: cloud.Storage, Name: "services", Type: typeStorageService, Title: "Storage service",
 		// 3.49 has the state of the backend.
-		Path: "os-services", Envelope: "services", Paging: cloud.Whole, Microversion: "3.49", Admin: true,
+		Path: "os-services", Envelope: "services", Microversion: "3.49", Admin: true,
 		Panel:    "admin/info/",
 		Volatile: []string{"updated_at"},
 		read:     (*reader).storageService,
