@@ -72,7 +72,7 @@ type AssetVersion struct {
 	Hash                          document.Hash
 	Document                      []byte
 	// Fields is the document, flattened (document.Fields).
-	Fields                           map[string]string
+	Fields                           []document.Field
 	Changed                          []string
 	CreatedAt, UpdatedAt, ObservedAt time.Time
 }

@@ -7,8 +7,11 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	chcolumn "github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
+
+	"github.com/reeve-cloud/reeve/pkg/document"
 )
 
 // table is how the rows of a group get into one table.
@@ -219,8 +222,34 @@ func addVersions(g *Group, add func(table, ...column)) {
 	}
 	add(table{name: "asset", rows: len(state), state: true}, append(common(state),
 		values("deleted", state, func(v *V) bool { return v.Operation == Deleted }),
-		values("fields", state, func(v *V) map[string]string { return v.Fields }))...)
+		values("fields", state, func(v *V) *fields { return &fields{list: v.Fields} }))...)
 }
+
+// fields gives the driver a map in its order, and without making one.
+type fields struct {
+	list []document.Field
+	// at is the one behind the current.
+	at int
+}
+
+// Iterator implements [chcolumn.IterableOrderedMap].
+func (f *fields) Iterator() chcolumn.MapIterator { return f }
+
+// Put implements [chcolumn.IterableOrderedMap], for reading, which is not done.
+func (f *fields) Put(any, any) { panic("fields are written only") }
+
+// Next implements [chcolumn.MapIterator].
+func (f *fields) Next() bool {
+	f.at++
+	return f.at <= len(f.list)
+}
+
+// Key implements [chcolumn.MapIterator].
+func (f *fields) Key() any { return f.list[f.at-1].Path }
+
+// Value implements [chcolumn.MapIterator]. A pointer goes into an interface without
+// an allocation.
+func (f *fields) Value() any { return &f.list[f.at-1].Value }
 
 func addRelations(g *Group, add func(table, ...column)) {
 	type R = Relation

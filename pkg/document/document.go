@@ -147,44 +147,6 @@ func leaves(doc []byte, volatile Paths) (map[string]string, error) {
 	return texts, nil
 }
 
-// Fields flattens a document into text values by path. Values that share a path
-// are joined with Separator; null and empty values have no field. The document
-// need not be canonical, so this is also the check of one that came from
-// elsewhere: it must be one JSON object within the limits.
-func Fields(doc []byte) (map[string]string, error) {
-	if len(doc) > MaxSize {
-		return nil, fmt.Errorf("document of %d bytes: the largest allowed has %d", len(doc), MaxSize)
-	}
-	if jsontext.Value(doc).Kind() != '{' {
-		return nil, errors.New("document: must be a JSON object")
-	}
-	fields := make(map[string]string)
-	var text []byte
-	err := walk(doc, nil, visitor{leaf: func(path, _ []byte, raw jsontext.Value) {
-		switch raw.Kind() {
-		case 'n', '}', ']':
-			return
-		case '"':
-			// The walk has checked the string, so this cannot fail.
-			text, _ = jsontext.AppendUnquote(text[:0], raw)
-		default:
-			text = append(text[:0], raw...)
-		}
-		if len(text) == 0 {
-			return
-		}
-		if was, ok := fields[string(path)]; ok {
-			fields[string(path)] = was + Separator + string(text)
-		} else {
-			fields[string(path)] = string(text)
-		}
-	}})
-	if err != nil {
-		return nil, err
-	}
-	return fields, nil
-}
-
 // Paths are path patterns: they match a path and all that lies below it. A *
 // stands for one whole key.
 type Paths []string

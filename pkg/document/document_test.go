@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 func canonical(t testing.TB, doc string) []byte {
@@ -95,14 +97,75 @@ func TestChanged(t *testing.T) {
 }
 
 func TestFields(t *testing.T) {
-	got, err := Fields([]byte(`{"a":{"b":1.5,"t":true,"n":null,"e":"","o":{},"l":[]},"c":[{"i":"x\ny"},{"i":"z"},"w"],"s":["p","q"]}`))
-	if err != nil {
-		t.Fatal(err)
+	for _, test := range []struct {
+		doc  string
+		want []Field
+	}{
+		{`{"a":{"b":1.5,"t":true,"n":null,"e":"","o":{},"l":[]},"c":[{"i":"x\ny"},{"i":"z"},"w"],"s":["p","q"]}`,
+			[]Field{{"a.b", "1.5"}, {"a.t", "true"}, {"c.i", "x\ny\x1fz"}, {"c", "w"}, {"s", "p\x1fq"}}},
+		{`{}`, []Field{}},
+		{" {\n\t\"a\" : [ { \"b\" : -1e+3 , \"c\":false } , { \"b\" : \"\" } , null ] , \"a\\u0062\" : \"\" }\r\n", []Field{{"a.b", "-1e+3"}, {"a.c", "false"}}},
+		{`{"":{"":"x","y":[["z"],[["w"]]]},"ü":"\u00fc\"\\","k\n":0}`, []Field{{".", "x"}, {".y", "z\x1fw"}, {"ü", `ü"\`}, {"k\n", "0"}}},
+		{"{\"a\":\"x\xffy\",\"\xff\":1}", []Field{{"a", "x\ufffdy"}, {"\ufffd", "1"}}},
+		{`{"a":["x",1,true,null,"",{"b":[]},"y"],"b":{"a":"z"},"a.b":2}`, []Field{{"a", "x\x1f1\x1ftrue\x1fy"}, {"b.a", "z"}, {"a.b", "2"}}},
+	} {
+		got, err := Fields([]byte(test.doc))
+		if err != nil || !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%s: got %q, %v, want %q", test.doc, got, err, test.want)
+		}
 	}
-	want := map[string]string{"a.b": "1.5", "a.t": "true", "c.i": "x\ny\x1fz", "c": "w", "s": "p\x1fq"}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+}
+
+// leavesOf flattens a document the slow way.
+func leavesOf(t *testing.T, doc []byte) map[string]string {
+	t.Helper()
+	texts := make(map[string][]string)
+	if err := walk(doc, nil, visitor{leaf: func(path, _ []byte, raw jsontext.Value) {
+		text := string(raw)
+		switch raw.Kind() {
+		case 'n', '}', ']':
+			return
+		case '"':
+			unquoted, err := jsontext.AppendUnquote(nil, raw)
+			if err != nil && !bytes.ContainsRune(unquoted, '\ufffd') {
+				t.Fatal(err)
+			}
+			text = string(unquoted)
+		}
+		if text != "" {
+			texts[string(path)] = append(texts[string(path)], text)
+		}
+	}}); err != nil {
+		t.Fatalf("%q is taken, but %v", doc, err)
 	}
+	fields := make(map[string]string)
+	for path, list := range texts {
+		fields[path] = strings.Join(list, Separator)
+	}
+	return fields
+}
+
+// FuzzFields holds the quick way against the slow one.
+func FuzzFields(f *testing.F) {
+	for _, doc := range []string{`{"a":[1,{"b":"c"}],"d":null}`, "{\"\\ud800\":\"\xff\",\"a\":\" \"}", `{"a":{"a":{"a":[[[1,2]]]}}}`, ` { } `, `{"a":1}x`} {
+		f.Add([]byte(doc))
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		list, err := Fields(doc)
+		if err != nil {
+			return
+		}
+		got := make(map[string]string)
+		for _, field := range list {
+			if _, twice := got[field.Path]; twice || field.Value == "" {
+				t.Errorf("%q: %+v", doc, field)
+			}
+			got[field.Path] = field.Value
+		}
+		if want := leavesOf(t, doc); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: got %q, want %q", doc, got, want)
+		}
+	})
 }
 
 func TestFieldsRefuses(t *testing.T) {

@@ -1,0 +1,240 @@
+package document
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Field is a path of a document, and the text of what is there.
+type Field struct{ Path, Value string }
+
+// Fields flattens a document into text values by path, each path once, in the order
+// of their first places. Values that share a path are joined with Separator; null and
+// empty values have no field. The document need not be canonical, so this is also the
+// check of one that came from elsewhere: it must be one JSON object within the limits.
+func Fields(doc []byte) ([]Field, error) {
+	if len(doc) > MaxSize {
+		return nil, fmt.Errorf("document of %d bytes: the largest allowed has %d", len(doc), MaxSize)
+	}
+	v := jsontext.Value(doc)
+	if v.Kind() != '{' {
+		return nil, errors.New("document: must be a JSON object")
+	}
+	if !v.IsValid(jsontext.AllowInvalidUTF8(true)) {
+		// Only to say what is wrong with it.
+		err := walk(doc, nil, visitor{})
+		if err == nil {
+			err = errors.New("document: is not valid JSON")
+		}
+		return nil, err
+	}
+	f := flatteners.Get().(*flattener)
+	defer flatteners.Put(f)
+	return f.flatten(doc)
+}
+
+var flatteners = sync.Pool{New: func() any {
+	return &flattener{places: make(map[string]int), paths: make(map[string]string)}
+}}
+
+// maxPaths is how many paths a flattener remembers, so that documents of one type
+// share them.
+const maxPaths = 1 << 14
+
+// flattener flattens documents that are known to be valid, so it does not look
+// twice. It is used again and again.
+type flattener struct {
+	doc   []byte
+	at    int
+	depth int
+	path  []byte
+
+	// texts has the values in the order of the document, pieces where each is, and
+	// places the first piece of each path.
+	texts  []byte
+	pieces []piece
+	places map[string]int
+	joined bool
+	paths  map[string]string
+}
+
+type piece struct {
+	// first says that it is the first of its path; only that one has it.
+	first      bool
+	path       string
+	start, end int
+	// next is the next piece of the same path, and last, of the first one, is the
+	// last; zero is none.
+	next, last int
+}
+
+func (f *flattener) flatten(doc []byte) ([]Field, error) {
+	f.doc, f.at, f.depth, f.path = doc, 0, 0, f.path[:0]
+	f.texts, f.pieces, f.joined = f.texts[:0], f.pieces[:0], false
+	clear(f.places)
+	if len(f.paths) > maxPaths {
+		clear(f.paths)
+	}
+	defer func() { f.doc = nil }()
+	if err := f.value(); err != nil {
+		return nil, fmt.Errorf("document: %w", err)
+	}
+	return f.fields(), nil
+}
+
+// fields makes the result, whose values share one string.
+func (f *flattener) fields() []Field {
+	list := make([]Field, 0, len(f.places))
+	if !f.joined {
+		all := string(f.texts)
+		for _, p := range f.pieces {
+			list = append(list, Field{p.path, all[p.start:p.end]})
+		}
+		return list
+	}
+	joined := make([]byte, 0, len(f.texts)+len(f.pieces))
+	ends := make([]int, 0, len(f.places))
+	for i := range f.pieces {
+		p := f.pieces[i]
+		if !p.first {
+			continue // it stands with the first of its path
+		}
+		list = append(list, Field{Path: p.path})
+		joined = append(joined, f.texts[p.start:p.end]...)
+		for n := p.next; n != 0; n = f.pieces[n].next {
+			joined = append(joined, Separator...)
+			joined = append(joined, f.texts[f.pieces[n].start:f.pieces[n].end]...)
+		}
+		ends = append(ends, len(joined))
+	}
+	all, start := string(joined), 0
+	for i, end := range ends {
+		list[i].Value, start = all[start:end], end
+	}
+	return list
+}
+
+func (f *flattener) space() {
+	for f.at < len(f.doc) {
+		switch f.doc[f.at] {
+		case ' ', '\t', '\n', '\r':
+			f.at++
+		default:
+			return
+		}
+	}
+}
+
+// value flattens the value that begins here.
+func (f *flattener) value() error {
+	f.space()
+	switch f.doc[f.at] {
+	case '{', '[':
+		if f.depth++; f.depth > MaxDepth {
+			return fmt.Errorf("nested deeper than %d levels", MaxDepth)
+		}
+		err := f.container()
+		f.depth--
+		return err
+	case '"':
+		start := len(f.texts)
+		f.texts = f.unquote(f.texts)
+		f.emit(start)
+	case 'n':
+		f.at += len("null")
+	default:
+		start := len(f.texts)
+		for f.at < len(f.doc) && !ends[f.doc[f.at]] {
+			f.texts = append(f.texts, f.doc[f.at])
+			f.at++
+		}
+		f.emit(start)
+	}
+	return nil
+}
+
+// ends are the bytes behind a number, true or false.
+var ends = [256]bool{',': true, '}': true, ']': true, ' ': true, '\t': true, '\n': true, '\r': true}
+
+func (f *flattener) container() error {
+	object := f.doc[f.at] == '{'
+	f.at++
+	above := len(f.path)
+	for {
+		f.space()
+		switch f.doc[f.at] {
+		case '}', ']':
+			f.at++
+			f.path = f.path[:above]
+			return nil
+		case ',':
+			f.at++
+			f.space()
+		}
+		if object {
+			f.path = f.path[:above]
+			if f.depth > 1 {
+				f.path = append(f.path, '.')
+			}
+			f.path = f.unquote(f.path)
+			f.space()
+			f.at++ // the colon
+		}
+		if err := f.value(); err != nil {
+			return err
+		}
+	}
+}
+
+// unquote appends the text of the string that begins here.
+func (f *flattener) unquote(to []byte) []byte {
+	start := f.at + 1
+	plain := true
+	for i := start; ; i++ {
+		switch c := f.doc[i]; {
+		case c == '"':
+			raw := f.doc[f.at : i+1]
+			f.at = i + 1
+			if plain {
+				return append(to, f.doc[start:i]...)
+			}
+			// The document is valid, so this cannot fail, but for text that is not
+			// UTF-8, which is replaced.
+			to, _ = jsontext.AppendUnquote(to, raw)
+			return to
+		case c == '\\':
+			plain = false
+			i++
+		case c >= 0x80:
+			plain = false
+		}
+	}
+}
+
+// emit takes the text from start on as a value at the path.
+func (f *flattener) emit(start int) {
+	end := len(f.texts)
+	if start == end {
+		return
+	}
+	first, ok := f.places[string(f.path)]
+	n := len(f.pieces)
+	if ok {
+		f.joined = true
+		before := f.pieces[first].last
+		f.pieces[before].next = n
+		f.pieces[first].last = n
+		f.pieces = append(f.pieces, piece{start: start, end: end})
+		return
+	}
+	path, ok := f.paths[string(f.path)]
+	if !ok {
+		path = string(f.path)
+		f.paths[path] = path
+	}
+	f.places[path] = n
+	f.pieces = append(f.pieces, piece{first: true, path: path, start: start, end: end, last: n})
+}
