@@ -56,6 +56,9 @@ type states struct {
 	all map[plugin.Key]state
 	// recalled says that those from before the agent's start are there.
 	recalled bool
+	// first are the servers that were there when the cloud was first looked at, with
+	// when they had been updated. What was done to them before is no news.
+	first map[string]time.Time
 }
 
 // state is the little that is kept of an asset.
@@ -87,7 +90,37 @@ func (s *states) recall(ctx context.Context, l *listing, in kinds.Context, out p
 		return nil
 	})
 	s.recalled = err == nil
+	if s.recalled && len(s.all) == 0 {
+		s.first = make(map[string]time.Time)
+	}
 	return err
+}
+
+// look takes note of what the first look shows.
+func (s *states) look(r kinds.Reading) {
+	if s == nil || r.Server == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.first != nil {
+		s.first[r.UID] = r.Updated
+	}
+}
+
+// looked ends the first look, and returns what it has shown.
+func (s *states) looked() map[string]time.Time {
+	if s == nil {
+		return make(map[string]time.Time)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := s.first
+	s.first = nil
+	if first == nil {
+		first = make(map[string]time.Time)
+	}
+	return first
 }
 
 // forget drops what was kept of an asset, and reports whether there was any.

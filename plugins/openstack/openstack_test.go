@@ -532,6 +532,59 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// TestFirstLookAsksForNoActions: what was done before the cloud was first looked at
+// is no news, however lately; what is done afterwards is.
+func TestFirstLookAsksForNoActions(t *testing.T) {
+	s := newScript(t)
+	s.fill(20)
+	stamp := func(o map[string]any, at time.Time) { o["updated"] = at.UTC().Format("2006-01-02T15:04:05Z") }
+	s.set(func() {
+		for _, o := range s.servers {
+			stamp(o, time.Now().Add(-10*time.Second))
+		}
+	})
+	c, out := s.collector(""), plugintest.NewSink(t)
+	sc := scope(t, c)
+	if err := c.Sweep(t.Context(), sc, out); err != nil {
+		t.Fatal(err)
+	}
+	stop := watched(t, c, sc, out)
+	s.set(func() { stamp(s.servers[7], time.Now().Add(time.Second)) })
+	actions := func() (of []string) {
+		for _, asked := range s.requests() {
+			if path, ok := strings.CutSuffix(strings.Split(asked, "?")[0], "/os-instance-actions"); ok {
+				of = append(of, path[strings.LastIndexByte(path, '/')+1:])
+			}
+		}
+		return of
+	}
+	out.Wait("the actions of one server", func() error {
+		if got := actions(); len(got) == 0 {
+			return errors.New("none were asked for")
+		}
+		return nil
+	})
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(actions()); got != "[s007]" {
+		t.Errorf("the actions of %s were asked for", got)
+	}
+	// An agent that has looked before and was away asks for those that have changed.
+	c = s.collector("")
+	sc = scope(t, c)
+	if err := c.Sweep(t.Context(), sc, out); err != nil {
+		t.Fatal(err)
+	}
+	watched(t, c, sc, out)
+	out.Wait("the actions of all", func() error {
+		if got := actions(); len(got) < 21 {
+			return fmt.Errorf("%d were asked for", len(got))
+		}
+		return nil
+	})
+}
+
 func TestOptions(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"include":["compute/servers","Volume","network/*"]}`: "",

@@ -109,6 +109,7 @@ func (c *collector) sweep(ctx context.Context, k *cloud.Cloud, l *listing, out p
 		if reading.Partial {
 			return sweep.Keep(ctx, reading.Key)
 		}
+		states.look(reading)
 		for _, e := range states.news(reading) {
 			if err := out.Apply(ctx, "", plugin.Fact{Event: &e}); err != nil {
 				return err

@@ -63,7 +63,7 @@ func (c *collector) Watch(ctx context.Context, scope plugin.Scope, from plugin.C
 	}
 	w := &watch{
 		c: c, k: k, l: l, out: out, since: m.Since, alarm: c.alarms.of(l.kind.String(), l.region), states: c.told.of(l),
-		asked: make(map[string]time.Time), ended: make(map[string]time.Time),
+		ended: make(map[string]time.Time),
 	}
 	for _, uid := range m.Ended {
 		w.ended[uid] = m.Taken
@@ -71,6 +71,7 @@ func (c *collector) Watch(ctx context.Context, scope plugin.Scope, from plugin.C
 	if err := w.states.recall(ctx, l, kinds.Context{Cloud: k.ID, Region: l.region}, out); err != nil {
 		return err
 	}
+	w.asked = w.states.looked()
 	return l.sourceOf(w.run(ctx))
 }
 
