@@ -47,6 +47,9 @@ const (
 	caFile   = "ca.crt"
 
 	callTimeout = 20 * time.Second
+	// A renewal that was refused is tried so seldom.
+	firstRefusedRetry = 2 * time.Minute
+	lastRefusedRetry  = 15 * time.Minute
 )
 
 // Identity is an enrolled agent's identity.
@@ -319,21 +322,25 @@ func (i *Identity) ClientTLS() *tls.Config {
 
 // KeepFresh renews the certificate in time until ctx ends.
 func (i *Identity) KeepFresh(ctx context.Context, addresses []string, logger *slog.Logger) error {
-	pause := retry.BackOff(time.Second, time.Minute)
+	pause, longPause := retry.BackOff(time.Second, time.Minute), retry.BackOff(firstRefusedRetry, lastRefusedRetry)
 	for {
 		leaf := i.Certificate().Leaf
 		if err := retry.Sleep(ctx, time.Until(RenewAt(leaf))); err != nil {
 			return err
 		}
-		if err := i.renewAtAny(ctx, addresses); err != nil {
-			wait := pause.NextBackOff()
-			logger.Warn("renewing the certificate failed", "error", err, "expires", leaf.NotAfter, "retry_in", wait.Round(time.Second))
+		if err := i.Renew(ctx, addresses); err != nil {
+			wait, level := pause.NextBackOff(), slog.LevelWarn
+			if errors.Is(err, ErrRefused) {
+				wait, level = longPause.NextBackOff(), slog.LevelError
+			}
+			logger.Log(ctx, level, "renewing the certificate failed", "error", err, "expires", leaf.NotAfter, "retry_in", wait.Round(time.Second))
 			if err := retry.Sleep(ctx, wait); err != nil {
 				return err
 			}
 			continue
 		}
 		pause.Reset()
+		longPause.Reset()
 		logger.Info("renewed the certificate", "expires", i.Certificate().Leaf.NotAfter)
 	}
 }
@@ -344,7 +351,8 @@ func RenewAt(leaf *x509.Certificate) time.Time {
 	return leaf.NotAfter.Add(-identity.AgentCertificateLife / 3)
 }
 
-func (i *Identity) renewAtAny(ctx context.Context, addresses []string) (err error) {
+// Renew gets a new certificate at the first of the addresses that gives one.
+func (i *Identity) Renew(ctx context.Context, addresses []string) (err error) {
 	for _, address := range addresses {
 		if err = i.renew(ctx, address); err == nil {
 			return nil

@@ -7,7 +7,15 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/wire"
 )
+
+// shutOut reports whether the aggregator ended a session for a reason that
+// waiting does not mend: a person has to do something.
+func shutOut(err error) bool {
+	var app *quic.ApplicationError
+	return errors.As(err, &app) && app.Remote && app.ErrorCode == wire.CodeIdentity
+}
 
 // Explain puts the errors of QUIC into words that a person can act on.
 func Explain(err error) error {

@@ -32,6 +32,9 @@ import (
 const (
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = 15 * time.Second
+	// An agent that is shut out asks so seldom whether that was mended.
+	firstShutOutRetry = 2 * time.Minute
+	lastShutOutRetry  = 15 * time.Minute
 	// welcomeTimeout bounds the time from dialing to the welcome.
 	welcomeTimeout = 10 * time.Second
 )
@@ -87,7 +90,7 @@ func (u *Uplink) Connected() bool { return u.connected.Load() }
 
 // Run keeps a session up until ctx ends.
 func (u *Uplink) Run(ctx context.Context) error {
-	pause := retry.BackOff(firstRetry, lastRetry)
+	pause, longPause := retry.BackOff(firstRetry, lastRetry), retry.BackOff(firstShutOutRetry, lastShutOutRetry)
 	for turn := 0; ; turn++ {
 		address := u.Addresses[turn%len(u.Addresses)]
 		began := time.Now()
@@ -98,8 +101,13 @@ func (u *Uplink) Run(ctx context.Context) error {
 		if time.Since(began) > lastRetry {
 			pause.Reset()
 		}
-		wait := pause.NextBackOff()
-		u.Logger.Warn("no session with the aggregator", "aggregator", address, "error", Explain(err), "retry_in", wait.Round(time.Millisecond))
+		wait, level := pause.NextBackOff(), slog.LevelWarn
+		if shutOut(err) {
+			wait, level = longPause.NextBackOff(), slog.LevelError
+		} else {
+			longPause.Reset()
+		}
+		u.Logger.Log(ctx, level, "no session with the aggregator", "aggregator", address, "error", Explain(err), "retry_in", wait.Round(time.Millisecond))
 		if err := retry.Sleep(ctx, wait); err != nil {
 			return err
 		}

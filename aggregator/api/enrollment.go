@@ -20,6 +20,12 @@ import (
 
 const maxHostname = 253
 
+// What agents are told that have to begin anew.
+const (
+	joinAnew     = "stop the agent, remove the identity directory in its data directory, and start it with a new join token"
+	revokedAgent = "this agent was revoked; if it is to come back, " + joinAnew
+)
+
 type enrollmentService struct{ *Server }
 
 var _ reevev1connect.EnrollmentServiceHandler = enrollmentService{}
@@ -101,6 +107,8 @@ func (s enrollmentService) enroll(ctx context.Context, address string, m *reevev
 	case errors.Is(err, registry.ErrTokenUsedUp):
 		err = &refusal{"used_up_token", connect.CodePermissionDenied,
 			"the join token is used up: as many agents have joined with it as may; make a new one"}
+	case errors.Is(err, registry.ErrAgentRevoked):
+		err = &refusal{"revoked_agent", connect.CodePermissionDenied, revokedAgent}
 	}
 	return agent, certificate, err
 }
@@ -132,13 +140,17 @@ func (s enrollmentService) renew(ctx context.Context, address string, m *reevev1
 		return agent, nil, &refusal{"bad_certificate", connect.CodeUnauthenticated,
 			fmt.Sprintf("the client certificate does not serve (%v): enroll again with a new join token", err)}
 	}
-	removed := &refusal{"removed_agent", connect.CodePermissionDenied, "the agent was removed: enroll again with a new join token"}
+	revoked := &refusal{"revoked_agent", connect.CodePermissionDenied, revokedAgent}
 	known, err := s.options.Registry.Agent(ctx, agent.ID)
 	if errors.Is(err, registry.ErrNotFound) || err == nil && known.Site != agent.Site {
-		return agent, nil, removed
+		return agent, nil, &refusal{"unknown_agent", connect.CodePermissionDenied,
+			"this aggregator does not know the agent, it may have been set up anew: " + joinAnew}
 	}
 	if err != nil {
 		return agent, nil, err
+	}
+	if known.Revoked() {
+		return agent, nil, revoked
 	}
 	if !s.renewAttempts.allow(agent.ID, time.Now()) {
 		return agent, nil, &refusal{"too_often", connect.CodeResourceExhausted, "this agent renews too often: try again in a minute"}
@@ -148,8 +160,8 @@ func (s enrollmentService) renew(ctx context.Context, address string, m *reevev1
 		return agent, nil, err
 	}
 	err = s.options.Registry.AgentRenewed(ctx, registry.Actor{Name: "agent:" + agent.ID, Address: address}, agent.ID, expire)
-	if errors.Is(err, registry.ErrNotFound) {
-		return agent, nil, removed
+	if errors.Is(err, registry.ErrAgentRevoked) {
+		return agent, nil, revoked
 	}
 	return agent, certificate, err
 }

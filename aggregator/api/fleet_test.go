@@ -87,6 +87,40 @@ func TestDeleteJoinToken(t *testing.T) {
 	wantError(t, err, connect.CodeInvalidArgument, "id:")
 }
 
+func TestRevokeAgent(t *testing.T) {
+	f := start(t, nil)
+	id, _ := f.enroll("lab")
+	stays, _ := f.enroll("lab")
+	res, err := f.fleet().RevokeAgent(t.Context(), connect.NewRequest(&reevev1.RevokeAgentRequest{Id: id}))
+	if err != nil || res.Msg.GetAgent().GetId() != id || res.Msg.GetAgent().GetRevokeTime() == nil {
+		t.Fatalf("%v, %v", res, err)
+	}
+	for revoked, want := range map[bool]int{false: 1, true: 2} {
+		list, err := f.fleet().ListAgents(t.Context(), connect.NewRequest(&reevev1.ListAgentsRequest{ShowRevoked: revoked}))
+		if err != nil || len(list.Msg.GetAgents()) != want || !revoked && list.Msg.GetAgents()[0].GetId() != stays {
+			t.Errorf("listed with revoked %v: %v, %v", revoked, list, err)
+		}
+	}
+	sites, err := f.fleet().ListSites(t.Context(), connect.NewRequest(&reevev1.ListSitesRequest{}))
+	if err != nil || sites.Msg.GetSites()[0].GetAgents() != 1 {
+		t.Errorf("sites: %v, %v", sites, err)
+	}
+	var audited bool
+	for e, err := range f.registry.Store().Audit(t.Context(), time.Time{}, time.Time{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		audited = audited || e.Action == "agent.revoke" && e.Actor == "user:admin" && e.Key == registry.AgentPrefix+id && e.Address != ""
+	}
+	if !audited {
+		t.Error("it was not audited")
+	}
+	_, err = f.fleet().RevokeAgent(t.Context(), connect.NewRequest(&reevev1.RevokeAgentRequest{Id: "0193c1a2-7f3e-4d5b-9c1d-2b6f0e9a8d7c"}))
+	wantError(t, err, connect.CodeNotFound, "there is no agent")
+	_, err = f.fleet().RevokeAgent(t.Context(), connect.NewRequest(&reevev1.RevokeAgentRequest{Id: "../sites/lab"}))
+	wantError(t, err, connect.CodeInvalidArgument, "id:")
+}
+
 func TestPaging(t *testing.T) {
 	f := start(t, nil)
 	for i := range 7 {

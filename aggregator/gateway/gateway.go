@@ -117,6 +117,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { g.refusals.watchForeign(ctx, g.transport) })
+	wg.Go(func() { g.cutRevoked(ctx) })
 	for {
 		conn, err := listener.Accept(ctx)
 		if err != nil {

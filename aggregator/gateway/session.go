@@ -117,10 +117,14 @@ func (s *session) run(ctx context.Context) error {
 	}
 	known, err := s.o.Registry.Agent(ctx, s.agent.ID)
 	if errors.Is(err, registry.ErrNotFound) || err == nil && known.Site != s.agent.Site {
-		return end(wire.CodeIdentity, "this aggregator does not know agent %s: it was removed, or the aggregator was set up anew", s.agent)
+		return end(wire.CodeIdentity, "this aggregator does not know agent %s, it may have been set up anew: "+
+			"stop the agent, remove the identity directory in its data directory, and start it with a new join token", s.agent)
 	}
 	if err != nil {
 		return err
+	}
+	if known.Revoked() {
+		return end(wire.CodeIdentity, revoked)
 	}
 	r, hello, err := s.greet(ctx)
 	if err != nil {
@@ -199,8 +203,11 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 		Platform:   cut(hello.GetPlatform()),
 		Collectors: cutAll(hello.GetCollectors()),
 	})
+	if errors.Is(err, registry.ErrAgentRevoked) {
+		return end(wire.CodeIdentity, revoked)
+	}
 	if err != nil {
-		return end(wire.CodeIdentity, "agent %s: %w", s.agent, err)
+		return fmt.Errorf("noting the session of agent %s: %w", s.agent, err)
 	}
 	defer s.seen.Close()
 	s.inlet = s.o.Ingest.Open(s.agent, hello.GetSpoolId())

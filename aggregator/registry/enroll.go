@@ -28,7 +28,7 @@ type Enrollment struct {
 // Enroll takes an agent in: a use of the token is counted and the agent recorded
 // in one step. The same request again, with the same key, gives the same agent
 // and costs no second use: the answer to the first may have been lost. The
-// errors are those of UseJoinToken and Issue.
+// errors are those of UseJoinToken and Issue, and ErrAgentRevoked.
 func (r *Registry) Enroll(ctx context.Context, e Enrollment) (Agent, error) {
 	id := agentID(e.TokenID, e.PublicKey)
 	var issued bool
@@ -41,6 +41,9 @@ func (r *Registry) Enroll(ctx context.Context, e Enrollment) (Agent, error) {
 		known, agentRevision, err := get[Agent](ctx, r.store, AgentPrefix, id)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return Agent{}, err
+		}
+		if known.Revoked() {
+			return Agent{}, ErrAgentRevoked
 		}
 		agent := Agent{ID: id, Site: token.Site, Hostname: e.Hostname, JoinToken: token.ID, EnrollTime: e.Now}
 		var ops []Op

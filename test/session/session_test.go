@@ -30,7 +30,6 @@ import (
 	"github.com/reeve-cloud/reeve/agent/enroll"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/agent/uplink"
-	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
@@ -49,6 +48,8 @@ type edge struct {
 	c     *centre.Centre
 	spool *spool.Spool
 	link  *uplink.Uplink
+	id    *enroll.Identity
+	log   *centre.Log
 	sent  int
 	// stop ends the uplink.
 	stop func()
@@ -56,14 +57,24 @@ type edge struct {
 
 func newEdge(t *testing.T, c *centre.Centre) *edge {
 	t.Helper()
-	sp, err := spool.Open(spool.Options{Dir: t.TempDir()})
+	return startEdge(t, c, c.Join(t.TempDir()), t.TempDir(), nil)
+}
+
+// startEdge starts an uplink with an identity and a spool directory. The change
+// may be nil.
+func startEdge(t *testing.T, c *centre.Centre, id *enroll.Identity, spoolDir string, change func(*uplink.Uplink)) *edge {
+	t.Helper()
+	sp, err := spool.Open(spool.Options{Dir: spoolDir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := c.Join(t.TempDir())
-	e := &edge{t: t, c: c, spool: sp, link: &uplink.Uplink{
-		Spool: sp, Clock: hlc.New(0), Addresses: []string{c.Address}, TLS: id.ClientTLS, Hostname: "host", Logger: slog.New(slog.DiscardHandler),
+	log := &centre.Log{}
+	e := &edge{t: t, c: c, spool: sp, id: id, log: log, link: &uplink.Uplink{
+		Spool: sp, Clock: hlc.New(0), Addresses: []string{c.Address}, TLS: id.ClientTLS, Hostname: "host", Logger: slog.New(slog.NewTextHandler(log, nil)),
 	}}
+	if change != nil {
+		change(e.link)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -242,19 +253,6 @@ func TestForeignCertificate(t *testing.T) {
 	if _, err := uplink.Probe(t.Context(), other.Address, mine.ClientTLS()); !errors.Is(err, identity.ErrWrongCA) {
 		t.Errorf("a foreign aggregator: %v", err)
 	}
-}
-
-func TestRemovedAgent(t *testing.T) {
-	c := centre.New(t)
-	id := c.Join(t.TempDir())
-	if err := c.Registry.RemoveAgent(t.Context(), registry.System, id.Agent.ID); err != nil {
-		t.Fatal(err)
-	}
-	_, err := uplink.Probe(t.Context(), c.Address, id.ClientTLS())
-	if err == nil || !strings.Contains(uplink.Explain(err).Error(), "does not know agent") {
-		t.Fatalf("a removed agent: %v", err)
-	}
-	c.Logged("does not know agent")
 }
 
 // raw opens a QUIC connection as an enrolled agent and leaves the rest to the

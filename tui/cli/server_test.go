@@ -179,10 +179,20 @@ func (f fakeFleet) ListSites(_ context.Context, r *connect.Request[reevev1.ListS
 
 func (f fakeFleet) ListAgents(_ context.Context, r *connect.Request[reevev1.ListAgentsRequest]) (*connect.Response[reevev1.ListAgentsResponse], error) {
 	agents := slices.DeleteFunc(slices.Clone(f.agents), func(a *reevev1.Agent) bool {
-		return r.Msg.Site != "" && a.Site != r.Msg.Site
+		return r.Msg.Site != "" && a.Site != r.Msg.Site || a.RevokeTime != nil && !r.Msg.ShowRevoked
 	})
 	page, next := pageOf(f.fakeServer, agents, r.Msg.PageSize, r.Msg.PageToken)
 	return connect.NewResponse(&reevev1.ListAgentsResponse{Agents: page, NextPageToken: next}), nil
+}
+
+func (f fakeFleet) RevokeAgent(_ context.Context, r *connect.Request[reevev1.RevokeAgentRequest]) (*connect.Response[reevev1.RevokeAgentResponse], error) {
+	for _, a := range f.agents {
+		if a.Id == r.Msg.Id {
+			a.RevokeTime, a.Connected = timestamppb.New(testNow), false
+			return connect.NewResponse(&reevev1.RevokeAgentResponse{Agent: a}), nil
+		}
+	}
+	return nil, connect.NewError(connect.CodeNotFound, errors.New("no such agent"))
 }
 
 func (f fakeFleet) CreateJoinToken(_ context.Context, r *connect.Request[reevev1.CreateJoinTokenRequest]) (*connect.Response[reevev1.CreateJoinTokenResponse], error) {

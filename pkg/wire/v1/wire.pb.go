@@ -190,7 +190,7 @@ func (x Goodbye_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Goodbye_Reason.Descriptor instead.
 func (Goodbye_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{7, 0}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{10, 0}
 }
 
 // Control is one message on a session's control stream. The agent starts with
@@ -204,6 +204,9 @@ type Control struct {
 	//	*Control_Heartbeat
 	//	*Control_Ack
 	//	*Control_Goodbye
+	//	*Control_Ping
+	//	*Control_Notice
+	//	*Control_Renew
 	Message       isControl_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -291,6 +294,33 @@ func (x *Control) GetGoodbye() *Goodbye {
 	return nil
 }
 
+func (x *Control) GetPing() *Ping {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Ping); ok {
+			return x.Ping
+		}
+	}
+	return nil
+}
+
+func (x *Control) GetNotice() *Notice {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Notice); ok {
+			return x.Notice
+		}
+	}
+	return nil
+}
+
+func (x *Control) GetRenew() *Renew {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Renew); ok {
+			return x.Renew
+		}
+	}
+	return nil
+}
+
 type isControl_Message interface {
 	isControl_Message()
 }
@@ -315,6 +345,18 @@ type Control_Goodbye struct {
 	Goodbye *Goodbye `protobuf:"bytes,5,opt,name=goodbye,proto3,oneof"`
 }
 
+type Control_Ping struct {
+	Ping *Ping `protobuf:"bytes,6,opt,name=ping,proto3,oneof"`
+}
+
+type Control_Notice struct {
+	Notice *Notice `protobuf:"bytes,7,opt,name=notice,proto3,oneof"`
+}
+
+type Control_Renew struct {
+	Renew *Renew `protobuf:"bytes,8,opt,name=renew,proto3,oneof"`
+}
+
 func (*Control_Hello) isControl_Message() {}
 
 func (*Control_Welcome) isControl_Message() {}
@@ -324,6 +366,12 @@ func (*Control_Heartbeat) isControl_Message() {}
 func (*Control_Ack) isControl_Message() {}
 
 func (*Control_Goodbye) isControl_Message() {}
+
+func (*Control_Ping) isControl_Message() {}
+
+func (*Control_Notice) isControl_Message() {}
+
+func (*Control_Renew) isControl_Message() {}
 
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -338,7 +386,12 @@ type Hello struct {
 	// GOOS/GOARCH.
 	Platform string `protobuf:"bytes,5,opt,name=platform,proto3" json:"platform,omitempty"`
 	// The collectors that run, by configured name.
-	Collectors    []string `protobuf:"bytes,6,rep,name=collectors,proto3" json:"collectors,omitempty"`
+	Collectors []string `protobuf:"bytes,6,rep,name=collectors,proto3" json:"collectors,omitempty"`
+	// A random name of the agent's process, made at each start: up to 64
+	// characters. Two that live at once are clones.
+	InstanceId string `protobuf:"bytes,7,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// The agent's wall clock in Unix milliseconds; zero where it is not told.
+	Time          int64 `protobuf:"varint,8,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -415,6 +468,20 @@ func (x *Hello) GetCollectors() []string {
 	return nil
 }
 
+func (x *Hello) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *Hello) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
 type Welcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The protocol version that both sides now speak.
@@ -431,8 +498,10 @@ type Welcome struct {
 	WindowBytes uint32 `protobuf:"varint,6,opt,name=window_bytes,json=windowBytes,proto3" json:"window_bytes,omitempty"`
 	// The longest silence, either way, before a session counts as dead.
 	HeartbeatSeconds uint32 `protobuf:"varint,7,opt,name=heartbeat_seconds,json=heartbeatSeconds,proto3" json:"heartbeat_seconds,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The aggregator's wall clock in Unix milliseconds; zero where it is not told.
+	Time          int64 `protobuf:"varint,8,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
@@ -514,6 +583,13 @@ func (x *Welcome) GetHeartbeatSeconds() uint32 {
 	return 0
 }
 
+func (x *Welcome) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
 type Watermark struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Class Class                  `protobuf:"varint,1,opt,name=class,proto3,enum=reeve.wire.v1.Class" json:"class,omitempty"`
@@ -572,7 +648,9 @@ type Heartbeat struct {
 	// The sender's hybrid logical clock.
 	Clock uint64 `protobuf:"varint,1,opt,name=clock,proto3" json:"clock,omitempty"`
 	// From the agent: what waits in its spool, by class.
-	Backlog       []*Backlog `protobuf:"bytes,2,rep,name=backlog,proto3" json:"backlog,omitempty"`
+	Backlog []*Backlog `protobuf:"bytes,2,rep,name=backlog,proto3" json:"backlog,omitempty"`
+	// From the agent: the number of the ping that it answers, if it does.
+	Answers       uint64 `protobuf:"varint,3,opt,name=answers,proto3" json:"answers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -621,6 +699,150 @@ func (x *Heartbeat) GetBacklog() []*Backlog {
 	return nil
 }
 
+func (x *Heartbeat) GetAnswers() uint64 {
+	if x != nil {
+		return x.Answers
+	}
+	return 0
+}
+
+// Ping asks the agent for a heartbeat at once.
+type Ping struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Not zero.
+	Number        uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ping) Reset() {
+	*x = Ping{}
+	mi := &file_wire_v1_wire_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ping) ProtoMessage() {}
+
+func (x *Ping) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ping.ProtoReflect.Descriptor instead.
+func (*Ping) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Ping) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// Notice is something that the agent's operator should know.
+type Notice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Message       string                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Notice) Reset() {
+	*x = Notice{}
+	mi := &file_wire_v1_wire_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Notice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Notice) ProtoMessage() {}
+
+func (x *Notice) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Notice.ProtoReflect.Descriptor instead.
+func (*Notice) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Notice) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// Renew asks the agent to renew its certificate early, at a moment of its choice
+// within the time: the aggregator's authorities have changed.
+type Renew struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WithinSeconds uint32                 `protobuf:"varint,1,opt,name=within_seconds,json=withinSeconds,proto3" json:"within_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Renew) Reset() {
+	*x = Renew{}
+	mi := &file_wire_v1_wire_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Renew) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Renew) ProtoMessage() {}
+
+func (x *Renew) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Renew.ProtoReflect.Descriptor instead.
+func (*Renew) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Renew) GetWithinSeconds() uint32 {
+	if x != nil {
+		return x.WithinSeconds
+	}
+	return 0
+}
+
 type Backlog struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Class         Class                  `protobuf:"varint,1,opt,name=class,proto3,enum=reeve.wire.v1.Class" json:"class,omitempty"`
@@ -632,7 +854,7 @@ type Backlog struct {
 
 func (x *Backlog) Reset() {
 	*x = Backlog{}
-	mi := &file_wire_v1_wire_proto_msgTypes[5]
+	mi := &file_wire_v1_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +866,7 @@ func (x *Backlog) String() string {
 func (*Backlog) ProtoMessage() {}
 
 func (x *Backlog) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[5]
+	mi := &file_wire_v1_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +879,7 @@ func (x *Backlog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backlog.ProtoReflect.Descriptor instead.
 func (*Backlog) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{5}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Backlog) GetClass() Class {
@@ -690,7 +912,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_wire_v1_wire_proto_msgTypes[6]
+	mi := &file_wire_v1_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +924,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[6]
+	mi := &file_wire_v1_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +937,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Ack) GetDurable() []*Watermark {
@@ -736,7 +958,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_wire_v1_wire_proto_msgTypes[7]
+	mi := &file_wire_v1_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -748,7 +970,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[7]
+	mi := &file_wire_v1_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -761,7 +983,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Goodbye) GetReason() Goodbye_Reason {
@@ -788,7 +1010,7 @@ type DataHeader struct {
 
 func (x *DataHeader) Reset() {
 	*x = DataHeader{}
-	mi := &file_wire_v1_wire_proto_msgTypes[8]
+	mi := &file_wire_v1_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +1022,7 @@ func (x *DataHeader) String() string {
 func (*DataHeader) ProtoMessage() {}
 
 func (x *DataHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[8]
+	mi := &file_wire_v1_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +1035,7 @@ func (x *DataHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataHeader.ProtoReflect.Descriptor instead.
 func (*DataHeader) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DataHeader) GetClass() Class {
@@ -843,7 +1065,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_wire_v1_wire_proto_msgTypes[9]
+	mi := &file_wire_v1_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +1077,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[9]
+	mi := &file_wire_v1_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +1090,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Batch) GetSpoolId() string {
@@ -922,7 +1144,7 @@ type Records struct {
 
 func (x *Records) Reset() {
 	*x = Records{}
-	mi := &file_wire_v1_wire_proto_msgTypes[10]
+	mi := &file_wire_v1_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1156,7 @@ func (x *Records) String() string {
 func (*Records) ProtoMessage() {}
 
 func (x *Records) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[10]
+	mi := &file_wire_v1_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1169,7 @@ func (x *Records) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Records.ProtoReflect.Descriptor instead.
 func (*Records) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Records) GetRecords() []*Record {
@@ -972,7 +1194,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_wire_v1_wire_proto_msgTypes[11]
+	mi := &file_wire_v1_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1206,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[11]
+	mi := &file_wire_v1_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1219,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Record) GetBody() isRecord_Body {
@@ -1107,7 +1329,7 @@ type AssetVersion struct {
 
 func (x *AssetVersion) Reset() {
 	*x = AssetVersion{}
-	mi := &file_wire_v1_wire_proto_msgTypes[12]
+	mi := &file_wire_v1_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1341,7 @@ func (x *AssetVersion) String() string {
 func (*AssetVersion) ProtoMessage() {}
 
 func (x *AssetVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[12]
+	mi := &file_wire_v1_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1354,7 @@ func (x *AssetVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetVersion.ProtoReflect.Descriptor instead.
 func (*AssetVersion) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AssetVersion) GetType() string {
@@ -1272,7 +1494,7 @@ type Relation struct {
 
 func (x *Relation) Reset() {
 	*x = Relation{}
-	mi := &file_wire_v1_wire_proto_msgTypes[13]
+	mi := &file_wire_v1_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1506,7 @@ func (x *Relation) String() string {
 func (*Relation) ProtoMessage() {}
 
 func (x *Relation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[13]
+	mi := &file_wire_v1_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1519,7 @@ func (x *Relation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relation.ProtoReflect.Descriptor instead.
 func (*Relation) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Relation) GetKind() string {
@@ -1343,7 +1565,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_wire_v1_wire_proto_msgTypes[14]
+	mi := &file_wire_v1_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +1577,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[14]
+	mi := &file_wire_v1_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +1590,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Event) GetId() string {
@@ -1451,7 +1673,7 @@ type AssetType struct {
 
 func (x *AssetType) Reset() {
 	*x = AssetType{}
-	mi := &file_wire_v1_wire_proto_msgTypes[15]
+	mi := &file_wire_v1_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1685,7 @@ func (x *AssetType) String() string {
 func (*AssetType) ProtoMessage() {}
 
 func (x *AssetType) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[15]
+	mi := &file_wire_v1_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1698,7 @@ func (x *AssetType) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetType.ProtoReflect.Descriptor instead.
 func (*AssetType) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AssetType) GetName() string {
@@ -1532,7 +1754,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_wire_v1_wire_proto_msgTypes[16]
+	mi := &file_wire_v1_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1766,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[16]
+	mi := &file_wire_v1_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1779,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Usage) GetAssetType() string {
@@ -1627,14 +1849,17 @@ var File_wire_v1_wire_proto protoreflect.FileDescriptor
 
 const file_wire_v1_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x12wire/v1/wire.proto\x12\rreeve.wire.v1\"\x8c\x02\n" +
+	"\x12wire/v1/wire.proto\x12\rreeve.wire.v1\"\x96\x03\n" +
 	"\aControl\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.reeve.wire.v1.HelloH\x00R\x05hello\x122\n" +
 	"\awelcome\x18\x02 \x01(\v2\x16.reeve.wire.v1.WelcomeH\x00R\awelcome\x128\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x18.reeve.wire.v1.HeartbeatH\x00R\theartbeat\x12&\n" +
 	"\x03ack\x18\x04 \x01(\v2\x12.reeve.wire.v1.AckH\x00R\x03ack\x122\n" +
-	"\agoodbye\x18\x05 \x01(\v2\x16.reeve.wire.v1.GoodbyeH\x00R\agoodbyeB\t\n" +
-	"\amessage\"\xbb\x01\n" +
+	"\agoodbye\x18\x05 \x01(\v2\x16.reeve.wire.v1.GoodbyeH\x00R\agoodbye\x12)\n" +
+	"\x04ping\x18\x06 \x01(\v2\x13.reeve.wire.v1.PingH\x00R\x04ping\x12/\n" +
+	"\x06notice\x18\a \x01(\v2\x15.reeve.wire.v1.NoticeH\x00R\x06notice\x12,\n" +
+	"\x05renew\x18\b \x01(\v2\x14.reeve.wire.v1.RenewH\x00R\x05renewB\t\n" +
+	"\amessage\"\xf0\x01\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12#\n" +
 	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12\x19\n" +
@@ -1643,7 +1868,10 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\bplatform\x18\x05 \x01(\tR\bplatform\x12\x1e\n" +
 	"\n" +
 	"collectors\x18\x06 \x03(\tR\n" +
-	"collectors\"\x96\x02\n" +
+	"collectors\x12\x1f\n" +
+	"\vinstance_id\x18\a \x01(\tR\n" +
+	"instanceId\x12\x12\n" +
+	"\x04time\x18\b \x01(\x03R\x04time\"\xaa\x02\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12-\n" +
 	"\x12aggregator_version\x18\x02 \x01(\tR\x11aggregatorVersion\x122\n" +
@@ -1651,13 +1879,21 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x05clock\x18\x04 \x01(\x04R\x05clock\x12&\n" +
 	"\x0fmax_batch_bytes\x18\x05 \x01(\rR\rmaxBatchBytes\x12!\n" +
 	"\fwindow_bytes\x18\x06 \x01(\rR\vwindowBytes\x12+\n" +
-	"\x11heartbeat_seconds\x18\a \x01(\rR\x10heartbeatSeconds\"I\n" +
+	"\x11heartbeat_seconds\x18\a \x01(\rR\x10heartbeatSeconds\x12\x12\n" +
+	"\x04time\x18\b \x01(\x03R\x04time\"I\n" +
 	"\tWatermark\x12*\n" +
 	"\x05class\x18\x01 \x01(\x0e2\x14.reeve.wire.v1.ClassR\x05class\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"S\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"m\n" +
 	"\tHeartbeat\x12\x14\n" +
 	"\x05clock\x18\x01 \x01(\x04R\x05clock\x120\n" +
-	"\abacklog\x18\x02 \x03(\v2\x16.reeve.wire.v1.BacklogR\abacklog\"e\n" +
+	"\abacklog\x18\x02 \x03(\v2\x16.reeve.wire.v1.BacklogR\abacklog\x12\x18\n" +
+	"\aanswers\x18\x03 \x01(\x04R\aanswers\"\x1e\n" +
+	"\x04Ping\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\"\"\n" +
+	"\x06Notice\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\".\n" +
+	"\x05Renew\x12%\n" +
+	"\x0ewithin_seconds\x18\x01 \x01(\rR\rwithinSeconds\"e\n" +
 	"\aBacklog\x12*\n" +
 	"\x05class\x18\x01 \x01(\x0e2\x14.reeve.wire.v1.ClassR\x05class\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x04R\arecords\x12\x14\n" +
@@ -1774,7 +2010,7 @@ func file_wire_v1_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_v1_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_wire_v1_wire_proto_goTypes = []any{
 	(Class)(0),           // 0: reeve.wire.v1.Class
 	(Operation)(0),       // 1: reeve.wire.v1.Operation
@@ -1784,48 +2020,54 @@ var file_wire_v1_wire_proto_goTypes = []any{
 	(*Welcome)(nil),      // 5: reeve.wire.v1.Welcome
 	(*Watermark)(nil),    // 6: reeve.wire.v1.Watermark
 	(*Heartbeat)(nil),    // 7: reeve.wire.v1.Heartbeat
-	(*Backlog)(nil),      // 8: reeve.wire.v1.Backlog
-	(*Ack)(nil),          // 9: reeve.wire.v1.Ack
-	(*Goodbye)(nil),      // 10: reeve.wire.v1.Goodbye
-	(*DataHeader)(nil),   // 11: reeve.wire.v1.DataHeader
-	(*Batch)(nil),        // 12: reeve.wire.v1.Batch
-	(*Records)(nil),      // 13: reeve.wire.v1.Records
-	(*Record)(nil),       // 14: reeve.wire.v1.Record
-	(*AssetVersion)(nil), // 15: reeve.wire.v1.AssetVersion
-	(*Relation)(nil),     // 16: reeve.wire.v1.Relation
-	(*Event)(nil),        // 17: reeve.wire.v1.Event
-	(*AssetType)(nil),    // 18: reeve.wire.v1.AssetType
-	(*Usage)(nil),        // 19: reeve.wire.v1.Usage
-	nil,                  // 20: reeve.wire.v1.AssetVersion.LabelsEntry
+	(*Ping)(nil),         // 8: reeve.wire.v1.Ping
+	(*Notice)(nil),       // 9: reeve.wire.v1.Notice
+	(*Renew)(nil),        // 10: reeve.wire.v1.Renew
+	(*Backlog)(nil),      // 11: reeve.wire.v1.Backlog
+	(*Ack)(nil),          // 12: reeve.wire.v1.Ack
+	(*Goodbye)(nil),      // 13: reeve.wire.v1.Goodbye
+	(*DataHeader)(nil),   // 14: reeve.wire.v1.DataHeader
+	(*Batch)(nil),        // 15: reeve.wire.v1.Batch
+	(*Records)(nil),      // 16: reeve.wire.v1.Records
+	(*Record)(nil),       // 17: reeve.wire.v1.Record
+	(*AssetVersion)(nil), // 18: reeve.wire.v1.AssetVersion
+	(*Relation)(nil),     // 19: reeve.wire.v1.Relation
+	(*Event)(nil),        // 20: reeve.wire.v1.Event
+	(*AssetType)(nil),    // 21: reeve.wire.v1.AssetType
+	(*Usage)(nil),        // 22: reeve.wire.v1.Usage
+	nil,                  // 23: reeve.wire.v1.AssetVersion.LabelsEntry
 }
 var file_wire_v1_wire_proto_depIdxs = []int32{
 	4,  // 0: reeve.wire.v1.Control.hello:type_name -> reeve.wire.v1.Hello
 	5,  // 1: reeve.wire.v1.Control.welcome:type_name -> reeve.wire.v1.Welcome
 	7,  // 2: reeve.wire.v1.Control.heartbeat:type_name -> reeve.wire.v1.Heartbeat
-	9,  // 3: reeve.wire.v1.Control.ack:type_name -> reeve.wire.v1.Ack
-	10, // 4: reeve.wire.v1.Control.goodbye:type_name -> reeve.wire.v1.Goodbye
-	6,  // 5: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
-	0,  // 6: reeve.wire.v1.Watermark.class:type_name -> reeve.wire.v1.Class
-	8,  // 7: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
-	0,  // 8: reeve.wire.v1.Backlog.class:type_name -> reeve.wire.v1.Class
-	6,  // 9: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
-	2,  // 10: reeve.wire.v1.Goodbye.reason:type_name -> reeve.wire.v1.Goodbye.Reason
-	0,  // 11: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
-	0,  // 12: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
-	14, // 13: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
-	15, // 14: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
-	17, // 15: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
-	18, // 16: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
-	19, // 17: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
-	1,  // 18: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
-	20, // 19: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
-	16, // 20: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
-	16, // 21: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	12, // 3: reeve.wire.v1.Control.ack:type_name -> reeve.wire.v1.Ack
+	13, // 4: reeve.wire.v1.Control.goodbye:type_name -> reeve.wire.v1.Goodbye
+	8,  // 5: reeve.wire.v1.Control.ping:type_name -> reeve.wire.v1.Ping
+	9,  // 6: reeve.wire.v1.Control.notice:type_name -> reeve.wire.v1.Notice
+	10, // 7: reeve.wire.v1.Control.renew:type_name -> reeve.wire.v1.Renew
+	6,  // 8: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
+	0,  // 9: reeve.wire.v1.Watermark.class:type_name -> reeve.wire.v1.Class
+	11, // 10: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
+	0,  // 11: reeve.wire.v1.Backlog.class:type_name -> reeve.wire.v1.Class
+	6,  // 12: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
+	2,  // 13: reeve.wire.v1.Goodbye.reason:type_name -> reeve.wire.v1.Goodbye.Reason
+	0,  // 14: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
+	0,  // 15: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
+	17, // 16: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
+	18, // 17: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
+	20, // 18: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
+	21, // 19: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
+	22, // 20: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
+	1,  // 21: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
+	23, // 22: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
+	19, // 23: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
+	19, // 24: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_wire_v1_wire_proto_init() }
@@ -1839,8 +2081,11 @@ func file_wire_v1_wire_proto_init() {
 		(*Control_Heartbeat)(nil),
 		(*Control_Ack)(nil),
 		(*Control_Goodbye)(nil),
+		(*Control_Ping)(nil),
+		(*Control_Notice)(nil),
+		(*Control_Renew)(nil),
 	}
-	file_wire_v1_wire_proto_msgTypes[11].OneofWrappers = []any{
+	file_wire_v1_wire_proto_msgTypes[14].OneofWrappers = []any{
 		(*Record_Asset)(nil),
 		(*Record_Event)(nil),
 		(*Record_AssetType)(nil),
@@ -1852,7 +2097,7 @@ func file_wire_v1_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_v1_wire_proto_rawDesc), len(file_wire_v1_wire_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   18,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

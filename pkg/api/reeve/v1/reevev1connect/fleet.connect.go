@@ -39,6 +39,9 @@ const (
 	FleetServiceListSitesProcedure = "/reeve.v1.FleetService/ListSites"
 	// FleetServiceListAgentsProcedure is the fully-qualified name of the FleetService's ListAgents RPC.
 	FleetServiceListAgentsProcedure = "/reeve.v1.FleetService/ListAgents"
+	// FleetServiceRevokeAgentProcedure is the fully-qualified name of the FleetService's RevokeAgent
+	// RPC.
+	FleetServiceRevokeAgentProcedure = "/reeve.v1.FleetService/RevokeAgent"
 	// FleetServiceCreateJoinTokenProcedure is the fully-qualified name of the FleetService's
 	// CreateJoinToken RPC.
 	FleetServiceCreateJoinTokenProcedure = "/reeve.v1.FleetService/CreateJoinToken"
@@ -57,6 +60,10 @@ type FleetServiceClient interface {
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 	ListSites(context.Context, *connect.Request[v1.ListSitesRequest]) (*connect.Response[v1.ListSitesResponse], error)
 	ListAgents(context.Context, *connect.Request[v1.ListAgentsRequest]) (*connect.Response[v1.ListAgentsResponse], error)
+	// RevokeAgent shuts an agent out for good: its session is cut, and its
+	// certificate serves for nothing any more. What it brought stays, as
+	// disconnected. It is also the way to remove an agent whose machine is gone.
+	RevokeAgent(context.Context, *connect.Request[v1.RevokeAgentRequest]) (*connect.Response[v1.RevokeAgentResponse], error)
 	// CreateJoinToken makes a token that lets agents join a site. The site comes
 	// into being with its first token.
 	CreateJoinToken(context.Context, *connect.Request[v1.CreateJoinTokenRequest]) (*connect.Response[v1.CreateJoinTokenResponse], error)
@@ -97,6 +104,12 @@ func NewFleetServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		revokeAgent: connect.NewClient[v1.RevokeAgentRequest, v1.RevokeAgentResponse](
+			httpClient,
+			baseURL+FleetServiceRevokeAgentProcedure,
+			connect.WithSchema(fleetServiceMethods.ByName("RevokeAgent")),
+			connect.WithClientOptions(opts...),
+		),
 		createJoinToken: connect.NewClient[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse](
 			httpClient,
 			baseURL+FleetServiceCreateJoinTokenProcedure,
@@ -124,6 +137,7 @@ type fleetServiceClient struct {
 	getStatus       *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
 	listSites       *connect.Client[v1.ListSitesRequest, v1.ListSitesResponse]
 	listAgents      *connect.Client[v1.ListAgentsRequest, v1.ListAgentsResponse]
+	revokeAgent     *connect.Client[v1.RevokeAgentRequest, v1.RevokeAgentResponse]
 	createJoinToken *connect.Client[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse]
 	listJoinTokens  *connect.Client[v1.ListJoinTokensRequest, v1.ListJoinTokensResponse]
 	deleteJoinToken *connect.Client[v1.DeleteJoinTokenRequest, v1.DeleteJoinTokenResponse]
@@ -142,6 +156,11 @@ func (c *fleetServiceClient) ListSites(ctx context.Context, req *connect.Request
 // ListAgents calls reeve.v1.FleetService.ListAgents.
 func (c *fleetServiceClient) ListAgents(ctx context.Context, req *connect.Request[v1.ListAgentsRequest]) (*connect.Response[v1.ListAgentsResponse], error) {
 	return c.listAgents.CallUnary(ctx, req)
+}
+
+// RevokeAgent calls reeve.v1.FleetService.RevokeAgent.
+func (c *fleetServiceClient) RevokeAgent(ctx context.Context, req *connect.Request[v1.RevokeAgentRequest]) (*connect.Response[v1.RevokeAgentResponse], error) {
+	return c.revokeAgent.CallUnary(ctx, req)
 }
 
 // CreateJoinToken calls reeve.v1.FleetService.CreateJoinToken.
@@ -166,6 +185,10 @@ type FleetServiceHandler interface {
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 	ListSites(context.Context, *connect.Request[v1.ListSitesRequest]) (*connect.Response[v1.ListSitesResponse], error)
 	ListAgents(context.Context, *connect.Request[v1.ListAgentsRequest]) (*connect.Response[v1.ListAgentsResponse], error)
+	// RevokeAgent shuts an agent out for good: its session is cut, and its
+	// certificate serves for nothing any more. What it brought stays, as
+	// disconnected. It is also the way to remove an agent whose machine is gone.
+	RevokeAgent(context.Context, *connect.Request[v1.RevokeAgentRequest]) (*connect.Response[v1.RevokeAgentResponse], error)
 	// CreateJoinToken makes a token that lets agents join a site. The site comes
 	// into being with its first token.
 	CreateJoinToken(context.Context, *connect.Request[v1.CreateJoinTokenRequest]) (*connect.Response[v1.CreateJoinTokenResponse], error)
@@ -202,6 +225,12 @@ func NewFleetServiceHandler(svc FleetServiceHandler, opts ...connect.HandlerOpti
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	fleetServiceRevokeAgentHandler := connect.NewUnaryHandler(
+		FleetServiceRevokeAgentProcedure,
+		svc.RevokeAgent,
+		connect.WithSchema(fleetServiceMethods.ByName("RevokeAgent")),
+		connect.WithHandlerOptions(opts...),
+	)
 	fleetServiceCreateJoinTokenHandler := connect.NewUnaryHandler(
 		FleetServiceCreateJoinTokenProcedure,
 		svc.CreateJoinToken,
@@ -229,6 +258,8 @@ func NewFleetServiceHandler(svc FleetServiceHandler, opts ...connect.HandlerOpti
 			fleetServiceListSitesHandler.ServeHTTP(w, r)
 		case FleetServiceListAgentsProcedure:
 			fleetServiceListAgentsHandler.ServeHTTP(w, r)
+		case FleetServiceRevokeAgentProcedure:
+			fleetServiceRevokeAgentHandler.ServeHTTP(w, r)
 		case FleetServiceCreateJoinTokenProcedure:
 			fleetServiceCreateJoinTokenHandler.ServeHTTP(w, r)
 		case FleetServiceListJoinTokensProcedure:
@@ -254,6 +285,10 @@ func (UnimplementedFleetServiceHandler) ListSites(context.Context, *connect.Requ
 
 func (UnimplementedFleetServiceHandler) ListAgents(context.Context, *connect.Request[v1.ListAgentsRequest]) (*connect.Response[v1.ListAgentsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.ListAgents is not implemented"))
+}
+
+func (UnimplementedFleetServiceHandler) RevokeAgent(context.Context, *connect.Request[v1.RevokeAgentRequest]) (*connect.Response[v1.RevokeAgentResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.RevokeAgent is not implemented"))
 }
 
 func (UnimplementedFleetServiceHandler) CreateJoinToken(context.Context, *connect.Request[v1.CreateJoinTokenRequest]) (*connect.Response[v1.CreateJoinTokenResponse], error) {
