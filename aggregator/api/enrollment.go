@@ -20,11 +20,8 @@ import (
 
 const maxHostname = 253
 
-// What agents are told that have to begin anew.
-const (
-	joinAnew     = "stop the agent, remove the identity directory in its data directory, and start it with a new join token"
-	revokedAgent = "this agent was revoked; if it is to come back, " + joinAnew
-)
+// revokedAgent is what a revoked agent is told.
+const revokedAgent = "this agent was revoked; if it is to come back, " + identity.JoinAnew
 
 type enrollmentService struct{ *Server }
 
@@ -138,13 +135,13 @@ func (s enrollmentService) renew(ctx context.Context, address string, m *reevev1
 	agent, err = s.options.CA.VerifyAgent(shown, identity.RenewalGrace)
 	if err != nil {
 		return agent, nil, &refusal{"bad_certificate", connect.CodeUnauthenticated,
-			fmt.Sprintf("the client certificate does not serve (%v): enroll again with a new join token", err)}
+			fmt.Sprintf("the client certificate does not serve (%v): %s", err, identity.JoinAnew)}
 	}
 	revoked := &refusal{"revoked_agent", connect.CodePermissionDenied, revokedAgent}
 	known, err := s.options.Registry.Agent(ctx, agent.ID)
 	if errors.Is(err, registry.ErrNotFound) || err == nil && known.Site != agent.Site {
 		return agent, nil, &refusal{"unknown_agent", connect.CodePermissionDenied,
-			"this aggregator does not know the agent, it may have been set up anew: " + joinAnew}
+			"this aggregator does not know the agent, it may have been set up anew: " + identity.JoinAnew}
 	}
 	if err != nil {
 		return agent, nil, err

@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/retry"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 )
 
 // revoked is what a revoked agent hears.
-const revoked = "this agent was revoked; if it is to come back, stop it, remove the identity directory in its data directory, " +
-	"and start it with a new join token"
+const revoked = "this agent was revoked; if it is to come back, " + identity.JoinAnew
 
 // cutRevoked ends the sessions of agents that are revoked, until ctx ends.
 func (g *Gateway) cutRevoked(ctx context.Context) {

@@ -117,8 +117,7 @@ func (s *session) run(ctx context.Context) error {
 	}
 	known, err := s.o.Registry.Agent(ctx, s.agent.ID)
 	if errors.Is(err, registry.ErrNotFound) || err == nil && known.Site != s.agent.Site {
-		return end(wire.CodeIdentity, "this aggregator does not know agent %s, it may have been set up anew: "+
-			"stop the agent, remove the identity directory in its data directory, and start it with a new join token", s.agent)
+		return end(wire.CodeIdentity, "this aggregator does not know agent %s, it may have been set up anew: %s", s.agent, identity.JoinAnew)
 	}
 	if err != nil {
 		return err
