@@ -7,14 +7,12 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/reeve-cloud/reeve/pkg/identity"
-	"github.com/reeve-cloud/reeve/pkg/wire"
 )
 
-// shutOut reports whether the aggregator ended a session for a reason that
-// waiting does not mend: a person has to do something.
-func shutOut(err error) bool {
+// endedWith reports whether the aggregator ended a session with the code.
+func endedWith(err error, code quic.ApplicationErrorCode) bool {
 	var app *quic.ApplicationError
-	return errors.As(err, &app) && app.Remote && app.ErrorCode == wire.CodeIdentity
+	return errors.As(err, &app) && app.Remote && app.ErrorCode == code
 }
 
 // Explain puts the errors of QUIC into words that a person can act on.

@@ -53,6 +53,12 @@ type Uplink struct {
 	Logger     *slog.Logger
 	// Metrics may be nil.
 	Metrics *Metrics
+	// Renew asks for a new certificate within the time: the aggregator wants the
+	// agent to have one. It does not wait. It may be nil.
+	Renew func(within time.Duration)
+
+	// Now is the wall clock. Nil means time.Now.
+	Now func() time.Time
 
 	connected atomic.Bool
 }
@@ -101,8 +107,11 @@ func (u *Uplink) Run(ctx context.Context) error {
 		if time.Since(began) > lastRetry {
 			pause.Reset()
 		}
+		if endedWith(err, wire.CodeExpired) && u.Renew != nil {
+			u.Renew(0)
+		}
 		wait, level := pause.NextBackOff(), slog.LevelWarn
-		if shutOut(err) {
+		if endedWith(err, wire.CodeIdentity) {
 			wait, level = longPause.NextBackOff(), slog.LevelError
 		} else {
 			longPause.Reset()
@@ -196,6 +205,7 @@ func (u *Uplink) session(ctx context.Context, address string) error {
 		Hostname:     u.Hostname,
 		Platform:     runtime.GOOS + "/" + runtime.GOARCH,
 		Collectors:   u.Collectors,
+		Time:         u.now().UnixMilli(),
 	})
 	if err != nil {
 		u.count("failed")
@@ -245,16 +255,34 @@ func (u *Uplink) setConnected(up bool) {
 
 // begin takes note of what the welcome says.
 func (u *Uplink) begin(w *wirev1.Welcome) error {
-	if !u.Clock.Observe(hlc.Stamp(w.GetClock())) {
-		u.Logger.Warn("this machine's clock and the aggregator's are more than an hour apart",
-			"aggregator_time", hlc.Stamp(w.GetClock()).Time(), "time", time.Now().UTC())
-	}
+	u.Clock.Observe(hlc.Stamp(w.GetClock()))
+	u.checkClock(w)
 	for _, class := range spool.Classes {
 		if err := u.acknowledge(class, watermark(w.GetDurable(), class)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (u *Uplink) now() time.Time {
+	if u.Now != nil {
+		return u.Now()
+	}
+	return time.Now()
+}
+
+// checkClock warns if this machine's clock is too far off. The session goes on:
+// nothing is lost by it, but times are wrong.
+func (u *Uplink) checkClock(w *wirev1.Welcome) {
+	there, here := time.UnixMilli(w.GetTime()), u.now()
+	if w.GetTime() == 0 {
+		there = hlc.Stamp(w.GetClock()).Time() // of an aggregator of the version before
+	}
+	if hlc.TooFarApart(there, here) {
+		u.Logger.Warn("this machine's clock and the aggregator's are more than an hour apart: set the one that is wrong",
+			"clock", here.UTC(), "aggregator_clock", there.UTC())
+	}
 }
 
 func (u *Uplink) acknowledge(class wirev1.Class, seq uint64) error {

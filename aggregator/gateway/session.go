@@ -16,6 +16,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/retry"
 	"github.com/reeve-cloud/reeve/pkg/version"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
@@ -29,6 +30,8 @@ type session struct {
 	control *quic.Stream
 	inlet   *ingest.Inlet
 	seen    *registry.Session
+	// certEnd is the end of the agent's certificate.
+	certEnd time.Time
 	writing sync.Mutex
 }
 
@@ -112,9 +115,14 @@ func (s *session) end(code quic.ApplicationErrorCode, message string) {
 func (s *session) run(ctx context.Context) error {
 	peer := s.conn.ConnectionState().TLS.PeerCertificates
 	var err error
-	if s.agent, err = s.o.CA.VerifyAgent(peer[0], 0); err != nil {
+	s.agent, err = s.o.CA.VerifyAgent(peer[0], hlc.MaxSkew)
+	if expired := (*identity.ExpiredError)(nil); errors.As(err, &expired) {
+		return endExpired(expired)
+	}
+	if err != nil {
 		return end(wire.CodeIdentity, "%w", err)
 	}
+	s.certEnd = peer[0].NotAfter
 	known, err := s.o.Registry.Agent(ctx, s.agent.ID)
 	if errors.Is(err, registry.ErrNotFound) || err == nil && known.Site != s.agent.Site {
 		return end(wire.CodeIdentity, "this aggregator does not know agent %s, it may have been set up anew: %s", s.agent, identity.JoinAnew)
@@ -140,6 +148,7 @@ func (s *session) run(ctx context.Context) error {
 		MaxBatchBytes:     wire.MaxBatch,
 		WindowBytes:       windowBytes,
 		HeartbeatSeconds:  uint32(heartbeat / time.Second),
+		Time:              time.Now().UnixMilli(),
 	}
 	if hello.GetSpoolId() == "" {
 		// The agent only tries whether it could have a session.
@@ -152,6 +161,33 @@ func (s *session) run(ctx context.Context) error {
 		return end(wire.CodeProtocol, "%w", err)
 	}
 	return s.ship(ctx, r, hello, welcome)
+}
+
+// endExpired tells an agent what to do about its certificate's end.
+func endExpired(e *identity.ExpiredError) error {
+	when := fmt.Sprintf("the certificate ended at %s, and the aggregator's clock says %s", e.End.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
+	if e.Now.After(e.End.Add(identity.RenewalGrace)) {
+		return end(wire.CodeIdentity, "%s: it cannot be renewed any more: %s", when, identity.JoinAnew)
+	}
+	return end(wire.CodeExpired, "%s: renew it and come back", when)
+}
+
+// waitForExpiry ends a session that outlives its certificate.
+func (s *session) waitForExpiry(ctx context.Context) error {
+	if err := retry.Sleep(ctx, time.Until(s.certEnd.Add(hlc.MaxSkew))); err != nil {
+		return err
+	}
+	return endExpired(&identity.ExpiredError{End: s.certEnd, Now: time.Now()})
+}
+
+// checkClock warns of an agent whose clock is too far off. Its session goes on:
+// it loses nothing, but its times are wrong.
+func (s *session) checkClock(hello *wirev1.Hello) {
+	there, here := time.UnixMilli(hello.GetTime()), time.Now()
+	if hello.GetTime() != 0 && hlc.TooFarApart(there, here) {
+		s.o.Logger.Warn("an agent's clock and this machine's are more than an hour apart: set the one that is wrong", "site", s.agent.Site,
+			"agent_id", s.agent.ID, "hostname", cut(hello.GetHostname()), "agent_clock", there.UTC(), "aggregator_clock", here.UTC())
+	}
 }
 
 // greet accepts the control stream and reads the hello.
@@ -217,6 +253,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	}
 	s.o.Logger.Info("agent has connected", "site", s.agent.Site, "agent_id", s.agent.ID, "hostname", cut(hello.GetHostname()),
 		"agent_version", cut(hello.GetAgentVersion()), "address", s.conn.RemoteAddr().String())
+	s.checkClock(hello)
 
 	group, sessionCtx := errgroup.WithContext(ctx)
 	// The first part that ends ends the connection, and so the other parts.
@@ -230,6 +267,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	defer stop()
 	group.Go(func() error { return s.listen(r) })
 	group.Go(func() error { return s.answer(sessionCtx) })
+	group.Go(func() error { return s.waitForExpiry(sessionCtx) })
 	group.Go(func() error {
 		for {
 			stream, err := s.conn.AcceptUniStream(sessionCtx)

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/reeve-cloud/reeve/pkg/atomicfile"
+	"github.com/reeve-cloud/reeve/pkg/hlc"
 )
 
 const (
@@ -33,14 +34,15 @@ const (
 
 	caLife     = 10 * 365 * 24 * time.Hour
 	serverLife = 30 * 24 * time.Hour
-	// backdate is how far a peer's clock may be behind this one's.
-	backdate = time.Hour
+	// backdate lets a peer use a certificate at once whose clock is behind.
+	backdate = hlc.MaxSkew + 10*time.Minute
 )
 
 // CA is an aggregator's certificate authority.
 type CA struct {
 	cert *x509.Certificate
 	key  crypto.Signer
+	now  func() time.Time
 }
 
 // LoadCA reads the CA out of dir, or makes one there. The key file is readable
@@ -60,7 +62,7 @@ func LoadCA(dir string) (*CA, error) {
 	if !ok || !pair.Leaf.IsCA {
 		return nil, fmt.Errorf("reading the certificate authority in %s: ca.crt and ca.key are not those of a CA", dir)
 	}
-	return &CA{cert: pair.Leaf, key: key}, nil
+	return &CA{cert: pair.Leaf, key: key, now: time.Now}, nil
 }
 
 func makeCA(dir, certFile, keyFile string) error {
@@ -111,7 +113,7 @@ func (ca *CA) IssueAgent(a Agent, request []byte) (der []byte, err error) {
 	if key, ok := csr.PublicKey.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
 		return nil, errors.New("certificate request: the key must be ECDSA P-256")
 	}
-	now := time.Now()
+	now := ca.now()
 	return issue(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: a.ID},
 		URIs:        []*url.URL{a.uri()},
@@ -130,7 +132,7 @@ func (ca *CA) IssueAggregator(hosts []string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
+	now := ca.now()
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: "Reeve aggregator"},
 		URIs:        []*url.URL{{Scheme: scheme, Host: trustDomain, Path: aggregatorPath}},
@@ -157,7 +159,15 @@ func (ca *CA) IssueAggregator(hosts []string) (*tls.Certificate, error) {
 	return &tls.Certificate{Certificate: [][]byte{der, ca.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
 }
 
+// issue signs a certificate. Its time is kept within its parent's, so that there
+// is no moment of it at which the chain does not hold.
 func issue(template, parent *x509.Certificate, public crypto.PublicKey, signer crypto.Signer) ([]byte, error) {
+	if template.NotBefore.Before(parent.NotBefore) {
+		template.NotBefore = parent.NotBefore
+	}
+	if template.NotAfter.After(parent.NotAfter) {
+		template.NotAfter = parent.NotAfter
+	}
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		return nil, err

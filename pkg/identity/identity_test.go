@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/reeve-cloud/reeve/pkg/hlc"
 )
 
 func newCA(t *testing.T) *CA {
@@ -192,6 +194,60 @@ func TestExpiredCertificateServesInItsGraceOnly(t *testing.T) {
 		if _, err := ca.VerifyAgent(cert, grace); (err == nil) != ok {
 			t.Errorf("grace %v: %v", grace, err)
 		}
+	}
+}
+
+// TestClocks holds certificates against clocks that are off.
+func TestClocks(t *testing.T) {
+	ca := newCA(t)
+	server, err := ca.IssueAggregator(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent := newAgentCertificate(t, ca, Agent{Site: "s", ID: uuid.NewString()})
+	now := time.Now()
+	for _, test := range []struct {
+		name string
+		off  time.Duration
+		// server is whether an agent whose clock is off accepts the aggregator;
+		// client is whether an aggregator whose clock is off accepts the agent.
+		server, client bool
+	}{
+		{"right", 0, true, true},
+		{"59 minutes ahead", 59 * time.Minute, true, true},
+		{"59 minutes behind", -59 * time.Minute, true, true},
+		{"2 hours ahead", 2 * time.Hour, true, true},
+		{"2 hours behind", -2 * time.Hour, true, true},
+		{"without a battery", -40 * 365 * 24 * time.Hour, true, true},
+		{"a day and 59 minutes ahead", 24*time.Hour + 59*time.Minute, true, true},
+		{"a day and 2 hours ahead", 26 * time.Hour, true, false},
+		{"30 days and 59 minutes ahead", serverLife + 59*time.Minute, true, false},
+		{"30 days and 2 hours ahead", serverLife + 2*time.Hour, false, false},
+	} {
+		off := func() time.Time { return now.Add(test.off) }
+		pinned := PinnedClient(ca.Pin())
+		pinned.Time = off
+		roots := x509.NewCertPool()
+		roots.AddCert(ca.Certificate())
+		enrolled := AgentClient(roots, func() *tls.Certificate { return agent })
+		enrolled.Time = off
+		for name, client := range map[string]*tls.Config{"joining": pinned, "enrolled": enrolled} {
+			_, err := handshake(t, &tls.Config{Certificates: []tls.Certificate{*server}}, client)
+			if (err == nil) != test.server {
+				t.Errorf("%s, %s: %v", test.name, name, err)
+			}
+			var expired *ExpiredError
+			if err != nil && (!errors.As(err, &expired) || errors.Is(err, ErrWrongCA) || !strings.Contains(err.Error(), off().UTC().Format(time.RFC3339))) {
+				t.Errorf("%s, %s: not clear: %v", test.name, name, err)
+			}
+		}
+		ca.now = off
+		got, err := ca.VerifyAgent(agent.Leaf, hlc.MaxSkew)
+		var expired *ExpiredError
+		if (err == nil) != test.client || err != nil && (!errors.As(err, &expired) || got.ID == "") {
+			t.Errorf("%s, the aggregator: %v, %v", test.name, got, err)
+		}
+		ca.now = time.Now
 	}
 }
 

@@ -3,7 +3,6 @@ package identity
 import (
 	"crypto/tls"
 	"sync"
-	"time"
 )
 
 // ServerCertificate is an aggregator's own certificate, made when it is first
@@ -21,7 +20,7 @@ type ServerCertificate struct {
 func (s *ServerCertificate) Get() (*tls.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cert != nil && time.Now().Before(s.cert.Leaf.NotAfter.Add(-serverLife/3)) {
+	if s.cert != nil && s.CA.now().Before(s.cert.Leaf.NotAfter.Add(-serverLife/3)) {
 		return s.cert, nil
 	}
 	cert, err := s.CA.IssueAggregator(s.Hosts)

@@ -1,15 +1,30 @@
 package session_test
 
 import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"log/slog"
+	"math/big"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
 
+	"github.com/reeve-cloud/reeve/agent/enroll"
 	"github.com/reeve-cloud/reeve/agent/uplink"
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
+	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/test/centre"
 )
 
@@ -57,4 +72,169 @@ func TestRevokedAgentIsCut(t *testing.T) {
 	// Nobody else was touched.
 	other.observe(1)
 	other.arrived(4)
+}
+
+// endsAt gives the identity in dir a certificate with that end, and loads it.
+func endsAt(t *testing.T, c *centre.Centre, dir string, end time.Time) *enroll.Identity {
+	t.Helper()
+	ca, err := tls.LoadX509KeyPair(filepath.Join(c.CADir, "ca.crt"), filepath.Join(c.CADir, "ca.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := enroll.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := id.Certificate().Leaf
+	// As old as the test's CA allows.
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(7), URIs: []*url.URL{old.URIs[0]}, NotBefore: end.Add(-time.Minute), NotAfter: end,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, ca.Leaf, old.PublicKey, ca.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "agent.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if id, err = enroll.Load(dir); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// keepFresh runs an identity's KeepFresh until the test ends.
+func keepFresh(t *testing.T, c *centre.Centre, id *enroll.Identity) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { id.KeepFresh(ctx, []string{c.Address}, slog.New(slog.DiscardHandler)) })
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+}
+
+// TestExpiredCertificate is of an agent that was off for longer than its
+// certificate's life.
+func TestExpiredCertificate(t *testing.T) {
+	c := centre.New(t)
+	dir := t.TempDir()
+	id := c.Join(dir)
+	stale := endsAt(t, c, dir, time.Now().Add(-65*time.Minute))
+	_, err := uplink.Probe(t.Context(), c.Address, stale.ClientTLS())
+	if err == nil || !strings.Contains(uplink.Explain(err).Error(), "renew it and come back") {
+		t.Fatalf("with an ended certificate: %v", err)
+	}
+	c.Logged("renew it and come back")
+	keepFresh(t, c, stale)
+	centre.WaitFor(t, "renewal", func() bool { return stale.Certificate().Leaf.NotAfter.After(time.Now()) })
+	var reloaded *enroll.Identity
+	centre.WaitFor(t, "the renewed identity to be stored", func() bool {
+		reloaded, err = enroll.Load(dir)
+		return err == nil && reloaded.Certificate().Leaf.NotAfter.After(time.Now())
+	})
+	if reloaded.Agent != id.Agent {
+		t.Fatalf("the renewed identity is that of %v, not %v", reloaded.Agent, id.Agent)
+	}
+	if reloaded.Certificate().Leaf.PublicKey.(*ecdsa.PublicKey).Equal(id.Certificate().Leaf.PublicKey) {
+		t.Error("the renewed certificate has the old key")
+	}
+	if _, err := uplink.Probe(t.Context(), c.Address, reloaded.ClientTLS()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSessionOutlivesItsCertificate ends a session an hour after the end of its
+// certificate, and has the agent come back with a new one by itself.
+func TestSessionOutlivesItsCertificate(t *testing.T) {
+	c := centre.New(t)
+	dir := t.TempDir()
+	c.Join(dir)
+	const left = 3 * time.Second
+	var asked atomic.Int32
+	id := endsAt(t, c, dir, time.Now().Add(-hlc.MaxSkew+left))
+	e := startEdge(t, c, id, t.TempDir(), func(u *uplink.Uplink) {
+		u.Renew = func(within time.Duration) {
+			asked.Add(1)
+			if err := id.Renew(t.Context(), []string{c.Address}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	e.observe(3)
+	e.arrived(3)
+	e.logged("the certificate ended at")
+	e.observe(3)
+	e.arrived(6)
+	if n := asked.Load(); n != 1 || !id.Certificate().Leaf.NotAfter.After(time.Now()) {
+		t.Errorf("the certificate was renewed %d times", n)
+	}
+}
+
+// TestRenewalUnderASession changes the certificate while batches are shipped.
+func TestRenewalUnderASession(t *testing.T) {
+	c := centre.New(t)
+	e := newEdge(t, c)
+	e.observe(3)
+	e.arrived(3)
+	for range 3 {
+		old := e.id.Certificate()
+		if err := e.id.Renew(t.Context(), []string{c.Address}); err != nil {
+			t.Fatal(err)
+		}
+		if e.id.Certificate().PrivateKey.(*ecdsa.PrivateKey).Equal(old.PrivateKey) {
+			t.Error("it has the old key")
+		}
+		e.observe(3)
+		e.arrived(e.sent)
+	}
+	if n := strings.Count(e.log.String(), "session established"); n != 1 {
+		t.Errorf("%d sessions", n)
+	}
+	c.Stop()
+	c.Start()
+	e.observe(3)
+	e.arrived(e.sent)
+}
+
+// TestClocks runs agents whose clocks are off.
+func TestClocks(t *testing.T) {
+	c := centre.New(t)
+	rows := 0
+	for _, test := range []struct {
+		off  time.Duration
+		warn bool
+	}{
+		{59 * time.Minute, false}, {-59 * time.Minute, false}, {2 * time.Hour, true}, {-2 * time.Hour, true},
+	} {
+		now := func() time.Time { return time.Now().Add(test.off) }
+		id := c.Join(t.TempDir())
+		e := startEdge(t, c, id, t.TempDir(), func(u *uplink.Uplink) {
+			u.Now, u.Hostname = now, "off-by-"+test.off.String()
+			u.Clock = hlc.New(hlc.FromTime(time.Now().Add(max(test.off, 0))))
+			u.TLS = func() *tls.Config {
+				config := id.ClientTLS()
+				config.Time = now
+				return config
+			}
+		})
+		e.observe(3)
+		rows += 3
+		e.arrived(rows)
+		if err := id.Renew(t.Context(), []string{c.Address}); err != nil {
+			t.Errorf("off by %v: %v", test.off, err)
+		}
+		e.stop()
+		if got := strings.Contains(e.log.String(), "more than an hour apart"); got != test.warn {
+			t.Errorf("off by %v: the agent says %s", test.off, e.log)
+		}
+		warned := false
+		for line := range strings.Lines(c.Log.String()) {
+			warned = warned || strings.Contains(line, "more than an hour apart") && strings.Contains(line, "hostname=off-by-"+test.off.String()) &&
+				strings.Contains(line, "agent_clock=") && strings.Contains(line, "aggregator_clock=")
+		}
+		if warned != test.warn {
+			t.Errorf("off by %v: the aggregator warned: %v", test.off, warned)
+		}
+	}
 }

@@ -6,20 +6,12 @@ package session_test
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/big"
 	mrand "math/rand/v2"
 	"net"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -177,61 +169,6 @@ func TestRefusedEnrollment(t *testing.T) {
 	e := newEdge(t, c)
 	e.observe(3)
 	e.arrived(3)
-}
-
-// TestRenewal gives an agent a certificate that ended an hour ago.
-func TestRenewal(t *testing.T) {
-	c := centre.New(t)
-	dir := t.TempDir()
-	id := c.Join(dir)
-	ca, err := tls.LoadX509KeyPair(filepath.Join(c.CADir, "ca.crt"), filepath.Join(c.CADir, "ca.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	expire := func(since time.Duration) {
-		t.Helper()
-		old := id.Certificate().Leaf
-		uris, err := url.Parse(old.URIs[0].String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		// As old as the test's CA allows.
-		end := time.Now().Add(-since)
-		der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-			SerialNumber: big.NewInt(7), URIs: []*url.URL{uris}, NotBefore: end.Add(-time.Minute), NotAfter: end,
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		}, ca.Leaf, old.PublicKey, ca.PrivateKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "agent.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	expire(30 * time.Minute)
-	stale, err := enroll.Load(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := uplink.Probe(t.Context(), c.Address, stale.ClientTLS()); err == nil {
-		t.Fatal("an ended certificate opened a session")
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() { stale.KeepFresh(ctx, []string{c.Address}, slog.New(slog.DiscardHandler)) })
-	centre.WaitFor(t, "renewal", func() bool { return stale.Certificate().Leaf.NotAfter.After(time.Now()) })
-	cancel()
-	wg.Wait()
-	reloaded, err := enroll.Load(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if reloaded.Agent != id.Agent || reloaded.Certificate().Leaf.NotAfter.Before(time.Now()) {
-		t.Fatalf("the renewed identity was not stored: %v until %v", reloaded.Agent, reloaded.Certificate().Leaf.NotAfter)
-	}
-	if _, err := uplink.Probe(t.Context(), c.Address, reloaded.ClientTLS()); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestForeignCertificate(t *testing.T) {
