@@ -8,6 +8,7 @@ package uplink
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -61,6 +62,9 @@ type Uplink struct {
 	Now func() time.Time
 
 	connected atomic.Bool
+	// instance is this run's random name: a copy of the agent elsewhere has
+	// another.
+	instance string
 }
 
 // Metrics counts what is shipped.
@@ -96,6 +100,7 @@ func (u *Uplink) Connected() bool { return u.connected.Load() }
 
 // Run keeps a session up until ctx ends.
 func (u *Uplink) Run(ctx context.Context) error {
+	u.instance = rand.Text()
 	pause, longPause := retry.BackOff(firstRetry, lastRetry), retry.BackOff(firstShutOutRetry, lastShutOutRetry)
 	for turn := 0; ; turn++ {
 		address := u.Addresses[turn%len(u.Addresses)]
@@ -111,7 +116,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 			u.Renew(0)
 		}
 		wait, level := pause.NextBackOff(), slog.LevelWarn
-		if endedWith(err, wire.CodeIdentity) {
+		if endedWith(err, wire.CodeIdentity) || endedWith(err, wire.CodeClone) {
 			wait, level = longPause.NextBackOff(), slog.LevelError
 		} else {
 			longPause.Reset()
@@ -205,6 +210,7 @@ func (u *Uplink) session(ctx context.Context, address string) error {
 		Hostname:     u.Hostname,
 		Platform:     runtime.GOOS + "/" + runtime.GOARCH,
 		Collectors:   u.Collectors,
+		InstanceId:   u.instance,
 		Time:         u.now().UnixMilli(),
 	})
 	if err != nil {
@@ -340,6 +346,12 @@ func (s *session) listen(r *bufio.Reader) error {
 			}
 		case *wirev1.Control_Heartbeat:
 			s.Clock.Observe(hlc.Stamp(m.Heartbeat.GetClock()))
+		case *wirev1.Control_Ping:
+			if err := s.beatOnce(m.Ping.GetNumber()); err != nil {
+				return err
+			}
+		case *wirev1.Control_Notice:
+			s.Logger.Warn("the aggregator says: " + m.Notice.GetMessage())
 		case *wirev1.Control_Goodbye:
 			return goodbye(m.Goodbye)
 		}
@@ -351,15 +363,8 @@ func (s *session) heartbeats(ctx context.Context) error {
 	t := time.NewTicker(s.beat)
 	defer t.Stop()
 	for {
-		beat := &wirev1.Heartbeat{Clock: uint64(s.Clock.Now())}
-		for _, st := range s.Spool.Stat() {
-			beat.Backlog = append(beat.Backlog, &wirev1.Backlog{Class: st.Class, Records: st.Waiting, Bytes: uint64(st.Bytes)})
-		}
-		s.writing.Lock()
-		err := wire.WriteMessage(s.control, &wirev1.Control{Message: &wirev1.Control_Heartbeat{Heartbeat: beat}})
-		s.writing.Unlock()
-		if err != nil {
-			return fmt.Errorf("sending a heartbeat: %w", err)
+		if err := s.beatOnce(0); err != nil {
+			return err
 		}
 		select {
 		case <-t.C:
@@ -367,6 +372,21 @@ func (s *session) heartbeats(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// beatOnce sends a heartbeat. The number is that of the ping that it answers, or
+// zero.
+func (s *session) beatOnce(answers uint64) error {
+	beat := &wirev1.Heartbeat{Clock: uint64(s.Clock.Now()), Answers: answers}
+	for _, st := range s.Spool.Stat() {
+		beat.Backlog = append(beat.Backlog, &wirev1.Backlog{Class: st.Class, Records: st.Waiting, Bytes: uint64(st.Bytes)})
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := wire.WriteMessage(s.control, &wirev1.Control{Message: &wirev1.Control_Heartbeat{Heartbeat: beat}}); err != nil {
+		return fmt.Errorf("sending a heartbeat: %w", err)
+	}
+	return nil
 }
 
 // ship sends the batches of a class from a record on.

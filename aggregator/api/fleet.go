@@ -133,8 +133,12 @@ func (s fleetService) RevokeAgent(ctx context.Context, req *connect.Request[reev
 	return connect.NewResponse(&reevev1.RevokeAgentResponse{Agent: agent(a)}), nil
 }
 
+// cloneShown is for how long an agent counts as cloned after its clone was seen.
+// Clones try again at least that often.
+const cloneShown = 30 * time.Minute
+
 func agent(a registry.Agent) *reevev1.Agent {
-	return &reevev1.Agent{
+	m := &reevev1.Agent{
 		Id:                    a.ID,
 		Site:                  a.Site,
 		Hostname:              a.Hostname,
@@ -149,6 +153,10 @@ func agent(a registry.Agent) *reevev1.Agent {
 		Address:               a.Address,
 		RevokeTime:            timestamp(a.RevokeTime),
 	}
+	if time.Since(a.Clone.SeenTime) < cloneShown {
+		m.Clone = &reevev1.Clone{Hostname: a.Clone.Hostname, Address: a.Clone.Address, SeenTime: timestamp(a.Clone.SeenTime)}
+	}
+	return m
 }
 
 func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[reevev1.CreateJoinTokenRequest]) (*connect.Response[reevev1.CreateJoinTokenResponse], error) {

@@ -175,7 +175,7 @@ func (g *Gateway) add(s *session) error {
 	defer g.mu.Unlock()
 	older := g.sessions[s.agent.ID]
 	if older == nil && len(g.sessions) >= maxSessions {
-		return fmt.Errorf("there are %d sessions already", maxSessions)
+		return end(wire.CodeStopping, "too many sessions: there are %d already", maxSessions)
 	}
 	if older != nil {
 		older.end(wire.CodeReplaced, "a newer session of the same agent took over")

@@ -30,6 +30,12 @@ type session struct {
 	control *quic.Stream
 	inlet   *ingest.Inlet
 	seen    *registry.Session
+	process
+	pings pings
+	// welcomed is closed when the agent has its welcome.
+	welcomed chan struct{}
+	// notice is to be said behind the welcome, if there is one.
+	notice *wirev1.Control
 	// certEnd is the end of the agent's certificate.
 	certEnd time.Time
 	writing sync.Mutex
@@ -50,7 +56,7 @@ func end(code quic.ApplicationErrorCode, format string, args ...any) error {
 
 // serve runs a connection to its end.
 func (g *Gateway) serve(ctx context.Context, conn *quic.Conn) {
-	s := &session{Gateway: g, conn: conn}
+	s := &session{Gateway: g, conn: conn, welcomed: make(chan struct{})}
 	// Reads and writes on streams end when the connection does.
 	stop := context.AfterFunc(ctx, func() { s.end(wire.CodeStopping, stopping) })
 	defer stop()
@@ -59,7 +65,11 @@ func (g *Gateway) serve(ctx context.Context, conn *quic.Conn) {
 	logger := g.o.Logger.With("site", s.agent.Site, "agent_id", s.agent.ID, "address", conn.RemoteAddr().String())
 	switch cause := context.Cause(conn.Context()); {
 	case s.seen == nil && err != nil:
-		g.refusals.log("session", conn.RemoteAddr(), "refused a session of agent "+s.agent.String(), err)
+		kind := "session"
+		if e := (*ended)(nil); errors.As(err, &e) && e.code == wire.CodeClone {
+			kind = "clone" // others from its address must not hide it
+		}
+		g.refusals.log(kind, conn.RemoteAddr(), "refused a session of agent "+s.agent.String(), err)
 	case s.seen == nil:
 	case ctx.Err() != nil:
 	default:
@@ -227,8 +237,11 @@ func (s *session) waitForEnd(ctx context.Context) error {
 
 // ship runs an established session.
 func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello, welcome *wirev1.Welcome) (err error) {
-	if err := s.add(s); err != nil {
-		return end(wire.CodeStopping, "too many sessions: %w", err)
+	s.process = process{
+		instance: cut(hello.GetInstanceId()), spool: hello.GetSpoolId(), hostname: cut(hello.GetHostname()), address: s.conn.RemoteAddr().String(),
+	}
+	if err := s.admit(ctx, s); err != nil {
+		return err
 	}
 	defer s.remove(s)
 	s.seen, err = s.o.Registry.AgentConnected(ctx, s.agent.ID, registry.Connection{
@@ -250,6 +263,12 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	welcome.Durable = s.inlet.Durable()
 	if err := s.say(&wirev1.Control{Message: &wirev1.Control_Welcome{Welcome: welcome}}); err != nil {
 		return fmt.Errorf("sending the welcome: %w", err)
+	}
+	close(s.welcomed)
+	if s.notice != nil {
+		if err := s.say(s.notice); err != nil {
+			return fmt.Errorf("telling the agent of its clone: %w", err)
+		}
 	}
 	s.o.Logger.Info("agent has connected", "site", s.agent.Site, "agent_id", s.agent.ID, "hostname", cut(hello.GetHostname()),
 		"agent_version", cut(hello.GetAgentVersion()), "address", s.conn.RemoteAddr().String())
@@ -304,6 +323,7 @@ func (s *session) listen(r *bufio.Reader) error {
 				waiting += l.GetRecords()
 			}
 			s.seen.Backlog(waiting)
+			s.pings.answered(b.GetAnswers())
 		}
 		// Anything else comes from a newer agent and can be passed over.
 	}

@@ -39,13 +39,14 @@ type Agent struct {
 	Platform       string    `json:"-"`
 	Collectors     []string  `json:"-"`
 	BacklogRecords uint64    `json:"-"`
+	Clone          Clone     `json:"-"`
 }
 
 func (a *Agent) addLiveness(l Liveness) {
 	if l.Hostname != "" {
 		a.Hostname = l.Hostname
 	}
-	a.Connected, a.SeenTime, a.BacklogRecords = l.Connected, l.SeenTime, l.BacklogRecords
+	a.Connected, a.SeenTime, a.BacklogRecords, a.Clone = l.Connected, l.SeenTime, l.BacklogRecords, l.Clone
 	a.Address, a.Version, a.Platform, a.Collectors = l.Address, l.Version, l.Platform, l.Collectors
 }
 

@@ -35,6 +35,16 @@ type Liveness struct {
 	Connection
 	// BacklogRecords wait in its spool, as it last said.
 	BacklogRecords uint64 `json:"backlog_records"`
+	// Clone is the last clone of it that was seen.
+	Clone Clone `json:"clone,omitzero"`
+}
+
+// Clone is another process that came with the identity of an agent that was
+// connected.
+type Clone struct {
+	Hostname string    `json:"hostname"`
+	Address  string    `json:"address"`
+	SeenTime time.Time `json:"seen_time"`
 }
 
 // liveness is kept in memory and saved now and then.
@@ -113,6 +123,17 @@ func (s *Session) Backlog(records uint64) {
 	defer s.all.mu.Unlock()
 	s.of.BacklogRecords = records
 	s.of.seen(s.all.now())
+}
+
+// AgentCloned notes that a clone of an agent was seen and held off.
+func (r *Registry) AgentCloned(id string, c Clone) {
+	l := r.liveness
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a := l.agents[id]; a != nil {
+		a.Clone = c
+		a.dirty = true
+	}
 }
 
 // Close notes that the session is over. It may be called more than once.

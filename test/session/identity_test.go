@@ -19,12 +19,15 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/quic-go/quic-go"
 
 	"github.com/reeve-cloud/reeve/agent/enroll"
 	"github.com/reeve-cloud/reeve/agent/uplink"
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
+	"github.com/reeve-cloud/reeve/pkg/wire"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 	"github.com/reeve-cloud/reeve/test/centre"
 )
 
@@ -236,5 +239,140 @@ func TestClocks(t *testing.T) {
 		if warned != test.warn {
 			t.Errorf("off by %v: the aggregator warned: %v", test.off, warned)
 		}
+	}
+}
+
+// startClone starts another uplink with the identity of an agent, in a directory
+// of its own or in a copy of the agent's spool.
+func startClone(t *testing.T, e *edge, spoolDir string) *edge {
+	t.Helper()
+	clone := startEdge(t, e.c, e.id, spoolDir, func(u *uplink.Uplink) { u.Hostname = "copy" })
+	clone.sent = 1000 // other assets
+	return clone
+}
+
+func agentOf(t *testing.T, c *centre.Centre, id string) *reevev1.Agent {
+	t.Helper()
+	list, err := reevev1connect.NewFleetServiceClient(signedIn(t, c)).ListAgents(t.Context(), connect.NewRequest(&reevev1.ListAgentsRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range list.Msg.GetAgents() {
+		if a.GetId() == id {
+			return a
+		}
+	}
+	t.Fatalf("no agent %s", id)
+	return nil
+}
+
+func TestClones(t *testing.T) {
+	for name, sameSpool := range map[string]bool{"another spool": false, "a copy of its spool": true} {
+		t.Run(name, func(t *testing.T) {
+			c := centre.New(t)
+			dir := t.TempDir()
+			e := startEdge(t, c, c.Join(t.TempDir()), dir, nil)
+			e.observe(5)
+			e.arrived(5)
+			copied := t.TempDir()
+			if sameSpool {
+				if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			clone := startClone(t, e, copied)
+			clone.observe(5)
+			clone.logged("this agent's identity is in use by host at 127.0.0.1:")
+			clone.logged("has " + name + " and is held off")
+			e.logged("another machine, copy at 127.0.0.1:")
+			c.Logged("level=WARN msg=\"refused a session of agent " + e.id.Agent.String())
+			e.observe(5)
+			e.arrived(10)
+			if a := agentOf(t, c, e.id.Agent.ID); a.GetClone().GetHostname() != "copy" || a.GetHostname() != "host" || !a.GetConnected() {
+				t.Errorf("shown as %v", a)
+			}
+			if n := strings.Count(e.log.String(), "session established"); n != 1 {
+				t.Errorf("the first had %d sessions", n)
+			}
+			if strings.Contains(clone.log.String(), "session established") {
+				t.Error("the clone had a session")
+			}
+			if n := strings.Count(clone.log.String(), "no session with the aggregator"); n != 1 {
+				t.Errorf("the clone tried %d times", n)
+			}
+			// A held-off clone has lost nothing.
+			if waiting := clone.spool.Stat()[0].Waiting; waiting < 5 {
+				t.Errorf("%d records wait at the clone", waiting)
+			}
+		})
+	}
+}
+
+// TestRestartIsNoClone starts an agent again whose old process vanished without a
+// word, and one that says goodbye.
+func TestRestartIsNoClone(t *testing.T) {
+	c := centre.New(t)
+	id := c.Join(t.TempDir())
+	// The old process: its connection stays open at the gateway, and it does not
+	// answer any more.
+	config := id.ClientTLS()
+	config.NextProtos = []string{wire.ALPN}
+	conn, err := quic.DialAddr(t.Context(), c.Address, config, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseWithError(0, "")
+	hello(t, conn, &wirev1.Hello{Protocol: 1, SpoolId: goodHello.SpoolId, InstanceId: "old"})
+	c.Logged("agent has connected")
+	dir := t.TempDir()
+	sent := 0
+	for range 3 {
+		e := startEdge(t, c, id, dir, nil)
+		e.sent = sent
+		e.observe(3)
+		sent += 3
+		e.arrived(sent)
+		e.stop()
+		if err := e.close(); err != nil {
+			t.Fatal(err)
+		}
+		if text := e.log.String(); strings.Contains(text, "identity is in use") {
+			t.Errorf("a restarted agent was taken for a clone: %s", text)
+		}
+	}
+	if a := agentOf(t, c, id.Agent.ID); a.GetClone() != nil {
+		t.Errorf("shown as %v", a)
+	}
+}
+
+// TestFirstOfTwoClonesComesBack lets the first be too slow once.
+func TestFirstOfTwoClonesComesBack(t *testing.T) {
+	c := centre.New(t)
+	id := c.Join(t.TempDir())
+	config := id.ClientTLS()
+	config.NextProtos = []string{wire.ALPN}
+	open := func() *quic.Conn {
+		conn, err := quic.DialAddr(t.Context(), c.Address, config, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.CloseWithError(0, "") })
+		hello(t, conn, &wirev1.Hello{Protocol: 1, SpoolId: goodHello.SpoolId, InstanceId: "first", Hostname: "first"})
+		return conn
+	}
+	first := open()
+	c.Logged("agent has connected")
+	clone := startEdge(t, c, id, t.TempDir(), nil)
+	clone.logged("session established") // the first one did not answer
+	<-first.Context().Done()
+	again := open()
+	clone.logged("is in use by first at 127.0.0.1:")
+	if a := agentOf(t, c, id.Agent.ID); a.GetClone().GetHostname() != "host" {
+		t.Errorf("shown as %v", a)
+	}
+	select {
+	case <-again.Context().Done():
+		t.Error("the first was ended")
+	default:
 	}
 }

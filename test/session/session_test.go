@@ -43,8 +43,9 @@ type edge struct {
 	id    *enroll.Identity
 	log   *centre.Log
 	sent  int
-	// stop ends the uplink.
-	stop func()
+	// stop ends the uplink, close the spool.
+	stop  func()
+	close func() error
 }
 
 func newEdge(t *testing.T, c *centre.Centre) *edge {
@@ -61,7 +62,7 @@ func startEdge(t *testing.T, c *centre.Centre, id *enroll.Identity, spoolDir str
 		t.Fatal(err)
 	}
 	log := &centre.Log{}
-	e := &edge{t: t, c: c, spool: sp, id: id, log: log, link: &uplink.Uplink{
+	e := &edge{t: t, c: c, spool: sp, close: sync.OnceValue(sp.Close), id: id, log: log, link: &uplink.Uplink{
 		Spool: sp, Clock: hlc.New(0), Addresses: []string{c.Address}, TLS: id.ClientTLS, Hostname: "host", Logger: slog.New(slog.NewTextHandler(log, nil)),
 	}}
 	if change != nil {
@@ -80,7 +81,7 @@ func startEdge(t *testing.T, c *centre.Centre, id *enroll.Identity, spoolDir str
 	}
 	t.Cleanup(func() {
 		e.stop()
-		if err := sp.Close(); err != nil {
+		if err := e.close(); err != nil {
 			t.Error(err)
 		}
 	})

@@ -63,6 +63,12 @@ func agentColumns(p *output.Printer) []output.Column[*reevev1.Agent] {
 		{Heading: "PLATFORM", Only: output.Wide, Value: (*reevev1.Agent).GetPlatform},
 		{Heading: "COLLECTORS", Only: output.Wide, Value: func(a *reevev1.Agent) string { return strings.Join(a.GetCollectors(), ",") }},
 		{Heading: "ADDRESS", Only: output.Wide, Value: (*reevev1.Agent).GetAddress},
+		{Heading: "CLONE", Only: output.Wide, Value: func(a *reevev1.Agent) string {
+			if a.GetClone() == nil {
+				return ""
+			}
+			return a.GetClone().GetHostname() + "@" + a.GetClone().GetAddress()
+		}},
 		{Heading: "ENROLLED", Only: output.Wide, Value: func(a *reevev1.Agent) string { return p.Time(a.GetEnrollTime()) }},
 		{Heading: "CERTIFICATE-EXPIRES", Only: output.Wide, Value: func(a *reevev1.Agent) string { return p.Time(a.GetCertificateExpireTime()) }},
 	}
@@ -72,6 +78,8 @@ func agentState(a *reevev1.Agent) (string, output.Color) {
 	switch {
 	case a.GetRevokeTime() != nil:
 		return "REVOKED", output.Red
+	case a.GetClone() != nil:
+		return "CLONED", output.Red
 	case a.GetConnected():
 		return "CONNECTED", output.Green
 	}
