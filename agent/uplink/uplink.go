@@ -350,6 +350,10 @@ func (s *session) listen(r *bufio.Reader) error {
 			if err := s.beatOnce(m.Ping.GetNumber()); err != nil {
 				return err
 			}
+		case *wirev1.Control_Renew:
+			if s.Renew != nil {
+				s.Renew(time.Duration(m.Renew.GetWithinSeconds()) * time.Second)
+			}
 		case *wirev1.Control_Notice:
 			s.Logger.Warn("the aggregator says: " + m.Notice.GetMessage())
 		case *wirev1.Control_Goodbye:

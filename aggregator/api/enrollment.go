@@ -69,7 +69,7 @@ func (s enrollmentService) Enroll(ctx context.Context, req *connect.Request[reev
 		AgentId:        agent.ID,
 		Site:           agent.Site,
 		Certificate:    certificate,
-		CaCertificates: [][]byte{s.options.CA.Certificate().Raw},
+		CaCertificates: s.authorities(),
 	}), nil
 }
 
@@ -90,6 +90,7 @@ func (s enrollmentService) enroll(ctx context.Context, address string, m *reevev
 		Hostname:  m.GetHostname(),
 		Address:   address,
 		Now:       time.Now(),
+		CAs:       s.options.CA.Pins(),
 		Issue: func(site, id string) (expire time.Time, err error) {
 			certificate, expire, err = s.issue(identity.Agent{Site: site, ID: id}, m.GetCertificateRequest())
 			return expire, err
@@ -122,7 +123,7 @@ func (s enrollmentService) Renew(ctx context.Context, req *connect.Request[reeve
 	s.options.Logger.DebugContext(ctx, "an agent's certificate was renewed", "agent", agent.ID, "site", agent.Site, "address", address)
 	return connect.NewResponse(&reevev1.RenewResponse{
 		Certificate:    certificate,
-		CaCertificates: [][]byte{s.options.CA.Certificate().Raw},
+		CaCertificates: s.authorities(),
 	}), nil
 }
 
@@ -152,15 +153,26 @@ func (s enrollmentService) renew(ctx context.Context, address string, m *reevev1
 	if !s.renewAttempts.allow(agent.ID, time.Now()) {
 		return agent, nil, &refusal{"too_often", connect.CodeResourceExhausted, "this agent renews too often: try again in a minute"}
 	}
+	// Asked for before the certificate is issued: if the authorities change in
+	// between, the agent is asked to renew again.
+	cas := s.options.CA.Pins()
 	certificate, expire, err := s.issue(agent, m.GetCertificateRequest())
 	if err != nil {
 		return agent, nil, err
 	}
-	err = s.options.Registry.AgentRenewed(ctx, registry.Actor{Name: "agent:" + agent.ID, Address: address}, agent.ID, expire)
+	err = s.options.Registry.AgentRenewed(ctx, registry.Actor{Name: "agent:" + agent.ID, Address: address}, agent.ID, expire, cas)
 	if errors.Is(err, registry.ErrAgentRevoked) {
 		return agent, nil, revoked
 	}
 	return agent, certificate, err
+}
+
+// authorities returns the certificates that an agent is to trust from now on.
+func (s enrollmentService) authorities() (ders [][]byte) {
+	for _, c := range s.options.CA.Certificates() {
+		ders = append(ders, c.Raw)
+	}
+	return ders
 }
 
 // issue makes an agent's certificate and returns its end. The error is a refusal

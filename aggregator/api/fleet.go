@@ -165,7 +165,7 @@ func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[
 	if err != nil {
 		return nil, err
 	}
-	wanted.CreatedBy = caller.User
+	wanted.CreatedBy, wanted.CA = caller.User, s.options.CA.Pin().String()
 	token, secret, err := s.options.Registry.CreateJoinToken(ctx, caller.Actor(), wanted)
 	if err != nil {
 		return nil, s.failed(ctx, "creating a join token", err)
@@ -173,7 +173,7 @@ func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[
 	encoded, err := identity.JoinToken{
 		Site:      token.Site,
 		Addresses: token.Addresses,
-		CA:        s.options.CA.Pin().String(),
+		CA:        token.CA,
 		ID:        token.ID,
 		Secret:    secret,
 	}.Encode()

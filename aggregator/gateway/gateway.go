@@ -32,6 +32,9 @@ const (
 	heartbeat = 15 * time.Second
 	// helloTimeout is how long a new connection may take to say hello.
 	helloTimeout = 10 * time.Second
+	// renewWithin is the time over which agents spread their renewals when the
+	// authorities have changed.
+	renewWithin = 10 * time.Minute
 	// windowBytes is what an agent may have under way unacknowledged.
 	windowBytes = 16 << 20
 	// maxSessions bounds the memory that connections take.

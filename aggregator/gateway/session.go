@@ -3,9 +3,11 @@ package gateway
 import (
 	"bufio"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,8 +38,8 @@ type session struct {
 	welcomed chan struct{}
 	// notice is to be said behind the welcome, if there is one.
 	notice *wirev1.Control
-	// certEnd is the end of the agent's certificate.
-	certEnd time.Time
+	// cert is the agent's certificate.
+	cert    *x509.Certificate
 	writing sync.Mutex
 }
 
@@ -132,7 +134,7 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return end(wire.CodeIdentity, "%w", err)
 	}
-	s.certEnd = peer[0].NotAfter
+	s.cert = peer[0]
 	known, err := s.o.Registry.Agent(ctx, s.agent.ID)
 	if errors.Is(err, registry.ErrNotFound) || err == nil && known.Site != s.agent.Site {
 		return end(wire.CodeIdentity, "this aggregator does not know agent %s, it may have been set up anew: %s", s.agent, identity.JoinAnew)
@@ -184,10 +186,37 @@ func endExpired(e *identity.ExpiredError) error {
 
 // waitForExpiry ends a session that outlives its certificate.
 func (s *session) waitForExpiry(ctx context.Context) error {
-	if err := retry.Sleep(ctx, time.Until(s.certEnd.Add(hlc.MaxSkew))); err != nil {
+	if err := retry.Sleep(ctx, time.Until(s.cert.NotAfter.Add(hlc.MaxSkew))); err != nil {
 		return err
 	}
-	return endExpired(&identity.ExpiredError{End: s.certEnd, Now: time.Now()})
+	return endExpired(&identity.ExpiredError{End: s.cert.NotAfter, Now: time.Now()})
+}
+
+// followAuthorities has the agent renew its certificate whenever it has not heard
+// of the authorities that there are now, and ends a session whose certificate is
+// of one that was retired.
+func (s *session) followAuthorities(ctx context.Context) error {
+	for {
+		changed := s.o.CA.Changed()
+		_, err := s.o.CA.VerifyAgent(s.cert, hlc.MaxSkew)
+		if expired := (*identity.ExpiredError)(nil); err != nil && !errors.As(err, &expired) {
+			return end(wire.CodeExpired, "the certificate authority that signed the certificate of this session was retired: come back with the present certificate")
+		}
+		known, err := s.o.Registry.Agent(ctx, s.agent.ID)
+		if err != nil {
+			return fmt.Errorf("looking which authorities agent %s knows: %w", s.agent, err)
+		}
+		if !slices.Equal(known.CAs, s.o.CA.Pins()) {
+			if err := s.say(&wirev1.Control{Message: &wirev1.Control_Renew{Renew: &wirev1.Renew{WithinSeconds: uint32(renewWithin / time.Second)}}}); err != nil {
+				return fmt.Errorf("asking the agent to renew its certificate: %w", err)
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // checkClock warns of an agent whose clock is too far off. Its session goes on:
@@ -287,6 +316,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	group.Go(func() error { return s.listen(r) })
 	group.Go(func() error { return s.answer(sessionCtx) })
 	group.Go(func() error { return s.waitForExpiry(sessionCtx) })
+	group.Go(func() error { return s.followAuthorities(sessionCtx) })
 	group.Go(func() error {
 		for {
 			stream, err := s.conn.AcceptUniStream(sessionCtx)

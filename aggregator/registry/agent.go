@@ -26,6 +26,9 @@ type Agent struct {
 	EnrollTime time.Time `json:"enroll_time"`
 	// CertificateExpireTime is the end of the certificate issued last.
 	CertificateExpireTime time.Time `json:"certificate_expire_time"`
+	// CAs are the pins of the authorities that the agent was told to trust when
+	// that certificate was issued. The first signed it.
+	CAs []string `json:"cas,omitempty"`
 	// RevokeTime is when the agent was shut out: zero if it was not. The object
 	// stays for good, so that no certificate of the agent can come back.
 	RevokeTime time.Time `json:"revoke_time,omitzero"`
@@ -79,14 +82,14 @@ func (r *Registry) Agents(ctx context.Context, after string) iter.Seq2[Agent, er
 	}
 }
 
-// AgentRenewed notes the end of an agent's new certificate. The error is
-// ErrNotFound or ErrAgentRevoked among others.
-func (r *Registry) AgentRenewed(ctx context.Context, by Actor, id string, expire time.Time) error {
+// AgentRenewed notes the end of an agent's new certificate, and the authorities
+// that it was told of. The error is ErrNotFound or ErrAgentRevoked among others.
+func (r *Registry) AgentRenewed(ctx context.Context, by Actor, id string, expire time.Time, cas []string) error {
 	_, err := r.changeAgent(ctx, by, "agent.renew", id, func(a *Agent) error {
 		if a.Revoked() {
 			return ErrAgentRevoked
 		}
-		a.CertificateExpireTime = expire
+		a.CertificateExpireTime, a.CAs = expire, cas
 		return nil
 	})
 	if err != nil {

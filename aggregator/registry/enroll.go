@@ -19,6 +19,8 @@ type Enrollment struct {
 	// Address is where the request came from.
 	Address string
 	Now     time.Time
+	// CAs are the pins of the authorities that the agent is told to trust.
+	CAs []string
 	// Issue makes the certificate for an agent of the site and returns its end.
 	// It is called once the token is known to be good, and before a use of it
 	// is counted. An error of it ends the enrollment and costs no use.
@@ -45,7 +47,7 @@ func (r *Registry) Enroll(ctx context.Context, e Enrollment) (Agent, error) {
 		if known.Revoked() {
 			return Agent{}, ErrAgentRevoked
 		}
-		agent := Agent{ID: id, Site: token.Site, Hostname: e.Hostname, JoinToken: token.ID, EnrollTime: e.Now}
+		agent := Agent{ID: id, Site: token.Site, Hostname: e.Hostname, JoinToken: token.ID, EnrollTime: e.Now, CAs: e.CAs}
 		var ops []Op
 		if agentRevision != Absent {
 			agent.EnrollTime = known.EnrollTime

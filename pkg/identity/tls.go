@@ -115,11 +115,9 @@ func (e *ExpiredError) Error() string {
 // accepted for grace after its end; later the error is an ExpiredError, and the
 // agent is returned with it.
 func (ca *CA) VerifyAgent(cert *x509.Certificate, grace time.Duration) (Agent, error) {
-	pool := x509.NewCertPool()
-	pool.AddCert(ca.cert)
 	now := ca.now()
 	if _, err := cert.Verify(x509.VerifyOptions{
-		Roots:       pool,
+		Roots:       ca.Pool(),
 		CurrentTime: within(cert, now),
 		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}); err != nil {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/agent/enroll"
 	"github.com/reeve-cloud/reeve/agent/uplink"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
@@ -374,5 +376,140 @@ func TestFirstOfTwoClonesComesBack(t *testing.T) {
 	case <-again.Context().Done():
 		t.Error("the first was ended")
 	default:
+	}
+}
+
+// TestRotateCA changes the aggregator's authority under agents that ship all the
+// while.
+func TestRotateCA(t *testing.T) {
+	c := centre.New(t)
+	var edges []*edge
+	for range 2 {
+		id := c.Join(t.TempDir())
+		edges = append(edges, startEdge(t, c, id, t.TempDir(), func(u *uplink.Uplink) {
+			// Otherwise spread over minutes.
+			u.Renew = func(time.Duration) { id.RenewSoon(0) }
+		}))
+		keepFresh(t, c, id)
+	}
+	edges[1].sent = 1000
+	ship := func() {
+		t.Helper()
+		for _, e := range edges {
+			e.observe(5)
+		}
+		for _, e := range edges {
+			centre.WaitFor(t, "everything acknowledged", func() bool { return e.spool.Stat()[0].Waiting == 0 })
+		}
+	}
+	away, lost := c.Join(t.TempDir()), c.Join(t.TempDir())
+	token := c.Token("west", 1, time.Hour)
+	ship()
+
+	old := c.CA.Pin().String()
+	fleet := reevev1connect.NewFleetServiceClient(signedIn(t, c)) // it knows the old authority only
+	if _, err := fleet.RotateCertificateAuthority(t.Context(), connect.NewRequest(&reevev1.RotateCertificateAuthorityRequest{})); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	signed := func(by string) int32 {
+		list, err := fleet.ListCertificateAuthorities(t.Context(), connect.NewRequest(&reevev1.ListCertificateAuthoritiesRequest{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ca := range list.Msg.GetCertificateAuthorities() {
+			if ca.GetHash() == by {
+				return ca.GetAgents()
+			}
+		}
+		return -1
+	}
+	centre.WaitFor(t, "connected agents to move over", func() bool {
+		ship()
+		return signed(c.CA.Pin().String()) == 2
+	})
+	t.Logf("agents moved over %v after the rotation", time.Since(began))
+
+	retire := func(force bool) error {
+		_, err := fleet.RetireCertificateAuthority(t.Context(), connect.NewRequest(&reevev1.RetireCertificateAuthorityRequest{Hash: old, Force: force}))
+		return err
+	}
+	err := retire(false)
+	code(t, err, connect.CodeFailedPrecondition, "2 agents (")
+	code(t, err, connect.CodeFailedPrecondition, away.Agent.ID)
+	code(t, err, connect.CodeFailedPrecondition, "1 join tokens ("+token.ID+")")
+	ship()
+	// Who was away all the while comes back by itself, also after another rotation.
+	if _, err := fleet.RotateCertificateAuthority(t.Context(), connect.NewRequest(&reevev1.RotateCertificateAuthorityRequest{})); err != nil {
+		t.Fatal(err)
+	}
+	back := startEdge(t, c, away, t.TempDir(), func(u *uplink.Uplink) { u.Renew = func(time.Duration) { away.RenewSoon(0) } })
+	keepFresh(t, c, away)
+	back.sent = 2000
+	edges = append(edges, back)
+	ship()
+	if _, err := enroll.Join(t.Context(), t.TempDir(), token, nil, "late", slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatalf("a token from before the rotation: %v", err)
+	}
+	centre.WaitFor(t, "all that are connected to move over", func() bool {
+		ship()
+		return signed(c.CA.Pin().String()) == 4
+	})
+	code(t, retire(false), connect.CodeFailedPrecondition, "needed by 1 agents ("+lost.Agent.ID+" on host):")
+	for _, e := range edges {
+		if text := e.log.String(); strings.Contains(text, "no session") {
+			t.Errorf("an agent lost its session before the authority was retired: %s", text)
+		}
+	}
+
+	pinned, address := signedIn(t, c) // with the newest authority
+	fleet = reevev1connect.NewFleetServiceClient(pinned, address)
+	if err := retire(true); err != nil {
+		t.Fatal(err)
+	}
+	ship()
+	centre.WaitFor(t, "agents to forget the retired authority", func() bool {
+		for _, e := range edges {
+			if a, err := c.Registry.Agent(t.Context(), e.id.Agent.ID); err != nil || !slices.Equal(a.CAs, c.CA.Pins()) {
+				return false
+			}
+		}
+		return true
+	})
+	ship()
+	for _, e := range edges {
+		for line := range strings.Lines(e.log.String()) {
+			if strings.Contains(line, "no session") && !strings.Contains(line, "was retired: come back") {
+				t.Errorf("a session failed: %s", line)
+			}
+		}
+		if n := strings.Count(e.log.String(), "session established"); n > 2 {
+			t.Errorf("%d sessions: %s", n, e.log)
+		}
+	}
+	if got := warehousetest.Rows(t, c.Store, "asset_version"); got != edges[0].sent+edges[1].sent-1000+edges[2].sent-2000 {
+		t.Errorf("%d rows", got)
+	}
+
+	// Who was not back in time is told so, at both sides.
+	_, err = uplink.Probe(t.Context(), c.Address, lost.ClientTLS())
+	if err == nil || !strings.Contains(uplink.Explain(err).Error(), "retired while this agent was away, stop the agent") {
+		t.Errorf("a lost agent: %v", err)
+	}
+	config := lost.ClientTLS()
+	config.VerifyConnection = nil
+	_, err = uplink.Probe(t.Context(), c.Address, config)
+	if err == nil || !strings.Contains(uplink.Explain(err).Error(), "a certificate authority that was retired") {
+		t.Errorf("a lost agent: %v", err)
+	}
+	c.Logged("whose certificate is not one of this aggregator's agents")
+	var audited []string
+	for e, err := range c.Registry.Store().Audit(t.Context(), began.Add(-time.Minute), time.Time{}) {
+		if err == nil && strings.HasPrefix(e.Action, "ca.") {
+			audited = append(audited, e.Actor+" "+e.Action)
+		}
+	}
+	if got := strings.Join(audited, ", "); got != "user:test ca.rotate, user:test ca.rotate, user:test ca.retire" {
+		t.Errorf("audited: %s", got)
 	}
 }

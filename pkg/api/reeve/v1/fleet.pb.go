@@ -1147,6 +1147,335 @@ func (*DeleteJoinTokenResponse) Descriptor() ([]byte, []int) {
 	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{17}
 }
 
+type CertificateAuthority struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The hash by which join tokens and `reeve login` know it.
+	Hash string `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Whether it signs new certificates. Exactly one does.
+	Signing    bool                   `protobuf:"varint,2,opt,name=signing,proto3" json:"signing,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Agents whose newest certificate it signed, without revoked ones.
+	Agents        int32 `protobuf:"varint,5,opt,name=agents,proto3" json:"agents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertificateAuthority) Reset() {
+	*x = CertificateAuthority{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertificateAuthority) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertificateAuthority) ProtoMessage() {}
+
+func (x *CertificateAuthority) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertificateAuthority.ProtoReflect.Descriptor instead.
+func (*CertificateAuthority) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *CertificateAuthority) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *CertificateAuthority) GetSigning() bool {
+	if x != nil {
+		return x.Signing
+	}
+	return false
+}
+
+func (x *CertificateAuthority) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *CertificateAuthority) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *CertificateAuthority) GetAgents() int32 {
+	if x != nil {
+		return x.Agents
+	}
+	return 0
+}
+
+type ListCertificateAuthoritiesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCertificateAuthoritiesRequest) Reset() {
+	*x = ListCertificateAuthoritiesRequest{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCertificateAuthoritiesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCertificateAuthoritiesRequest) ProtoMessage() {}
+
+func (x *ListCertificateAuthoritiesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCertificateAuthoritiesRequest.ProtoReflect.Descriptor instead.
+func (*ListCertificateAuthoritiesRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{19}
+}
+
+type ListCertificateAuthoritiesResponse struct {
+	state                  protoimpl.MessageState  `protogen:"open.v1"`
+	CertificateAuthorities []*CertificateAuthority `protobuf:"bytes,1,rep,name=certificate_authorities,json=certificateAuthorities,proto3" json:"certificate_authorities,omitempty"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *ListCertificateAuthoritiesResponse) Reset() {
+	*x = ListCertificateAuthoritiesResponse{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCertificateAuthoritiesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCertificateAuthoritiesResponse) ProtoMessage() {}
+
+func (x *ListCertificateAuthoritiesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCertificateAuthoritiesResponse.ProtoReflect.Descriptor instead.
+func (*ListCertificateAuthoritiesResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListCertificateAuthoritiesResponse) GetCertificateAuthorities() []*CertificateAuthority {
+	if x != nil {
+		return x.CertificateAuthorities
+	}
+	return nil
+}
+
+type RotateCertificateAuthorityRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateCertificateAuthorityRequest) Reset() {
+	*x = RotateCertificateAuthorityRequest{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateCertificateAuthorityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateCertificateAuthorityRequest) ProtoMessage() {}
+
+func (x *RotateCertificateAuthorityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateCertificateAuthorityRequest.ProtoReflect.Descriptor instead.
+func (*RotateCertificateAuthorityRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{21}
+}
+
+type RotateCertificateAuthorityResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The new one.
+	CertificateAuthority *CertificateAuthority `protobuf:"bytes,1,opt,name=certificate_authority,json=certificateAuthority,proto3" json:"certificate_authority,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *RotateCertificateAuthorityResponse) Reset() {
+	*x = RotateCertificateAuthorityResponse{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateCertificateAuthorityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateCertificateAuthorityResponse) ProtoMessage() {}
+
+func (x *RotateCertificateAuthorityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateCertificateAuthorityResponse.ProtoReflect.Descriptor instead.
+func (*RotateCertificateAuthorityResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RotateCertificateAuthorityResponse) GetCertificateAuthority() *CertificateAuthority {
+	if x != nil {
+		return x.CertificateAuthority
+	}
+	return nil
+}
+
+type RetireCertificateAuthorityRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Hash  string                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Even if agents or join tokens depend on it: those agents must join anew.
+	Force         bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireCertificateAuthorityRequest) Reset() {
+	*x = RetireCertificateAuthorityRequest{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireCertificateAuthorityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireCertificateAuthorityRequest) ProtoMessage() {}
+
+func (x *RetireCertificateAuthorityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireCertificateAuthorityRequest.ProtoReflect.Descriptor instead.
+func (*RetireCertificateAuthorityRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RetireCertificateAuthorityRequest) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *RetireCertificateAuthorityRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type RetireCertificateAuthorityResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireCertificateAuthorityResponse) Reset() {
+	*x = RetireCertificateAuthorityResponse{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireCertificateAuthorityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireCertificateAuthorityResponse) ProtoMessage() {}
+
+func (x *RetireCertificateAuthorityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireCertificateAuthorityResponse.ProtoReflect.Descriptor instead.
+func (*RetireCertificateAuthorityResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{24}
+}
+
 var File_api_reeve_v1_fleet_proto protoreflect.FileDescriptor
 
 const file_api_reeve_v1_fleet_proto_rawDesc = "" +
@@ -1238,7 +1567,25 @@ const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"(\n" +
 	"\x16DeleteJoinTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x19\n" +
-	"\x17DeleteJoinTokenResponse2\xc8\x04\n" +
+	"\x17DeleteJoinTokenResponse\"\xd6\x01\n" +
+	"\x14CertificateAuthority\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\tR\x04hash\x12\x18\n" +
+	"\asigning\x18\x02 \x01(\bR\asigning\x12;\n" +
+	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x16\n" +
+	"\x06agents\x18\x05 \x01(\x05R\x06agents\"#\n" +
+	"!ListCertificateAuthoritiesRequest\"}\n" +
+	"\"ListCertificateAuthoritiesResponse\x12W\n" +
+	"\x17certificate_authorities\x18\x01 \x03(\v2\x1e.reeve.v1.CertificateAuthorityR\x16certificateAuthorities\"#\n" +
+	"!RotateCertificateAuthorityRequest\"y\n" +
+	"\"RotateCertificateAuthorityResponse\x12S\n" +
+	"\x15certificate_authority\x18\x01 \x01(\v2\x1e.reeve.v1.CertificateAuthorityR\x14certificateAuthority\"M\n" +
+	"!RetireCertificateAuthorityRequest\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\tR\x04hash\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"$\n" +
+	"\"RetireCertificateAuthorityResponse2\xb8\a\n" +
 	"\fFleetService\x12I\n" +
 	"\tGetStatus\x12\x1a.reeve.v1.GetStatusRequest\x1a\x1b.reeve.v1.GetStatusResponse\"\x03\x90\x02\x01\x12I\n" +
 	"\tListSites\x12\x1a.reeve.v1.ListSitesRequest\x1a\x1b.reeve.v1.ListSitesResponse\"\x03\x90\x02\x01\x12L\n" +
@@ -1247,7 +1594,10 @@ const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"\vRevokeAgent\x12\x1c.reeve.v1.RevokeAgentRequest\x1a\x1d.reeve.v1.RevokeAgentResponse\x12V\n" +
 	"\x0fCreateJoinToken\x12 .reeve.v1.CreateJoinTokenRequest\x1a!.reeve.v1.CreateJoinTokenResponse\x12X\n" +
 	"\x0eListJoinTokens\x12\x1f.reeve.v1.ListJoinTokensRequest\x1a .reeve.v1.ListJoinTokensResponse\"\x03\x90\x02\x01\x12V\n" +
-	"\x0fDeleteJoinToken\x12 .reeve.v1.DeleteJoinTokenRequest\x1a!.reeve.v1.DeleteJoinTokenResponseB7Z5github.com/reeve-cloud/reeve/pkg/api/reeve/v1;reevev1b\x06proto3"
+	"\x0fDeleteJoinToken\x12 .reeve.v1.DeleteJoinTokenRequest\x1a!.reeve.v1.DeleteJoinTokenResponse\x12|\n" +
+	"\x1aListCertificateAuthorities\x12+.reeve.v1.ListCertificateAuthoritiesRequest\x1a,.reeve.v1.ListCertificateAuthoritiesResponse\"\x03\x90\x02\x01\x12w\n" +
+	"\x1aRotateCertificateAuthority\x12+.reeve.v1.RotateCertificateAuthorityRequest\x1a,.reeve.v1.RotateCertificateAuthorityResponse\x12w\n" +
+	"\x1aRetireCertificateAuthority\x12+.reeve.v1.RetireCertificateAuthorityRequest\x1a,.reeve.v1.RetireCertificateAuthorityResponseB7Z5github.com/reeve-cloud/reeve/pkg/api/reeve/v1;reevev1b\x06proto3"
 
 var (
 	file_api_reeve_v1_fleet_proto_rawDescOnce sync.Once
@@ -1261,65 +1611,82 @@ func file_api_reeve_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_api_reeve_v1_fleet_proto_rawDescData
 }
 
-var file_api_reeve_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_api_reeve_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_api_reeve_v1_fleet_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),        // 0: reeve.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 1: reeve.v1.GetStatusResponse
-	(*Site)(nil),                    // 2: reeve.v1.Site
-	(*ListSitesRequest)(nil),        // 3: reeve.v1.ListSitesRequest
-	(*ListSitesResponse)(nil),       // 4: reeve.v1.ListSitesResponse
-	(*Agent)(nil),                   // 5: reeve.v1.Agent
-	(*Clone)(nil),                   // 6: reeve.v1.Clone
-	(*ListAgentsRequest)(nil),       // 7: reeve.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),      // 8: reeve.v1.ListAgentsResponse
-	(*RevokeAgentRequest)(nil),      // 9: reeve.v1.RevokeAgentRequest
-	(*RevokeAgentResponse)(nil),     // 10: reeve.v1.RevokeAgentResponse
-	(*JoinToken)(nil),               // 11: reeve.v1.JoinToken
-	(*CreateJoinTokenRequest)(nil),  // 12: reeve.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil), // 13: reeve.v1.CreateJoinTokenResponse
-	(*ListJoinTokensRequest)(nil),   // 14: reeve.v1.ListJoinTokensRequest
-	(*ListJoinTokensResponse)(nil),  // 15: reeve.v1.ListJoinTokensResponse
-	(*DeleteJoinTokenRequest)(nil),  // 16: reeve.v1.DeleteJoinTokenRequest
-	(*DeleteJoinTokenResponse)(nil), // 17: reeve.v1.DeleteJoinTokenResponse
-	(*timestamppb.Timestamp)(nil),   // 18: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 19: google.protobuf.Duration
+	(*GetStatusRequest)(nil),                   // 0: reeve.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                  // 1: reeve.v1.GetStatusResponse
+	(*Site)(nil),                               // 2: reeve.v1.Site
+	(*ListSitesRequest)(nil),                   // 3: reeve.v1.ListSitesRequest
+	(*ListSitesResponse)(nil),                  // 4: reeve.v1.ListSitesResponse
+	(*Agent)(nil),                              // 5: reeve.v1.Agent
+	(*Clone)(nil),                              // 6: reeve.v1.Clone
+	(*ListAgentsRequest)(nil),                  // 7: reeve.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),                 // 8: reeve.v1.ListAgentsResponse
+	(*RevokeAgentRequest)(nil),                 // 9: reeve.v1.RevokeAgentRequest
+	(*RevokeAgentResponse)(nil),                // 10: reeve.v1.RevokeAgentResponse
+	(*JoinToken)(nil),                          // 11: reeve.v1.JoinToken
+	(*CreateJoinTokenRequest)(nil),             // 12: reeve.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil),            // 13: reeve.v1.CreateJoinTokenResponse
+	(*ListJoinTokensRequest)(nil),              // 14: reeve.v1.ListJoinTokensRequest
+	(*ListJoinTokensResponse)(nil),             // 15: reeve.v1.ListJoinTokensResponse
+	(*DeleteJoinTokenRequest)(nil),             // 16: reeve.v1.DeleteJoinTokenRequest
+	(*DeleteJoinTokenResponse)(nil),            // 17: reeve.v1.DeleteJoinTokenResponse
+	(*CertificateAuthority)(nil),               // 18: reeve.v1.CertificateAuthority
+	(*ListCertificateAuthoritiesRequest)(nil),  // 19: reeve.v1.ListCertificateAuthoritiesRequest
+	(*ListCertificateAuthoritiesResponse)(nil), // 20: reeve.v1.ListCertificateAuthoritiesResponse
+	(*RotateCertificateAuthorityRequest)(nil),  // 21: reeve.v1.RotateCertificateAuthorityRequest
+	(*RotateCertificateAuthorityResponse)(nil), // 22: reeve.v1.RotateCertificateAuthorityResponse
+	(*RetireCertificateAuthorityRequest)(nil),  // 23: reeve.v1.RetireCertificateAuthorityRequest
+	(*RetireCertificateAuthorityResponse)(nil), // 24: reeve.v1.RetireCertificateAuthorityResponse
+	(*timestamppb.Timestamp)(nil),              // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                // 26: google.protobuf.Duration
 }
 var file_api_reeve_v1_fleet_proto_depIdxs = []int32{
-	18, // 0: reeve.v1.Site.create_time:type_name -> google.protobuf.Timestamp
+	25, // 0: reeve.v1.Site.create_time:type_name -> google.protobuf.Timestamp
 	2,  // 1: reeve.v1.ListSitesResponse.sites:type_name -> reeve.v1.Site
-	18, // 2: reeve.v1.Agent.enroll_time:type_name -> google.protobuf.Timestamp
-	18, // 3: reeve.v1.Agent.seen_time:type_name -> google.protobuf.Timestamp
-	18, // 4: reeve.v1.Agent.certificate_expire_time:type_name -> google.protobuf.Timestamp
-	18, // 5: reeve.v1.Agent.revoke_time:type_name -> google.protobuf.Timestamp
+	25, // 2: reeve.v1.Agent.enroll_time:type_name -> google.protobuf.Timestamp
+	25, // 3: reeve.v1.Agent.seen_time:type_name -> google.protobuf.Timestamp
+	25, // 4: reeve.v1.Agent.certificate_expire_time:type_name -> google.protobuf.Timestamp
+	25, // 5: reeve.v1.Agent.revoke_time:type_name -> google.protobuf.Timestamp
 	6,  // 6: reeve.v1.Agent.clone:type_name -> reeve.v1.Clone
-	18, // 7: reeve.v1.Clone.seen_time:type_name -> google.protobuf.Timestamp
+	25, // 7: reeve.v1.Clone.seen_time:type_name -> google.protobuf.Timestamp
 	5,  // 8: reeve.v1.ListAgentsResponse.agents:type_name -> reeve.v1.Agent
 	5,  // 9: reeve.v1.RevokeAgentResponse.agent:type_name -> reeve.v1.Agent
-	18, // 10: reeve.v1.JoinToken.create_time:type_name -> google.protobuf.Timestamp
-	18, // 11: reeve.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
-	18, // 12: reeve.v1.JoinToken.last_use_time:type_name -> google.protobuf.Timestamp
-	19, // 13: reeve.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
+	25, // 10: reeve.v1.JoinToken.create_time:type_name -> google.protobuf.Timestamp
+	25, // 11: reeve.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 12: reeve.v1.JoinToken.last_use_time:type_name -> google.protobuf.Timestamp
+	26, // 13: reeve.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
 	11, // 14: reeve.v1.CreateJoinTokenResponse.token:type_name -> reeve.v1.JoinToken
 	11, // 15: reeve.v1.ListJoinTokensResponse.tokens:type_name -> reeve.v1.JoinToken
-	0,  // 16: reeve.v1.FleetService.GetStatus:input_type -> reeve.v1.GetStatusRequest
-	3,  // 17: reeve.v1.FleetService.ListSites:input_type -> reeve.v1.ListSitesRequest
-	7,  // 18: reeve.v1.FleetService.ListAgents:input_type -> reeve.v1.ListAgentsRequest
-	9,  // 19: reeve.v1.FleetService.RevokeAgent:input_type -> reeve.v1.RevokeAgentRequest
-	12, // 20: reeve.v1.FleetService.CreateJoinToken:input_type -> reeve.v1.CreateJoinTokenRequest
-	14, // 21: reeve.v1.FleetService.ListJoinTokens:input_type -> reeve.v1.ListJoinTokensRequest
-	16, // 22: reeve.v1.FleetService.DeleteJoinToken:input_type -> reeve.v1.DeleteJoinTokenRequest
-	1,  // 23: reeve.v1.FleetService.GetStatus:output_type -> reeve.v1.GetStatusResponse
-	4,  // 24: reeve.v1.FleetService.ListSites:output_type -> reeve.v1.ListSitesResponse
-	8,  // 25: reeve.v1.FleetService.ListAgents:output_type -> reeve.v1.ListAgentsResponse
-	10, // 26: reeve.v1.FleetService.RevokeAgent:output_type -> reeve.v1.RevokeAgentResponse
-	13, // 27: reeve.v1.FleetService.CreateJoinToken:output_type -> reeve.v1.CreateJoinTokenResponse
-	15, // 28: reeve.v1.FleetService.ListJoinTokens:output_type -> reeve.v1.ListJoinTokensResponse
-	17, // 29: reeve.v1.FleetService.DeleteJoinToken:output_type -> reeve.v1.DeleteJoinTokenResponse
-	23, // [23:30] is the sub-list for method output_type
-	16, // [16:23] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	25, // 16: reeve.v1.CertificateAuthority.create_time:type_name -> google.protobuf.Timestamp
+	25, // 17: reeve.v1.CertificateAuthority.expire_time:type_name -> google.protobuf.Timestamp
+	18, // 18: reeve.v1.ListCertificateAuthoritiesResponse.certificate_authorities:type_name -> reeve.v1.CertificateAuthority
+	18, // 19: reeve.v1.RotateCertificateAuthorityResponse.certificate_authority:type_name -> reeve.v1.CertificateAuthority
+	0,  // 20: reeve.v1.FleetService.GetStatus:input_type -> reeve.v1.GetStatusRequest
+	3,  // 21: reeve.v1.FleetService.ListSites:input_type -> reeve.v1.ListSitesRequest
+	7,  // 22: reeve.v1.FleetService.ListAgents:input_type -> reeve.v1.ListAgentsRequest
+	9,  // 23: reeve.v1.FleetService.RevokeAgent:input_type -> reeve.v1.RevokeAgentRequest
+	12, // 24: reeve.v1.FleetService.CreateJoinToken:input_type -> reeve.v1.CreateJoinTokenRequest
+	14, // 25: reeve.v1.FleetService.ListJoinTokens:input_type -> reeve.v1.ListJoinTokensRequest
+	16, // 26: reeve.v1.FleetService.DeleteJoinToken:input_type -> reeve.v1.DeleteJoinTokenRequest
+	19, // 27: reeve.v1.FleetService.ListCertificateAuthorities:input_type -> reeve.v1.ListCertificateAuthoritiesRequest
+	21, // 28: reeve.v1.FleetService.RotateCertificateAuthority:input_type -> reeve.v1.RotateCertificateAuthorityRequest
+	23, // 29: reeve.v1.FleetService.RetireCertificateAuthority:input_type -> reeve.v1.RetireCertificateAuthorityRequest
+	1,  // 30: reeve.v1.FleetService.GetStatus:output_type -> reeve.v1.GetStatusResponse
+	4,  // 31: reeve.v1.FleetService.ListSites:output_type -> reeve.v1.ListSitesResponse
+	8,  // 32: reeve.v1.FleetService.ListAgents:output_type -> reeve.v1.ListAgentsResponse
+	10, // 33: reeve.v1.FleetService.RevokeAgent:output_type -> reeve.v1.RevokeAgentResponse
+	13, // 34: reeve.v1.FleetService.CreateJoinToken:output_type -> reeve.v1.CreateJoinTokenResponse
+	15, // 35: reeve.v1.FleetService.ListJoinTokens:output_type -> reeve.v1.ListJoinTokensResponse
+	17, // 36: reeve.v1.FleetService.DeleteJoinToken:output_type -> reeve.v1.DeleteJoinTokenResponse
+	20, // 37: reeve.v1.FleetService.ListCertificateAuthorities:output_type -> reeve.v1.ListCertificateAuthoritiesResponse
+	22, // 38: reeve.v1.FleetService.RotateCertificateAuthority:output_type -> reeve.v1.RotateCertificateAuthorityResponse
+	24, // 39: reeve.v1.FleetService.RetireCertificateAuthority:output_type -> reeve.v1.RetireCertificateAuthorityResponse
+	30, // [30:40] is the sub-list for method output_type
+	20, // [20:30] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_api_reeve_v1_fleet_proto_init() }
@@ -1333,7 +1700,7 @@ func file_api_reeve_v1_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_reeve_v1_fleet_proto_rawDesc), len(file_api_reeve_v1_fleet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -51,6 +51,15 @@ const (
 	// FleetServiceDeleteJoinTokenProcedure is the fully-qualified name of the FleetService's
 	// DeleteJoinToken RPC.
 	FleetServiceDeleteJoinTokenProcedure = "/reeve.v1.FleetService/DeleteJoinToken"
+	// FleetServiceListCertificateAuthoritiesProcedure is the fully-qualified name of the FleetService's
+	// ListCertificateAuthorities RPC.
+	FleetServiceListCertificateAuthoritiesProcedure = "/reeve.v1.FleetService/ListCertificateAuthorities"
+	// FleetServiceRotateCertificateAuthorityProcedure is the fully-qualified name of the FleetService's
+	// RotateCertificateAuthority RPC.
+	FleetServiceRotateCertificateAuthorityProcedure = "/reeve.v1.FleetService/RotateCertificateAuthority"
+	// FleetServiceRetireCertificateAuthorityProcedure is the fully-qualified name of the FleetService's
+	// RetireCertificateAuthority RPC.
+	FleetServiceRetireCertificateAuthorityProcedure = "/reeve.v1.FleetService/RetireCertificateAuthority"
 )
 
 // FleetServiceClient is a client for the reeve.v1.FleetService service.
@@ -70,6 +79,16 @@ type FleetServiceClient interface {
 	ListJoinTokens(context.Context, *connect.Request[v1.ListJoinTokensRequest]) (*connect.Response[v1.ListJoinTokensResponse], error)
 	// DeleteJoinToken makes a token useless. Agents that joined with it stay.
 	DeleteJoinToken(context.Context, *connect.Request[v1.DeleteJoinTokenRequest]) (*connect.Response[v1.DeleteJoinTokenResponse], error)
+	// ListCertificateAuthorities lists the aggregator's own authorities: the one
+	// that signs first, then older ones that are still trusted, the newest first.
+	ListCertificateAuthorities(context.Context, *connect.Request[v1.ListCertificateAuthoritiesRequest]) (*connect.Response[v1.ListCertificateAuthoritiesResponse], error)
+	// RotateCertificateAuthority makes a new authority, which signs from now on.
+	// The one before stays trusted until it is retired.
+	RotateCertificateAuthority(context.Context, *connect.Request[v1.RotateCertificateAuthorityRequest]) (*connect.Response[v1.RotateCertificateAuthorityResponse], error)
+	// RetireCertificateAuthority ends the trust in an authority that does not sign
+	// any more. It is refused (FAILED_PRECONDITION) while agents or join tokens
+	// depend on it, unless forced.
+	RetireCertificateAuthority(context.Context, *connect.Request[v1.RetireCertificateAuthorityRequest]) (*connect.Response[v1.RetireCertificateAuthorityResponse], error)
 }
 
 // NewFleetServiceClient constructs a client for the reeve.v1.FleetService service. By default, it
@@ -129,18 +148,40 @@ func NewFleetServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(fleetServiceMethods.ByName("DeleteJoinToken")),
 			connect.WithClientOptions(opts...),
 		),
+		listCertificateAuthorities: connect.NewClient[v1.ListCertificateAuthoritiesRequest, v1.ListCertificateAuthoritiesResponse](
+			httpClient,
+			baseURL+FleetServiceListCertificateAuthoritiesProcedure,
+			connect.WithSchema(fleetServiceMethods.ByName("ListCertificateAuthorities")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		rotateCertificateAuthority: connect.NewClient[v1.RotateCertificateAuthorityRequest, v1.RotateCertificateAuthorityResponse](
+			httpClient,
+			baseURL+FleetServiceRotateCertificateAuthorityProcedure,
+			connect.WithSchema(fleetServiceMethods.ByName("RotateCertificateAuthority")),
+			connect.WithClientOptions(opts...),
+		),
+		retireCertificateAuthority: connect.NewClient[v1.RetireCertificateAuthorityRequest, v1.RetireCertificateAuthorityResponse](
+			httpClient,
+			baseURL+FleetServiceRetireCertificateAuthorityProcedure,
+			connect.WithSchema(fleetServiceMethods.ByName("RetireCertificateAuthority")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // fleetServiceClient implements FleetServiceClient.
 type fleetServiceClient struct {
-	getStatus       *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
-	listSites       *connect.Client[v1.ListSitesRequest, v1.ListSitesResponse]
-	listAgents      *connect.Client[v1.ListAgentsRequest, v1.ListAgentsResponse]
-	revokeAgent     *connect.Client[v1.RevokeAgentRequest, v1.RevokeAgentResponse]
-	createJoinToken *connect.Client[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse]
-	listJoinTokens  *connect.Client[v1.ListJoinTokensRequest, v1.ListJoinTokensResponse]
-	deleteJoinToken *connect.Client[v1.DeleteJoinTokenRequest, v1.DeleteJoinTokenResponse]
+	getStatus                  *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	listSites                  *connect.Client[v1.ListSitesRequest, v1.ListSitesResponse]
+	listAgents                 *connect.Client[v1.ListAgentsRequest, v1.ListAgentsResponse]
+	revokeAgent                *connect.Client[v1.RevokeAgentRequest, v1.RevokeAgentResponse]
+	createJoinToken            *connect.Client[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse]
+	listJoinTokens             *connect.Client[v1.ListJoinTokensRequest, v1.ListJoinTokensResponse]
+	deleteJoinToken            *connect.Client[v1.DeleteJoinTokenRequest, v1.DeleteJoinTokenResponse]
+	listCertificateAuthorities *connect.Client[v1.ListCertificateAuthoritiesRequest, v1.ListCertificateAuthoritiesResponse]
+	rotateCertificateAuthority *connect.Client[v1.RotateCertificateAuthorityRequest, v1.RotateCertificateAuthorityResponse]
+	retireCertificateAuthority *connect.Client[v1.RetireCertificateAuthorityRequest, v1.RetireCertificateAuthorityResponse]
 }
 
 // GetStatus calls reeve.v1.FleetService.GetStatus.
@@ -178,6 +219,21 @@ func (c *fleetServiceClient) DeleteJoinToken(ctx context.Context, req *connect.R
 	return c.deleteJoinToken.CallUnary(ctx, req)
 }
 
+// ListCertificateAuthorities calls reeve.v1.FleetService.ListCertificateAuthorities.
+func (c *fleetServiceClient) ListCertificateAuthorities(ctx context.Context, req *connect.Request[v1.ListCertificateAuthoritiesRequest]) (*connect.Response[v1.ListCertificateAuthoritiesResponse], error) {
+	return c.listCertificateAuthorities.CallUnary(ctx, req)
+}
+
+// RotateCertificateAuthority calls reeve.v1.FleetService.RotateCertificateAuthority.
+func (c *fleetServiceClient) RotateCertificateAuthority(ctx context.Context, req *connect.Request[v1.RotateCertificateAuthorityRequest]) (*connect.Response[v1.RotateCertificateAuthorityResponse], error) {
+	return c.rotateCertificateAuthority.CallUnary(ctx, req)
+}
+
+// RetireCertificateAuthority calls reeve.v1.FleetService.RetireCertificateAuthority.
+func (c *fleetServiceClient) RetireCertificateAuthority(ctx context.Context, req *connect.Request[v1.RetireCertificateAuthorityRequest]) (*connect.Response[v1.RetireCertificateAuthorityResponse], error) {
+	return c.retireCertificateAuthority.CallUnary(ctx, req)
+}
+
 // FleetServiceHandler is an implementation of the reeve.v1.FleetService service.
 type FleetServiceHandler interface {
 	// GetStatus says who is asking and what answers. It is the call to test a
@@ -195,6 +251,16 @@ type FleetServiceHandler interface {
 	ListJoinTokens(context.Context, *connect.Request[v1.ListJoinTokensRequest]) (*connect.Response[v1.ListJoinTokensResponse], error)
 	// DeleteJoinToken makes a token useless. Agents that joined with it stay.
 	DeleteJoinToken(context.Context, *connect.Request[v1.DeleteJoinTokenRequest]) (*connect.Response[v1.DeleteJoinTokenResponse], error)
+	// ListCertificateAuthorities lists the aggregator's own authorities: the one
+	// that signs first, then older ones that are still trusted, the newest first.
+	ListCertificateAuthorities(context.Context, *connect.Request[v1.ListCertificateAuthoritiesRequest]) (*connect.Response[v1.ListCertificateAuthoritiesResponse], error)
+	// RotateCertificateAuthority makes a new authority, which signs from now on.
+	// The one before stays trusted until it is retired.
+	RotateCertificateAuthority(context.Context, *connect.Request[v1.RotateCertificateAuthorityRequest]) (*connect.Response[v1.RotateCertificateAuthorityResponse], error)
+	// RetireCertificateAuthority ends the trust in an authority that does not sign
+	// any more. It is refused (FAILED_PRECONDITION) while agents or join tokens
+	// depend on it, unless forced.
+	RetireCertificateAuthority(context.Context, *connect.Request[v1.RetireCertificateAuthorityRequest]) (*connect.Response[v1.RetireCertificateAuthorityResponse], error)
 }
 
 // NewFleetServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -250,6 +316,25 @@ func NewFleetServiceHandler(svc FleetServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(fleetServiceMethods.ByName("DeleteJoinToken")),
 		connect.WithHandlerOptions(opts...),
 	)
+	fleetServiceListCertificateAuthoritiesHandler := connect.NewUnaryHandler(
+		FleetServiceListCertificateAuthoritiesProcedure,
+		svc.ListCertificateAuthorities,
+		connect.WithSchema(fleetServiceMethods.ByName("ListCertificateAuthorities")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	fleetServiceRotateCertificateAuthorityHandler := connect.NewUnaryHandler(
+		FleetServiceRotateCertificateAuthorityProcedure,
+		svc.RotateCertificateAuthority,
+		connect.WithSchema(fleetServiceMethods.ByName("RotateCertificateAuthority")),
+		connect.WithHandlerOptions(opts...),
+	)
+	fleetServiceRetireCertificateAuthorityHandler := connect.NewUnaryHandler(
+		FleetServiceRetireCertificateAuthorityProcedure,
+		svc.RetireCertificateAuthority,
+		connect.WithSchema(fleetServiceMethods.ByName("RetireCertificateAuthority")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/reeve.v1.FleetService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case FleetServiceGetStatusProcedure:
@@ -266,6 +351,12 @@ func NewFleetServiceHandler(svc FleetServiceHandler, opts ...connect.HandlerOpti
 			fleetServiceListJoinTokensHandler.ServeHTTP(w, r)
 		case FleetServiceDeleteJoinTokenProcedure:
 			fleetServiceDeleteJoinTokenHandler.ServeHTTP(w, r)
+		case FleetServiceListCertificateAuthoritiesProcedure:
+			fleetServiceListCertificateAuthoritiesHandler.ServeHTTP(w, r)
+		case FleetServiceRotateCertificateAuthorityProcedure:
+			fleetServiceRotateCertificateAuthorityHandler.ServeHTTP(w, r)
+		case FleetServiceRetireCertificateAuthorityProcedure:
+			fleetServiceRetireCertificateAuthorityHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -301,4 +392,16 @@ func (UnimplementedFleetServiceHandler) ListJoinTokens(context.Context, *connect
 
 func (UnimplementedFleetServiceHandler) DeleteJoinToken(context.Context, *connect.Request[v1.DeleteJoinTokenRequest]) (*connect.Response[v1.DeleteJoinTokenResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.DeleteJoinToken is not implemented"))
+}
+
+func (UnimplementedFleetServiceHandler) ListCertificateAuthorities(context.Context, *connect.Request[v1.ListCertificateAuthoritiesRequest]) (*connect.Response[v1.ListCertificateAuthoritiesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.ListCertificateAuthorities is not implemented"))
+}
+
+func (UnimplementedFleetServiceHandler) RotateCertificateAuthority(context.Context, *connect.Request[v1.RotateCertificateAuthorityRequest]) (*connect.Response[v1.RotateCertificateAuthorityResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.RotateCertificateAuthority is not implemented"))
+}
+
+func (UnimplementedFleetServiceHandler) RetireCertificateAuthority(context.Context, *connect.Request[v1.RetireCertificateAuthorityRequest]) (*connect.Response[v1.RetireCertificateAuthorityResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.RetireCertificateAuthority is not implemented"))
 }
