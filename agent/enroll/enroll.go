@@ -393,15 +393,15 @@ func (i *Identity) KeepFresh(ctx context.Context, addresses []string, logger *sl
 
 // waitForRenewal waits for so long, or until a renewal is wanted earlier.
 func (i *Identity) waitForRenewal(ctx context.Context, wait time.Duration) error {
+	due := time.Now().Add(wait)
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	for {
 		select {
 		case e := <-i.soon:
-			if e.leaf != i.Certificate().Leaf {
-				continue // it was renewed in the meantime
+			if e.leaf == i.Certificate().Leaf { // else it was renewed in the meantime
+				t.Reset(min(rand.N(e.within+1), time.Until(due)))
 			}
-			return retry.Sleep(ctx, rand.N(e.within+1))
 		case <-t.C:
 			return nil
 		case <-ctx.Done():

@@ -121,6 +121,58 @@ func TestRevokeAgent(t *testing.T) {
 	wantError(t, err, connect.CodeInvalidArgument, "id:")
 }
 
+func TestCertificateAuthorities(t *testing.T) {
+	f := start(t, nil)
+	list := func() []*reevev1.CertificateAuthority {
+		t.Helper()
+		res, err := f.fleet().ListCertificateAuthorities(t.Context(), connect.NewRequest(&reevev1.ListCertificateAuthoritiesRequest{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Msg.GetCertificateAuthorities()
+	}
+	retire := func(hash string, force bool) error {
+		_, err := f.fleet().RetireCertificateAuthority(t.Context(), connect.NewRequest(&reevev1.RetireCertificateAuthorityRequest{Hash: hash, Force: force}))
+		return err
+	}
+	id, _ := f.enroll("lab")
+	_, token := f.joinToken("lab", 1)
+	first := list()
+	if len(first) != 1 || !first[0].GetSigning() || first[0].GetAgents() != 1 || first[0].GetHash() != token.CA {
+		t.Fatalf("at first: %v", first)
+	}
+	old := first[0].GetHash()
+	wantError(t, retire(old, true), connect.CodeFailedPrecondition, "rotate it first")
+	wantError(t, retire("sha256:", true), connect.CodeInvalidArgument, "hash:")
+	wantError(t, retire("sha256:"+strings.Repeat("0", 64), true), connect.CodeNotFound, "no certificate authority")
+	for n := 2; ; n++ {
+		res, err := f.fleet().RotateCertificateAuthority(t.Context(), connect.NewRequest(&reevev1.RotateCertificateAuthorityRequest{}))
+		if err != nil {
+			wantError(t, err, connect.CodeFailedPrecondition, "retire the oldest first")
+			break
+		}
+		now := list()
+		if len(now) != n || now[0].GetHash() != res.Msg.GetCertificateAuthority().GetHash() || !now[0].GetSigning() || now[1].GetSigning() || now[n-1].GetHash() != old {
+			t.Fatalf("after rotation %d: %v", n-1, now)
+		}
+	}
+	wantError(t, retire(list()[1].GetHash(), true), connect.CodeFailedPrecondition, "oldest certificate authority first")
+	wantError(t, retire(old, false), connect.CodeFailedPrecondition, "1 agents ("+id)
+	wantError(t, retire(old, false), connect.CodeFailedPrecondition, "1 join tokens ("+token.ID)
+	if _, err := f.registry.RevokeAgent(t.Context(), registry.System, id, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.registry.DeleteJoinToken(t.Context(), registry.System, token.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := retire(old, false); err != nil {
+		t.Errorf("when nobody needs it: %v", err)
+	}
+	if left := list(); len(left) != 3 || left[2].GetHash() == old {
+		t.Errorf("left: %v", left)
+	}
+}
+
 func TestPaging(t *testing.T) {
 	f := start(t, nil)
 	for i := range 7 {
