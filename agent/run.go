@@ -111,7 +111,7 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		link.Addresses, link.TLS = addresses(c, id), id.ClientTLS
+		link.Addresses, link.TLS, link.Renew = addresses(c, id), id.ClientTLS, id.RenewSoon
 		group.Go(func() error { return id.KeepFresh(ctx, link.Addresses, logger) })
 		return link.Run(ctx)
 	})

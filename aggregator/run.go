@@ -53,6 +53,9 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) (err error) 
 	if err != nil {
 		return err
 	}
+	if err := ca.LetSignNext(); err != nil {
+		return err
+	}
 	certificate := &identity.ServerCertificate{CA: ca, Hosts: c.Hosts()}
 	resetKey, err := loadResetKey(filepath.Join(c.DataDir, "quic-reset.key"))
 	if err != nil {

@@ -3,13 +3,13 @@
 // Joining trades a join token for a certificate: the key is made here and never
 // leaves, the token pins the aggregator's CA, and the aggregator gives the agent
 // its name. The certificate is short-lived and renewed after two thirds of its
-// life, by itself: the token is not needed again.
+// life, by itself, with a new key: the token is not needed again.
 package enroll
 
 import (
 	"context"
 	"crypto"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -18,6 +18,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/big"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -43,10 +45,17 @@ var ErrRefused = errors.New("the aggregator refuses")
 const (
 	nameFile = "agent.json"
 	keyFile  = "agent.key"
-	certFile = "agent.crt"
-	caFile   = "ca.crt"
+	// nextKeyFile is the key of a renewal that is under way.
+	nextKeyFile = "agent.key.next"
+	certFile    = "agent.crt"
+	caFile      = "ca.crt"
 
 	callTimeout = 20 * time.Second
+	// A renewal that was refused is tried so seldom.
+	firstRefusedRetry = 2 * time.Minute
+	lastRefusedRetry  = 15 * time.Minute
+	// shortestRenewal is how long a renewed certificate is left alone.
+	shortestRenewal = time.Hour
 )
 
 // Identity is an enrolled agent's identity.
@@ -57,11 +66,18 @@ type Identity struct {
 	Addresses []string
 
 	dir string
-	key crypto.Signer
+	// soon asks KeepFresh to renew early.
+	soon chan early
 
 	mu   sync.Mutex
 	cert *tls.Certificate
 	cas  []*x509.Certificate
+}
+
+// early asks for a certificate to be renewed within a time.
+type early struct {
+	leaf   *x509.Certificate
+	within time.Duration
 }
 
 // stored is the content of agent.json. It is written last and says that the
@@ -86,13 +102,9 @@ func Load(dir string) (*Identity, error) {
 	if err := json.Unmarshal(data, &s); err != nil || s.Version != 1 {
 		return nil, fmt.Errorf("reading the identity: %s is damaged or of a newer version; to join anew, remove %s", nameFile, dir)
 	}
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, keyFile))
+	pair, err := loadPair(dir)
 	if err != nil {
 		return nil, fmt.Errorf("reading the identity: %w; to join anew, remove %s", err, dir)
-	}
-	key, ok := pair.PrivateKey.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("reading the identity: %s is of an unknown kind", keyFile)
 	}
 	cas, err := readCertificates(filepath.Join(dir, caFile))
 	if err != nil {
@@ -100,8 +112,25 @@ func Load(dir string) (*Identity, error) {
 	}
 	return &Identity{
 		Agent: identity.Agent{Site: s.Site, ID: s.ID}, Addresses: s.Addresses,
-		dir: dir, key: key, cert: &pair, cas: cas,
+		dir: dir, cert: &pair, cas: cas, soon: make(chan early, 1),
 	}, nil
+}
+
+// loadPair reads the certificate and its key. After a renewal that was cut short
+// between the two, the key is the next one.
+func loadPair(dir string) (tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, keyFile))
+	if err == nil {
+		return pair, nil
+	}
+	next, nextErr := tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, nextKeyFile))
+	if nextErr != nil {
+		return pair, err
+	}
+	if err := os.Rename(filepath.Join(dir, nextKeyFile), filepath.Join(dir, keyFile)); err != nil {
+		return pair, fmt.Errorf("taking over the renewed key: %w", err)
+	}
+	return next, nil
 }
 
 func readCertificates(file string) ([]*x509.Certificate, error) {
@@ -148,7 +177,7 @@ func Join(ctx context.Context, dir string, token identity.JoinToken, addresses [
 				TokenId: token.ID, TokenSecret: token.Secret, CertificateRequest: csr, Hostname: hostname,
 			})
 			if err == nil {
-				id.dir, id.key, id.Addresses = dir, key, addresses
+				id.dir, id.Addresses, id.cert.PrivateKey = dir, addresses, key
 				if err := id.store(); err != nil {
 					return nil, err
 				}
@@ -203,7 +232,7 @@ func join(ctx context.Context, address string, pin identity.Pin, request *reevev
 	}
 	return &Identity{
 		Agent: identity.Agent{Site: response.Msg.GetSite(), ID: response.Msg.GetAgentId()},
-		cert:  &tls.Certificate{Certificate: [][]byte{cert.Raw}, Leaf: cert}, cas: cas,
+		cert:  &tls.Certificate{Certificate: [][]byte{cert.Raw}, Leaf: cert}, cas: cas, soon: make(chan early, 1),
 	}, nil
 }
 
@@ -246,7 +275,7 @@ func explain(err error) error {
 }
 
 func newRequest(key crypto.Signer) ([]byte, error) {
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	csr, err := x509.CreateCertificateRequest(cryptorand.Reader, &x509.CertificateRequest{}, key)
 	if err != nil {
 		return nil, fmt.Errorf("making the certificate request: %w", err)
 	}
@@ -274,7 +303,6 @@ func parse(certificate []byte, authorities [][]byte) (*x509.Certificate, []*x509
 
 // store writes the identity beside its key.
 func (i *Identity) store() error {
-	i.cert.PrivateKey = i.key
 	data, err := json.Marshal(stored{Version: 1, Site: i.Agent.Site, ID: i.Agent.ID, Addresses: i.Addresses})
 	if err != nil {
 		return err
@@ -299,6 +327,18 @@ func (i *Identity) storeCertificates() error {
 		identity.WriteCertificates(filepath.Join(i.dir, certFile), i.cert.Certificate...))
 }
 
+// storeRenewed stores a renewed certificate, whose key lies in nextKeyFile.
+func (i *Identity) storeRenewed() error {
+	err := i.storeCertificates()
+	if err == nil {
+		err = os.Rename(filepath.Join(i.dir, nextKeyFile), filepath.Join(i.dir, keyFile))
+	}
+	if err != nil {
+		return fmt.Errorf("storing the renewed certificate: %w", err)
+	}
+	return nil
+}
+
 // Certificate returns the present certificate.
 func (i *Identity) Certificate() *tls.Certificate {
 	i.mu.Lock()
@@ -317,34 +357,73 @@ func (i *Identity) ClientTLS() *tls.Config {
 	return identity.AgentClient(pool, i.Certificate)
 }
 
-// KeepFresh renews the certificate in time until ctx ends.
-func (i *Identity) KeepFresh(ctx context.Context, addresses []string, logger *slog.Logger) error {
-	pause := retry.BackOff(time.Second, time.Minute)
-	for {
-		leaf := i.Certificate().Leaf
-		if err := retry.Sleep(ctx, time.Until(RenewAt(leaf))); err != nil {
-			return err
-		}
-		if err := i.renewAtAny(ctx, addresses); err != nil {
-			wait := pause.NextBackOff()
-			logger.Warn("renewing the certificate failed", "error", err, "expires", leaf.NotAfter, "retry_in", wait.Round(time.Second))
-			if err := retry.Sleep(ctx, wait); err != nil {
-				return err
-			}
-			continue
-		}
-		pause.Reset()
-		logger.Info("renewed the certificate", "expires", i.Certificate().Leaf.NotAfter)
+// RenewSoon asks KeepFresh to renew the certificate at some moment within the
+// time, rather than in its own good time. It does not wait.
+func (i *Identity) RenewSoon(within time.Duration) {
+	select {
+	case i.soon <- early{i.Certificate().Leaf, within}:
+	default: // it is asked already
 	}
 }
 
-// RenewAt is when a certificate should be renewed: after two thirds of the time
-// from its issue to its end.
-func RenewAt(leaf *x509.Certificate) time.Time {
-	return leaf.NotAfter.Add(-identity.AgentCertificateLife / 3)
+// KeepFresh renews the certificate in time until ctx ends. It serves one caller.
+func (i *Identity) KeepFresh(ctx context.Context, addresses []string, logger *slog.Logger) error {
+	pause, longPause := retry.BackOff(time.Second, time.Minute), retry.BackOff(firstRefusedRetry, lastRefusedRetry)
+	wait := untilRenewal(i.Certificate().Leaf)
+	for {
+		if err := i.waitForRenewal(ctx, wait); err != nil {
+			return err
+		}
+		if err := i.Renew(ctx, addresses); err != nil {
+			level := slog.LevelWarn
+			if wait = pause.NextBackOff(); errors.Is(err, ErrRefused) {
+				wait, level = longPause.NextBackOff(), slog.LevelError
+			}
+			logger.Log(ctx, level, "renewing the certificate failed", "error", err, "expires", i.Certificate().Leaf.NotAfter, "retry_in", wait.Round(time.Second))
+			continue
+		}
+		pause.Reset()
+		longPause.Reset()
+		leaf := i.Certificate().Leaf
+		logger.Info("renewed the certificate", "expires", leaf.NotAfter)
+		// With a clock that is far ahead the new one looks old as well.
+		wait = max(untilRenewal(leaf), shortestRenewal)
+	}
 }
 
-func (i *Identity) renewAtAny(ctx context.Context, addresses []string) (err error) {
+// waitForRenewal waits for so long, or until a renewal is wanted earlier.
+func (i *Identity) waitForRenewal(ctx context.Context, wait time.Duration) error {
+	due := time.Now().Add(wait)
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	for {
+		select {
+		case e := <-i.soon:
+			if e.leaf == i.Certificate().Leaf { // else it was renewed in the meantime
+				t.Reset(min(rand.N(e.within+1), time.Until(due)))
+			}
+		case <-t.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// untilRenewal is how long to wait before a certificate is renewed: until two
+// thirds of the time from its issue to its end are over, or up to a tenth of that
+// time earlier, so that agents that joined together do not renew together. It
+// does not trust this machine's clock to be right.
+func untilRenewal(leaf *x509.Certificate) time.Duration {
+	const life = identity.AgentCertificateLife
+	// A serial number is random, and the same after a restart.
+	share := new(big.Int).Mod(leaf.SerialNumber, big.NewInt(1000)).Int64()
+	due := leaf.NotAfter.Add(-life/3 - life/10*time.Duration(share)/1000)
+	return min(time.Until(due), life-life/3)
+}
+
+// Renew gets a new certificate at the first of the addresses that gives one.
+func (i *Identity) Renew(ctx context.Context, addresses []string) (err error) {
 	for _, address := range addresses {
 		if err = i.renew(ctx, address); err == nil {
 			return nil
@@ -357,7 +436,15 @@ func (i *Identity) renewAtAny(ctx context.Context, addresses []string) (err erro
 func (i *Identity) renew(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	csr, err := newRequest(i.key)
+	key, err := identity.NewKey()
+	if err != nil {
+		return err
+	}
+	// On disk before it is used, as when joining.
+	if err := identity.WriteKey(filepath.Join(i.dir, nextKeyFile), key); err != nil {
+		return fmt.Errorf("storing the key: %w", err)
+	}
+	csr, err := newRequest(key)
 	if err != nil {
 		return err
 	}
@@ -373,10 +460,7 @@ func (i *Identity) renew(ctx context.Context, address string) error {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.cert = &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: i.key, Leaf: cert}
+	i.cert = &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
 	i.cas = cas
-	if err := i.storeCertificates(); err != nil {
-		return fmt.Errorf("storing the renewed certificate: %w", err)
-	}
-	return nil
+	return i.storeRenewed()
 }

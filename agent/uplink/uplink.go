@@ -8,6 +8,7 @@ package uplink
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -32,6 +33,9 @@ import (
 const (
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = 15 * time.Second
+	// An agent that is shut out asks so seldom whether that was mended.
+	firstShutOutRetry = 2 * time.Minute
+	lastShutOutRetry  = 15 * time.Minute
 	// welcomeTimeout bounds the time from dialing to the welcome.
 	welcomeTimeout = 10 * time.Second
 )
@@ -50,8 +54,17 @@ type Uplink struct {
 	Logger     *slog.Logger
 	// Metrics may be nil.
 	Metrics *Metrics
+	// Renew asks for a new certificate within the time: the aggregator wants the
+	// agent to have one. It does not wait. It may be nil.
+	Renew func(within time.Duration)
+
+	// Now is the wall clock. Nil means time.Now.
+	Now func() time.Time
 
 	connected atomic.Bool
+	// instance is this run's random name: a copy of the agent elsewhere has
+	// another.
+	instance string
 }
 
 // Metrics counts what is shipped.
@@ -87,7 +100,8 @@ func (u *Uplink) Connected() bool { return u.connected.Load() }
 
 // Run keeps a session up until ctx ends.
 func (u *Uplink) Run(ctx context.Context) error {
-	pause := retry.BackOff(firstRetry, lastRetry)
+	u.instance = rand.Text()
+	pause, longPause := retry.BackOff(firstRetry, lastRetry), retry.BackOff(firstShutOutRetry, lastShutOutRetry)
 	for turn := 0; ; turn++ {
 		address := u.Addresses[turn%len(u.Addresses)]
 		began := time.Now()
@@ -98,8 +112,16 @@ func (u *Uplink) Run(ctx context.Context) error {
 		if time.Since(began) > lastRetry {
 			pause.Reset()
 		}
-		wait := pause.NextBackOff()
-		u.Logger.Warn("no session with the aggregator", "aggregator", address, "error", Explain(err), "retry_in", wait.Round(time.Millisecond))
+		if endedWith(err, wire.CodeExpired) && u.Renew != nil {
+			u.Renew(0)
+		}
+		wait, level := pause.NextBackOff(), slog.LevelWarn
+		if endedWith(err, wire.CodeIdentity) || endedWith(err, wire.CodeClone) {
+			wait, level = longPause.NextBackOff(), slog.LevelError
+		} else {
+			longPause.Reset()
+		}
+		u.Logger.Log(ctx, level, "no session with the aggregator", "aggregator", address, "error", Explain(err), "retry_in", wait.Round(time.Millisecond))
 		if err := retry.Sleep(ctx, wait); err != nil {
 			return err
 		}
@@ -188,6 +210,8 @@ func (u *Uplink) session(ctx context.Context, address string) error {
 		Hostname:     u.Hostname,
 		Platform:     runtime.GOOS + "/" + runtime.GOARCH,
 		Collectors:   u.Collectors,
+		InstanceId:   u.instance,
+		Time:         u.now().UnixMilli(),
 	})
 	if err != nil {
 		u.count("failed")
@@ -237,16 +261,34 @@ func (u *Uplink) setConnected(up bool) {
 
 // begin takes note of what the welcome says.
 func (u *Uplink) begin(w *wirev1.Welcome) error {
-	if !u.Clock.Observe(hlc.Stamp(w.GetClock())) {
-		u.Logger.Warn("this machine's clock and the aggregator's are more than an hour apart",
-			"aggregator_time", hlc.Stamp(w.GetClock()).Time(), "time", time.Now().UTC())
-	}
+	u.Clock.Observe(hlc.Stamp(w.GetClock()))
+	u.checkClock(w)
 	for _, class := range spool.Classes {
 		if err := u.acknowledge(class, watermark(w.GetDurable(), class)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (u *Uplink) now() time.Time {
+	if u.Now != nil {
+		return u.Now()
+	}
+	return time.Now()
+}
+
+// checkClock warns if this machine's clock is too far off. The session goes on:
+// nothing is lost by it, but times are wrong.
+func (u *Uplink) checkClock(w *wirev1.Welcome) {
+	there, here := time.UnixMilli(w.GetTime()), u.now()
+	if w.GetTime() == 0 {
+		there = hlc.Stamp(w.GetClock()).Time() // of an aggregator of the version before
+	}
+	if hlc.TooFarApart(there, here) {
+		u.Logger.Warn("this machine's clock and the aggregator's are more than an hour apart: set the one that is wrong",
+			"clock", here.UTC(), "aggregator_clock", there.UTC())
+	}
 }
 
 func (u *Uplink) acknowledge(class wirev1.Class, seq uint64) error {
@@ -304,6 +346,16 @@ func (s *session) listen(r *bufio.Reader) error {
 			}
 		case *wirev1.Control_Heartbeat:
 			s.Clock.Observe(hlc.Stamp(m.Heartbeat.GetClock()))
+		case *wirev1.Control_Ping:
+			if err := s.beatOnce(m.Ping.GetNumber()); err != nil {
+				return err
+			}
+		case *wirev1.Control_Renew:
+			if s.Renew != nil {
+				s.Renew(time.Duration(m.Renew.GetWithinSeconds()) * time.Second)
+			}
+		case *wirev1.Control_Notice:
+			s.Logger.Warn("the aggregator says: " + m.Notice.GetMessage())
 		case *wirev1.Control_Goodbye:
 			return goodbye(m.Goodbye)
 		}
@@ -315,15 +367,8 @@ func (s *session) heartbeats(ctx context.Context) error {
 	t := time.NewTicker(s.beat)
 	defer t.Stop()
 	for {
-		beat := &wirev1.Heartbeat{Clock: uint64(s.Clock.Now())}
-		for _, st := range s.Spool.Stat() {
-			beat.Backlog = append(beat.Backlog, &wirev1.Backlog{Class: st.Class, Records: st.Waiting, Bytes: uint64(st.Bytes)})
-		}
-		s.writing.Lock()
-		err := wire.WriteMessage(s.control, &wirev1.Control{Message: &wirev1.Control_Heartbeat{Heartbeat: beat}})
-		s.writing.Unlock()
-		if err != nil {
-			return fmt.Errorf("sending a heartbeat: %w", err)
+		if err := s.beatOnce(0); err != nil {
+			return err
 		}
 		select {
 		case <-t.C:
@@ -331,6 +376,21 @@ func (s *session) heartbeats(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// beatOnce sends a heartbeat. The number is that of the ping that it answers, or
+// zero.
+func (s *session) beatOnce(answers uint64) error {
+	beat := &wirev1.Heartbeat{Clock: uint64(s.Clock.Now()), Answers: answers}
+	for _, st := range s.Spool.Stat() {
+		beat.Backlog = append(beat.Backlog, &wirev1.Backlog{Class: st.Class, Records: st.Waiting, Bytes: uint64(st.Bytes)})
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := wire.WriteMessage(s.control, &wirev1.Control{Message: &wirev1.Control_Heartbeat{Heartbeat: beat}}); err != nil {
+		return fmt.Errorf("sending a heartbeat: %w", err)
+	}
+	return nil
 }
 
 // ship sends the batches of a class from a record on.

@@ -102,17 +102,14 @@ func start(t *testing.T, change func(*Options)) *fixture {
 		t.Fatal(err)
 	}
 	f.bearer = strings.TrimSpace(string(token))
-	certificate, err := f.ca.IssueAggregator([]string{"127.0.0.1"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	certificate := &identity.ServerCertificate{CA: f.ca, Hosts: []string{"127.0.0.1"}}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := Options{
 		Listener:    listener,
-		Certificate: func() (*tls.Certificate, error) { return certificate, nil },
+		Certificate: certificate.Get,
 		CA:          f.ca,
 		Registry:    f.registry,
 		Addresses:   []string{"reeve.example:7443"},

@@ -20,6 +20,9 @@ import (
 
 const maxHostname = 253
 
+// revokedAgent is what a revoked agent is told.
+const revokedAgent = "this agent was revoked; if it is to come back, " + identity.JoinAnew
+
 type enrollmentService struct{ *Server }
 
 var _ reevev1connect.EnrollmentServiceHandler = enrollmentService{}
@@ -66,7 +69,7 @@ func (s enrollmentService) Enroll(ctx context.Context, req *connect.Request[reev
 		AgentId:        agent.ID,
 		Site:           agent.Site,
 		Certificate:    certificate,
-		CaCertificates: [][]byte{s.options.CA.Certificate().Raw},
+		CaCertificates: s.authorities(),
 	}), nil
 }
 
@@ -87,6 +90,7 @@ func (s enrollmentService) enroll(ctx context.Context, address string, m *reevev
 		Hostname:  m.GetHostname(),
 		Address:   address,
 		Now:       time.Now(),
+		CAs:       s.options.CA.Pins(),
 		Issue: func(site, id string) (expire time.Time, err error) {
 			certificate, expire, err = s.issue(identity.Agent{Site: site, ID: id}, m.GetCertificateRequest())
 			return expire, err
@@ -101,6 +105,8 @@ func (s enrollmentService) enroll(ctx context.Context, address string, m *reevev
 	case errors.Is(err, registry.ErrTokenUsedUp):
 		err = &refusal{"used_up_token", connect.CodePermissionDenied,
 			"the join token is used up: as many agents have joined with it as may; make a new one"}
+	case errors.Is(err, registry.ErrAgentRevoked):
+		err = &refusal{"revoked_agent", connect.CodePermissionDenied, revokedAgent}
 	}
 	return agent, certificate, err
 }
@@ -117,7 +123,7 @@ func (s enrollmentService) Renew(ctx context.Context, req *connect.Request[reeve
 	s.options.Logger.DebugContext(ctx, "an agent's certificate was renewed", "agent", agent.ID, "site", agent.Site, "address", address)
 	return connect.NewResponse(&reevev1.RenewResponse{
 		Certificate:    certificate,
-		CaCertificates: [][]byte{s.options.CA.Certificate().Raw},
+		CaCertificates: s.authorities(),
 	}), nil
 }
 
@@ -130,28 +136,43 @@ func (s enrollmentService) renew(ctx context.Context, address string, m *reevev1
 	agent, err = s.options.CA.VerifyAgent(shown, identity.RenewalGrace)
 	if err != nil {
 		return agent, nil, &refusal{"bad_certificate", connect.CodeUnauthenticated,
-			fmt.Sprintf("the client certificate does not serve (%v): enroll again with a new join token", err)}
+			fmt.Sprintf("the client certificate does not serve (%v): %s", err, identity.JoinAnew)}
 	}
-	removed := &refusal{"removed_agent", connect.CodePermissionDenied, "the agent was removed: enroll again with a new join token"}
+	revoked := &refusal{"revoked_agent", connect.CodePermissionDenied, revokedAgent}
 	known, err := s.options.Registry.Agent(ctx, agent.ID)
 	if errors.Is(err, registry.ErrNotFound) || err == nil && known.Site != agent.Site {
-		return agent, nil, removed
+		return agent, nil, &refusal{"unknown_agent", connect.CodePermissionDenied,
+			"this aggregator does not know the agent, it may have been set up anew: " + identity.JoinAnew}
 	}
 	if err != nil {
 		return agent, nil, err
+	}
+	if known.Revoked() {
+		return agent, nil, revoked
 	}
 	if !s.renewAttempts.allow(agent.ID, time.Now()) {
 		return agent, nil, &refusal{"too_often", connect.CodeResourceExhausted, "this agent renews too often: try again in a minute"}
 	}
+	// Asked for before the certificate is issued: if the authorities change in
+	// between, the agent is asked to renew again.
+	cas := s.options.CA.Pins()
 	certificate, expire, err := s.issue(agent, m.GetCertificateRequest())
 	if err != nil {
 		return agent, nil, err
 	}
-	err = s.options.Registry.AgentRenewed(ctx, registry.Actor{Name: "agent:" + agent.ID, Address: address}, agent.ID, expire)
-	if errors.Is(err, registry.ErrNotFound) {
-		return agent, nil, removed
+	err = s.options.Registry.AgentRenewed(ctx, registry.Actor{Name: "agent:" + agent.ID, Address: address}, agent.ID, expire, cas)
+	if errors.Is(err, registry.ErrAgentRevoked) {
+		return agent, nil, revoked
 	}
 	return agent, certificate, err
+}
+
+// authorities returns the certificates that an agent is to trust from now on.
+func (s enrollmentService) authorities() (ders [][]byte) {
+	for _, c := range s.options.CA.Certificates() {
+		ders = append(ders, c.Raw)
+	}
+	return ders
 }
 
 // issue makes an agent's certificate and returns its end. The error is a refusal

@@ -183,16 +183,16 @@ func TestRenew(t *testing.T) {
 	_, err = renew(certificateOf(t, caDir, "spiffe://reeve/aggregator", time.Now().Add(time.Hour)), csr)
 	wantError(t, err, connect.CodeUnauthenticated, "does not serve")
 	_, err = renew(certificateOf(t, caDir, "spiffe://reeve/site/other/agent/"+id, time.Now().Add(time.Hour)), csr)
-	wantError(t, err, connect.CodePermissionDenied, "removed")
+	wantError(t, err, connect.CodePermissionDenied, "does not know")
 	if got := f.metric("reeve_api_refused_enrollments_total", "bad_certificate"); got != 3 {
 		t.Errorf("metric %v", got)
 	}
 
-	if err := f.registry.RemoveAgent(t.Context(), registry.System, id); err != nil {
+	if _, err := f.registry.RevokeAgent(t.Context(), registry.System, id, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	_, err = renew(certificate, csr)
-	wantError(t, err, connect.CodePermissionDenied, "removed")
+	wantError(t, err, connect.CodePermissionDenied, "revoked")
 }
 
 func TestRenewalsOfOneAgentAreLimited(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/reeve-cloud/reeve/aggregator/registry"
@@ -81,6 +82,9 @@ func (s fleetService) countAgents(ctx context.Context) (agents, connected map[st
 		if err != nil {
 			return nil, nil, s.failed(ctx, "counting agents", err)
 		}
+		if a.Revoked() {
+			continue
+		}
 		agents[a.Site]++
 		if a.Connected {
 			connected[a.Site]++
@@ -96,30 +100,63 @@ func (s fleetService) ListAgents(ctx context.Context, req *connect.Request[reeve
 			return nil, invalid("site", "%w", err)
 		}
 	}
-	agents, next, err := page(ctx, s.Server, req.Msg, "agents", site, s.options.Registry.Agents,
+	filter, revoked := site, req.Msg.GetShowRevoked()
+	if revoked {
+		filter += " and revoked"
+	}
+	agents, next, err := page(ctx, s.Server, req.Msg, "agents", filter, s.options.Registry.Agents,
 		func(a registry.Agent) string { return a.ID },
-		func(a registry.Agent) bool { return site == "" || a.Site == site })
+		func(a registry.Agent) bool { return (site == "" || a.Site == site) && (revoked || !a.Revoked()) })
 	if err != nil {
 		return nil, err
 	}
 	res := &reevev1.ListAgentsResponse{NextPageToken: next}
 	for _, a := range agents {
-		res.Agents = append(res.Agents, &reevev1.Agent{
-			Id:                    a.ID,
-			Site:                  a.Site,
-			Hostname:              a.Hostname,
-			Version:               a.Version,
-			Platform:              a.Platform,
-			Collectors:            a.Collectors,
-			Connected:             a.Connected,
-			EnrollTime:            timestamp(a.EnrollTime),
-			SeenTime:              timestamp(a.SeenTime),
-			CertificateExpireTime: timestamp(a.CertificateExpireTime),
-			BacklogRecords:        a.BacklogRecords,
-			Address:               a.Address,
-		})
+		res.Agents = append(res.Agents, agent(a))
 	}
 	return connect.NewResponse(res), nil
+}
+
+func (s fleetService) RevokeAgent(ctx context.Context, req *connect.Request[reevev1.RevokeAgentRequest]) (*connect.Response[reevev1.RevokeAgentResponse], error) {
+	caller, id := CallerFrom(ctx), req.Msg.GetId()
+	if parsed, err := uuid.Parse(id); err != nil || parsed.String() != id {
+		return nil, invalid("id", "must be the id of an agent, as ListAgents shows it")
+	}
+	a, err := s.options.Registry.RevokeAgent(ctx, caller.Actor(), id, time.Now())
+	switch {
+	case errors.Is(err, registry.ErrNotFound):
+		return nil, connect.NewError(connect.CodeNotFound, errors.New("id: there is no agent "+id))
+	case err != nil:
+		return nil, s.failed(ctx, "revoking an agent", err)
+	}
+	s.options.Logger.InfoContext(ctx, "agent revoked", "agent", id, "site", a.Site, "hostname", a.Hostname, "user", caller.User, "address", caller.Address)
+	return connect.NewResponse(&reevev1.RevokeAgentResponse{Agent: agent(a)}), nil
+}
+
+// cloneShown is for how long an agent counts as cloned after its clone was seen.
+// Clones try again at least that often.
+const cloneShown = 30 * time.Minute
+
+func agent(a registry.Agent) *reevev1.Agent {
+	m := &reevev1.Agent{
+		Id:                    a.ID,
+		Site:                  a.Site,
+		Hostname:              a.Hostname,
+		Version:               a.Version,
+		Platform:              a.Platform,
+		Collectors:            a.Collectors,
+		Connected:             a.Connected,
+		EnrollTime:            timestamp(a.EnrollTime),
+		SeenTime:              timestamp(a.SeenTime),
+		CertificateExpireTime: timestamp(a.CertificateExpireTime),
+		BacklogRecords:        a.BacklogRecords,
+		Address:               a.Address,
+		RevokeTime:            timestamp(a.RevokeTime),
+	}
+	if time.Since(a.Clone.SeenTime) < cloneShown {
+		m.Clone = &reevev1.Clone{Hostname: a.Clone.Hostname, Address: a.Clone.Address, SeenTime: timestamp(a.Clone.SeenTime)}
+	}
+	return m
 }
 
 func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[reevev1.CreateJoinTokenRequest]) (*connect.Response[reevev1.CreateJoinTokenResponse], error) {
@@ -128,7 +165,7 @@ func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[
 	if err != nil {
 		return nil, err
 	}
-	wanted.CreatedBy = caller.User
+	wanted.CreatedBy, wanted.CA = caller.User, s.options.CA.Pin().String()
 	token, secret, err := s.options.Registry.CreateJoinToken(ctx, caller.Actor(), wanted)
 	if err != nil {
 		return nil, s.failed(ctx, "creating a join token", err)
@@ -136,7 +173,7 @@ func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[
 	encoded, err := identity.JoinToken{
 		Site:      token.Site,
 		Addresses: token.Addresses,
-		CA:        s.options.CA.Pin().String(),
+		CA:        token.CA,
 		ID:        token.ID,
 		Secret:    secret,
 	}.Encode()

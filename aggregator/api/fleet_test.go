@@ -87,6 +87,92 @@ func TestDeleteJoinToken(t *testing.T) {
 	wantError(t, err, connect.CodeInvalidArgument, "id:")
 }
 
+func TestRevokeAgent(t *testing.T) {
+	f := start(t, nil)
+	id, _ := f.enroll("lab")
+	stays, _ := f.enroll("lab")
+	res, err := f.fleet().RevokeAgent(t.Context(), connect.NewRequest(&reevev1.RevokeAgentRequest{Id: id}))
+	if err != nil || res.Msg.GetAgent().GetId() != id || res.Msg.GetAgent().GetRevokeTime() == nil {
+		t.Fatalf("%v, %v", res, err)
+	}
+	for revoked, want := range map[bool]int{false: 1, true: 2} {
+		list, err := f.fleet().ListAgents(t.Context(), connect.NewRequest(&reevev1.ListAgentsRequest{ShowRevoked: revoked}))
+		if err != nil || len(list.Msg.GetAgents()) != want || !revoked && list.Msg.GetAgents()[0].GetId() != stays {
+			t.Errorf("listed with revoked %v: %v, %v", revoked, list, err)
+		}
+	}
+	sites, err := f.fleet().ListSites(t.Context(), connect.NewRequest(&reevev1.ListSitesRequest{}))
+	if err != nil || sites.Msg.GetSites()[0].GetAgents() != 1 {
+		t.Errorf("sites: %v, %v", sites, err)
+	}
+	var audited bool
+	for e, err := range f.registry.Store().Audit(t.Context(), time.Time{}, time.Time{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		audited = audited || e.Action == "agent.revoke" && e.Actor == "user:admin" && e.Key == registry.AgentPrefix+id && e.Address != ""
+	}
+	if !audited {
+		t.Error("it was not audited")
+	}
+	_, err = f.fleet().RevokeAgent(t.Context(), connect.NewRequest(&reevev1.RevokeAgentRequest{Id: "0193c1a2-7f3e-4d5b-9c1d-2b6f0e9a8d7c"}))
+	wantError(t, err, connect.CodeNotFound, "there is no agent")
+	_, err = f.fleet().RevokeAgent(t.Context(), connect.NewRequest(&reevev1.RevokeAgentRequest{Id: "../sites/lab"}))
+	wantError(t, err, connect.CodeInvalidArgument, "id:")
+}
+
+func TestCertificateAuthorities(t *testing.T) {
+	f := start(t, nil)
+	list := func() []*reevev1.CertificateAuthority {
+		t.Helper()
+		res, err := f.fleet().ListCertificateAuthorities(t.Context(), connect.NewRequest(&reevev1.ListCertificateAuthoritiesRequest{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Msg.GetCertificateAuthorities()
+	}
+	retire := func(hash string, force bool) error {
+		_, err := f.fleet().RetireCertificateAuthority(t.Context(), connect.NewRequest(&reevev1.RetireCertificateAuthorityRequest{Hash: hash, Force: force}))
+		return err
+	}
+	id, _ := f.enroll("lab")
+	_, token := f.joinToken("lab", 1)
+	first := list()
+	if len(first) != 1 || !first[0].GetSigning() || first[0].GetAgents() != 1 || first[0].GetHash() != token.CA {
+		t.Fatalf("at first: %v", first)
+	}
+	old := first[0].GetHash()
+	wantError(t, retire(old, true), connect.CodeFailedPrecondition, "rotate it first")
+	wantError(t, retire("sha256:", true), connect.CodeInvalidArgument, "hash:")
+	wantError(t, retire("sha256:"+strings.Repeat("0", 64), true), connect.CodeNotFound, "no certificate authority")
+	for n := 2; ; n++ {
+		res, err := f.fleet().RotateCertificateAuthority(t.Context(), connect.NewRequest(&reevev1.RotateCertificateAuthorityRequest{}))
+		if err != nil {
+			wantError(t, err, connect.CodeFailedPrecondition, "retire the oldest first")
+			break
+		}
+		now := list()
+		if len(now) != n || now[0].GetHash() != res.Msg.GetCertificateAuthority().GetHash() || !now[0].GetSigning() || now[1].GetSigning() || now[n-1].GetHash() != old {
+			t.Fatalf("after rotation %d: %v", n-1, now)
+		}
+	}
+	wantError(t, retire(list()[1].GetHash(), true), connect.CodeFailedPrecondition, "oldest certificate authority first")
+	wantError(t, retire(old, false), connect.CodeFailedPrecondition, "1 agents ("+id)
+	wantError(t, retire(old, false), connect.CodeFailedPrecondition, "1 join tokens ("+token.ID)
+	if _, err := f.registry.RevokeAgent(t.Context(), registry.System, id, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.registry.DeleteJoinToken(t.Context(), registry.System, token.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := retire(old, false); err != nil {
+		t.Errorf("when nobody needs it: %v", err)
+	}
+	if left := list(); len(left) != 3 || left[2].GetHash() == old {
+		t.Errorf("left: %v", left)
+	}
+}
+
 func TestPaging(t *testing.T) {
 	f := start(t, nil)
 	for i := range 7 {

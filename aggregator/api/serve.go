@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log"
@@ -15,19 +14,24 @@ import (
 )
 
 func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
-	// Naming the CA keeps browsers from asking their users for certificates of
-	// other ones. What a client shows is verified where it counts, in Renew:
-	// there an ended certificate may do.
-	ca := x509.NewCertPool()
-	ca.AddCert(s.options.CA.Certificate())
+	base := &tls.Config{
+		MinVersion:     tls.VersionTLS13,
+		ClientAuth:     tls.RequestClientCert,
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.options.Certificate() },
+	}
+	config := base.Clone()
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		// Naming the CA keeps browsers from asking their users for certificates
+		// of other ones. What a client shows is verified where it counts, in
+		// Renew: there an ended certificate may do.
+		c := base.Clone()
+		c.ClientCAs = s.options.CA.Pool()
+		return c, nil
+	}
 	return &http.Server{
-		Handler: handler,
-		TLSConfig: &tls.Config{
-			MinVersion:     tls.VersionTLS13,
-			ClientAuth:     tls.RequestClientCert,
-			ClientCAs:      ca,
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.options.Certificate() },
-		},
+		Handler:   handler,
+		TLSConfig: config,
 		// Bodies and responses have deadlines of their own: see guard.
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,

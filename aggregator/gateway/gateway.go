@@ -33,6 +33,9 @@ const (
 	heartbeat = 15 * time.Second
 	// helloTimeout is how long a new connection may take to say hello.
 	helloTimeout = 10 * time.Second
+	// renewWithin is the time over which agents spread their renewals when the
+	// authorities have changed.
+	renewWithin = 10 * time.Minute
 	// windowBytes is what an agent may have under way unacknowledged.
 	windowBytes = 16 << 20
 	// maxSessions bounds the memory that connections take.
@@ -119,6 +122,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { g.refusals.watchForeign(ctx, g.transport) })
+	wg.Go(func() { g.cutRevoked(ctx) })
 	for {
 		conn, err := listener.Accept(ctx)
 		if err != nil {
@@ -155,7 +159,10 @@ func (g *Gateway) tls() *tls.Config {
 		c.VerifyPeerCertificate = func(raw [][]byte, _ [][]*x509.Certificate) error {
 			cert, err := x509.ParseCertificate(raw[0])
 			if err == nil {
-				_, err = g.o.CA.VerifyAgent(cert, 0)
+				_, err = g.o.CA.VerifyAgent(cert, hlc.MaxSkew)
+			}
+			if expired := (*identity.ExpiredError)(nil); errors.As(err, &expired) {
+				return nil // it gets a session that tells it what to do
 			}
 			if err != nil {
 				g.refusals.log("certificate", from, "refused a connection whose certificate is not one of this aggregator's agents", err)
@@ -173,7 +180,7 @@ func (g *Gateway) add(s *session) error {
 	defer g.mu.Unlock()
 	older := g.sessions[s.agent.ID]
 	if older == nil && len(g.sessions) >= maxSessions {
-		return fmt.Errorf("there are %d sessions already", maxSessions)
+		return end(wire.CodeStopping, "too many sessions: there are %d already", maxSessions)
 	}
 	if older != nil {
 		older.end(wire.CodeReplaced, "a newer session of the same agent took over")

@@ -3,9 +3,11 @@ package gateway
 import (
 	"bufio"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/retry"
 	"github.com/reeve-cloud/reeve/pkg/version"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
@@ -31,6 +34,14 @@ type session struct {
 	inlet   *ingest.Inlet
 	compare *reconcile.Session
 	seen    *registry.Session
+	process
+	pings pings
+	// welcomed is closed when the agent has its welcome.
+	welcomed chan struct{}
+	// notice is to be said behind the welcome, if there is one.
+	notice *wirev1.Control
+	// cert is the agent's certificate.
+	cert    *x509.Certificate
 	writing sync.Mutex
 }
 
@@ -49,7 +60,7 @@ func end(code quic.ApplicationErrorCode, format string, args ...any) error {
 
 // serve runs a connection to its end.
 func (g *Gateway) serve(ctx context.Context, conn *quic.Conn) {
-	s := &session{Gateway: g, conn: conn}
+	s := &session{Gateway: g, conn: conn, welcomed: make(chan struct{})}
 	// Reads and writes on streams end when the connection does.
 	stop := context.AfterFunc(ctx, func() { s.end(wire.CodeStopping, stopping) })
 	defer stop()
@@ -58,7 +69,11 @@ func (g *Gateway) serve(ctx context.Context, conn *quic.Conn) {
 	logger := g.o.Logger.With("site", s.agent.Site, "agent_id", s.agent.ID, "address", conn.RemoteAddr().String())
 	switch cause := context.Cause(conn.Context()); {
 	case s.seen == nil && err != nil:
-		g.refusals.log("session", conn.RemoteAddr(), "refused a session of agent "+s.agent.String(), err)
+		kind := "session"
+		if e := (*ended)(nil); errors.As(err, &e) && e.code == wire.CodeClone {
+			kind = "clone" // others from its address must not hide it
+		}
+		g.refusals.log(kind, conn.RemoteAddr(), "refused a session of agent "+s.agent.String(), err)
 	case s.seen == nil:
 	case ctx.Err() != nil:
 	default:
@@ -114,15 +129,23 @@ func (s *session) end(code quic.ApplicationErrorCode, message string) {
 func (s *session) run(ctx context.Context) error {
 	peer := s.conn.ConnectionState().TLS.PeerCertificates
 	var err error
-	if s.agent, err = s.o.CA.VerifyAgent(peer[0], 0); err != nil {
+	s.agent, err = s.o.CA.VerifyAgent(peer[0], hlc.MaxSkew)
+	if expired := (*identity.ExpiredError)(nil); errors.As(err, &expired) {
+		return endExpired(expired)
+	}
+	if err != nil {
 		return end(wire.CodeIdentity, "%w", err)
 	}
+	s.cert = peer[0]
 	known, err := s.o.Registry.Agent(ctx, s.agent.ID)
 	if errors.Is(err, registry.ErrNotFound) || err == nil && known.Site != s.agent.Site {
-		return end(wire.CodeIdentity, "this aggregator does not know agent %s: it was removed, or the aggregator was set up anew", s.agent)
+		return end(wire.CodeIdentity, "this aggregator does not know agent %s, it may have been set up anew: %s", s.agent, identity.JoinAnew)
 	}
 	if err != nil {
 		return err
+	}
+	if known.Revoked() {
+		return end(wire.CodeIdentity, revoked)
 	}
 	r, hello, err := s.greet(ctx)
 	if err != nil {
@@ -139,6 +162,7 @@ func (s *session) run(ctx context.Context) error {
 		MaxBatchBytes:     wire.MaxBatch,
 		WindowBytes:       windowBytes,
 		HeartbeatSeconds:  uint32(heartbeat / time.Second),
+		Time:              time.Now().UnixMilli(),
 	}
 	if hello.GetSpoolId() == "" {
 		// The agent only tries whether it could have a session.
@@ -154,6 +178,60 @@ func (s *session) run(ctx context.Context) error {
 		return end(wire.CodeProtocol, "the spool id %s is not for agents", reconcile.SpoolID)
 	}
 	return s.ship(ctx, r, hello, welcome)
+}
+
+// endExpired tells an agent what to do about its certificate's end.
+func endExpired(e *identity.ExpiredError) error {
+	when := fmt.Sprintf("the certificate ended at %s, and the aggregator's clock says %s", e.End.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
+	if e.Now.After(e.End.Add(identity.RenewalGrace)) {
+		return end(wire.CodeIdentity, "%s: it cannot be renewed any more: %s", when, identity.JoinAnew)
+	}
+	return end(wire.CodeExpired, "%s: renew it and come back", when)
+}
+
+// waitForExpiry ends a session that outlives its certificate.
+func (s *session) waitForExpiry(ctx context.Context) error {
+	if err := retry.Sleep(ctx, time.Until(s.cert.NotAfter.Add(hlc.MaxSkew))); err != nil {
+		return err
+	}
+	return endExpired(&identity.ExpiredError{End: s.cert.NotAfter, Now: time.Now()})
+}
+
+// followAuthorities has the agent renew its certificate whenever it has not heard
+// of the authorities that there are now, and ends a session whose certificate is
+// of one that was retired.
+func (s *session) followAuthorities(ctx context.Context) error {
+	for {
+		changed := s.o.CA.Changed()
+		_, err := s.o.CA.VerifyAgent(s.cert, hlc.MaxSkew)
+		if expired := (*identity.ExpiredError)(nil); err != nil && !errors.As(err, &expired) {
+			return end(wire.CodeExpired, "the certificate authority that signed the certificate of this session was retired: come back with the present certificate")
+		}
+		known, err := s.o.Registry.Agent(ctx, s.agent.ID)
+		if err != nil {
+			return fmt.Errorf("looking which authorities agent %s knows: %w", s.agent, err)
+		}
+		if !slices.Equal(known.CAs, s.o.CA.Pins()) {
+			if err := s.say(&wirev1.Control{Message: &wirev1.Control_Renew{Renew: &wirev1.Renew{WithinSeconds: uint32(renewWithin / time.Second)}}}); err != nil {
+				return fmt.Errorf("asking the agent to renew its certificate: %w", err)
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// checkClock warns of an agent whose clock is too far off. Its session goes on:
+// it loses nothing, but its times are wrong.
+func (s *session) checkClock(hello *wirev1.Hello) {
+	there, here := time.UnixMilli(hello.GetTime()), time.Now()
+	if hello.GetTime() != 0 && hlc.TooFarApart(there, here) {
+		s.o.Logger.Warn("an agent's clock and this machine's are more than an hour apart: set the one that is wrong", "site", s.agent.Site,
+			"agent_id", s.agent.ID, "hostname", cut(hello.GetHostname()), "agent_clock", there.UTC(), "aggregator_clock", here.UTC())
+	}
 }
 
 // greet accepts the control stream and reads the hello.
@@ -193,8 +271,11 @@ func (s *session) waitForEnd(ctx context.Context) error {
 
 // ship runs an established session.
 func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello, welcome *wirev1.Welcome) (err error) {
-	if err := s.add(s); err != nil {
-		return end(wire.CodeStopping, "too many sessions: %w", err)
+	s.process = process{
+		instance: cut(hello.GetInstanceId()), spool: hello.GetSpoolId(), hostname: cut(hello.GetHostname()), address: s.conn.RemoteAddr().String(),
+	}
+	if err := s.admit(ctx, s); err != nil {
+		return err
 	}
 	defer s.remove(s)
 	s.seen, err = s.o.Registry.AgentConnected(ctx, s.agent.ID, registry.Connection{
@@ -204,8 +285,11 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 		Platform:   cut(hello.GetPlatform()),
 		Collectors: cutAll(hello.GetCollectors()),
 	})
+	if errors.Is(err, registry.ErrAgentRevoked) {
+		return end(wire.CodeIdentity, revoked)
+	}
 	if err != nil {
-		return end(wire.CodeIdentity, "agent %s: %w", s.agent, err)
+		return fmt.Errorf("noting the session of agent %s: %w", s.agent, err)
 	}
 	defer s.seen.Close()
 	s.inlet = s.o.Ingest.Open(s.agent, hello.GetSpoolId())
@@ -215,8 +299,15 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	if err := s.say(&wirev1.Control{Message: &wirev1.Control_Welcome{Welcome: welcome}}); err != nil {
 		return fmt.Errorf("sending the welcome: %w", err)
 	}
+	close(s.welcomed)
+	if s.notice != nil {
+		if err := s.say(s.notice); err != nil {
+			return fmt.Errorf("telling the agent of its clone: %w", err)
+		}
+	}
 	s.o.Logger.Info("agent has connected", "site", s.agent.Site, "agent_id", s.agent.ID, "hostname", cut(hello.GetHostname()),
 		"agent_version", cut(hello.GetAgentVersion()), "address", s.conn.RemoteAddr().String())
+	s.checkClock(hello)
 
 	group, sessionCtx := errgroup.WithContext(ctx)
 	// The first part that ends ends the connection, and so the other parts.
@@ -231,6 +322,8 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	group.Go(func() error { return s.listen(r) })
 	group.Go(func() error { return s.answer(sessionCtx) })
 	group.Go(func() error { return s.compare.Run(sessionCtx) })
+	group.Go(func() error { return s.waitForExpiry(sessionCtx) })
+	group.Go(func() error { return s.followAuthorities(sessionCtx) })
 	group.Go(func() error {
 		for {
 			stream, err := s.conn.AcceptUniStream(sessionCtx)
@@ -267,6 +360,7 @@ func (s *session) listen(r *bufio.Reader) error {
 				waiting += l.GetRecords()
 			}
 			s.seen.Backlog(waiting)
+			s.pings.answered(b.GetAnswers())
 		}
 		if err := s.compare.Take(&c); err != nil {
 			return err

@@ -19,6 +19,8 @@ type Enrollment struct {
 	// Address is where the request came from.
 	Address string
 	Now     time.Time
+	// CAs are the pins of the authorities that the agent is told to trust.
+	CAs []string
 	// Issue makes the certificate for an agent of the site and returns its end.
 	// It is called once the token is known to be good, and before a use of it
 	// is counted. An error of it ends the enrollment and costs no use.
@@ -28,7 +30,7 @@ type Enrollment struct {
 // Enroll takes an agent in: a use of the token is counted and the agent recorded
 // in one step. The same request again, with the same key, gives the same agent
 // and costs no second use: the answer to the first may have been lost. The
-// errors are those of UseJoinToken and Issue.
+// errors are those of UseJoinToken and Issue, and ErrAgentRevoked.
 func (r *Registry) Enroll(ctx context.Context, e Enrollment) (Agent, error) {
 	id := agentID(e.TokenID, e.PublicKey)
 	var issued bool
@@ -42,7 +44,10 @@ func (r *Registry) Enroll(ctx context.Context, e Enrollment) (Agent, error) {
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return Agent{}, err
 		}
-		agent := Agent{ID: id, Site: token.Site, Hostname: e.Hostname, JoinToken: token.ID, EnrollTime: e.Now}
+		if known.Revoked() {
+			return Agent{}, ErrAgentRevoked
+		}
+		agent := Agent{ID: id, Site: token.Site, Hostname: e.Hostname, JoinToken: token.ID, EnrollTime: e.Now, CAs: e.CAs}
 		var ops []Op
 		if agentRevision != Absent {
 			agent.EnrollTime = known.EnrollTime

@@ -41,6 +41,8 @@ type JoinToken struct {
 	CreatedBy string `json:"created_by"`
 	// Addresses (host:port) are what the token says of where the aggregator is.
 	Addresses []string `json:"addresses"`
+	// CA is the pin that the token names.
+	CA string `json:"ca,omitempty"`
 }
 
 // newHandle returns 60 random bits as text: enough to tell objects apart.

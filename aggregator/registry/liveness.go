@@ -2,14 +2,11 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 // livenessInterval is how often the liveness of agents is saved: after a crash,
@@ -38,6 +35,16 @@ type Liveness struct {
 	Connection
 	// BacklogRecords wait in its spool, as it last said.
 	BacklogRecords uint64 `json:"backlog_records"`
+	// Clone is the last clone of it that was seen.
+	Clone Clone `json:"clone,omitzero"`
+}
+
+// Clone is another process that came with the identity of an agent that was
+// connected.
+type Clone struct {
+	Hostname string    `json:"hostname"`
+	Address  string    `json:"address"`
+	SeenTime time.Time `json:"seen_time"`
 }
 
 // liveness is kept in memory and saved now and then.
@@ -75,15 +82,16 @@ type Session struct {
 
 // AgentConnected notes that an agent opened a session. Close of the session must
 // follow when it ends. An agent may have several for a while: it may reconnect
-// before the end of its old one is noticed. The error is ErrNotFound for an
-// agent that was removed.
+// before the end of its old one is noticed. The error is ErrNotFound or
+// ErrAgentRevoked among others.
 func (r *Registry) AgentConnected(ctx context.Context, id string, c Connection) (*Session, error) {
 	l := r.liveness
-	// With saving held the agent cannot be removed between the look and the note.
-	l.saving.Lock()
-	defer l.saving.Unlock()
-	if _, err := r.store.Get(ctx, AgentPrefix+id); err != nil {
+	known, _, err := get[Agent](ctx, r.store, AgentPrefix, id)
+	if err != nil {
 		return nil, err
+	}
+	if known.Revoked() {
+		return nil, ErrAgentRevoked
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -115,6 +123,17 @@ func (s *Session) Backlog(records uint64) {
 	defer s.all.mu.Unlock()
 	s.of.BacklogRecords = records
 	s.of.seen(s.all.now())
+}
+
+// AgentCloned notes that a clone of an agent was seen and held off.
+func (r *Registry) AgentCloned(id string, c Clone) {
+	l := r.liveness
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a := l.agents[id]; a != nil {
+		a.Clone = c
+		a.dirty = true
+	}
 }
 
 // Close notes that the session is over. It may be called more than once.
@@ -299,20 +318,4 @@ func (l *liveness) write(changed map[string]Liveness) error {
 		}
 	}
 	return batch.Flush()
-}
-
-// forget drops an agent that was removed. It is called with saving held.
-func (l *liveness) forget(id string) error {
-	l.mu.Lock()
-	delete(l.agents, id)
-	l.mu.Unlock()
-	if err := l.store.enter(); err != nil {
-		return err
-	}
-	defer l.store.leave()
-	err := l.store.db.Update(func(txn *badger.Txn) error { return txn.Delete(livenessKey(id)) })
-	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
-		return fmt.Errorf("removing when agent %s was last seen: %w", id, err)
-	}
-	return nil
 }

@@ -192,8 +192,9 @@ func TestLivenessIsSavedAgainAfterAFullDisk(t *testing.T) {
 	}
 }
 
-func TestRemovedAgentIsForgotten(t *testing.T) {
-	r := open1(t, Options{flush: time.Millisecond})
+func TestRevokedAgentStaysKnown(t *testing.T) {
+	now := time.Now()
+	r := open1(t, Options{flush: time.Millisecond, now: func() time.Time { return now }})
 	ctx := t.Context()
 	id := enroll(t, r, "k").ID
 	s, err := r.AgentConnected(ctx, id, Connection{})
@@ -205,25 +206,31 @@ func TestRemovedAgentIsForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	if err := r.RemoveAgent(ctx, admin, id); err != nil {
-		t.Fatal(err)
+	revoked := now.Add(time.Minute)
+	if a, err := r.RevokeAgent(ctx, admin, id, revoked); err != nil || !a.Revoked() || !a.Connected {
+		t.Fatalf("%+v, %v", a, err)
 	}
-	if events, err := w.Next(ctx); err != nil || events[0].Key != AgentPrefix+id || events[0].Value != nil {
+	if events, err := w.Next(ctx); err != nil || events[0].Key != AgentPrefix+id {
 		t.Errorf("watch: %+v, %v", events, err)
 	}
-	s.Seen() // its session is not cut yet
 	s.Close()
-	if err := r.liveness.save(); err != nil {
-		t.Fatal(err)
+	if _, err := r.AgentConnected(ctx, id, Connection{}); !errors.Is(err, ErrAgentRevoked) {
+		t.Errorf("a revoked agent connects: %v", err)
 	}
-	if l := r.Liveness(id); l.Connected || !l.SeenTime.IsZero() || !savedSeen(t, r, id).IsZero() {
-		t.Errorf("liveness of a removed agent: %+v", l)
+	again, err := r.RevokeAgent(ctx, admin, id, revoked.Add(time.Hour))
+	if err != nil || !again.RevokeTime.Equal(revoked) {
+		t.Errorf("revoking again: %+v, %v", again, err)
 	}
-	if _, err := r.AgentConnected(ctx, id, Connection{}); !errors.Is(err, ErrNotFound) {
-		t.Errorf("a removed agent connects: %v", err)
+	if _, err := r.RevokeAgent(ctx, admin, "no-such", revoked); !errors.Is(err, ErrNotFound) {
+		t.Errorf("revoking nobody: %v", err)
 	}
-	if err := r.RemoveAgent(ctx, admin, id); !errors.Is(err, ErrNotFound) {
-		t.Errorf("removing again: %v", err)
+	// What it brought must count as disconnected, also after a restart.
+	r = reopen(t, r, Options{})
+	if l, ok := r.AllLiveness()[id]; !ok || l.Connected || !l.SeenTime.Equal(now) {
+		t.Errorf("liveness of a revoked agent: %+v", l)
+	}
+	if a, err := r.Agent(ctx, id); err != nil || !a.RevokeTime.Equal(revoked) {
+		t.Errorf("after a restart: %+v, %v", a, err)
 	}
 }
 

@@ -147,17 +147,20 @@ func TestEnroll(t *testing.T) {
 		t.Errorf("stored: %+v, %v", got, err)
 	}
 	later := expire.Add(time.Hour)
-	if err := r.AgentRenewed(ctx, Actor{Name: "agent:" + agent.ID}, agent.ID, later); err != nil {
+	if err := r.AgentRenewed(ctx, Actor{Name: "agent:" + agent.ID}, agent.ID, later, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := r.Agent(ctx, agent.ID); !got.CertificateExpireTime.Equal(later) {
 		t.Errorf("renewed: %+v", got)
 	}
-	if err := r.RemoveAgent(ctx, admin, agent.ID); err != nil {
+	if _, err := r.RevokeAgent(ctx, admin, agent.ID, later); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.AgentRenewed(ctx, Actor{Name: "agent:" + agent.ID}, agent.ID, later); !errors.Is(err, ErrNotFound) {
-		t.Errorf("renewing a removed agent: %v", err)
+	if err := r.AgentRenewed(ctx, Actor{Name: "agent:" + agent.ID}, agent.ID, later, nil); !errors.Is(err, ErrAgentRevoked) {
+		t.Errorf("renewing a revoked agent: %v", err)
+	}
+	if _, err := r.Enroll(ctx, request("key 1", nil)); !errors.Is(err, ErrAgentRevoked) {
+		t.Errorf("a revoked agent joins with its old key: %v", err)
 	}
 }
 

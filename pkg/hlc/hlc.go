@@ -14,10 +14,15 @@ type Stamp uint64
 
 const logicalBits = 16
 
-// maxAhead is how far ahead of the wall clock a remote stamp may pull this
-// clock. A peer whose clock is further off is not followed: it would drag every
-// stamp in the fleet into the future.
-const maxAhead = time.Hour
+// MaxSkew is how far apart the wall clocks of two nodes may be. Within it all
+// works. It is also how far ahead of the wall clock a remote stamp may pull a
+// clock: a peer that is further off is not followed, or it would drag every stamp
+// in the fleet into the future.
+const MaxSkew = time.Hour
+
+// TooFarApart reports whether two wall clocks, read at the same moment, are
+// further apart than MaxSkew.
+func TooFarApart(a, b time.Time) bool { return a.Sub(b).Abs() > MaxSkew }
 
 // FromTime returns the first stamp of t's millisecond. Times before 1970 give 0.
 func FromTime(t time.Time) Stamp {
@@ -68,7 +73,7 @@ func (c *Clock) Now() Stamp {
 func (c *Clock) Observe(remote Stamp) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if remote > FromTime(c.now().Add(maxAhead)) {
+	if remote > FromTime(c.now().Add(MaxSkew)) {
 		return false
 	}
 	c.last = max(c.last, remote)

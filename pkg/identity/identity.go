@@ -26,6 +26,11 @@ const (
 	aggregatorPath = "/aggregator"
 )
 
+// JoinAnew is what to do with an agent whose identity does not serve any more. A
+// new spool makes it send everything again: what it brought before belongs to the
+// old identity.
+const JoinAnew = "stop the agent, remove the directories identity and spool in its data directory, and start it with a new join token"
+
 // ErrNotAgent means that a certificate does not name an agent.
 var ErrNotAgent = errors.New("certificate does not name a reeve agent")
 

@@ -1,10 +1,13 @@
 package identity
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -15,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/reeve-cloud/reeve/pkg/hlc"
 )
 
 func newCA(t *testing.T) *CA {
@@ -84,6 +89,212 @@ func TestReloadedCAIsTheSame(t *testing.T) {
 	if info.Mode().Perm() != 0o600 {
 		t.Fatalf("the CA's key has mode %v", info.Mode())
 	}
+}
+
+// TestRotation takes a CA through its life, and holds against it at each step who
+// trusts what.
+func TestRotation(t *testing.T) {
+	dir := t.TempDir()
+	ca, err := LoadCA(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &ServerCertificate{CA: ca}
+	type trusting struct {
+		pin    Pin
+		agent  *tls.Certificate
+		config *tls.Config
+	}
+	enrolled := func() trusting {
+		agent, roots := newAgentCertificate(t, ca, Agent{Site: "s", ID: uuid.NewString()}), ca.Pool()
+		return trusting{ca.Pin(), agent, AgentClient(roots, func() *tls.Certificate { return agent })}
+	}
+	check := func(step string, who trusting, want bool) {
+		t.Helper()
+		cert, err := server.Get()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, config := range map[string]*tls.Config{"pinned": PinnedClient(who.pin), "enrolled": who.config} {
+			_, err := handshake(t, &tls.Config{Certificates: []tls.Certificate{*cert}, ClientAuth: tls.RequestClientCert}, config)
+			if (err == nil) != want || err != nil && !errors.Is(err, ErrWrongCA) {
+				t.Errorf("%s: %s: %v", step, name, err)
+			}
+		}
+		if _, err := ca.VerifyAgent(who.agent.Leaf, 0); (err == nil) != want {
+			t.Errorf("%s: verifying the agent: %v", step, err)
+		}
+	}
+	reload := func() {
+		t.Helper()
+		if ca, err = LoadCA(dir); err != nil {
+			t.Fatal(err)
+		}
+		server = &ServerCertificate{CA: ca}
+	}
+	who := []trusting{enrolled()}
+	for n := range maxRoots - 1 {
+		changed := ca.Changed()
+		pin, err := ca.Rotate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-changed
+		if ca.Pin() != pin || len(ca.Certificates()) != n+2 {
+			t.Fatalf("%v signs of %d, not %v", ca.Pin(), len(ca.Certificates()), pin)
+		}
+		who = append(who, enrolled())
+		for range 2 {
+			for i, w := range who {
+				check(fmt.Sprintf("rotation %d, who knew the CA of rotation %d", n+1, i), w, true)
+			}
+			reload()
+		}
+	}
+	if _, err := ca.Rotate(); err == nil {
+		t.Error("there may be any number of authorities")
+	}
+	if err := ca.Retire(ca.Pin()); err == nil {
+		t.Error("the authority that signs was retired")
+	}
+	if err := ca.Retire(Pin{}); !errors.Is(err, ErrUnknownCA) {
+		t.Errorf("retiring another's: %v", err)
+	}
+	if err := ca.Retire(who[1].pin); err == nil {
+		t.Error("one in the middle was retired")
+	}
+	for gone := range maxRoots - 1 {
+		if err := ca.Retire(who[gone].pin); err != nil {
+			t.Fatal(err)
+		}
+		check("retired", who[gone], false)
+		reload()
+		check("retired", who[gone], false)
+		for _, w := range who[gone+1:] {
+			check("retired others", w, true)
+		}
+	}
+	if len(ca.current().crossed) != 0 || len(ca.Pins()) != 1 {
+		t.Errorf("left over: %d, %v", len(ca.current().crossed), ca.Pins())
+	}
+}
+
+// TestRotationCutShort has the key of a rotation not yet in its place.
+func TestRotationCutShort(t *testing.T) {
+	dir := t.TempDir()
+	ca, err := LoadCA(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, next := filepath.Join(dir, keyFile), filepath.Join(dir, nextKeyFile)
+	old, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin, err := ca.Rotate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(key); err != nil || bytes.Equal(data, old) {
+		t.Fatalf("the old key is still there: %v", err)
+	}
+	if err := errors.Join(os.Rename(key, next), os.WriteFile(key, old, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if ca, err = LoadCA(dir); err != nil || ca.Pin() != pin {
+			t.Fatalf("%v", err)
+		}
+	}
+	// Before the certificates were written: the next key counts for nothing.
+	stray, err := NewKey()
+	if err == nil {
+		err = WriteKey(next, stray)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ca, err = LoadCA(dir); err != nil || ca.Pin() != pin {
+		t.Fatalf("%v", err)
+	}
+}
+
+// TestOldCACanBeRotated is of a CA of the first version, which may sign agents and
+// aggregators only.
+func TestOldCACanBeRotated(t *testing.T) {
+	dir := t.TempDir()
+	key, err := NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "Reeve CA"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := issue(template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(WriteKey(filepath.Join(dir, keyFile), key), WriteCertificates(filepath.Join(dir, caFile), der)); err != nil {
+		t.Fatal(err)
+	}
+	ca, err := LoadCA(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin := ca.Pin()
+	for range 2 {
+		if err := ca.LetSignNext(); err != nil || ca.Pin() != pin {
+			t.Fatal(err)
+		}
+	}
+	roots := ca.Pool()
+	if _, err := ca.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.IssueAggregator(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, config := range []*tls.Config{PinnedClient(pin), AgentClient(roots, func() *tls.Certificate { return nil })} {
+		if _, err := handshake(t, &tls.Config{Certificates: []tls.Certificate{*cert}}, config); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func FuzzLoadCA(f *testing.F) {
+	dir := f.TempDir()
+	ca, err := LoadCA(dir)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if _, err := ca.Rotate(); err != nil {
+		f.Fatal(err)
+	}
+	certs, err := os.ReadFile(filepath.Join(dir, caFile))
+	if err != nil {
+		f.Fatal(err)
+	}
+	key, err := os.ReadFile(filepath.Join(dir, keyFile))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(certs)
+	f.Add(certs[:len(certs)/2])
+	f.Fuzz(func(t *testing.T, certs []byte) {
+		dir := t.TempDir()
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, caFile), certs, 0o600), os.WriteFile(filepath.Join(dir, keyFile), key, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		ca, err := LoadCA(dir)
+		if err != nil {
+			return
+		}
+		if _, err := ca.IssueAggregator(nil); err != nil {
+			t.Fatalf("what was read cannot sign: %v", err)
+		}
+	})
 }
 
 func TestPinnedClient(t *testing.T) {
@@ -180,7 +391,7 @@ func TestExpiredCertificateServesInItsGraceOnly(t *testing.T) {
 	der, err := issue(&x509.Certificate{
 		URIs: []*url.URL{a.uri()}, NotBefore: ended.Add(-20 * time.Minute), NotAfter: ended,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, ca.cert, key.Public(), ca.key)
+	}, ca.Certificate(), key.Public(), ca.set.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,6 +403,60 @@ func TestExpiredCertificateServesInItsGraceOnly(t *testing.T) {
 		if _, err := ca.VerifyAgent(cert, grace); (err == nil) != ok {
 			t.Errorf("grace %v: %v", grace, err)
 		}
+	}
+}
+
+// TestClocks holds certificates against clocks that are off.
+func TestClocks(t *testing.T) {
+	ca := newCA(t)
+	server, err := ca.IssueAggregator(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent := newAgentCertificate(t, ca, Agent{Site: "s", ID: uuid.NewString()})
+	now := time.Now()
+	for _, test := range []struct {
+		name string
+		off  time.Duration
+		// server is whether an agent whose clock is off accepts the aggregator;
+		// client is whether an aggregator whose clock is off accepts the agent.
+		server, client bool
+	}{
+		{"right", 0, true, true},
+		{"59 minutes ahead", 59 * time.Minute, true, true},
+		{"59 minutes behind", -59 * time.Minute, true, true},
+		{"2 hours ahead", 2 * time.Hour, true, true},
+		{"2 hours behind", -2 * time.Hour, true, true},
+		{"without a battery", -40 * 365 * 24 * time.Hour, true, true},
+		{"a day and 59 minutes ahead", 24*time.Hour + 59*time.Minute, true, true},
+		{"a day and 2 hours ahead", 26 * time.Hour, true, false},
+		{"30 days and 59 minutes ahead", serverLife + 59*time.Minute, true, false},
+		{"30 days and 2 hours ahead", serverLife + 2*time.Hour, false, false},
+	} {
+		off := func() time.Time { return now.Add(test.off) }
+		pinned := PinnedClient(ca.Pin())
+		pinned.Time = off
+		roots := x509.NewCertPool()
+		roots.AddCert(ca.Certificate())
+		enrolled := AgentClient(roots, func() *tls.Certificate { return agent })
+		enrolled.Time = off
+		for name, client := range map[string]*tls.Config{"joining": pinned, "enrolled": enrolled} {
+			_, err := handshake(t, &tls.Config{Certificates: []tls.Certificate{*server}}, client)
+			if (err == nil) != test.server {
+				t.Errorf("%s, %s: %v", test.name, name, err)
+			}
+			var expired *ExpiredError
+			if err != nil && (!errors.As(err, &expired) || errors.Is(err, ErrWrongCA) || !strings.Contains(err.Error(), off().UTC().Format(time.RFC3339))) {
+				t.Errorf("%s, %s: not clear: %v", test.name, name, err)
+			}
+		}
+		ca.now = off
+		got, err := ca.VerifyAgent(agent.Leaf, hlc.MaxSkew)
+		var expired *ExpiredError
+		if (err == nil) != test.client || err != nil && (!errors.As(err, &expired) || got.ID == "") {
+			t.Errorf("%s, the aggregator: %v, %v", test.name, got, err)
+		}
+		ca.now = time.Now
 	}
 }
 

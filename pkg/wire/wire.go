@@ -43,6 +43,8 @@ const (
 	CodeReplaced = 4
 	CodeSilent   = 5
 	CodeVersion  = 6
+	CodeExpired  = 7
+	CodeClone    = 8
 )
 
 const (

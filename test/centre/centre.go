@@ -137,12 +137,12 @@ func (c *Centre) Token(site string, uses int, ttl time.Duration) identity.JoinTo
 	c.t.Helper()
 	now := time.Now()
 	rt, secret, err := c.Registry.CreateJoinToken(c.t.Context(), registry.System, registry.JoinToken{
-		Site: site, MaxUses: uses, CreateTime: now, ExpireTime: now.Add(ttl), CreatedBy: "test",
+		Site: site, MaxUses: uses, CreateTime: now, ExpireTime: now.Add(ttl), CreatedBy: "test", CA: c.CA.Pin().String(),
 	})
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return identity.JoinToken{Site: site, Addresses: []string{c.Address}, CA: c.CA.Pin().String(), ID: rt.ID, Secret: secret}
+	return identity.JoinToken{Site: site, Addresses: []string{c.Address}, CA: rt.CA, ID: rt.ID, Secret: secret}
 }
 
 // Join enrolls an agent whose identity lies in dir.

@@ -26,13 +26,19 @@ import (
 // client returns a signed-in client of the inventory.
 func client(t *testing.T, c *centre.Centre) reevev1connect.InventoryServiceClient {
 	t.Helper()
+	return reevev1connect.NewInventoryServiceClient(signedIn(t, c))
+}
+
+// signedIn returns an HTTP client with a bearer token, and the API's address.
+func signedIn(t *testing.T, c *centre.Centre) (*http.Client, string) {
+	t.Helper()
 	token, secret := registry.NewAPIToken("test", "admin")
 	if err := c.Registry.AddAPIToken(t.Context(), registry.System, token); err != nil {
 		t.Fatal(err)
 	}
 	transport := &http.Transport{TLSClientConfig: identity.PinnedClient(c.CA.Pin()), ForceAttemptHTTP2: true}
 	t.Cleanup(transport.CloseIdleConnections)
-	return reevev1connect.NewInventoryServiceClient(&http.Client{Transport: bearer{transport, token.ID + "." + secret}}, "https://"+c.Address)
+	return &http.Client{Transport: bearer{transport, token.ID + "." + secret}}, "https://" + c.Address
 }
 
 type bearer struct {

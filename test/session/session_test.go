@@ -6,20 +6,12 @@ package session_test
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/big"
 	mrand "math/rand/v2"
 	"net"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -30,7 +22,6 @@ import (
 	"github.com/reeve-cloud/reeve/agent/enroll"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/agent/uplink"
-	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
@@ -49,21 +40,34 @@ type edge struct {
 	c     *centre.Centre
 	spool *spool.Spool
 	link  *uplink.Uplink
+	id    *enroll.Identity
+	log   *centre.Log
 	sent  int
-	// stop ends the uplink.
-	stop func()
+	// stop ends the uplink, close the spool.
+	stop  func()
+	close func() error
 }
 
 func newEdge(t *testing.T, c *centre.Centre) *edge {
 	t.Helper()
-	sp, err := spool.Open(spool.Options{Dir: t.TempDir()})
+	return startEdge(t, c, c.Join(t.TempDir()), t.TempDir(), nil)
+}
+
+// startEdge starts an uplink with an identity and a spool directory. The change
+// may be nil.
+func startEdge(t *testing.T, c *centre.Centre, id *enroll.Identity, spoolDir string, change func(*uplink.Uplink)) *edge {
+	t.Helper()
+	sp, err := spool.Open(spool.Options{Dir: spoolDir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := c.Join(t.TempDir())
-	e := &edge{t: t, c: c, spool: sp, link: &uplink.Uplink{
-		Spool: sp, Clock: hlc.New(0), Addresses: []string{c.Address}, TLS: id.ClientTLS, Hostname: "host", Logger: slog.New(slog.DiscardHandler),
+	log := &centre.Log{}
+	e := &edge{t: t, c: c, spool: sp, close: sync.OnceValue(sp.Close), id: id, log: log, link: &uplink.Uplink{
+		Spool: sp, Clock: hlc.New(0), Addresses: []string{c.Address}, TLS: id.ClientTLS, Hostname: "host", Logger: slog.New(slog.NewTextHandler(log, nil)),
 	}}
+	if change != nil {
+		change(e.link)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -77,7 +81,7 @@ func newEdge(t *testing.T, c *centre.Centre) *edge {
 	}
 	t.Cleanup(func() {
 		e.stop()
-		if err := sp.Close(); err != nil {
+		if err := e.close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -168,61 +172,6 @@ func TestRefusedEnrollment(t *testing.T) {
 	e.arrived(3)
 }
 
-// TestRenewal gives an agent a certificate that ended an hour ago.
-func TestRenewal(t *testing.T) {
-	c := centre.New(t)
-	dir := t.TempDir()
-	id := c.Join(dir)
-	ca, err := tls.LoadX509KeyPair(filepath.Join(c.CADir, "ca.crt"), filepath.Join(c.CADir, "ca.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	expire := func(since time.Duration) {
-		t.Helper()
-		old := id.Certificate().Leaf
-		uris, err := url.Parse(old.URIs[0].String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		// As old as the test's CA allows.
-		end := time.Now().Add(-since)
-		der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-			SerialNumber: big.NewInt(7), URIs: []*url.URL{uris}, NotBefore: end.Add(-time.Minute), NotAfter: end,
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		}, ca.Leaf, old.PublicKey, ca.PrivateKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "agent.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	expire(30 * time.Minute)
-	stale, err := enroll.Load(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := uplink.Probe(t.Context(), c.Address, stale.ClientTLS()); err == nil {
-		t.Fatal("an ended certificate opened a session")
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() { stale.KeepFresh(ctx, []string{c.Address}, slog.New(slog.DiscardHandler)) })
-	centre.WaitFor(t, "renewal", func() bool { return stale.Certificate().Leaf.NotAfter.After(time.Now()) })
-	cancel()
-	wg.Wait()
-	reloaded, err := enroll.Load(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if reloaded.Agent != id.Agent || reloaded.Certificate().Leaf.NotAfter.Before(time.Now()) {
-		t.Fatalf("the renewed identity was not stored: %v until %v", reloaded.Agent, reloaded.Certificate().Leaf.NotAfter)
-	}
-	if _, err := uplink.Probe(t.Context(), c.Address, reloaded.ClientTLS()); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestForeignCertificate(t *testing.T) {
 	c, other := centre.New(t), centre.New(t)
 	foreign := other.Join(t.TempDir())
@@ -242,19 +191,6 @@ func TestForeignCertificate(t *testing.T) {
 	if _, err := uplink.Probe(t.Context(), other.Address, mine.ClientTLS()); !errors.Is(err, identity.ErrWrongCA) {
 		t.Errorf("a foreign aggregator: %v", err)
 	}
-}
-
-func TestRemovedAgent(t *testing.T) {
-	c := centre.New(t)
-	id := c.Join(t.TempDir())
-	if err := c.Registry.RemoveAgent(t.Context(), registry.System, id.Agent.ID); err != nil {
-		t.Fatal(err)
-	}
-	_, err := uplink.Probe(t.Context(), c.Address, id.ClientTLS())
-	if err == nil || !strings.Contains(uplink.Explain(err).Error(), "does not know agent") {
-		t.Fatalf("a removed agent: %v", err)
-	}
-	c.Logged("does not know agent")
 }
 
 // raw opens a QUIC connection as an enrolled agent and leaves the rest to the

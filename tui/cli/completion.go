@@ -65,6 +65,21 @@ func (a *app) completeSites(ctx context.Context) []string {
 	})
 }
 
+func (a *app) completeAgents(ctx context.Context) []string {
+	return a.completeFrom(ctx, func(ctx context.Context, s *session) (ids []string) {
+		answer, err := s.Fleet.ListAgents(ctx, connect.NewRequest(&reevev1.ListAgentsRequest{PageSize: maxPage}))
+		if err != nil {
+			return nil
+		}
+		for _, agent := range answer.Msg.GetAgents() {
+			if identity.CheckSiteName(agent.GetId()) == nil {
+				ids = append(ids, agent.GetId())
+			}
+		}
+		return ids
+	})
+}
+
 func (a *app) completeTokens(ctx context.Context) []string {
 	return a.completeFrom(ctx, func(ctx context.Context, s *session) (ids []string) {
 		answer, err := s.Fleet.ListJoinTokens(ctx, connect.NewRequest(&reevev1.ListJoinTokensRequest{PageSize: maxPage}))

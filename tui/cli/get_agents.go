@@ -15,7 +15,8 @@ import (
 
 type getAgentsOptions struct {
 	listOptions
-	site string
+	site    string
+	revoked bool
 }
 
 func (a *app) getAgentsCommand() *cobra.Command {
@@ -29,6 +30,7 @@ func (a *app) getAgentsCommand() *cobra.Command {
 	}
 	o.addTo(cmd)
 	cmd.Flags().StringVar(&o.site, "site", "", "only this site")
+	cmd.Flags().BoolVar(&o.revoked, "revoked", false, "also those that were revoked")
 	a.complete(cmd, "site", a.completeSites)
 	return cmd
 }
@@ -36,7 +38,7 @@ func (a *app) getAgentsCommand() *cobra.Command {
 func (a *app) getAgents(ctx context.Context, o getAgentsOptions) error {
 	return list(ctx, a, o.listOptions, "agents", agentColumns, func(s *session) client.PageFunc[*reevev1.Agent] {
 		return func(ctx context.Context, size int32, token string) ([]*reevev1.Agent, string, error) {
-			answer, err := s.Fleet.ListAgents(ctx, connect.NewRequest(&reevev1.ListAgentsRequest{PageSize: size, PageToken: token, Site: o.site}))
+			answer, err := s.Fleet.ListAgents(ctx, connect.NewRequest(&reevev1.ListAgentsRequest{PageSize: size, PageToken: token, Site: o.site, ShowRevoked: o.revoked}))
 			if err != nil {
 				return nil, "", err
 			}
@@ -52,18 +54,8 @@ func agentColumns(p *output.Printer) []output.Column[*reevev1.Agent] {
 		{Heading: "HOSTNAME", Value: (*reevev1.Agent).GetHostname},
 		{
 			Heading: "STATE",
-			Value: func(a *reevev1.Agent) string {
-				if a.GetConnected() {
-					return "CONNECTED"
-				}
-				return "DISCONNECTED"
-			},
-			Color: func(a *reevev1.Agent) output.Color {
-				if a.GetConnected() {
-					return output.Green
-				}
-				return output.Yellow
-			},
+			Value:   func(a *reevev1.Agent) string { state, _ := agentState(a); return state },
+			Color:   func(a *reevev1.Agent) output.Color { _, color := agentState(a); return color },
 		},
 		{Heading: "SEEN", Value: func(a *reevev1.Agent) string { return p.Time(a.GetSeenTime()) }},
 		{Heading: "BACKLOG", Value: func(a *reevev1.Agent) string { return fmt.Sprint(a.GetBacklogRecords()) }},
@@ -71,7 +63,25 @@ func agentColumns(p *output.Printer) []output.Column[*reevev1.Agent] {
 		{Heading: "PLATFORM", Only: output.Wide, Value: (*reevev1.Agent).GetPlatform},
 		{Heading: "COLLECTORS", Only: output.Wide, Value: func(a *reevev1.Agent) string { return strings.Join(a.GetCollectors(), ",") }},
 		{Heading: "ADDRESS", Only: output.Wide, Value: (*reevev1.Agent).GetAddress},
+		{Heading: "CLONE", Only: output.Wide, Value: func(a *reevev1.Agent) string {
+			if a.GetClone() == nil {
+				return ""
+			}
+			return a.GetClone().GetHostname() + "@" + a.GetClone().GetAddress()
+		}},
 		{Heading: "ENROLLED", Only: output.Wide, Value: func(a *reevev1.Agent) string { return p.Time(a.GetEnrollTime()) }},
 		{Heading: "CERTIFICATE-EXPIRES", Only: output.Wide, Value: func(a *reevev1.Agent) string { return p.Time(a.GetCertificateExpireTime()) }},
 	}
+}
+
+func agentState(a *reevev1.Agent) (string, output.Color) {
+	switch {
+	case a.GetRevokeTime() != nil:
+		return "REVOKED", output.Red
+	case a.GetClone() != nil:
+		return "CLONED", output.Red
+	case a.GetConnected():
+		return "CONNECTED", output.Green
+	}
+	return "DISCONNECTED", output.Yellow
 }

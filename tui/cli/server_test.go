@@ -37,6 +37,7 @@ type fakeServer struct {
 	assets  []*reevev1.Asset
 	changes []*reevev1.Change
 	related []*reevev1.Relation
+	cas     []*reevev1.CertificateAuthority
 
 	address string
 	http    *http.Server
@@ -60,14 +61,15 @@ func newFakeServer(dir string, page int, inventory []byte) (*fakeServer, error) 
 		assets  reevev1.ListAssetsResponse
 		changes reevev1.ListChangesResponse
 		related reevev1.GetAssetResponse
+		cas     reevev1.ListCertificateAuthoritiesResponse
 	)
 	// Each message takes its own field of the file.
-	for _, m := range []proto.Message{&sites, &agents, &tokens, &types, &assets, &changes, &related} {
+	for _, m := range []proto.Message{&sites, &agents, &tokens, &types, &assets, &changes, &related, &cas} {
 		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(inventory, m); err != nil {
 			return nil, err
 		}
 	}
-	f.types = types.AssetTypes
+	f.types, f.cas = types.AssetTypes, cas.CertificateAuthorities
 	f.sites, f.agents, f.tokens, f.assets, f.changes, f.related = sites.Sites, agents.Agents, tokens.Tokens, assets.Assets, changes.Changes, related.Relations
 	return f, nil
 }
@@ -179,10 +181,39 @@ func (f fakeFleet) ListSites(_ context.Context, r *connect.Request[reevev1.ListS
 
 func (f fakeFleet) ListAgents(_ context.Context, r *connect.Request[reevev1.ListAgentsRequest]) (*connect.Response[reevev1.ListAgentsResponse], error) {
 	agents := slices.DeleteFunc(slices.Clone(f.agents), func(a *reevev1.Agent) bool {
-		return r.Msg.Site != "" && a.Site != r.Msg.Site
+		return r.Msg.Site != "" && a.Site != r.Msg.Site || a.RevokeTime != nil && !r.Msg.ShowRevoked
 	})
 	page, next := pageOf(f.fakeServer, agents, r.Msg.PageSize, r.Msg.PageToken)
 	return connect.NewResponse(&reevev1.ListAgentsResponse{Agents: page, NextPageToken: next}), nil
+}
+
+func (f fakeFleet) RevokeAgent(_ context.Context, r *connect.Request[reevev1.RevokeAgentRequest]) (*connect.Response[reevev1.RevokeAgentResponse], error) {
+	for _, a := range f.agents {
+		if a.Id == r.Msg.Id {
+			a.RevokeTime, a.Connected = timestamppb.New(testNow), false
+			return connect.NewResponse(&reevev1.RevokeAgentResponse{Agent: a}), nil
+		}
+	}
+	return nil, connect.NewError(connect.CodeNotFound, errors.New("no such agent"))
+}
+
+func (f fakeFleet) ListCertificateAuthorities(context.Context, *connect.Request[reevev1.ListCertificateAuthoritiesRequest]) (*connect.Response[reevev1.ListCertificateAuthoritiesResponse], error) {
+	return connect.NewResponse(&reevev1.ListCertificateAuthoritiesResponse{CertificateAuthorities: f.cas}), nil
+}
+
+func (f fakeFleet) RotateCertificateAuthority(context.Context, *connect.Request[reevev1.RotateCertificateAuthorityRequest]) (*connect.Response[reevev1.RotateCertificateAuthorityResponse], error) {
+	made := &reevev1.CertificateAuthority{Hash: "sha256:3333", Signing: true, CreateTime: timestamppb.New(testNow), ExpireTime: timestamppb.New(testNow.AddDate(10, 0, 0))}
+	f.cas[0].Signing = false
+	f.fakeServer.cas = append([]*reevev1.CertificateAuthority{made}, f.cas...)
+	return connect.NewResponse(&reevev1.RotateCertificateAuthorityResponse{CertificateAuthority: made}), nil
+}
+
+func (f fakeFleet) RetireCertificateAuthority(_ context.Context, r *connect.Request[reevev1.RetireCertificateAuthorityRequest]) (*connect.Response[reevev1.RetireCertificateAuthorityResponse], error) {
+	if !r.Msg.Force {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("the certificate authority is still needed by 1 agents (x on y)"))
+	}
+	f.fakeServer.cas = slices.DeleteFunc(slices.Clone(f.cas), func(c *reevev1.CertificateAuthority) bool { return c.Hash == r.Msg.Hash })
+	return connect.NewResponse(&reevev1.RetireCertificateAuthorityResponse{}), nil
 }
 
 func (f fakeFleet) CreateJoinToken(_ context.Context, r *connect.Request[reevev1.CreateJoinTokenRequest]) (*connect.Response[reevev1.CreateJoinTokenResponse], error) {

@@ -190,7 +190,7 @@ func (x Goodbye_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Goodbye_Reason.Descriptor instead.
 func (Goodbye_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{7, 0}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{10, 0}
 }
 
 // Control is one message on a session's control stream. The agent starts with
@@ -204,6 +204,9 @@ type Control struct {
 	//	*Control_Heartbeat
 	//	*Control_Ack
 	//	*Control_Goodbye
+	//	*Control_Ping
+	//	*Control_Notice
+	//	*Control_Renew
 	//	*Control_Digest
 	//	*Control_Differing
 	//	*Control_Listing
@@ -296,6 +299,33 @@ func (x *Control) GetGoodbye() *Goodbye {
 	return nil
 }
 
+func (x *Control) GetPing() *Ping {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Ping); ok {
+			return x.Ping
+		}
+	}
+	return nil
+}
+
+func (x *Control) GetNotice() *Notice {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Notice); ok {
+			return x.Notice
+		}
+	}
+	return nil
+}
+
+func (x *Control) GetRenew() *Renew {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Renew); ok {
+			return x.Renew
+		}
+	}
+	return nil
+}
+
 func (x *Control) GetDigest() *Digest {
 	if x != nil {
 		if x, ok := x.Message.(*Control_Digest); ok {
@@ -365,6 +395,18 @@ type Control_Goodbye struct {
 	Goodbye *Goodbye `protobuf:"bytes,5,opt,name=goodbye,proto3,oneof"`
 }
 
+type Control_Ping struct {
+	Ping *Ping `protobuf:"bytes,6,opt,name=ping,proto3,oneof"`
+}
+
+type Control_Notice struct {
+	Notice *Notice `protobuf:"bytes,7,opt,name=notice,proto3,oneof"`
+}
+
+type Control_Renew struct {
+	Renew *Renew `protobuf:"bytes,8,opt,name=renew,proto3,oneof"`
+}
+
 type Control_Digest struct {
 	Digest *Digest `protobuf:"bytes,9,opt,name=digest,proto3,oneof"`
 }
@@ -395,6 +437,12 @@ func (*Control_Ack) isControl_Message() {}
 
 func (*Control_Goodbye) isControl_Message() {}
 
+func (*Control_Ping) isControl_Message() {}
+
+func (*Control_Notice) isControl_Message() {}
+
+func (*Control_Renew) isControl_Message() {}
+
 func (*Control_Digest) isControl_Message() {}
 
 func (*Control_Differing) isControl_Message() {}
@@ -418,7 +466,12 @@ type Hello struct {
 	// GOOS/GOARCH.
 	Platform string `protobuf:"bytes,5,opt,name=platform,proto3" json:"platform,omitempty"`
 	// The collectors that run, by configured name.
-	Collectors    []string `protobuf:"bytes,6,rep,name=collectors,proto3" json:"collectors,omitempty"`
+	Collectors []string `protobuf:"bytes,6,rep,name=collectors,proto3" json:"collectors,omitempty"`
+	// A random name of the agent's process, made at each start: up to 64
+	// characters. Two that live at once are clones.
+	InstanceId string `protobuf:"bytes,7,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// The agent's wall clock in Unix milliseconds; zero where it is not told.
+	Time          int64 `protobuf:"varint,8,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -495,6 +548,20 @@ func (x *Hello) GetCollectors() []string {
 	return nil
 }
 
+func (x *Hello) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *Hello) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
 type Welcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The protocol version that both sides now speak.
@@ -511,8 +578,10 @@ type Welcome struct {
 	WindowBytes uint32 `protobuf:"varint,6,opt,name=window_bytes,json=windowBytes,proto3" json:"window_bytes,omitempty"`
 	// The longest silence, either way, before a session counts as dead.
 	HeartbeatSeconds uint32 `protobuf:"varint,7,opt,name=heartbeat_seconds,json=heartbeatSeconds,proto3" json:"heartbeat_seconds,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The aggregator's wall clock in Unix milliseconds; zero where it is not told.
+	Time          int64 `protobuf:"varint,8,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
@@ -594,6 +663,13 @@ func (x *Welcome) GetHeartbeatSeconds() uint32 {
 	return 0
 }
 
+func (x *Welcome) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
 type Watermark struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Class Class                  `protobuf:"varint,1,opt,name=class,proto3,enum=reeve.wire.v1.Class" json:"class,omitempty"`
@@ -652,7 +728,9 @@ type Heartbeat struct {
 	// The sender's hybrid logical clock.
 	Clock uint64 `protobuf:"varint,1,opt,name=clock,proto3" json:"clock,omitempty"`
 	// From the agent: what waits in its spool, by class.
-	Backlog       []*Backlog `protobuf:"bytes,2,rep,name=backlog,proto3" json:"backlog,omitempty"`
+	Backlog []*Backlog `protobuf:"bytes,2,rep,name=backlog,proto3" json:"backlog,omitempty"`
+	// From the agent: the number of the ping that it answers, if it does.
+	Answers       uint64 `protobuf:"varint,3,opt,name=answers,proto3" json:"answers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -701,6 +779,150 @@ func (x *Heartbeat) GetBacklog() []*Backlog {
 	return nil
 }
 
+func (x *Heartbeat) GetAnswers() uint64 {
+	if x != nil {
+		return x.Answers
+	}
+	return 0
+}
+
+// Ping asks the agent for a heartbeat at once.
+type Ping struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Not zero.
+	Number        uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ping) Reset() {
+	*x = Ping{}
+	mi := &file_wire_v1_wire_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ping) ProtoMessage() {}
+
+func (x *Ping) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ping.ProtoReflect.Descriptor instead.
+func (*Ping) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Ping) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// Notice is something that the agent's operator should know.
+type Notice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Message       string                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Notice) Reset() {
+	*x = Notice{}
+	mi := &file_wire_v1_wire_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Notice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Notice) ProtoMessage() {}
+
+func (x *Notice) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Notice.ProtoReflect.Descriptor instead.
+func (*Notice) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Notice) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// Renew asks the agent to renew its certificate early, at a moment of its choice
+// within the time: the aggregator's authorities have changed.
+type Renew struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WithinSeconds uint32                 `protobuf:"varint,1,opt,name=within_seconds,json=withinSeconds,proto3" json:"within_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Renew) Reset() {
+	*x = Renew{}
+	mi := &file_wire_v1_wire_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Renew) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Renew) ProtoMessage() {}
+
+func (x *Renew) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Renew.ProtoReflect.Descriptor instead.
+func (*Renew) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Renew) GetWithinSeconds() uint32 {
+	if x != nil {
+		return x.WithinSeconds
+	}
+	return 0
+}
+
 type Backlog struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Class         Class                  `protobuf:"varint,1,opt,name=class,proto3,enum=reeve.wire.v1.Class" json:"class,omitempty"`
@@ -712,7 +934,7 @@ type Backlog struct {
 
 func (x *Backlog) Reset() {
 	*x = Backlog{}
-	mi := &file_wire_v1_wire_proto_msgTypes[5]
+	mi := &file_wire_v1_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +946,7 @@ func (x *Backlog) String() string {
 func (*Backlog) ProtoMessage() {}
 
 func (x *Backlog) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[5]
+	mi := &file_wire_v1_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +959,7 @@ func (x *Backlog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backlog.ProtoReflect.Descriptor instead.
 func (*Backlog) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{5}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Backlog) GetClass() Class {
@@ -770,7 +992,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_wire_v1_wire_proto_msgTypes[6]
+	mi := &file_wire_v1_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +1004,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[6]
+	mi := &file_wire_v1_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +1017,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Ack) GetDurable() []*Watermark {
@@ -816,7 +1038,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_wire_v1_wire_proto_msgTypes[7]
+	mi := &file_wire_v1_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +1050,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[7]
+	mi := &file_wire_v1_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +1063,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Goodbye) GetReason() Goodbye_Reason {
@@ -874,7 +1096,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_wire_v1_wire_proto_msgTypes[8]
+	mi := &file_wire_v1_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +1108,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[8]
+	mi := &file_wire_v1_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +1121,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Digest) GetAsOf() uint64 {
@@ -937,7 +1159,7 @@ type ScopeDigest struct {
 
 func (x *ScopeDigest) Reset() {
 	*x = ScopeDigest{}
-	mi := &file_wire_v1_wire_proto_msgTypes[9]
+	mi := &file_wire_v1_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -949,7 +1171,7 @@ func (x *ScopeDigest) String() string {
 func (*ScopeDigest) ProtoMessage() {}
 
 func (x *ScopeDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[9]
+	mi := &file_wire_v1_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -962,7 +1184,7 @@ func (x *ScopeDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScopeDigest.ProtoReflect.Descriptor instead.
 func (*ScopeDigest) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ScopeDigest) GetScope() string {
@@ -1005,7 +1227,7 @@ type Differing struct {
 
 func (x *Differing) Reset() {
 	*x = Differing{}
-	mi := &file_wire_v1_wire_proto_msgTypes[10]
+	mi := &file_wire_v1_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1239,7 @@ func (x *Differing) String() string {
 func (*Differing) ProtoMessage() {}
 
 func (x *Differing) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[10]
+	mi := &file_wire_v1_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1252,7 @@ func (x *Differing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Differing.ProtoReflect.Descriptor instead.
 func (*Differing) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Differing) GetAsOf() uint64 {
@@ -1066,7 +1288,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_wire_v1_wire_proto_msgTypes[11]
+	mi := &file_wire_v1_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1300,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[11]
+	mi := &file_wire_v1_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1313,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Listing) GetAsOf() uint64 {
@@ -1147,7 +1369,7 @@ type Listed struct {
 
 func (x *Listed) Reset() {
 	*x = Listed{}
-	mi := &file_wire_v1_wire_proto_msgTypes[12]
+	mi := &file_wire_v1_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1381,7 @@ func (x *Listed) String() string {
 func (*Listed) ProtoMessage() {}
 
 func (x *Listed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[12]
+	mi := &file_wire_v1_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1394,7 @@ func (x *Listed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listed.ProtoReflect.Descriptor instead.
 func (*Listed) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Listed) GetUid() string {
@@ -1205,7 +1427,7 @@ type Resend struct {
 
 func (x *Resend) Reset() {
 	*x = Resend{}
-	mi := &file_wire_v1_wire_proto_msgTypes[13]
+	mi := &file_wire_v1_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1439,7 @@ func (x *Resend) String() string {
 func (*Resend) ProtoMessage() {}
 
 func (x *Resend) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[13]
+	mi := &file_wire_v1_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1452,7 @@ func (x *Resend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resend.ProtoReflect.Descriptor instead.
 func (*Resend) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Resend) GetAsOf() uint64 {
@@ -1279,7 +1501,7 @@ type Unlisted struct {
 
 func (x *Unlisted) Reset() {
 	*x = Unlisted{}
-	mi := &file_wire_v1_wire_proto_msgTypes[14]
+	mi := &file_wire_v1_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1291,7 +1513,7 @@ func (x *Unlisted) String() string {
 func (*Unlisted) ProtoMessage() {}
 
 func (x *Unlisted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[14]
+	mi := &file_wire_v1_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1304,7 +1526,7 @@ func (x *Unlisted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unlisted.ProtoReflect.Descriptor instead.
 func (*Unlisted) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Unlisted) GetUid() string {
@@ -1336,7 +1558,7 @@ type Removed struct {
 
 func (x *Removed) Reset() {
 	*x = Removed{}
-	mi := &file_wire_v1_wire_proto_msgTypes[15]
+	mi := &file_wire_v1_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1570,7 @@ func (x *Removed) String() string {
 func (*Removed) ProtoMessage() {}
 
 func (x *Removed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[15]
+	mi := &file_wire_v1_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1583,7 @@ func (x *Removed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removed.ProtoReflect.Descriptor instead.
 func (*Removed) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Removed) GetAsOf() uint64 {
@@ -1402,7 +1624,7 @@ type DataHeader struct {
 
 func (x *DataHeader) Reset() {
 	*x = DataHeader{}
-	mi := &file_wire_v1_wire_proto_msgTypes[16]
+	mi := &file_wire_v1_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1636,7 @@ func (x *DataHeader) String() string {
 func (*DataHeader) ProtoMessage() {}
 
 func (x *DataHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[16]
+	mi := &file_wire_v1_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +1649,7 @@ func (x *DataHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataHeader.ProtoReflect.Descriptor instead.
 func (*DataHeader) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DataHeader) GetClass() Class {
@@ -1457,7 +1679,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_wire_v1_wire_proto_msgTypes[17]
+	mi := &file_wire_v1_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1691,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[17]
+	mi := &file_wire_v1_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1704,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Batch) GetSpoolId() string {
@@ -1536,7 +1758,7 @@ type Records struct {
 
 func (x *Records) Reset() {
 	*x = Records{}
-	mi := &file_wire_v1_wire_proto_msgTypes[18]
+	mi := &file_wire_v1_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1770,7 @@ func (x *Records) String() string {
 func (*Records) ProtoMessage() {}
 
 func (x *Records) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[18]
+	mi := &file_wire_v1_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1783,7 @@ func (x *Records) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Records.ProtoReflect.Descriptor instead.
 func (*Records) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Records) GetRecords() []*Record {
@@ -1586,7 +1808,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_wire_v1_wire_proto_msgTypes[19]
+	mi := &file_wire_v1_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1820,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[19]
+	mi := &file_wire_v1_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1833,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Record) GetBody() isRecord_Body {
@@ -1721,7 +1943,7 @@ type AssetVersion struct {
 
 func (x *AssetVersion) Reset() {
 	*x = AssetVersion{}
-	mi := &file_wire_v1_wire_proto_msgTypes[20]
+	mi := &file_wire_v1_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +1955,7 @@ func (x *AssetVersion) String() string {
 func (*AssetVersion) ProtoMessage() {}
 
 func (x *AssetVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[20]
+	mi := &file_wire_v1_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +1968,7 @@ func (x *AssetVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetVersion.ProtoReflect.Descriptor instead.
 func (*AssetVersion) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AssetVersion) GetType() string {
@@ -1886,7 +2108,7 @@ type Relation struct {
 
 func (x *Relation) Reset() {
 	*x = Relation{}
-	mi := &file_wire_v1_wire_proto_msgTypes[21]
+	mi := &file_wire_v1_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1898,7 +2120,7 @@ func (x *Relation) String() string {
 func (*Relation) ProtoMessage() {}
 
 func (x *Relation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[21]
+	mi := &file_wire_v1_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1911,7 +2133,7 @@ func (x *Relation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relation.ProtoReflect.Descriptor instead.
 func (*Relation) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Relation) GetKind() string {
@@ -1957,7 +2179,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_wire_v1_wire_proto_msgTypes[22]
+	mi := &file_wire_v1_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +2191,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[22]
+	mi := &file_wire_v1_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1982,7 +2204,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Event) GetId() string {
@@ -2065,7 +2287,7 @@ type AssetType struct {
 
 func (x *AssetType) Reset() {
 	*x = AssetType{}
-	mi := &file_wire_v1_wire_proto_msgTypes[23]
+	mi := &file_wire_v1_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2077,7 +2299,7 @@ func (x *AssetType) String() string {
 func (*AssetType) ProtoMessage() {}
 
 func (x *AssetType) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[23]
+	mi := &file_wire_v1_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2090,7 +2312,7 @@ func (x *AssetType) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetType.ProtoReflect.Descriptor instead.
 func (*AssetType) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AssetType) GetName() string {
@@ -2146,7 +2368,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_wire_v1_wire_proto_msgTypes[24]
+	mi := &file_wire_v1_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2380,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[24]
+	mi := &file_wire_v1_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2393,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Usage) GetAssetType() string {
@@ -2241,20 +2463,23 @@ var File_wire_v1_wire_proto protoreflect.FileDescriptor
 
 const file_wire_v1_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x12wire/v1/wire.proto\x12\rreeve.wire.v1\"\x90\x04\n" +
+	"\x12wire/v1/wire.proto\x12\rreeve.wire.v1\"\x9a\x05\n" +
 	"\aControl\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.reeve.wire.v1.HelloH\x00R\x05hello\x122\n" +
 	"\awelcome\x18\x02 \x01(\v2\x16.reeve.wire.v1.WelcomeH\x00R\awelcome\x128\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x18.reeve.wire.v1.HeartbeatH\x00R\theartbeat\x12&\n" +
 	"\x03ack\x18\x04 \x01(\v2\x12.reeve.wire.v1.AckH\x00R\x03ack\x122\n" +
-	"\agoodbye\x18\x05 \x01(\v2\x16.reeve.wire.v1.GoodbyeH\x00R\agoodbye\x12/\n" +
+	"\agoodbye\x18\x05 \x01(\v2\x16.reeve.wire.v1.GoodbyeH\x00R\agoodbye\x12)\n" +
+	"\x04ping\x18\x06 \x01(\v2\x13.reeve.wire.v1.PingH\x00R\x04ping\x12/\n" +
+	"\x06notice\x18\a \x01(\v2\x15.reeve.wire.v1.NoticeH\x00R\x06notice\x12,\n" +
+	"\x05renew\x18\b \x01(\v2\x14.reeve.wire.v1.RenewH\x00R\x05renew\x12/\n" +
 	"\x06digest\x18\t \x01(\v2\x15.reeve.wire.v1.DigestH\x00R\x06digest\x128\n" +
 	"\tdiffering\x18\n" +
 	" \x01(\v2\x18.reeve.wire.v1.DifferingH\x00R\tdiffering\x122\n" +
 	"\alisting\x18\v \x01(\v2\x16.reeve.wire.v1.ListingH\x00R\alisting\x12/\n" +
 	"\x06resend\x18\f \x01(\v2\x15.reeve.wire.v1.ResendH\x00R\x06resend\x122\n" +
 	"\aremoved\x18\r \x01(\v2\x16.reeve.wire.v1.RemovedH\x00R\aremovedB\t\n" +
-	"\amessage\"\xbb\x01\n" +
+	"\amessage\"\xf0\x01\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12#\n" +
 	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12\x19\n" +
@@ -2263,7 +2488,10 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\bplatform\x18\x05 \x01(\tR\bplatform\x12\x1e\n" +
 	"\n" +
 	"collectors\x18\x06 \x03(\tR\n" +
-	"collectors\"\x96\x02\n" +
+	"collectors\x12\x1f\n" +
+	"\vinstance_id\x18\a \x01(\tR\n" +
+	"instanceId\x12\x12\n" +
+	"\x04time\x18\b \x01(\x03R\x04time\"\xaa\x02\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12-\n" +
 	"\x12aggregator_version\x18\x02 \x01(\tR\x11aggregatorVersion\x122\n" +
@@ -2271,13 +2499,21 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x05clock\x18\x04 \x01(\x04R\x05clock\x12&\n" +
 	"\x0fmax_batch_bytes\x18\x05 \x01(\rR\rmaxBatchBytes\x12!\n" +
 	"\fwindow_bytes\x18\x06 \x01(\rR\vwindowBytes\x12+\n" +
-	"\x11heartbeat_seconds\x18\a \x01(\rR\x10heartbeatSeconds\"I\n" +
+	"\x11heartbeat_seconds\x18\a \x01(\rR\x10heartbeatSeconds\x12\x12\n" +
+	"\x04time\x18\b \x01(\x03R\x04time\"I\n" +
 	"\tWatermark\x12*\n" +
 	"\x05class\x18\x01 \x01(\x0e2\x14.reeve.wire.v1.ClassR\x05class\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"S\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"m\n" +
 	"\tHeartbeat\x12\x14\n" +
 	"\x05clock\x18\x01 \x01(\x04R\x05clock\x120\n" +
-	"\abacklog\x18\x02 \x03(\v2\x16.reeve.wire.v1.BacklogR\abacklog\"e\n" +
+	"\abacklog\x18\x02 \x03(\v2\x16.reeve.wire.v1.BacklogR\abacklog\x12\x18\n" +
+	"\aanswers\x18\x03 \x01(\x04R\aanswers\"\x1e\n" +
+	"\x04Ping\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\"\"\n" +
+	"\x06Notice\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\".\n" +
+	"\x05Renew\x12%\n" +
+	"\x0ewithin_seconds\x18\x01 \x01(\rR\rwithinSeconds\"e\n" +
 	"\aBacklog\x12*\n" +
 	"\x05class\x18\x01 \x01(\x0e2\x14.reeve.wire.v1.ClassR\x05class\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x04R\arecords\x12\x14\n" +
@@ -2430,7 +2666,7 @@ func file_wire_v1_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_v1_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_wire_v1_wire_proto_goTypes = []any{
 	(Class)(0),           // 0: reeve.wire.v1.Class
 	(Operation)(0),       // 1: reeve.wire.v1.Operation
@@ -2440,66 +2676,72 @@ var file_wire_v1_wire_proto_goTypes = []any{
 	(*Welcome)(nil),      // 5: reeve.wire.v1.Welcome
 	(*Watermark)(nil),    // 6: reeve.wire.v1.Watermark
 	(*Heartbeat)(nil),    // 7: reeve.wire.v1.Heartbeat
-	(*Backlog)(nil),      // 8: reeve.wire.v1.Backlog
-	(*Ack)(nil),          // 9: reeve.wire.v1.Ack
-	(*Goodbye)(nil),      // 10: reeve.wire.v1.Goodbye
-	(*Digest)(nil),       // 11: reeve.wire.v1.Digest
-	(*ScopeDigest)(nil),  // 12: reeve.wire.v1.ScopeDigest
-	(*Differing)(nil),    // 13: reeve.wire.v1.Differing
-	(*Listing)(nil),      // 14: reeve.wire.v1.Listing
-	(*Listed)(nil),       // 15: reeve.wire.v1.Listed
-	(*Resend)(nil),       // 16: reeve.wire.v1.Resend
-	(*Unlisted)(nil),     // 17: reeve.wire.v1.Unlisted
-	(*Removed)(nil),      // 18: reeve.wire.v1.Removed
-	(*DataHeader)(nil),   // 19: reeve.wire.v1.DataHeader
-	(*Batch)(nil),        // 20: reeve.wire.v1.Batch
-	(*Records)(nil),      // 21: reeve.wire.v1.Records
-	(*Record)(nil),       // 22: reeve.wire.v1.Record
-	(*AssetVersion)(nil), // 23: reeve.wire.v1.AssetVersion
-	(*Relation)(nil),     // 24: reeve.wire.v1.Relation
-	(*Event)(nil),        // 25: reeve.wire.v1.Event
-	(*AssetType)(nil),    // 26: reeve.wire.v1.AssetType
-	(*Usage)(nil),        // 27: reeve.wire.v1.Usage
-	nil,                  // 28: reeve.wire.v1.AssetVersion.LabelsEntry
+	(*Ping)(nil),         // 8: reeve.wire.v1.Ping
+	(*Notice)(nil),       // 9: reeve.wire.v1.Notice
+	(*Renew)(nil),        // 10: reeve.wire.v1.Renew
+	(*Backlog)(nil),      // 11: reeve.wire.v1.Backlog
+	(*Ack)(nil),          // 12: reeve.wire.v1.Ack
+	(*Goodbye)(nil),      // 13: reeve.wire.v1.Goodbye
+	(*Digest)(nil),       // 14: reeve.wire.v1.Digest
+	(*ScopeDigest)(nil),  // 15: reeve.wire.v1.ScopeDigest
+	(*Differing)(nil),    // 16: reeve.wire.v1.Differing
+	(*Listing)(nil),      // 17: reeve.wire.v1.Listing
+	(*Listed)(nil),       // 18: reeve.wire.v1.Listed
+	(*Resend)(nil),       // 19: reeve.wire.v1.Resend
+	(*Unlisted)(nil),     // 20: reeve.wire.v1.Unlisted
+	(*Removed)(nil),      // 21: reeve.wire.v1.Removed
+	(*DataHeader)(nil),   // 22: reeve.wire.v1.DataHeader
+	(*Batch)(nil),        // 23: reeve.wire.v1.Batch
+	(*Records)(nil),      // 24: reeve.wire.v1.Records
+	(*Record)(nil),       // 25: reeve.wire.v1.Record
+	(*AssetVersion)(nil), // 26: reeve.wire.v1.AssetVersion
+	(*Relation)(nil),     // 27: reeve.wire.v1.Relation
+	(*Event)(nil),        // 28: reeve.wire.v1.Event
+	(*AssetType)(nil),    // 29: reeve.wire.v1.AssetType
+	(*Usage)(nil),        // 30: reeve.wire.v1.Usage
+	nil,                  // 31: reeve.wire.v1.AssetVersion.LabelsEntry
 }
 var file_wire_v1_wire_proto_depIdxs = []int32{
 	4,  // 0: reeve.wire.v1.Control.hello:type_name -> reeve.wire.v1.Hello
 	5,  // 1: reeve.wire.v1.Control.welcome:type_name -> reeve.wire.v1.Welcome
 	7,  // 2: reeve.wire.v1.Control.heartbeat:type_name -> reeve.wire.v1.Heartbeat
-	9,  // 3: reeve.wire.v1.Control.ack:type_name -> reeve.wire.v1.Ack
-	10, // 4: reeve.wire.v1.Control.goodbye:type_name -> reeve.wire.v1.Goodbye
-	11, // 5: reeve.wire.v1.Control.digest:type_name -> reeve.wire.v1.Digest
-	13, // 6: reeve.wire.v1.Control.differing:type_name -> reeve.wire.v1.Differing
-	14, // 7: reeve.wire.v1.Control.listing:type_name -> reeve.wire.v1.Listing
-	16, // 8: reeve.wire.v1.Control.resend:type_name -> reeve.wire.v1.Resend
-	18, // 9: reeve.wire.v1.Control.removed:type_name -> reeve.wire.v1.Removed
-	6,  // 10: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
-	0,  // 11: reeve.wire.v1.Watermark.class:type_name -> reeve.wire.v1.Class
-	8,  // 12: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
-	0,  // 13: reeve.wire.v1.Backlog.class:type_name -> reeve.wire.v1.Class
-	6,  // 14: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
-	2,  // 15: reeve.wire.v1.Goodbye.reason:type_name -> reeve.wire.v1.Goodbye.Reason
-	12, // 16: reeve.wire.v1.Digest.scopes:type_name -> reeve.wire.v1.ScopeDigest
-	12, // 17: reeve.wire.v1.Differing.scopes:type_name -> reeve.wire.v1.ScopeDigest
-	15, // 18: reeve.wire.v1.Listing.assets:type_name -> reeve.wire.v1.Listed
-	17, // 19: reeve.wire.v1.Resend.unlisted:type_name -> reeve.wire.v1.Unlisted
-	17, // 20: reeve.wire.v1.Removed.assets:type_name -> reeve.wire.v1.Unlisted
-	0,  // 21: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
-	0,  // 22: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
-	22, // 23: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
-	23, // 24: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
-	25, // 25: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
-	26, // 26: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
-	27, // 27: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
-	1,  // 28: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
-	28, // 29: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
-	24, // 30: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
-	24, // 31: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	12, // 3: reeve.wire.v1.Control.ack:type_name -> reeve.wire.v1.Ack
+	13, // 4: reeve.wire.v1.Control.goodbye:type_name -> reeve.wire.v1.Goodbye
+	8,  // 5: reeve.wire.v1.Control.ping:type_name -> reeve.wire.v1.Ping
+	9,  // 6: reeve.wire.v1.Control.notice:type_name -> reeve.wire.v1.Notice
+	10, // 7: reeve.wire.v1.Control.renew:type_name -> reeve.wire.v1.Renew
+	14, // 8: reeve.wire.v1.Control.digest:type_name -> reeve.wire.v1.Digest
+	16, // 9: reeve.wire.v1.Control.differing:type_name -> reeve.wire.v1.Differing
+	17, // 10: reeve.wire.v1.Control.listing:type_name -> reeve.wire.v1.Listing
+	19, // 11: reeve.wire.v1.Control.resend:type_name -> reeve.wire.v1.Resend
+	21, // 12: reeve.wire.v1.Control.removed:type_name -> reeve.wire.v1.Removed
+	6,  // 13: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
+	0,  // 14: reeve.wire.v1.Watermark.class:type_name -> reeve.wire.v1.Class
+	11, // 15: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
+	0,  // 16: reeve.wire.v1.Backlog.class:type_name -> reeve.wire.v1.Class
+	6,  // 17: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
+	2,  // 18: reeve.wire.v1.Goodbye.reason:type_name -> reeve.wire.v1.Goodbye.Reason
+	15, // 19: reeve.wire.v1.Digest.scopes:type_name -> reeve.wire.v1.ScopeDigest
+	15, // 20: reeve.wire.v1.Differing.scopes:type_name -> reeve.wire.v1.ScopeDigest
+	18, // 21: reeve.wire.v1.Listing.assets:type_name -> reeve.wire.v1.Listed
+	20, // 22: reeve.wire.v1.Resend.unlisted:type_name -> reeve.wire.v1.Unlisted
+	20, // 23: reeve.wire.v1.Removed.assets:type_name -> reeve.wire.v1.Unlisted
+	0,  // 24: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
+	0,  // 25: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
+	25, // 26: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
+	26, // 27: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
+	28, // 28: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
+	29, // 29: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
+	30, // 30: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
+	1,  // 31: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
+	31, // 32: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
+	27, // 33: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
+	27, // 34: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_wire_v1_wire_proto_init() }
@@ -2513,13 +2755,16 @@ func file_wire_v1_wire_proto_init() {
 		(*Control_Heartbeat)(nil),
 		(*Control_Ack)(nil),
 		(*Control_Goodbye)(nil),
+		(*Control_Ping)(nil),
+		(*Control_Notice)(nil),
+		(*Control_Renew)(nil),
 		(*Control_Digest)(nil),
 		(*Control_Differing)(nil),
 		(*Control_Listing)(nil),
 		(*Control_Resend)(nil),
 		(*Control_Removed)(nil),
 	}
-	file_wire_v1_wire_proto_msgTypes[19].OneofWrappers = []any{
+	file_wire_v1_wire_proto_msgTypes[22].OneofWrappers = []any{
 		(*Record_Asset)(nil),
 		(*Record_Event)(nil),
 		(*Record_AssetType)(nil),
@@ -2531,7 +2776,7 @@ func file_wire_v1_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_v1_wire_proto_rawDesc), len(file_wire_v1_wire_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   26,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -327,7 +327,11 @@ type Agent struct {
 	// Records that wait in its spool, as it last said.
 	BacklogRecords uint64 `protobuf:"varint,11,opt,name=backlog_records,json=backlogRecords,proto3" json:"backlog_records,omitempty"`
 	// Where its session comes from.
-	Address       string `protobuf:"bytes,12,opt,name=address,proto3" json:"address,omitempty"`
+	Address string `protobuf:"bytes,12,opt,name=address,proto3" json:"address,omitempty"`
+	// When it was revoked; not set unless it was.
+	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	// Set while another process tries to have sessions with the same identity.
+	Clone         *Clone `protobuf:"bytes,14,opt,name=clone,proto3" json:"clone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -446,18 +450,96 @@ func (x *Agent) GetAddress() string {
 	return ""
 }
 
+func (x *Agent) GetRevokeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RevokeTime
+	}
+	return nil
+}
+
+func (x *Agent) GetClone() *Clone {
+	if x != nil {
+		return x.Clone
+	}
+	return nil
+}
+
+// Clone is a process that uses the identity of an agent that is connected.
+type Clone struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Hostname string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Address  string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// When it tried last.
+	SeenTime      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=seen_time,json=seenTime,proto3" json:"seen_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Clone) Reset() {
+	*x = Clone{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Clone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Clone) ProtoMessage() {}
+
+func (x *Clone) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Clone.ProtoReflect.Descriptor instead.
+func (*Clone) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Clone) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *Clone) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Clone) GetSeenTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SeenTime
+	}
+	return nil
+}
+
 type ListAgentsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	PageSize      int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	Site          string                 `protobuf:"bytes,3,opt,name=site,proto3" json:"site,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	PageSize  int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Site      string                 `protobuf:"bytes,3,opt,name=site,proto3" json:"site,omitempty"`
+	// Also those that were revoked.
+	ShowRevoked   bool `protobuf:"varint,4,opt,name=show_revoked,json=showRevoked,proto3" json:"show_revoked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[6]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +551,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[6]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +564,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{6}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListAgentsRequest) GetPageSize() int32 {
@@ -506,6 +588,13 @@ func (x *ListAgentsRequest) GetSite() string {
 	return ""
 }
 
+func (x *ListAgentsRequest) GetShowRevoked() bool {
+	if x != nil {
+		return x.ShowRevoked
+	}
+	return false
+}
+
 type ListAgentsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Agents        []*Agent               `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
@@ -516,7 +605,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[7]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +617,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[7]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +630,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{7}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -556,6 +645,94 @@ func (x *ListAgentsResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+type RevokeAgentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeAgentRequest) Reset() {
+	*x = RevokeAgentRequest{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeAgentRequest) ProtoMessage() {}
+
+func (x *RevokeAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeAgentRequest.ProtoReflect.Descriptor instead.
+func (*RevokeAgentRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RevokeAgentRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type RevokeAgentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         *Agent                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeAgentResponse) Reset() {
+	*x = RevokeAgentResponse{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeAgentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeAgentResponse) ProtoMessage() {}
+
+func (x *RevokeAgentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeAgentResponse.ProtoReflect.Descriptor instead.
+func (*RevokeAgentResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RevokeAgentResponse) GetAgent() *Agent {
+	if x != nil {
+		return x.Agent
+	}
+	return nil
 }
 
 type JoinToken struct {
@@ -576,7 +753,7 @@ type JoinToken struct {
 
 func (x *JoinToken) Reset() {
 	*x = JoinToken{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[8]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +765,7 @@ func (x *JoinToken) String() string {
 func (*JoinToken) ProtoMessage() {}
 
 func (x *JoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[8]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +778,7 @@ func (x *JoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinToken.ProtoReflect.Descriptor instead.
 func (*JoinToken) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{8}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *JoinToken) GetId() string {
@@ -677,7 +854,7 @@ type CreateJoinTokenRequest struct {
 
 func (x *CreateJoinTokenRequest) Reset() {
 	*x = CreateJoinTokenRequest{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[9]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +866,7 @@ func (x *CreateJoinTokenRequest) String() string {
 func (*CreateJoinTokenRequest) ProtoMessage() {}
 
 func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[9]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +879,7 @@ func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{9}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateJoinTokenRequest) GetSite() string {
@@ -744,7 +921,7 @@ type CreateJoinTokenResponse struct {
 
 func (x *CreateJoinTokenResponse) Reset() {
 	*x = CreateJoinTokenResponse{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[10]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +933,7 @@ func (x *CreateJoinTokenResponse) String() string {
 func (*CreateJoinTokenResponse) ProtoMessage() {}
 
 func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[10]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +946,7 @@ func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{10}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateJoinTokenResponse) GetToken() *JoinToken {
@@ -796,7 +973,7 @@ type ListJoinTokensRequest struct {
 
 func (x *ListJoinTokensRequest) Reset() {
 	*x = ListJoinTokensRequest{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[11]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +985,7 @@ func (x *ListJoinTokensRequest) String() string {
 func (*ListJoinTokensRequest) ProtoMessage() {}
 
 func (x *ListJoinTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[11]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +998,7 @@ func (x *ListJoinTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJoinTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListJoinTokensRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{11}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListJoinTokensRequest) GetPageSize() int32 {
@@ -848,7 +1025,7 @@ type ListJoinTokensResponse struct {
 
 func (x *ListJoinTokensResponse) Reset() {
 	*x = ListJoinTokensResponse{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[12]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +1037,7 @@ func (x *ListJoinTokensResponse) String() string {
 func (*ListJoinTokensResponse) ProtoMessage() {}
 
 func (x *ListJoinTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[12]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1050,7 @@ func (x *ListJoinTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJoinTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListJoinTokensResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{12}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListJoinTokensResponse) GetTokens() []*JoinToken {
@@ -899,7 +1076,7 @@ type DeleteJoinTokenRequest struct {
 
 func (x *DeleteJoinTokenRequest) Reset() {
 	*x = DeleteJoinTokenRequest{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[13]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1088,7 @@ func (x *DeleteJoinTokenRequest) String() string {
 func (*DeleteJoinTokenRequest) ProtoMessage() {}
 
 func (x *DeleteJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[13]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1101,7 @@ func (x *DeleteJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*DeleteJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{13}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteJoinTokenRequest) GetId() string {
@@ -942,7 +1119,7 @@ type DeleteJoinTokenResponse struct {
 
 func (x *DeleteJoinTokenResponse) Reset() {
 	*x = DeleteJoinTokenResponse{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[14]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1131,7 @@ func (x *DeleteJoinTokenResponse) String() string {
 func (*DeleteJoinTokenResponse) ProtoMessage() {}
 
 func (x *DeleteJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[14]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1144,336 @@ func (x *DeleteJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*DeleteJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{14}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{17}
+}
+
+type CertificateAuthority struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The hash by which join tokens and `reeve login` know it.
+	Hash string `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Whether it signs new certificates. Exactly one does.
+	Signing    bool                   `protobuf:"varint,2,opt,name=signing,proto3" json:"signing,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Agents whose newest certificate it signed, without revoked ones.
+	Agents        int32 `protobuf:"varint,5,opt,name=agents,proto3" json:"agents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertificateAuthority) Reset() {
+	*x = CertificateAuthority{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertificateAuthority) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertificateAuthority) ProtoMessage() {}
+
+func (x *CertificateAuthority) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertificateAuthority.ProtoReflect.Descriptor instead.
+func (*CertificateAuthority) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *CertificateAuthority) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *CertificateAuthority) GetSigning() bool {
+	if x != nil {
+		return x.Signing
+	}
+	return false
+}
+
+func (x *CertificateAuthority) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *CertificateAuthority) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *CertificateAuthority) GetAgents() int32 {
+	if x != nil {
+		return x.Agents
+	}
+	return 0
+}
+
+type ListCertificateAuthoritiesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCertificateAuthoritiesRequest) Reset() {
+	*x = ListCertificateAuthoritiesRequest{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCertificateAuthoritiesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCertificateAuthoritiesRequest) ProtoMessage() {}
+
+func (x *ListCertificateAuthoritiesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCertificateAuthoritiesRequest.ProtoReflect.Descriptor instead.
+func (*ListCertificateAuthoritiesRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{19}
+}
+
+type ListCertificateAuthoritiesResponse struct {
+	state                  protoimpl.MessageState  `protogen:"open.v1"`
+	CertificateAuthorities []*CertificateAuthority `protobuf:"bytes,1,rep,name=certificate_authorities,json=certificateAuthorities,proto3" json:"certificate_authorities,omitempty"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *ListCertificateAuthoritiesResponse) Reset() {
+	*x = ListCertificateAuthoritiesResponse{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCertificateAuthoritiesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCertificateAuthoritiesResponse) ProtoMessage() {}
+
+func (x *ListCertificateAuthoritiesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCertificateAuthoritiesResponse.ProtoReflect.Descriptor instead.
+func (*ListCertificateAuthoritiesResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListCertificateAuthoritiesResponse) GetCertificateAuthorities() []*CertificateAuthority {
+	if x != nil {
+		return x.CertificateAuthorities
+	}
+	return nil
+}
+
+type RotateCertificateAuthorityRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateCertificateAuthorityRequest) Reset() {
+	*x = RotateCertificateAuthorityRequest{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateCertificateAuthorityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateCertificateAuthorityRequest) ProtoMessage() {}
+
+func (x *RotateCertificateAuthorityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateCertificateAuthorityRequest.ProtoReflect.Descriptor instead.
+func (*RotateCertificateAuthorityRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{21}
+}
+
+type RotateCertificateAuthorityResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The new one.
+	CertificateAuthority *CertificateAuthority `protobuf:"bytes,1,opt,name=certificate_authority,json=certificateAuthority,proto3" json:"certificate_authority,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *RotateCertificateAuthorityResponse) Reset() {
+	*x = RotateCertificateAuthorityResponse{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateCertificateAuthorityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateCertificateAuthorityResponse) ProtoMessage() {}
+
+func (x *RotateCertificateAuthorityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateCertificateAuthorityResponse.ProtoReflect.Descriptor instead.
+func (*RotateCertificateAuthorityResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RotateCertificateAuthorityResponse) GetCertificateAuthority() *CertificateAuthority {
+	if x != nil {
+		return x.CertificateAuthority
+	}
+	return nil
+}
+
+type RetireCertificateAuthorityRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Hash  string                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Even if agents or join tokens depend on it: those agents must join anew.
+	Force         bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireCertificateAuthorityRequest) Reset() {
+	*x = RetireCertificateAuthorityRequest{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireCertificateAuthorityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireCertificateAuthorityRequest) ProtoMessage() {}
+
+func (x *RetireCertificateAuthorityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireCertificateAuthorityRequest.ProtoReflect.Descriptor instead.
+func (*RetireCertificateAuthorityRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RetireCertificateAuthorityRequest) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *RetireCertificateAuthorityRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type RetireCertificateAuthorityResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireCertificateAuthorityResponse) Reset() {
+	*x = RetireCertificateAuthorityResponse{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireCertificateAuthorityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireCertificateAuthorityResponse) ProtoMessage() {}
+
+func (x *RetireCertificateAuthorityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireCertificateAuthorityResponse.ProtoReflect.Descriptor instead.
+func (*RetireCertificateAuthorityResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{24}
 }
 
 var File_api_reeve_v1_fleet_proto protoreflect.FileDescriptor
@@ -994,7 +1500,7 @@ const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"a\n" +
 	"\x11ListSitesResponse\x12$\n" +
 	"\x05sites\x18\x01 \x03(\v2\x0e.reeve.v1.SiteR\x05sites\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc8\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xac\x04\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12\x1a\n" +
@@ -1011,15 +1517,27 @@ const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"\x17certificate_expire_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x15certificateExpireTime\x12'\n" +
 	"\x0fbacklog_records\x18\v \x01(\x04R\x0ebacklogRecords\x12\x18\n" +
-	"\aaddress\x18\f \x01(\tR\aaddress\"c\n" +
+	"\aaddress\x18\f \x01(\tR\aaddress\x12;\n" +
+	"\vrevoke_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"revokeTime\x12%\n" +
+	"\x05clone\x18\x0e \x01(\v2\x0f.reeve.v1.CloneR\x05clone\"v\n" +
+	"\x05Clone\x12\x1a\n" +
+	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x127\n" +
+	"\tseen_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bseenTime\"\x86\x01\n" +
 	"\x11ListAgentsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x12\n" +
-	"\x04site\x18\x03 \x01(\tR\x04site\"e\n" +
+	"\x04site\x18\x03 \x01(\tR\x04site\x12!\n" +
+	"\fshow_revoked\x18\x04 \x01(\bR\vshowRevoked\"e\n" +
 	"\x12ListAgentsResponse\x12'\n" +
 	"\x06agents\x18\x01 \x03(\v2\x0f.reeve.v1.AgentR\x06agents\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb7\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"$\n" +
+	"\x12RevokeAgentRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"<\n" +
+	"\x13RevokeAgentResponse\x12%\n" +
+	"\x05agent\x18\x01 \x01(\v2\x0f.reeve.v1.AgentR\x05agent\"\xb7\x02\n" +
 	"\tJoinToken\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12;\n" +
@@ -1049,15 +1567,37 @@ const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"(\n" +
 	"\x16DeleteJoinTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x19\n" +
-	"\x17DeleteJoinTokenResponse2\xfc\x03\n" +
+	"\x17DeleteJoinTokenResponse\"\xd6\x01\n" +
+	"\x14CertificateAuthority\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\tR\x04hash\x12\x18\n" +
+	"\asigning\x18\x02 \x01(\bR\asigning\x12;\n" +
+	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x16\n" +
+	"\x06agents\x18\x05 \x01(\x05R\x06agents\"#\n" +
+	"!ListCertificateAuthoritiesRequest\"}\n" +
+	"\"ListCertificateAuthoritiesResponse\x12W\n" +
+	"\x17certificate_authorities\x18\x01 \x03(\v2\x1e.reeve.v1.CertificateAuthorityR\x16certificateAuthorities\"#\n" +
+	"!RotateCertificateAuthorityRequest\"y\n" +
+	"\"RotateCertificateAuthorityResponse\x12S\n" +
+	"\x15certificate_authority\x18\x01 \x01(\v2\x1e.reeve.v1.CertificateAuthorityR\x14certificateAuthority\"M\n" +
+	"!RetireCertificateAuthorityRequest\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\tR\x04hash\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"$\n" +
+	"\"RetireCertificateAuthorityResponse2\xb8\a\n" +
 	"\fFleetService\x12I\n" +
 	"\tGetStatus\x12\x1a.reeve.v1.GetStatusRequest\x1a\x1b.reeve.v1.GetStatusResponse\"\x03\x90\x02\x01\x12I\n" +
 	"\tListSites\x12\x1a.reeve.v1.ListSitesRequest\x1a\x1b.reeve.v1.ListSitesResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\n" +
-	"ListAgents\x12\x1b.reeve.v1.ListAgentsRequest\x1a\x1c.reeve.v1.ListAgentsResponse\"\x03\x90\x02\x01\x12V\n" +
+	"ListAgents\x12\x1b.reeve.v1.ListAgentsRequest\x1a\x1c.reeve.v1.ListAgentsResponse\"\x03\x90\x02\x01\x12J\n" +
+	"\vRevokeAgent\x12\x1c.reeve.v1.RevokeAgentRequest\x1a\x1d.reeve.v1.RevokeAgentResponse\x12V\n" +
 	"\x0fCreateJoinToken\x12 .reeve.v1.CreateJoinTokenRequest\x1a!.reeve.v1.CreateJoinTokenResponse\x12X\n" +
 	"\x0eListJoinTokens\x12\x1f.reeve.v1.ListJoinTokensRequest\x1a .reeve.v1.ListJoinTokensResponse\"\x03\x90\x02\x01\x12V\n" +
-	"\x0fDeleteJoinToken\x12 .reeve.v1.DeleteJoinTokenRequest\x1a!.reeve.v1.DeleteJoinTokenResponseB7Z5github.com/reeve-cloud/reeve/pkg/api/reeve/v1;reevev1b\x06proto3"
+	"\x0fDeleteJoinToken\x12 .reeve.v1.DeleteJoinTokenRequest\x1a!.reeve.v1.DeleteJoinTokenResponse\x12|\n" +
+	"\x1aListCertificateAuthorities\x12+.reeve.v1.ListCertificateAuthoritiesRequest\x1a,.reeve.v1.ListCertificateAuthoritiesResponse\"\x03\x90\x02\x01\x12w\n" +
+	"\x1aRotateCertificateAuthority\x12+.reeve.v1.RotateCertificateAuthorityRequest\x1a,.reeve.v1.RotateCertificateAuthorityResponse\x12w\n" +
+	"\x1aRetireCertificateAuthority\x12+.reeve.v1.RetireCertificateAuthorityRequest\x1a,.reeve.v1.RetireCertificateAuthorityResponseB7Z5github.com/reeve-cloud/reeve/pkg/api/reeve/v1;reevev1b\x06proto3"
 
 var (
 	file_api_reeve_v1_fleet_proto_rawDescOnce sync.Once
@@ -1071,56 +1611,82 @@ func file_api_reeve_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_api_reeve_v1_fleet_proto_rawDescData
 }
 
-var file_api_reeve_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_api_reeve_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_api_reeve_v1_fleet_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),        // 0: reeve.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 1: reeve.v1.GetStatusResponse
-	(*Site)(nil),                    // 2: reeve.v1.Site
-	(*ListSitesRequest)(nil),        // 3: reeve.v1.ListSitesRequest
-	(*ListSitesResponse)(nil),       // 4: reeve.v1.ListSitesResponse
-	(*Agent)(nil),                   // 5: reeve.v1.Agent
-	(*ListAgentsRequest)(nil),       // 6: reeve.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),      // 7: reeve.v1.ListAgentsResponse
-	(*JoinToken)(nil),               // 8: reeve.v1.JoinToken
-	(*CreateJoinTokenRequest)(nil),  // 9: reeve.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil), // 10: reeve.v1.CreateJoinTokenResponse
-	(*ListJoinTokensRequest)(nil),   // 11: reeve.v1.ListJoinTokensRequest
-	(*ListJoinTokensResponse)(nil),  // 12: reeve.v1.ListJoinTokensResponse
-	(*DeleteJoinTokenRequest)(nil),  // 13: reeve.v1.DeleteJoinTokenRequest
-	(*DeleteJoinTokenResponse)(nil), // 14: reeve.v1.DeleteJoinTokenResponse
-	(*timestamppb.Timestamp)(nil),   // 15: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 16: google.protobuf.Duration
+	(*GetStatusRequest)(nil),                   // 0: reeve.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                  // 1: reeve.v1.GetStatusResponse
+	(*Site)(nil),                               // 2: reeve.v1.Site
+	(*ListSitesRequest)(nil),                   // 3: reeve.v1.ListSitesRequest
+	(*ListSitesResponse)(nil),                  // 4: reeve.v1.ListSitesResponse
+	(*Agent)(nil),                              // 5: reeve.v1.Agent
+	(*Clone)(nil),                              // 6: reeve.v1.Clone
+	(*ListAgentsRequest)(nil),                  // 7: reeve.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),                 // 8: reeve.v1.ListAgentsResponse
+	(*RevokeAgentRequest)(nil),                 // 9: reeve.v1.RevokeAgentRequest
+	(*RevokeAgentResponse)(nil),                // 10: reeve.v1.RevokeAgentResponse
+	(*JoinToken)(nil),                          // 11: reeve.v1.JoinToken
+	(*CreateJoinTokenRequest)(nil),             // 12: reeve.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil),            // 13: reeve.v1.CreateJoinTokenResponse
+	(*ListJoinTokensRequest)(nil),              // 14: reeve.v1.ListJoinTokensRequest
+	(*ListJoinTokensResponse)(nil),             // 15: reeve.v1.ListJoinTokensResponse
+	(*DeleteJoinTokenRequest)(nil),             // 16: reeve.v1.DeleteJoinTokenRequest
+	(*DeleteJoinTokenResponse)(nil),            // 17: reeve.v1.DeleteJoinTokenResponse
+	(*CertificateAuthority)(nil),               // 18: reeve.v1.CertificateAuthority
+	(*ListCertificateAuthoritiesRequest)(nil),  // 19: reeve.v1.ListCertificateAuthoritiesRequest
+	(*ListCertificateAuthoritiesResponse)(nil), // 20: reeve.v1.ListCertificateAuthoritiesResponse
+	(*RotateCertificateAuthorityRequest)(nil),  // 21: reeve.v1.RotateCertificateAuthorityRequest
+	(*RotateCertificateAuthorityResponse)(nil), // 22: reeve.v1.RotateCertificateAuthorityResponse
+	(*RetireCertificateAuthorityRequest)(nil),  // 23: reeve.v1.RetireCertificateAuthorityRequest
+	(*RetireCertificateAuthorityResponse)(nil), // 24: reeve.v1.RetireCertificateAuthorityResponse
+	(*timestamppb.Timestamp)(nil),              // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                // 26: google.protobuf.Duration
 }
 var file_api_reeve_v1_fleet_proto_depIdxs = []int32{
-	15, // 0: reeve.v1.Site.create_time:type_name -> google.protobuf.Timestamp
+	25, // 0: reeve.v1.Site.create_time:type_name -> google.protobuf.Timestamp
 	2,  // 1: reeve.v1.ListSitesResponse.sites:type_name -> reeve.v1.Site
-	15, // 2: reeve.v1.Agent.enroll_time:type_name -> google.protobuf.Timestamp
-	15, // 3: reeve.v1.Agent.seen_time:type_name -> google.protobuf.Timestamp
-	15, // 4: reeve.v1.Agent.certificate_expire_time:type_name -> google.protobuf.Timestamp
-	5,  // 5: reeve.v1.ListAgentsResponse.agents:type_name -> reeve.v1.Agent
-	15, // 6: reeve.v1.JoinToken.create_time:type_name -> google.protobuf.Timestamp
-	15, // 7: reeve.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
-	15, // 8: reeve.v1.JoinToken.last_use_time:type_name -> google.protobuf.Timestamp
-	16, // 9: reeve.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
-	8,  // 10: reeve.v1.CreateJoinTokenResponse.token:type_name -> reeve.v1.JoinToken
-	8,  // 11: reeve.v1.ListJoinTokensResponse.tokens:type_name -> reeve.v1.JoinToken
-	0,  // 12: reeve.v1.FleetService.GetStatus:input_type -> reeve.v1.GetStatusRequest
-	3,  // 13: reeve.v1.FleetService.ListSites:input_type -> reeve.v1.ListSitesRequest
-	6,  // 14: reeve.v1.FleetService.ListAgents:input_type -> reeve.v1.ListAgentsRequest
-	9,  // 15: reeve.v1.FleetService.CreateJoinToken:input_type -> reeve.v1.CreateJoinTokenRequest
-	11, // 16: reeve.v1.FleetService.ListJoinTokens:input_type -> reeve.v1.ListJoinTokensRequest
-	13, // 17: reeve.v1.FleetService.DeleteJoinToken:input_type -> reeve.v1.DeleteJoinTokenRequest
-	1,  // 18: reeve.v1.FleetService.GetStatus:output_type -> reeve.v1.GetStatusResponse
-	4,  // 19: reeve.v1.FleetService.ListSites:output_type -> reeve.v1.ListSitesResponse
-	7,  // 20: reeve.v1.FleetService.ListAgents:output_type -> reeve.v1.ListAgentsResponse
-	10, // 21: reeve.v1.FleetService.CreateJoinToken:output_type -> reeve.v1.CreateJoinTokenResponse
-	12, // 22: reeve.v1.FleetService.ListJoinTokens:output_type -> reeve.v1.ListJoinTokensResponse
-	14, // 23: reeve.v1.FleetService.DeleteJoinToken:output_type -> reeve.v1.DeleteJoinTokenResponse
-	18, // [18:24] is the sub-list for method output_type
-	12, // [12:18] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	25, // 2: reeve.v1.Agent.enroll_time:type_name -> google.protobuf.Timestamp
+	25, // 3: reeve.v1.Agent.seen_time:type_name -> google.protobuf.Timestamp
+	25, // 4: reeve.v1.Agent.certificate_expire_time:type_name -> google.protobuf.Timestamp
+	25, // 5: reeve.v1.Agent.revoke_time:type_name -> google.protobuf.Timestamp
+	6,  // 6: reeve.v1.Agent.clone:type_name -> reeve.v1.Clone
+	25, // 7: reeve.v1.Clone.seen_time:type_name -> google.protobuf.Timestamp
+	5,  // 8: reeve.v1.ListAgentsResponse.agents:type_name -> reeve.v1.Agent
+	5,  // 9: reeve.v1.RevokeAgentResponse.agent:type_name -> reeve.v1.Agent
+	25, // 10: reeve.v1.JoinToken.create_time:type_name -> google.protobuf.Timestamp
+	25, // 11: reeve.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 12: reeve.v1.JoinToken.last_use_time:type_name -> google.protobuf.Timestamp
+	26, // 13: reeve.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
+	11, // 14: reeve.v1.CreateJoinTokenResponse.token:type_name -> reeve.v1.JoinToken
+	11, // 15: reeve.v1.ListJoinTokensResponse.tokens:type_name -> reeve.v1.JoinToken
+	25, // 16: reeve.v1.CertificateAuthority.create_time:type_name -> google.protobuf.Timestamp
+	25, // 17: reeve.v1.CertificateAuthority.expire_time:type_name -> google.protobuf.Timestamp
+	18, // 18: reeve.v1.ListCertificateAuthoritiesResponse.certificate_authorities:type_name -> reeve.v1.CertificateAuthority
+	18, // 19: reeve.v1.RotateCertificateAuthorityResponse.certificate_authority:type_name -> reeve.v1.CertificateAuthority
+	0,  // 20: reeve.v1.FleetService.GetStatus:input_type -> reeve.v1.GetStatusRequest
+	3,  // 21: reeve.v1.FleetService.ListSites:input_type -> reeve.v1.ListSitesRequest
+	7,  // 22: reeve.v1.FleetService.ListAgents:input_type -> reeve.v1.ListAgentsRequest
+	9,  // 23: reeve.v1.FleetService.RevokeAgent:input_type -> reeve.v1.RevokeAgentRequest
+	12, // 24: reeve.v1.FleetService.CreateJoinToken:input_type -> reeve.v1.CreateJoinTokenRequest
+	14, // 25: reeve.v1.FleetService.ListJoinTokens:input_type -> reeve.v1.ListJoinTokensRequest
+	16, // 26: reeve.v1.FleetService.DeleteJoinToken:input_type -> reeve.v1.DeleteJoinTokenRequest
+	19, // 27: reeve.v1.FleetService.ListCertificateAuthorities:input_type -> reeve.v1.ListCertificateAuthoritiesRequest
+	21, // 28: reeve.v1.FleetService.RotateCertificateAuthority:input_type -> reeve.v1.RotateCertificateAuthorityRequest
+	23, // 29: reeve.v1.FleetService.RetireCertificateAuthority:input_type -> reeve.v1.RetireCertificateAuthorityRequest
+	1,  // 30: reeve.v1.FleetService.GetStatus:output_type -> reeve.v1.GetStatusResponse
+	4,  // 31: reeve.v1.FleetService.ListSites:output_type -> reeve.v1.ListSitesResponse
+	8,  // 32: reeve.v1.FleetService.ListAgents:output_type -> reeve.v1.ListAgentsResponse
+	10, // 33: reeve.v1.FleetService.RevokeAgent:output_type -> reeve.v1.RevokeAgentResponse
+	13, // 34: reeve.v1.FleetService.CreateJoinToken:output_type -> reeve.v1.CreateJoinTokenResponse
+	15, // 35: reeve.v1.FleetService.ListJoinTokens:output_type -> reeve.v1.ListJoinTokensResponse
+	17, // 36: reeve.v1.FleetService.DeleteJoinToken:output_type -> reeve.v1.DeleteJoinTokenResponse
+	20, // 37: reeve.v1.FleetService.ListCertificateAuthorities:output_type -> reeve.v1.ListCertificateAuthoritiesResponse
+	22, // 38: reeve.v1.FleetService.RotateCertificateAuthority:output_type -> reeve.v1.RotateCertificateAuthorityResponse
+	24, // 39: reeve.v1.FleetService.RetireCertificateAuthority:output_type -> reeve.v1.RetireCertificateAuthorityResponse
+	30, // [30:40] is the sub-list for method output_type
+	20, // [20:30] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_api_reeve_v1_fleet_proto_init() }
@@ -1134,7 +1700,7 @@ func file_api_reeve_v1_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_reeve_v1_fleet_proto_rawDesc), len(file_api_reeve_v1_fleet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

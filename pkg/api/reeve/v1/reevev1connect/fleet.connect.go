@@ -39,6 +39,9 @@ const (
 	FleetServiceListSitesProcedure = "/reeve.v1.FleetService/ListSites"
 	// FleetServiceListAgentsProcedure is the fully-qualified name of the FleetService's ListAgents RPC.
 	FleetServiceListAgentsProcedure = "/reeve.v1.FleetService/ListAgents"
+	// FleetServiceRevokeAgentProcedure is the fully-qualified name of the FleetService's RevokeAgent
+	// RPC.
+	FleetServiceRevokeAgentProcedure = "/reeve.v1.FleetService/RevokeAgent"
 	// FleetServiceCreateJoinTokenProcedure is the fully-qualified name of the FleetService's
 	// CreateJoinToken RPC.
 	FleetServiceCreateJoinTokenProcedure = "/reeve.v1.FleetService/CreateJoinToken"
@@ -48,6 +51,15 @@ const (
 	// FleetServiceDeleteJoinTokenProcedure is the fully-qualified name of the FleetService's
 	// DeleteJoinToken RPC.
 	FleetServiceDeleteJoinTokenProcedure = "/reeve.v1.FleetService/DeleteJoinToken"
+	// FleetServiceListCertificateAuthoritiesProcedure is the fully-qualified name of the FleetService's
+	// ListCertificateAuthorities RPC.
+	FleetServiceListCertificateAuthoritiesProcedure = "/reeve.v1.FleetService/ListCertificateAuthorities"
+	// FleetServiceRotateCertificateAuthorityProcedure is the fully-qualified name of the FleetService's
+	// RotateCertificateAuthority RPC.
+	FleetServiceRotateCertificateAuthorityProcedure = "/reeve.v1.FleetService/RotateCertificateAuthority"
+	// FleetServiceRetireCertificateAuthorityProcedure is the fully-qualified name of the FleetService's
+	// RetireCertificateAuthority RPC.
+	FleetServiceRetireCertificateAuthorityProcedure = "/reeve.v1.FleetService/RetireCertificateAuthority"
 )
 
 // FleetServiceClient is a client for the reeve.v1.FleetService service.
@@ -57,12 +69,26 @@ type FleetServiceClient interface {
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 	ListSites(context.Context, *connect.Request[v1.ListSitesRequest]) (*connect.Response[v1.ListSitesResponse], error)
 	ListAgents(context.Context, *connect.Request[v1.ListAgentsRequest]) (*connect.Response[v1.ListAgentsResponse], error)
+	// RevokeAgent shuts an agent out for good: its session is cut, and its
+	// certificate serves for nothing any more. What it brought stays, as
+	// disconnected. It is also the way to remove an agent whose machine is gone.
+	RevokeAgent(context.Context, *connect.Request[v1.RevokeAgentRequest]) (*connect.Response[v1.RevokeAgentResponse], error)
 	// CreateJoinToken makes a token that lets agents join a site. The site comes
 	// into being with its first token.
 	CreateJoinToken(context.Context, *connect.Request[v1.CreateJoinTokenRequest]) (*connect.Response[v1.CreateJoinTokenResponse], error)
 	ListJoinTokens(context.Context, *connect.Request[v1.ListJoinTokensRequest]) (*connect.Response[v1.ListJoinTokensResponse], error)
 	// DeleteJoinToken makes a token useless. Agents that joined with it stay.
 	DeleteJoinToken(context.Context, *connect.Request[v1.DeleteJoinTokenRequest]) (*connect.Response[v1.DeleteJoinTokenResponse], error)
+	// ListCertificateAuthorities lists the aggregator's own authorities: the one
+	// that signs first, then older ones that are still trusted, the newest first.
+	ListCertificateAuthorities(context.Context, *connect.Request[v1.ListCertificateAuthoritiesRequest]) (*connect.Response[v1.ListCertificateAuthoritiesResponse], error)
+	// RotateCertificateAuthority makes a new authority, which signs from now on.
+	// The one before stays trusted until it is retired.
+	RotateCertificateAuthority(context.Context, *connect.Request[v1.RotateCertificateAuthorityRequest]) (*connect.Response[v1.RotateCertificateAuthorityResponse], error)
+	// RetireCertificateAuthority ends the trust in an authority that does not sign
+	// any more. It is refused (FAILED_PRECONDITION) while agents or join tokens
+	// depend on it, unless forced.
+	RetireCertificateAuthority(context.Context, *connect.Request[v1.RetireCertificateAuthorityRequest]) (*connect.Response[v1.RetireCertificateAuthorityResponse], error)
 }
 
 // NewFleetServiceClient constructs a client for the reeve.v1.FleetService service. By default, it
@@ -97,6 +123,12 @@ func NewFleetServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		revokeAgent: connect.NewClient[v1.RevokeAgentRequest, v1.RevokeAgentResponse](
+			httpClient,
+			baseURL+FleetServiceRevokeAgentProcedure,
+			connect.WithSchema(fleetServiceMethods.ByName("RevokeAgent")),
+			connect.WithClientOptions(opts...),
+		),
 		createJoinToken: connect.NewClient[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse](
 			httpClient,
 			baseURL+FleetServiceCreateJoinTokenProcedure,
@@ -116,17 +148,40 @@ func NewFleetServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(fleetServiceMethods.ByName("DeleteJoinToken")),
 			connect.WithClientOptions(opts...),
 		),
+		listCertificateAuthorities: connect.NewClient[v1.ListCertificateAuthoritiesRequest, v1.ListCertificateAuthoritiesResponse](
+			httpClient,
+			baseURL+FleetServiceListCertificateAuthoritiesProcedure,
+			connect.WithSchema(fleetServiceMethods.ByName("ListCertificateAuthorities")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		rotateCertificateAuthority: connect.NewClient[v1.RotateCertificateAuthorityRequest, v1.RotateCertificateAuthorityResponse](
+			httpClient,
+			baseURL+FleetServiceRotateCertificateAuthorityProcedure,
+			connect.WithSchema(fleetServiceMethods.ByName("RotateCertificateAuthority")),
+			connect.WithClientOptions(opts...),
+		),
+		retireCertificateAuthority: connect.NewClient[v1.RetireCertificateAuthorityRequest, v1.RetireCertificateAuthorityResponse](
+			httpClient,
+			baseURL+FleetServiceRetireCertificateAuthorityProcedure,
+			connect.WithSchema(fleetServiceMethods.ByName("RetireCertificateAuthority")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // fleetServiceClient implements FleetServiceClient.
 type fleetServiceClient struct {
-	getStatus       *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
-	listSites       *connect.Client[v1.ListSitesRequest, v1.ListSitesResponse]
-	listAgents      *connect.Client[v1.ListAgentsRequest, v1.ListAgentsResponse]
-	createJoinToken *connect.Client[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse]
-	listJoinTokens  *connect.Client[v1.ListJoinTokensRequest, v1.ListJoinTokensResponse]
-	deleteJoinToken *connect.Client[v1.DeleteJoinTokenRequest, v1.DeleteJoinTokenResponse]
+	getStatus                  *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	listSites                  *connect.Client[v1.ListSitesRequest, v1.ListSitesResponse]
+	listAgents                 *connect.Client[v1.ListAgentsRequest, v1.ListAgentsResponse]
+	revokeAgent                *connect.Client[v1.RevokeAgentRequest, v1.RevokeAgentResponse]
+	createJoinToken            *connect.Client[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse]
+	listJoinTokens             *connect.Client[v1.ListJoinTokensRequest, v1.ListJoinTokensResponse]
+	deleteJoinToken            *connect.Client[v1.DeleteJoinTokenRequest, v1.DeleteJoinTokenResponse]
+	listCertificateAuthorities *connect.Client[v1.ListCertificateAuthoritiesRequest, v1.ListCertificateAuthoritiesResponse]
+	rotateCertificateAuthority *connect.Client[v1.RotateCertificateAuthorityRequest, v1.RotateCertificateAuthorityResponse]
+	retireCertificateAuthority *connect.Client[v1.RetireCertificateAuthorityRequest, v1.RetireCertificateAuthorityResponse]
 }
 
 // GetStatus calls reeve.v1.FleetService.GetStatus.
@@ -144,6 +199,11 @@ func (c *fleetServiceClient) ListAgents(ctx context.Context, req *connect.Reques
 	return c.listAgents.CallUnary(ctx, req)
 }
 
+// RevokeAgent calls reeve.v1.FleetService.RevokeAgent.
+func (c *fleetServiceClient) RevokeAgent(ctx context.Context, req *connect.Request[v1.RevokeAgentRequest]) (*connect.Response[v1.RevokeAgentResponse], error) {
+	return c.revokeAgent.CallUnary(ctx, req)
+}
+
 // CreateJoinToken calls reeve.v1.FleetService.CreateJoinToken.
 func (c *fleetServiceClient) CreateJoinToken(ctx context.Context, req *connect.Request[v1.CreateJoinTokenRequest]) (*connect.Response[v1.CreateJoinTokenResponse], error) {
 	return c.createJoinToken.CallUnary(ctx, req)
@@ -159,6 +219,21 @@ func (c *fleetServiceClient) DeleteJoinToken(ctx context.Context, req *connect.R
 	return c.deleteJoinToken.CallUnary(ctx, req)
 }
 
+// ListCertificateAuthorities calls reeve.v1.FleetService.ListCertificateAuthorities.
+func (c *fleetServiceClient) ListCertificateAuthorities(ctx context.Context, req *connect.Request[v1.ListCertificateAuthoritiesRequest]) (*connect.Response[v1.ListCertificateAuthoritiesResponse], error) {
+	return c.listCertificateAuthorities.CallUnary(ctx, req)
+}
+
+// RotateCertificateAuthority calls reeve.v1.FleetService.RotateCertificateAuthority.
+func (c *fleetServiceClient) RotateCertificateAuthority(ctx context.Context, req *connect.Request[v1.RotateCertificateAuthorityRequest]) (*connect.Response[v1.RotateCertificateAuthorityResponse], error) {
+	return c.rotateCertificateAuthority.CallUnary(ctx, req)
+}
+
+// RetireCertificateAuthority calls reeve.v1.FleetService.RetireCertificateAuthority.
+func (c *fleetServiceClient) RetireCertificateAuthority(ctx context.Context, req *connect.Request[v1.RetireCertificateAuthorityRequest]) (*connect.Response[v1.RetireCertificateAuthorityResponse], error) {
+	return c.retireCertificateAuthority.CallUnary(ctx, req)
+}
+
 // FleetServiceHandler is an implementation of the reeve.v1.FleetService service.
 type FleetServiceHandler interface {
 	// GetStatus says who is asking and what answers. It is the call to test a
@@ -166,12 +241,26 @@ type FleetServiceHandler interface {
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 	ListSites(context.Context, *connect.Request[v1.ListSitesRequest]) (*connect.Response[v1.ListSitesResponse], error)
 	ListAgents(context.Context, *connect.Request[v1.ListAgentsRequest]) (*connect.Response[v1.ListAgentsResponse], error)
+	// RevokeAgent shuts an agent out for good: its session is cut, and its
+	// certificate serves for nothing any more. What it brought stays, as
+	// disconnected. It is also the way to remove an agent whose machine is gone.
+	RevokeAgent(context.Context, *connect.Request[v1.RevokeAgentRequest]) (*connect.Response[v1.RevokeAgentResponse], error)
 	// CreateJoinToken makes a token that lets agents join a site. The site comes
 	// into being with its first token.
 	CreateJoinToken(context.Context, *connect.Request[v1.CreateJoinTokenRequest]) (*connect.Response[v1.CreateJoinTokenResponse], error)
 	ListJoinTokens(context.Context, *connect.Request[v1.ListJoinTokensRequest]) (*connect.Response[v1.ListJoinTokensResponse], error)
 	// DeleteJoinToken makes a token useless. Agents that joined with it stay.
 	DeleteJoinToken(context.Context, *connect.Request[v1.DeleteJoinTokenRequest]) (*connect.Response[v1.DeleteJoinTokenResponse], error)
+	// ListCertificateAuthorities lists the aggregator's own authorities: the one
+	// that signs first, then older ones that are still trusted, the newest first.
+	ListCertificateAuthorities(context.Context, *connect.Request[v1.ListCertificateAuthoritiesRequest]) (*connect.Response[v1.ListCertificateAuthoritiesResponse], error)
+	// RotateCertificateAuthority makes a new authority, which signs from now on.
+	// The one before stays trusted until it is retired.
+	RotateCertificateAuthority(context.Context, *connect.Request[v1.RotateCertificateAuthorityRequest]) (*connect.Response[v1.RotateCertificateAuthorityResponse], error)
+	// RetireCertificateAuthority ends the trust in an authority that does not sign
+	// any more. It is refused (FAILED_PRECONDITION) while agents or join tokens
+	// depend on it, unless forced.
+	RetireCertificateAuthority(context.Context, *connect.Request[v1.RetireCertificateAuthorityRequest]) (*connect.Response[v1.RetireCertificateAuthorityResponse], error)
 }
 
 // NewFleetServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -202,6 +291,12 @@ func NewFleetServiceHandler(svc FleetServiceHandler, opts ...connect.HandlerOpti
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	fleetServiceRevokeAgentHandler := connect.NewUnaryHandler(
+		FleetServiceRevokeAgentProcedure,
+		svc.RevokeAgent,
+		connect.WithSchema(fleetServiceMethods.ByName("RevokeAgent")),
+		connect.WithHandlerOptions(opts...),
+	)
 	fleetServiceCreateJoinTokenHandler := connect.NewUnaryHandler(
 		FleetServiceCreateJoinTokenProcedure,
 		svc.CreateJoinToken,
@@ -221,6 +316,25 @@ func NewFleetServiceHandler(svc FleetServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(fleetServiceMethods.ByName("DeleteJoinToken")),
 		connect.WithHandlerOptions(opts...),
 	)
+	fleetServiceListCertificateAuthoritiesHandler := connect.NewUnaryHandler(
+		FleetServiceListCertificateAuthoritiesProcedure,
+		svc.ListCertificateAuthorities,
+		connect.WithSchema(fleetServiceMethods.ByName("ListCertificateAuthorities")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	fleetServiceRotateCertificateAuthorityHandler := connect.NewUnaryHandler(
+		FleetServiceRotateCertificateAuthorityProcedure,
+		svc.RotateCertificateAuthority,
+		connect.WithSchema(fleetServiceMethods.ByName("RotateCertificateAuthority")),
+		connect.WithHandlerOptions(opts...),
+	)
+	fleetServiceRetireCertificateAuthorityHandler := connect.NewUnaryHandler(
+		FleetServiceRetireCertificateAuthorityProcedure,
+		svc.RetireCertificateAuthority,
+		connect.WithSchema(fleetServiceMethods.ByName("RetireCertificateAuthority")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/reeve.v1.FleetService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case FleetServiceGetStatusProcedure:
@@ -229,12 +343,20 @@ func NewFleetServiceHandler(svc FleetServiceHandler, opts ...connect.HandlerOpti
 			fleetServiceListSitesHandler.ServeHTTP(w, r)
 		case FleetServiceListAgentsProcedure:
 			fleetServiceListAgentsHandler.ServeHTTP(w, r)
+		case FleetServiceRevokeAgentProcedure:
+			fleetServiceRevokeAgentHandler.ServeHTTP(w, r)
 		case FleetServiceCreateJoinTokenProcedure:
 			fleetServiceCreateJoinTokenHandler.ServeHTTP(w, r)
 		case FleetServiceListJoinTokensProcedure:
 			fleetServiceListJoinTokensHandler.ServeHTTP(w, r)
 		case FleetServiceDeleteJoinTokenProcedure:
 			fleetServiceDeleteJoinTokenHandler.ServeHTTP(w, r)
+		case FleetServiceListCertificateAuthoritiesProcedure:
+			fleetServiceListCertificateAuthoritiesHandler.ServeHTTP(w, r)
+		case FleetServiceRotateCertificateAuthorityProcedure:
+			fleetServiceRotateCertificateAuthorityHandler.ServeHTTP(w, r)
+		case FleetServiceRetireCertificateAuthorityProcedure:
+			fleetServiceRetireCertificateAuthorityHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -256,6 +378,10 @@ func (UnimplementedFleetServiceHandler) ListAgents(context.Context, *connect.Req
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.ListAgents is not implemented"))
 }
 
+func (UnimplementedFleetServiceHandler) RevokeAgent(context.Context, *connect.Request[v1.RevokeAgentRequest]) (*connect.Response[v1.RevokeAgentResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.RevokeAgent is not implemented"))
+}
+
 func (UnimplementedFleetServiceHandler) CreateJoinToken(context.Context, *connect.Request[v1.CreateJoinTokenRequest]) (*connect.Response[v1.CreateJoinTokenResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.CreateJoinToken is not implemented"))
 }
@@ -266,4 +392,16 @@ func (UnimplementedFleetServiceHandler) ListJoinTokens(context.Context, *connect
 
 func (UnimplementedFleetServiceHandler) DeleteJoinToken(context.Context, *connect.Request[v1.DeleteJoinTokenRequest]) (*connect.Response[v1.DeleteJoinTokenResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.DeleteJoinToken is not implemented"))
+}
+
+func (UnimplementedFleetServiceHandler) ListCertificateAuthorities(context.Context, *connect.Request[v1.ListCertificateAuthoritiesRequest]) (*connect.Response[v1.ListCertificateAuthoritiesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.ListCertificateAuthorities is not implemented"))
+}
+
+func (UnimplementedFleetServiceHandler) RotateCertificateAuthority(context.Context, *connect.Request[v1.RotateCertificateAuthorityRequest]) (*connect.Response[v1.RotateCertificateAuthorityResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.RotateCertificateAuthority is not implemented"))
+}
+
+func (UnimplementedFleetServiceHandler) RetireCertificateAuthority(context.Context, *connect.Request[v1.RetireCertificateAuthorityRequest]) (*connect.Response[v1.RetireCertificateAuthorityResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.RetireCertificateAuthority is not implemented"))
 }
