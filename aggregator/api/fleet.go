@@ -117,6 +117,7 @@ func (s fleetService) ListAgents(ctx context.Context, req *connect.Request[reeve
 			CertificateExpireTime: timestamp(a.CertificateExpireTime),
 			BacklogRecords:        a.BacklogRecords,
 			Address:               a.Address,
+			Transport:             a.Transport,
 		})
 	}
 	return connect.NewResponse(res), nil

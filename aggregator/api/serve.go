@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
+	"github.com/reeve-cloud/reeve/pkg/wire"
 )
 
 func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
@@ -20,7 +22,7 @@ func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 	// there an ended certificate may do.
 	ca := x509.NewCertPool()
 	ca.AddCert(s.options.CA.Certificate())
-	return &http.Server{
+	server := &http.Server{
 		Handler: handler,
 		TLSConfig: &tls.Config{
 			MinVersion:     tls.VersionTLS13,
@@ -40,6 +42,74 @@ func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 		},
 		ErrorLog: log.New(errorLog{s}, "", 0),
 	}
+	if agents := s.options.Agents; agents != nil {
+		server.TLSConfig.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if slices.Contains(hello.SupportedProtos, wire.ALPN) {
+				return agents.TLS(), nil
+			}
+			return nil, nil
+		}
+		server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
+			wire.ALPN: func(_ *http.Server, conn *tls.Conn, _ http.Handler) {
+				// Agents take no places of the API's: the gateway bounds them.
+				if c, ok := conn.NetConn().(*limitedConn); ok {
+					c.leave()
+				}
+				agents.Take(conn)
+			},
+		}
+		// With another protocol in the map, HTTP/2 must be asked for.
+		server.Protocols = new(http.Protocols)
+		server.Protocols.SetHTTP1(true)
+		server.Protocols.SetHTTP2(true)
+	}
+	return server
+}
+
+// limitedListener waits with accepting while there are no places.
+type limitedListener struct {
+	net.Listener
+	places chan struct{}
+	closed chan struct{}
+	close  func() error
+}
+
+func limit(l net.Listener, places int) *limitedListener {
+	closed := make(chan struct{})
+	return &limitedListener{
+		Listener: l, places: make(chan struct{}, places), closed: closed,
+		close: sync.OnceValue(func() error {
+			close(closed)
+			return l.Close()
+		}),
+	}
+}
+
+func (l *limitedListener) Accept() (net.Conn, error) {
+	select {
+	case l.places <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		<-l.places
+		return nil, err
+	}
+	return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() { <-l.places })}, nil
+}
+
+func (l *limitedListener) Close() error { return l.close() }
+
+// limitedConn has a place until it is closed, or leaves it before.
+type limitedConn struct {
+	net.Conn
+	leave func()
+}
+
+func (c *limitedConn) Close() error {
+	defer c.leave()
+	return c.Conn.Close()
 }
 
 // Serve answers until ctx ends, and returns nil then. Calls that are under way
@@ -48,7 +118,7 @@ func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 func (s *Server) Serve(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() {
-		served <- s.http.ServeTLS(netutil.LimitListener(s.options.Listener, maxConnections), "", "")
+		served <- s.http.ServeTLS(limit(s.options.Listener, maxConnections), "", "")
 	}()
 	var failed error
 	select {

@@ -9,13 +9,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/quic-go/quic-go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/transport"
 	"github.com/reeve-cloud/reeve/pkg/version"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
@@ -24,9 +24,9 @@ import (
 // session is one agent's session.
 type session struct {
 	*Gateway
-	conn    *quic.Conn
+	conn    transport.Conn
 	agent   identity.Agent
-	control *quic.Stream
+	control transport.Stream
 	inlet   *ingest.Inlet
 	seen    *registry.Session
 	writing sync.Mutex
@@ -34,19 +34,20 @@ type session struct {
 
 // ended is an error that says how to end a session.
 type ended struct {
-	code quic.ApplicationErrorCode
+	code uint64
 	err  error
 }
 
 func (e *ended) Error() string { return e.err.Error() }
 func (e *ended) Unwrap() error { return e.err }
 
-func end(code quic.ApplicationErrorCode, format string, args ...any) error {
+func end(code uint64, format string, args ...any) error {
 	return &ended{code, fmt.Errorf(format, args...)}
 }
 
 // serve runs a connection to its end.
-func (g *Gateway) serve(ctx context.Context, conn *quic.Conn) {
+func (g *Gateway) serve(ctx context.Context, conn transport.Conn) {
+	defer conn.Wait()
 	s := &session{Gateway: g, conn: conn}
 	// Reads and writes on streams end when the connection does.
 	stop := context.AfterFunc(ctx, func() { s.end(wire.CodeStopping, stopping) })
@@ -54,7 +55,7 @@ func (g *Gateway) serve(ctx context.Context, conn *quic.Conn) {
 	err := s.run(ctx)
 	s.endBecause(err)
 	logger := g.o.Logger.With("site", s.agent.Site, "agent_id", s.agent.ID, "address", conn.RemoteAddr().String())
-	switch cause := context.Cause(conn.Context()); {
+	switch cause := conn.Cause(); {
 	case s.seen == nil && err != nil:
 		g.refusals.log("session", conn.RemoteAddr(), "refused a session of agent "+s.agent.String(), err)
 	case s.seen == nil:
@@ -66,14 +67,13 @@ func (g *Gateway) serve(ctx context.Context, conn *quic.Conn) {
 
 // reason picks what says most about why a session ended.
 func reason(err, cause error) string {
-	var idle *quic.IdleTimeoutError
-	var app *quic.ApplicationError
+	var closed *transport.CloseError
 	switch {
-	case errors.As(cause, &idle):
+	case errors.Is(cause, transport.ErrSilent):
 		return "it has gone silent"
-	case errors.As(cause, &app) && app.Remote && app.ErrorMessage != "":
-		return app.ErrorMessage
-	case errors.As(cause, &app) && app.Remote:
+	case errors.As(cause, &closed) && closed.Remote && closed.Message != "":
+		return closed.Message
+	case errors.As(cause, &closed) && closed.Remote:
 		return "it has closed the connection"
 	case err != nil:
 		return err.Error()
@@ -100,19 +100,11 @@ func (s *session) endBecause(err error) {
 }
 
 // end closes the connection. Only the first call has an effect.
-func (s *session) end(code quic.ApplicationErrorCode, message string) {
-	// The reason travels in one packet.
-	if len(message) > 500 {
-		message = message[:500]
-	}
-	// The error says only that the connection is closed already.
-	_ = s.conn.CloseWithError(code, message)
-}
+func (s *session) end(code uint64, message string) { s.conn.Close(code, message) }
 
 func (s *session) run(ctx context.Context) error {
-	peer := s.conn.ConnectionState().TLS.PeerCertificates
 	var err error
-	if s.agent, err = s.o.CA.VerifyAgent(peer[0], 0); err != nil {
+	if s.agent, err = s.o.CA.VerifyAgent(s.conn.PeerCertificates()[0], 0); err != nil {
 		return end(wire.CodeIdentity, "%w", err)
 	}
 	known, err := s.o.Registry.Agent(ctx, s.agent.ID)
@@ -179,7 +171,7 @@ func (s *session) waitForEnd(ctx context.Context) error {
 	t := time.NewTimer(helloTimeout)
 	defer t.Stop()
 	select {
-	case <-s.conn.Context().Done():
+	case <-s.conn.Done():
 	case <-t.C:
 	case <-ctx.Done():
 	}
@@ -198,6 +190,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 		Version:    cut(hello.GetAgentVersion()),
 		Platform:   cut(hello.GetPlatform()),
 		Collectors: cutAll(hello.GetCollectors()),
+		Transport:  string(s.conn.Kind()),
 	})
 	if err != nil {
 		return end(wire.CodeIdentity, "agent %s: %w", s.agent, err)
@@ -210,7 +203,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 		return fmt.Errorf("sending the welcome: %w", err)
 	}
 	s.o.Logger.Info("agent has connected", "site", s.agent.Site, "agent_id", s.agent.ID, "hostname", cut(hello.GetHostname()),
-		"agent_version", cut(hello.GetAgentVersion()), "address", s.conn.RemoteAddr().String())
+		"agent_version", cut(hello.GetAgentVersion()), "address", s.conn.RemoteAddr().String(), "transport", s.conn.Kind())
 
 	group, sessionCtx := errgroup.WithContext(ctx)
 	// The first part that ends ends the connection, and so the other parts.
@@ -226,7 +219,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	group.Go(func() error { return s.answer(sessionCtx) })
 	group.Go(func() error {
 		for {
-			stream, err := s.conn.AcceptUniStream(sessionCtx)
+			stream, err := s.conn.AcceptReceiveStream(sessionCtx)
 			if err != nil {
 				return err
 			}
@@ -295,8 +288,8 @@ func (s *session) say(c *wirev1.Control) error {
 }
 
 // receive takes the batches of one data stream.
-func (s *session) receive(ctx context.Context, stream *quic.ReceiveStream) error {
-	r := bufio.NewReaderSize(stream, 64<<10)
+func (s *session) receive(ctx context.Context, stream io.Reader) error {
+	r := bufio.NewReaderSize(heard{s, stream}, 64<<10)
 	var head wirev1.DataHeader
 	if err := wire.ReadMessage(r, wire.MaxControlFrame, &head); err != nil {
 		return fmt.Errorf("%w: the header of a data stream: %w", ingest.ErrProtocol, err)
@@ -318,6 +311,22 @@ func (s *session) receive(ctx context.Context, stream *quic.ReceiveStream) error
 		}
 		s.seen.Seen()
 	}
+}
+
+// heard counts what arrives of data as a sign of life. Over TCP a heartbeat may
+// wait behind it for longer than a silence may last.
+type heard struct {
+	*session
+	io.Reader
+}
+
+func (h heard) Read(p []byte) (int, error) {
+	n, err := h.Reader.Read(p)
+	if n > 0 {
+		// It fails only when the connection has ended, which Read says itself.
+		_ = h.control.SetReadDeadline(time.Now().Add(heartbeat))
+	}
+	return n, err
 }
 
 // cut bounds what an agent says of itself.

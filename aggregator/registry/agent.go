@@ -34,6 +34,7 @@ type Agent struct {
 	Platform       string    `json:"-"`
 	Collectors     []string  `json:"-"`
 	BacklogRecords uint64    `json:"-"`
+	Transport      string    `json:"-"`
 }
 
 func (a *Agent) addLiveness(l Liveness) {
@@ -42,6 +43,7 @@ func (a *Agent) addLiveness(l Liveness) {
 	}
 	a.Connected, a.SeenTime, a.BacklogRecords = l.Connected, l.SeenTime, l.BacklogRecords
 	a.Address, a.Version, a.Platform, a.Collectors = l.Address, l.Version, l.Platform, l.Collectors
+	a.Transport = l.Transport
 }
 
 // Agent returns the agent with the id. The error is ErrNotFound, also for one

@@ -106,7 +106,7 @@ func (c *Centre) Start() {
 		Clock: hlc.New(0), ResetKey: quic.StatelessResetKey{1, 2, 3}, Logger: logger,
 	})
 	server, err := api.New(api.Options{
-		Listener: tcp, Certificate: certificate.Get, CA: c.CA, Registry: c.Registry, Addresses: []string{c.Address}, Logger: logger,
+		Agents: g, Listener: tcp, Certificate: certificate.Get, CA: c.CA, Registry: c.Registry, Addresses: []string{c.Address}, Logger: logger,
 		Warehouse:   func(context.Context) (string, string, error) { return "embedded", "", nil },
 		AssetCounts: c.Store.AssetCounts,
 		Inventory:   &api.Inventory{Warehouse: c.Store, Registry: c.Registry, Feed: feed, Started: time.Now(), Logger: logger},

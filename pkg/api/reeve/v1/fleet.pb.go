@@ -327,7 +327,9 @@ type Agent struct {
 	// Records that wait in its spool, as it last said.
 	BacklogRecords uint64 `protobuf:"varint,11,opt,name=backlog_records,json=backlogRecords,proto3" json:"backlog_records,omitempty"`
 	// Where its session comes from.
-	Address       string `protobuf:"bytes,12,opt,name=address,proto3" json:"address,omitempty"`
+	Address string `protobuf:"bytes,12,opt,name=address,proto3" json:"address,omitempty"`
+	// What its session runs over, or its last one ran: quic or tcp.
+	Transport     string `protobuf:"bytes,13,opt,name=transport,proto3" json:"transport,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -442,6 +444,13 @@ func (x *Agent) GetBacklogRecords() uint64 {
 func (x *Agent) GetAddress() string {
 	if x != nil {
 		return x.Address
+	}
+	return ""
+}
+
+func (x *Agent) GetTransport() string {
+	if x != nil {
+		return x.Transport
 	}
 	return ""
 }
@@ -994,7 +1003,7 @@ const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"a\n" +
 	"\x11ListSitesResponse\x12$\n" +
 	"\x05sites\x18\x01 \x03(\v2\x0e.reeve.v1.SiteR\x05sites\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc8\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe6\x03\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12\x1a\n" +
@@ -1011,7 +1020,8 @@ const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"\x17certificate_expire_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x15certificateExpireTime\x12'\n" +
 	"\x0fbacklog_records\x18\v \x01(\x04R\x0ebacklogRecords\x12\x18\n" +
-	"\aaddress\x18\f \x01(\tR\aaddress\"c\n" +
+	"\aaddress\x18\f \x01(\tR\aaddress\x12\x1c\n" +
+	"\ttransport\x18\r \x01(\tR\ttransport\"c\n" +
 	"\x11ListAgentsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
