@@ -55,7 +55,10 @@ func (g *Gateway) serve(ctx context.Context, conn transport.Conn) {
 	err := s.run(ctx)
 	s.endBecause(err)
 	logger := g.o.Logger.With("site", s.agent.Site, "agent_id", s.agent.ID, "address", conn.RemoteAddr().String())
+	var closed *transport.CloseError
 	switch cause := conn.Cause(); {
+	case s.seen == nil && errors.As(err, &closed) && closed.Remote && closed.Code == wire.CodeNone:
+		// It needed the connection no more: the other transport was quicker.
 	case s.seen == nil && err != nil:
 		g.refusals.log("session", conn.RemoteAddr(), "refused a session of agent "+s.agent.String(), err)
 	case s.seen == nil:

@@ -146,7 +146,7 @@ func (c *Centre) Token(site string, uses int, ttl time.Duration) identity.JoinTo
 // Join enrolls an agent whose identity lies in dir.
 func (c *Centre) Join(dir string) *enroll.Identity {
 	c.t.Helper()
-	id, err := enroll.Join(c.t.Context(), dir, c.Token("west", 1, time.Hour), nil, "host", slog.New(slog.DiscardHandler))
+	id, err := enroll.Join(c.t.Context(), dir, c.Token("west", 1, time.Hour), nil, "host", nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		c.t.Fatal(err)
 	}

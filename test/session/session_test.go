@@ -134,7 +134,7 @@ func TestRefusedEnrollment(t *testing.T) {
 		t.Fatal(err)
 	}
 	usedUp := c.Token("west", 1, time.Hour)
-	if _, err := enroll.Join(t.Context(), t.TempDir(), usedUp, nil, "first", slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := enroll.Join(t.Context(), t.TempDir(), usedUp, nil, "first", nil, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	expired := c.Token("west", 1, time.Millisecond)
@@ -151,7 +151,7 @@ func TestRefusedEnrollment(t *testing.T) {
 		"wrong secret": {wrongSecret, enroll.ErrRefused}, "wrong CA": {wrongCA, identity.ErrWrongCA},
 	} {
 		dir := t.TempDir()
-		if _, err := enroll.Join(t.Context(), dir, test.token, nil, "h", slog.New(slog.DiscardHandler)); !errors.Is(err, test.want) {
+		if _, err := enroll.Join(t.Context(), dir, test.token, nil, "h", nil, slog.New(slog.DiscardHandler)); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v", name, err)
 		} else if strings.Contains(err.Error(), test.token.Secret) && len(test.token.Secret) > 1 {
 			t.Errorf("%s: the secret is in the error: %v", name, err)
@@ -160,7 +160,7 @@ func TestRefusedEnrollment(t *testing.T) {
 			t.Errorf("%s: an identity was left behind: %v", name, err)
 		}
 	}
-	if err := enroll.Reach(t.Context(), c.Address, wrongCA); !errors.Is(err, identity.ErrWrongCA) {
+	if err := enroll.Reach(t.Context(), c.Address, wrongCA, nil); !errors.Is(err, identity.ErrWrongCA) {
 		t.Errorf("reach with a wrong CA: %v", err)
 	}
 	e := newEdge(t, c)
@@ -202,7 +202,7 @@ func TestRenewal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := uplink.Probe(t.Context(), c.Address, stale.ClientTLS()); err == nil {
+	if _, err := uplink.Probe(t.Context(), c.Address, nil, stale.ClientTLS()); err == nil {
 		t.Fatal("an ended certificate opened a session")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -218,7 +218,7 @@ func TestRenewal(t *testing.T) {
 	if reloaded.Agent != id.Agent || reloaded.Certificate().Leaf.NotAfter.Before(time.Now()) {
 		t.Fatalf("the renewed identity was not stored: %v until %v", reloaded.Agent, reloaded.Certificate().Leaf.NotAfter)
 	}
-	if _, err := uplink.Probe(t.Context(), c.Address, reloaded.ClientTLS()); err != nil {
+	if _, err := uplink.Probe(t.Context(), c.Address, nil, reloaded.ClientTLS()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -229,7 +229,7 @@ func TestForeignCertificate(t *testing.T) {
 	config := foreign.ClientTLS()
 	// It would refuse this centre itself, which is not what is to be tested.
 	config.VerifyConnection = nil
-	_, err := uplink.Probe(t.Context(), c.Address, config)
+	_, err := uplink.Probe(t.Context(), c.Address, nil, config)
 	if err == nil {
 		t.Fatal("a certificate of another CA opened a session")
 	}
@@ -239,7 +239,7 @@ func TestForeignCertificate(t *testing.T) {
 	c.Logged("whose certificate is not one of this aggregator's agents")
 	// Nor does a foreign aggregator get anything of ours.
 	mine := c.Join(t.TempDir())
-	if _, err := uplink.Probe(t.Context(), other.Address, mine.ClientTLS()); !errors.Is(err, identity.ErrWrongCA) {
+	if _, err := uplink.Probe(t.Context(), other.Address, nil, mine.ClientTLS()); !errors.Is(err, identity.ErrWrongCA) {
 		t.Errorf("a foreign aggregator: %v", err)
 	}
 }
@@ -250,7 +250,7 @@ func TestRemovedAgent(t *testing.T) {
 	if err := c.Registry.RemoveAgent(t.Context(), registry.System, id.Agent.ID); err != nil {
 		t.Fatal(err)
 	}
-	_, err := uplink.Probe(t.Context(), c.Address, id.ClientTLS())
+	_, err := uplink.Probe(t.Context(), c.Address, nil, id.ClientTLS())
 	if err == nil || !strings.Contains(uplink.Explain(err).Error(), "does not know agent") {
 		t.Fatalf("a removed agent: %v", err)
 	}
