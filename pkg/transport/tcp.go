@@ -64,14 +64,16 @@ func DialTCP(ctx context.Context, address string, proxy Proxy, config *tls.Confi
 		raw.Close()
 		return nil, fmt.Errorf("connecting over TCP: %w", ErrNotOffered)
 	}
-	return newTCP(conn, true)
+	return newTCP(conn, conn.ConnectionState().PeerCertificates, true)
 }
 
 // FromTCP makes the accepting side's Conn of a connection whose TLS handshake is
 // done.
-func FromTCP(conn *tls.Conn) (Conn, error) { return newTCP(conn, false) }
+func FromTCP(conn *tls.Conn) (Conn, error) {
+	return newTCP(conn, conn.ConnectionState().PeerCertificates, false)
+}
 
-func newTCP(conn *tls.Conn, client bool) (Conn, error) {
+func newTCP(conn net.Conn, peer []*x509.Certificate, client bool) (Conn, error) {
 	config := yamux.DefaultConfig()
 	// What strangers do is for their own log.
 	config.LogOutput = io.Discard
@@ -94,7 +96,7 @@ func newTCP(conn *tls.Conn, client bool) (Conn, error) {
 		return nil, fmt.Errorf("multiplexing a TCP connection: %w", err)
 	}
 	c := &tcpConn{
-		session: session, remote: conn.RemoteAddr(), peer: conn.ConnectionState().PeerCertificates,
+		session: session, remote: conn.RemoteAddr(), peer: peer,
 		control: make(chan *tcpStream, 1), data: make(chan *tcpStream, openStreams),
 		streams: make(map[*tcpStream]struct{}), gone: make(chan struct{}),
 	}
