@@ -48,7 +48,8 @@ const (
 	unanswered     = 3 * time.Second
 	unansweredLook = 500 * time.Millisecond
 	// probeEvery is about how often QUIC is tried while a session runs over TCP.
-	// Where sessions over QUIC come up and do not last it grows up to probeRarely.
+	// Where sessions over QUIC come up and do not last, again and again, it grows up
+	// to probeRarely.
 	probeEvery  = 30 * time.Second
 	probeRarely = 10 * time.Minute
 	// lasting is the age at which a session over QUIC shows that UDP works.
@@ -86,8 +87,9 @@ type Uplink struct {
 	blocked time.Time
 	// doubt is set when a session over QUIC went silent, until another is up.
 	doubt bool
-	// probing is how often QUIC is tried over TCP now; zero is probeEvery.
-	probing time.Duration
+	// shortLived counts sessions over QUIC, since one that lasted, that came up and
+	// soon went silent.
+	shortLived int
 }
 
 // Metrics counts what is shipped.
@@ -218,9 +220,9 @@ func (u *Uplink) learn(kind transport.Kind, up time.Duration, err error) {
 	switch {
 	case silent && up < lasting:
 		u.blocked = time.Now().Add(blockedFor)
-		u.probing = min(2*max(u.probing, probeEvery), probeRarely)
+		u.shortLived++
 	case up >= lasting:
-		u.probing = 0
+		u.shortLived = 0
 	}
 	u.doubt = silent
 }
@@ -516,7 +518,7 @@ func (s *session) watch(ctx context.Context) error {
 // session when QUIC works: when a session could be had, and there is a connection
 // for the next one.
 func (s *session) probe(ctx context.Context, t target) error {
-	every := max(s.probing, probeEvery)
+	every := pauseBetweenProbes(s.shortLived)
 	for {
 		// Between 0.8 and 1.2 times as long.
 		if err := retry.Sleep(ctx, every*4/5+rand.N(every*2/5)); err != nil {
@@ -536,6 +538,18 @@ func (s *session) probe(ctx context.Context, t target) error {
 		}
 		s.Logger.Debug("QUIC does not work yet", "aggregator", t.String(), "error", Explain(err))
 	}
+}
+
+// pauseBetweenProbes is about how long to wait before QUIC is tried again, after so
+// many sessions over QUIC in a row that came up and did not last.
+func pauseBetweenProbes(shortLived int) time.Duration {
+	pause := probeEvery
+	for range shortLived - 2 {
+		if pause *= 2; pause > probeRarely {
+			return probeRarely
+		}
+	}
+	return pause
 }
 
 func (s *session) reachOverQUIC(ctx context.Context, t target) (transport.Conn, error) {
