@@ -138,6 +138,10 @@ func (u *Uplink) Run(ctx context.Context) error {
 			pause.Reset()
 		}
 		wait := pause.NextBackOff()
+		if up > 0 && u.doubt {
+			// It took long enough to notice.
+			wait = 0
+		}
 		u.Logger.Warn("no session with the aggregator", "aggregator", at, "error", err, "retry_in", wait.Round(time.Millisecond))
 		if err := retry.Sleep(ctx, wait); err != nil {
 			return err
@@ -504,11 +508,11 @@ func (s *session) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		looks++
 		if s.conn.Unanswered() == 0 {
 			looks = 0
+			continue
 		}
-		if looks > int(unanswered/unansweredLook) && s.conn.Unanswered() > unanswered {
+		if looks++; looks >= int(unanswered/unansweredLook) {
 			return fmt.Errorf("nothing that was sent for %v was answered: %w", unanswered, transport.ErrSilent)
 		}
 	}

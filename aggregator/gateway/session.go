@@ -74,8 +74,8 @@ func reason(err, cause error) string {
 	switch {
 	case errors.Is(cause, transport.ErrSilent):
 		return "it has gone silent"
-	case errors.As(cause, &closed) && closed.Remote && closed.Message != "":
-		return closed.Message
+	case errors.As(cause, &closed) && closed.Message != "":
+		return closed.Message // of whichever side
 	case errors.As(cause, &closed) && closed.Remote:
 		return "it has closed the connection"
 	case err != nil:

@@ -13,10 +13,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	mrand "math/rand/v2"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -25,8 +27,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/reeve-cloud/reeve/agent/enroll"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/agent/uplink"
@@ -34,6 +34,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/transport"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 	"github.com/reeve-cloud/reeve/test/centre"
@@ -49,6 +50,7 @@ type edge struct {
 	c     *centre.Centre
 	spool *spool.Spool
 	link  *uplink.Uplink
+	log   *centre.Log
 	sent  int
 	// stop ends the uplink.
 	stop func()
@@ -56,14 +58,22 @@ type edge struct {
 
 func newEdge(t *testing.T, c *centre.Centre) *edge {
 	t.Helper()
+	return newEdgeWith(t, c, func(*uplink.Uplink) {})
+}
+
+// newEdgeWith starts an agent with other settings.
+func newEdgeWith(t *testing.T, c *centre.Centre, set func(*uplink.Uplink)) *edge {
+	t.Helper()
 	sp, err := spool.Open(spool.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := c.Join(t.TempDir())
-	e := &edge{t: t, c: c, spool: sp, link: &uplink.Uplink{
-		Spool: sp, Clock: hlc.New(0), Addresses: []string{c.Address}, TLS: id.ClientTLS, Hostname: "host", Logger: slog.New(slog.DiscardHandler),
+	e := &edge{t: t, c: c, spool: sp, log: &centre.Log{}, link: &uplink.Uplink{
+		Spool: sp, Clock: hlc.New(0), Addresses: []string{c.Address}, TLS: id.ClientTLS, Hostname: "host",
 	}}
+	e.link.Logger = slog.New(slog.NewTextHandler(e.log, nil))
+	set(e.link)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -237,6 +247,11 @@ func TestForeignCertificate(t *testing.T) {
 		t.Errorf("the agent says: %s", text)
 	}
 	c.Logged("whose certificate is not one of this aggregator's agents")
+	over := dial(t, transport.TCP, c, config)
+	<-over.Done()
+	if text := uplink.Explain(over.Cause()).Error(); !strings.Contains(text, "does not accept this agent's certificate") {
+		t.Errorf("over TCP the agent says: %s", text)
+	}
 	// Nor does a foreign aggregator get anything of ours.
 	mine := c.Join(t.TempDir())
 	if _, err := uplink.Probe(t.Context(), other.Address, nil, mine.ClientTLS()); !errors.Is(err, identity.ErrWrongCA) {
@@ -257,23 +272,39 @@ func TestRemovedAgent(t *testing.T) {
 	c.Logged("does not know agent")
 }
 
-// raw opens a QUIC connection as an enrolled agent and leaves the rest to the
-// test.
-func raw(t *testing.T, c *centre.Centre) *quic.Conn {
+// kinds are the transports that the tests of the protocol run over.
+var kinds = []transport.Kind{transport.QUIC, transport.TCP}
+
+// dial connects over a transport and leaves the rest to the test.
+func dial(t *testing.T, kind transport.Kind, c *centre.Centre, config *tls.Config) transport.Conn {
 	t.Helper()
-	config := c.Join(t.TempDir()).ClientTLS()
 	config.NextProtos = []string{wire.ALPN}
-	conn, err := quic.DialAddr(t.Context(), c.Address, config, nil)
+	var conn transport.Conn
+	var err error
+	if kind == transport.QUIC {
+		conn, err = transport.DialQUIC(t.Context(), netip.MustParseAddrPort(c.Address), config)
+	} else {
+		conn, err = transport.DialTCP(t.Context(), c.Address, nil, config)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.CloseWithError(0, "") })
+	t.Cleanup(func() {
+		conn.Close(wire.CodeNone, "")
+		conn.Wait()
+	})
 	return conn
 }
 
-func hello(t *testing.T, conn *quic.Conn, h *wirev1.Hello) *quic.Stream {
+// raw connects as an enrolled agent.
+func raw(t *testing.T, kind transport.Kind, c *centre.Centre) transport.Conn {
 	t.Helper()
-	s, err := conn.OpenStreamSync(t.Context())
+	return dial(t, kind, c, c.Join(t.TempDir()).ClientTLS())
+}
+
+func hello(t *testing.T, conn transport.Conn, h *wirev1.Hello) transport.Stream {
+	t.Helper()
+	s, err := conn.OpenStream(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,30 +321,30 @@ func TestHostileAgents(t *testing.T) {
 	e := newEdge(t, c)
 	garbage := make([]byte, 1<<20)
 	mrand.NewChaCha8([32]byte{1}).Read(garbage)
-	stream := func(conn *quic.Conn) *quic.SendStream {
-		s, err := conn.OpenUniStreamSync(t.Context())
+	stream := func(conn transport.Conn) io.Writer {
+		s, err := conn.OpenSendStream(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
 	}
-	for name, attack := range map[string]func(*quic.Conn){
-		"garbage for a hello": func(conn *quic.Conn) {
-			s, err := conn.OpenStreamSync(t.Context())
+	for name, attack := range map[string]func(transport.Conn){
+		"garbage for a hello": func(conn transport.Conn) {
+			s, err := conn.OpenStream(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			s.Write(garbage)
 		},
-		"a huge frame": func(conn *quic.Conn) {
-			s, err := conn.OpenStreamSync(t.Context())
+		"a huge frame": func(conn transport.Conn) {
+			s, err := conn.OpenStream(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			s.Write(binary.BigEndian.AppendUint32(nil, 1<<31))
 		},
-		"no hello first": func(conn *quic.Conn) {
-			s, err := conn.OpenStreamSync(t.Context())
+		"no hello first": func(conn transport.Conn) {
+			s, err := conn.OpenStream(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -321,10 +352,10 @@ func TestHostileAgents(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"an old protocol":  func(conn *quic.Conn) { hello(t, conn, &wirev1.Hello{SpoolId: goodHello.SpoolId}) },
-		"a wrong spool id": func(conn *quic.Conn) { hello(t, conn, &wirev1.Hello{Protocol: 1, SpoolId: "../../etc/passwd"}) },
-		"garbage for data": func(conn *quic.Conn) { hello(t, conn, goodHello); stream(conn).Write(garbage) },
-		"garbage for batch": func(conn *quic.Conn) {
+		"an old protocol":  func(conn transport.Conn) { hello(t, conn, &wirev1.Hello{SpoolId: goodHello.SpoolId}) },
+		"a wrong spool id": func(conn transport.Conn) { hello(t, conn, &wirev1.Hello{Protocol: 1, SpoolId: "../../etc/passwd"}) },
+		"garbage for data": func(conn transport.Conn) { hello(t, conn, goodHello); stream(conn).Write(garbage) },
+		"garbage for batch": func(conn transport.Conn) {
 			hello(t, conn, goodHello)
 			s := stream(conn)
 			if err := wire.WriteMessage(s, &wirev1.DataHeader{Class: assets}); err != nil {
@@ -334,39 +365,36 @@ func TestHostileAgents(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"an unknown class": func(conn *quic.Conn) {
+		"an unknown class": func(conn transport.Conn) {
 			hello(t, conn, goodHello)
 			if err := wire.WriteMessage(stream(conn), &wirev1.DataHeader{Class: 77}); err != nil {
 				t.Fatal(err)
 			}
 		},
 	} {
-		conn := raw(t, c)
-		attack(conn)
-		select {
-		case <-conn.Context().Done():
-		case <-time.After(30 * time.Second):
-			t.Fatalf("%s: the connection stays", name)
+		for _, kind := range kinds {
+			conn := raw(t, kind, c)
+			attack(conn)
+			select {
+			case <-conn.Done():
+			case <-time.After(30 * time.Second):
+				t.Fatalf("%s over %s: the connection stays", name, kind)
+			}
+			var closed *transport.CloseError
+			if err := conn.Cause(); !errors.As(err, &closed) || !closed.Remote || closed.Code == wire.CodeNone || closed.Message == "" {
+				t.Errorf("%s over %s: ended with %v, which says nothing", name, kind, err)
+			}
+			e.observe(1)
+			e.arrived(e.sent)
 		}
-		var app *quic.ApplicationError
-		if err := context.Cause(conn.Context()); !errors.As(err, &app) || !app.Remote || app.ErrorCode == wire.CodeNone || app.ErrorMessage == "" {
-			t.Errorf("%s: ended with %v, which says nothing", name, err)
-		}
-		e.observe(1)
-		e.arrived(e.sent)
 	}
 }
 
 func TestNewerSessionTakesOver(t *testing.T) {
 	c := centre.New(t)
 	id := c.Join(t.TempDir())
-	open := func() *quic.Conn {
-		config := id.ClientTLS()
-		config.NextProtos = []string{wire.ALPN}
-		conn, err := quic.DialAddr(t.Context(), c.Address, config, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+	open := func(kind transport.Kind) transport.Conn {
+		conn := dial(t, kind, c, id.ClientTLS())
 		s := hello(t, conn, goodHello)
 		var w wirev1.Control
 		if err := wire.ReadMessage(bufio.NewReader(s), wire.MaxControlFrame, &w); err != nil || w.GetWelcome() == nil {
@@ -374,16 +402,18 @@ func TestNewerSessionTakesOver(t *testing.T) {
 		}
 		return conn
 	}
-	older := open()
-	newer := open()
-	defer newer.CloseWithError(0, "")
-	<-older.Context().Done()
-	var app *quic.ApplicationError
-	if err := context.Cause(older.Context()); !errors.As(err, &app) || app.ErrorCode != wire.CodeReplaced {
-		t.Fatalf("the older session ended with %v", err)
-	}
-	if !c.Registry.Liveness(id.Agent.ID).Connected {
-		t.Fatal("with the older session the agent counts as gone")
+	older := open(transport.QUIC)
+	for _, kind := range []transport.Kind{transport.TCP, transport.TCP, transport.QUIC, transport.QUIC} {
+		newer := open(kind)
+		<-older.Done()
+		var closed *transport.CloseError
+		if err := older.Cause(); !errors.As(err, &closed) || !closed.Remote || closed.Code != wire.CodeReplaced {
+			t.Fatalf("the older session ended with %v", err)
+		}
+		if l := c.Registry.Liveness(id.Agent.ID); !l.Connected || l.Transport != string(kind) {
+			t.Fatalf("after a newer session over %s the agent counts as %+v", kind, l)
+		}
+		older = newer
 	}
 }
 
