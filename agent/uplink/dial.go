@@ -20,7 +20,7 @@ const (
 	// headStart is how long one transport may take before the other is tried as
 	// well.
 	headStart = 2500 * time.Millisecond
-	// grace is how long QUIC may be later than TCP where both are tried at once.
+	// grace is how much later than TCP QUIC may be where both are under way.
 	grace = 300 * time.Millisecond
 	// quicTimeout and tcpTimeout bound one try. A proxy may be slow.
 	quicTimeout = 5 * time.Second
@@ -191,7 +191,7 @@ func race(ctx context.Context, ahead time.Duration, tries ...dialer) (transport.
 			begin()
 		}
 	}
-	if won != nil && won.Kind() == transport.TCP && ahead == 0 && ended < begun {
+	if won != nil && won.Kind() == transport.TCP && ended < begun {
 		late := time.NewTimer(grace)
 		defer late.Stop()
 		select {

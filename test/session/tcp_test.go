@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/reeve-cloud/reeve/agent/enroll"
 	"github.com/reeve-cloud/reeve/agent/uplink"
 	"github.com/reeve-cloud/reeve/pkg/identity"
@@ -109,7 +111,9 @@ func (e *edge) overTCP() {
 func TestShipOverTCP(t *testing.T) {
 	c := centre.New(t)
 	w := newWay(t, c, plain)
-	e := newEdgeWith(t, c, func(u *uplink.Uplink) { u.Addresses = []string{w.address} })
+	e := newEdgeWith(t, c, func(u *uplink.Uplink) {
+		u.Addresses, u.Limit = []string{w.address}, rate.NewLimiter(1<<20, 1<<10)
+	})
 	e.observe(20)
 	e.arrived(20)
 	e.overTCP()
