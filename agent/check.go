@@ -16,6 +16,7 @@ import (
 	"github.com/reeve-cloud/reeve/agent/config"
 	"github.com/reeve-cloud/reeve/agent/enroll"
 	"github.com/reeve-cloud/reeve/agent/uplink"
+	"github.com/reeve-cloud/reeve/pkg/transport"
 )
 
 func checkCommand(file *string) *cobra.Command {
@@ -105,9 +106,14 @@ func checkWritable(dir string) error {
 // checkReach opens a session with each aggregator if the agent has enrolled,
 // and otherwise checks that they are the ones that the join token speaks of.
 func checkReach(ctx context.Context, c config.Config, r *report) {
+	proxy, err := c.Through()
+	if err != nil {
+		r.line("proxy", err, "")
+		return
+	}
 	id, err := enroll.Load(filepath.Join(c.DataDir, "identity"))
 	if errors.Is(err, enroll.ErrNotEnrolled) {
-		checkToken(ctx, c, r)
+		checkToken(ctx, c, proxy, r)
 		return
 	}
 	if err != nil {
@@ -117,17 +123,21 @@ func checkReach(ctx context.Context, c config.Config, r *report) {
 	leaf := id.Certificate().Leaf
 	r.line("identity", nil, fmt.Sprintf("agent %s of site %s, certificate until %s", id.Agent.ID, id.Agent.Site, leaf.NotAfter.Format(time.RFC3339)))
 	for _, address := range addresses(c, id) {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		aggregator, err := uplink.Probe(ctx, address, id.ClientTLS())
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		reached, err := uplink.Probe(ctx, address, proxy, id.ClientTLS())
 		cancel()
-		if err != nil {
-			err = uplink.Explain(err)
+		detail := "QUIC session; version " + reached.Aggregator
+		if reached.Transport == transport.TCP {
+			detail = "TCP session; version " + reached.Aggregator
 		}
-		r.line("aggregator "+address, err, "QUIC session; version "+aggregator)
+		if reached.NotQUIC != nil {
+			detail += "; QUIC does not get through: " + reached.NotQUIC.Error()
+		}
+		r.line("aggregator "+address, err, detail)
 	}
 }
 
-func checkToken(ctx context.Context, c config.Config, r *report) {
+func checkToken(ctx context.Context, c config.Config, proxy transport.Proxy, r *report) {
 	token, ok, err := c.Token()
 	switch {
 	case err != nil:
@@ -144,7 +154,7 @@ func checkToken(ctx context.Context, c config.Config, r *report) {
 	}
 	for _, address := range list {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		r.line("aggregator "+address, enroll.Reach(ctx, address, token), "TLS, and its CA is the one in the token")
+		r.line("aggregator "+address, enroll.Reach(ctx, address, token, proxy), "TLS, and its CA is the one in the token")
 		cancel()
 	}
 }

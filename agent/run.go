@@ -19,6 +19,7 @@ import (
 	"github.com/reeve-cloud/reeve/agent/uplink"
 	"github.com/reeve-cloud/reeve/pkg/health"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
+	"github.com/reeve-cloud/reeve/pkg/transport"
 	"github.com/reeve-cloud/reeve/pkg/version"
 )
 
@@ -54,6 +55,14 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 		sources = append(sources, collect.Source(o))
 		names = append(names, o.Name)
 	}
+	proxy, err := c.Through()
+	if err != nil {
+		return err
+	}
+	limit, err := c.Limit()
+	if err != nil {
+		return err
+	}
 	hostname, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("finding out the host name: %w", err)
@@ -79,7 +88,7 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 
 	link := &uplink.Uplink{
 		Spool: stores.spool, Clock: clock, Hostname: hostname, Collectors: names, Logger: logger,
-		Metrics: uplink.NewMetrics(registry),
+		Metrics: uplink.NewMetrics(registry), Limit: limit,
 	}
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -107,11 +116,12 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 		return runner.Run(ctx)
 	})
 	group.Go(func() error {
-		id, err := enrolled(ctx, c, hostname, logger)
+		id, err := enrolled(ctx, c, hostname, proxy, logger)
 		if err != nil {
 			return err
 		}
-		link.Addresses, link.TLS, link.Renew = addresses(c, id), id.ClientTLS, id.RenewSoon
+		id.Proxy = proxy
+		link.Addresses, link.TLS, link.Proxy, link.Renew = addresses(c, id), id.ClientTLS, proxy, id.RenewSoon
 		group.Go(func() error { return id.KeepFresh(ctx, link.Addresses, logger) })
 		return link.Run(ctx)
 	})
@@ -125,7 +135,7 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 }
 
 // enrolled returns the agent's identity, and enrolls if it has none.
-func enrolled(ctx context.Context, c config.Config, hostname string, logger *slog.Logger) (*enroll.Identity, error) {
+func enrolled(ctx context.Context, c config.Config, hostname string, proxy transport.Proxy, logger *slog.Logger) (*enroll.Identity, error) {
 	dir := filepath.Join(c.DataDir, "identity")
 	id, err := enroll.Load(dir)
 	if !errors.Is(err, enroll.ErrNotEnrolled) {
@@ -139,7 +149,7 @@ func enrolled(ctx context.Context, c config.Config, hostname string, logger *slo
 		return nil, fmt.Errorf("this agent has not enrolled yet and has no join token: make one with `reeve token create --site SITE`, " +
 			"put it into a file, and name that in join_token_file or REEVE_JOIN_TOKEN_FILE")
 	}
-	return enroll.Join(ctx, dir, token, c.Aggregators, hostname, logger)
+	return enroll.Join(ctx, dir, token, c.Aggregators, hostname, proxy, logger)
 }
 
 func addresses(c config.Config, id *enroll.Identity) []string {

@@ -93,8 +93,13 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) (err error) 
 		return err
 	}
 
+	agents := gateway.New(gateway.Options{
+		Conn: udp, Certificate: certificate.Get, CA: ca, Registry: reg, Ingest: in,
+		Reconciler: reconcile.New(store, in, logger, metrics),
+		Clock:      hlc.New(0), ResetKey: resetKey, Logger: logger, Metrics: metrics,
+	})
 	server, err := api.New(api.Options{
-		Listener: tcp, Certificate: certificate.Get, CA: ca, Registry: reg, Addresses: c.Advertise,
+		Agents: agents, Listener: tcp, Certificate: certificate.Get, CA: ca, Registry: reg, Addresses: c.Advertise,
 		Warehouse:   func(context.Context) (string, string, error) { return store.Kind(), store.Version(), nil },
 		AssetCounts: store.AssetCounts,
 		Inventory:   &api.Inventory{Warehouse: store, Registry: reg, Feed: feed, Started: time.Now(), Logger: logger},
@@ -103,11 +108,6 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) (err error) 
 	if err != nil {
 		return err
 	}
-	agents := gateway.New(gateway.Options{
-		Conn: udp, Certificate: certificate.Get, CA: ca, Registry: reg, Ingest: in,
-		Reconciler: reconcile.New(store, in, logger, metrics),
-		Clock:      hlc.New(0), ResetKey: resetKey, Logger: logger, Metrics: metrics,
-	})
 
 	group, ctx := errgroup.WithContext(ctx)
 	if c.HealthListen != "" {

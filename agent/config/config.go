@@ -33,6 +33,14 @@ type Config struct {
 	JoinToken     string `yaml:"-" env:"JOIN_TOKEN,unset"`
 	// Aggregators (host:port) win over the addresses in the join token.
 	Aggregators []string `yaml:"aggregators" env:"AGGREGATORS"`
+	// Proxy leads to aggregators over TCP: http:// or https://, host and port. By
+	// default the environment's HTTPS_PROXY and NO_PROXY say what does.
+	// ProxyCredentialsFile holds USER:PASSWORD for it.
+	Proxy                string `yaml:"proxy" env:"PROXY"`
+	ProxyCredentialsFile string `yaml:"proxy_credentials_file" env:"PROXY_CREDENTIALS_FILE"`
+	// Bandwidth bounds what is shipped, as in 500kbit or 2Mbit, a second. Empty
+	// means not at all.
+	Bandwidth string `yaml:"bandwidth" env:"BANDWIDTH"`
 	// HealthListen is where health checks and metrics are served. Empty means
 	// nowhere.
 	HealthListen string          `yaml:"health_listen" env:"HEALTH_LISTEN"`
@@ -107,6 +115,12 @@ func (c *Config) check() error {
 		if err := identity.CheckAddress(a); err != nil {
 			fail("aggregators[%d]: %w", i, err)
 		}
+	}
+	if _, err := c.proxy(); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := ParseBandwidth(c.Bandwidth); err != nil {
+		fail("bandwidth: %w", err)
 	}
 	if _, err := logging.New(nil, c.Log); err != nil {
 		fail("log: %w", err)

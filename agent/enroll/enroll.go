@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"math/big"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -33,6 +34,7 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/atomicfile"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/retry"
+	"github.com/reeve-cloud/reeve/pkg/transport"
 )
 
 // ErrNotEnrolled means that the directory holds no identity.
@@ -64,6 +66,8 @@ type Identity struct {
 	Agent identity.Agent
 	// Addresses are where the join token said that the aggregator is.
 	Addresses []string
+	// Proxy leads to aggregators. It may be nil.
+	Proxy transport.Proxy
 
 	dir string
 	// soon asks KeepFresh to renew early.
@@ -154,7 +158,7 @@ func readCertificates(file string) ([]*x509.Certificate, error) {
 
 // Join enrolls with a token at the first of the addresses that answers, and
 // stores the identity in dir. It tries until ctx ends or an aggregator refuses.
-func Join(ctx context.Context, dir string, token identity.JoinToken, addresses []string, hostname string, logger *slog.Logger) (*Identity, error) {
+func Join(ctx context.Context, dir string, token identity.JoinToken, addresses []string, hostname string, proxy transport.Proxy, logger *slog.Logger) (*Identity, error) {
 	if len(addresses) == 0 {
 		addresses = token.Addresses
 	}
@@ -173,11 +177,11 @@ func Join(ctx context.Context, dir string, token identity.JoinToken, addresses [
 	pause := retry.BackOff(time.Second, time.Minute)
 	for {
 		for _, address := range addresses {
-			id, err := join(ctx, address, pin, &reevev1.EnrollRequest{
+			id, err := join(ctx, address, pin, proxy, &reevev1.EnrollRequest{
 				TokenId: token.ID, TokenSecret: token.Secret, CertificateRequest: csr, Hostname: hostname,
 			})
 			if err == nil {
-				id.dir, id.Addresses, id.cert.PrivateKey = dir, addresses, key
+				id.dir, id.Addresses, id.Proxy, id.cert.PrivateKey = dir, addresses, proxy, key
 				if err := id.store(); err != nil {
 					return nil, err
 				}
@@ -217,10 +221,10 @@ func joiningKey(dir string) (crypto.Signer, error) {
 	return key, nil
 }
 
-func join(ctx context.Context, address string, pin identity.Pin, request *reevev1.EnrollRequest) (*Identity, error) {
+func join(ctx context.Context, address string, pin identity.Pin, proxy transport.Proxy, request *reevev1.EnrollRequest) (*Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	client, done := dial(address, identity.PinnedClient(pin))
+	client, done := dial(address, identity.PinnedClient(pin), proxy)
 	defer done()
 	response, err := client.Enroll(ctx, connect.NewRequest(request))
 	if err != nil {
@@ -238,28 +242,33 @@ func join(ctx context.Context, address string, pin identity.Pin, request *reevev
 
 // Reach checks that an aggregator answers at an address, and that it is the one
 // that a token speaks of. The token is not used.
-func Reach(ctx context.Context, address string, token identity.JoinToken) error {
+func Reach(ctx context.Context, address string, token identity.JoinToken, proxy transport.Proxy) error {
 	pin, err := token.Pin()
 	if err != nil {
 		return err
 	}
-	d := tls.Dialer{Config: identity.PinnedClient(pin)}
-	conn, err := d.DialContext(ctx, "tcp", address)
+	raw, err := transport.DialThrough(ctx, address, proxy)
 	if err != nil {
+		return err
+	}
+	conn := tls.Client(raw, identity.PinnedClient(pin))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		raw.Close()
 		return err
 	}
 	return conn.Close()
 }
 
-// dial returns a client of the enrollment service. It goes through the proxy
-// that the environment names, if any.
-func dial(address string, config *tls.Config) (reevev1connect.EnrollmentServiceClient, func()) {
-	transport := &http.Transport{
+// dial returns a client of the enrollment service.
+func dial(address string, config *tls.Config, proxy transport.Proxy) (reevev1connect.EnrollmentServiceClient, func()) {
+	t := &http.Transport{
 		TLSClientConfig:   config,
 		ForceAttemptHTTP2: true,
-		Proxy:             http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			return transport.DialThrough(ctx, address, proxy)
+		},
 	}
-	return reevev1connect.NewEnrollmentServiceClient(&http.Client{Transport: transport}, "https://"+address), transport.CloseIdleConnections
+	return reevev1connect.NewEnrollmentServiceClient(&http.Client{Transport: t}, "https://"+address), t.CloseIdleConnections
 }
 
 // explain tells refusals from passing faults.
@@ -448,7 +457,7 @@ func (i *Identity) renew(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	client, done := dial(address, i.ClientTLS())
+	client, done := dial(address, i.ClientTLS(), i.Proxy)
 	defer done()
 	response, err := client.Renew(ctx, connect.NewRequest(&reevev1.RenewRequest{CertificateRequest: csr}))
 	if err != nil {

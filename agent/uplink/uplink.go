@@ -3,28 +3,36 @@
 // It holds one session at a time. A session that ends, for whatever reason, is
 // followed by another after a growing pause; what had been sent and was not
 // acknowledged is sent again, as the same bytes.
+//
+// Sessions run over QUIC, or over TCP where UDP does not get through. One over TCP
+// gives way to one over QUIC as soon as that works again.
 package uplink
 
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/quic-go/quic-go"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
+	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/retry"
+	"github.com/reeve-cloud/reeve/pkg/transport"
 	"github.com/reeve-cloud/reeve/pkg/version"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
@@ -36,16 +44,35 @@ const (
 	// An agent that is shut out asks so seldom whether that was mended.
 	firstShutOutRetry = 2 * time.Minute
 	lastShutOutRetry  = 15 * time.Minute
-	// welcomeTimeout bounds the time from dialing to the welcome.
+	// welcomeTimeout bounds the time from a connection to the welcome.
 	welcomeTimeout = 10 * time.Second
+	// unanswered is how long a peer may answer nothing over QUIC before the session
+	// is given up. It is counted in looks, one every unansweredLook, so that an
+	// agent that gets no CPU blames nobody.
+	unanswered     = 3 * time.Second
+	unansweredLook = 500 * time.Millisecond
+	// probeEvery is about how often QUIC is tried while a session runs over TCP.
+	// Where sessions over QUIC come up and do not last, again and again, it grows up
+	// to probeRarely.
+	probeEvery  = 30 * time.Second
+	probeRarely = 10 * time.Minute
+	// lasting is the age at which a session over QUIC shows that UDP works.
+	lasting = time.Minute
+	// blockedFor is how long TCP is tried first after UDP was found to be blocked.
+	blockedFor = 10 * time.Minute
 )
 
 // Uplink connects a spool with an aggregator.
 type Uplink struct {
 	Spool *spool.Spool
 	Clock *hlc.Clock
-	// Addresses of the aggregator, tried in turn.
+	// Addresses of the aggregator (host:port), tried in turn. A name stands for all
+	// that it resolves to.
 	Addresses []string
+	// Proxy leads to them over TCP. It may be nil.
+	Proxy transport.Proxy
+	// Limit bounds the bytes of batches that are sent a second. It may be nil.
+	Limit *rate.Limiter
 	// TLS returns the client configuration for a new session.
 	TLS func() *tls.Config
 	// Hostname and Collectors are what the agent says of itself.
@@ -65,11 +92,23 @@ type Uplink struct {
 	// instance is this run's random name: a copy of the agent elsewhere has
 	// another.
 	instance string
+
+	// The rest belongs to Run. first is the index of the address that is tried
+	// first.
+	first int
+	// blocked is until when UDP counts as blocked.
+	blocked time.Time
+	// doubt is set when a session over QUIC went silent, until another is up.
+	doubt bool
+	// shortLived counts sessions over QUIC, since one that lasted, that came up and
+	// soon went silent.
+	shortLived int
 }
 
 // Metrics counts what is shipped.
 type Metrics struct {
 	connected    prometheus.Gauge
+	transport    *prometheus.GaugeVec
 	sessions     *prometheus.CounterVec
 	sentBytes    *prometheus.CounterVec
 	sentRecords  *prometheus.CounterVec
@@ -82,6 +121,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		connected: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "reeve_agent_connected", Help: "1 while a session with an aggregator is up."}),
+		transport: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "reeve_agent_transport", Help: "1 for what the session that is up runs over: quic or tcp."}, []string{"transport"}),
 		sessions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_agent_sessions_total", Help: "Sessions by outcome: established or failed."}, []string{"outcome"}),
 		sentBytes: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -91,7 +132,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		ackedRecords: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "reeve_agent_acknowledged_record", Help: "The number of the last acknowledged record."}, class),
 	}
-	r.MustRegister(m.connected, m.sessions, m.sentBytes, m.sentRecords, m.ackedRecords)
+	r.MustRegister(m.connected, m.transport, m.sessions, m.sentBytes, m.sentRecords, m.ackedRecords)
 	return m
 }
 
@@ -100,16 +141,14 @@ func (u *Uplink) Connected() bool { return u.connected.Load() }
 
 // Run keeps a session up until ctx ends.
 func (u *Uplink) Run(ctx context.Context) error {
-	u.instance = rand.Text()
+	u.instance = cryptorand.Text()
 	pause, longPause := retry.BackOff(firstRetry, lastRetry), retry.BackOff(firstShutOutRetry, lastShutOutRetry)
-	for turn := 0; ; turn++ {
-		address := u.Addresses[turn%len(u.Addresses)]
-		began := time.Now()
-		err := u.session(ctx, address)
+	for {
+		at, up, err := u.round(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if time.Since(began) > lastRetry {
+		if up > lastRetry {
 			pause.Reset()
 		}
 		if endedWith(err, wire.CodeExpired) && u.Renew != nil {
@@ -120,50 +159,166 @@ func (u *Uplink) Run(ctx context.Context) error {
 			wait, level = longPause.NextBackOff(), slog.LevelError
 		} else {
 			longPause.Reset()
+			if up > 0 && u.doubt {
+				// It took long enough to notice.
+				wait = 0
+			}
 		}
-		u.Logger.Log(ctx, level, "no session with the aggregator", "aggregator", address, "error", Explain(err), "retry_in", wait.Round(time.Millisecond))
+		u.Logger.Log(ctx, level, "no session with the aggregator", "aggregator", at, "error", err, "retry_in", wait.Round(time.Millisecond))
 		if err := retry.Sleep(ctx, wait); err != nil {
 			return err
 		}
 	}
 }
 
-// Probe opens a session with an aggregator, ships nothing, and returns the
-// aggregator's version.
-func Probe(ctx context.Context, address string, config *tls.Config) (aggregator string, err error) {
-	conn, err := dial(ctx, address, config)
-	if err != nil {
-		return "", err
+// round tries each target of each address once, until a session comes up, and
+// returns when that has ended: where it was, how long it was up, and why there is
+// none now.
+func (u *Uplink) round(ctx context.Context) (at string, up time.Duration, err error) {
+	var errs []error
+	for i := range u.Addresses {
+		n := (u.first + i) % len(u.Addresses)
+		address := u.Addresses[n]
+		list, err := targets(ctx, address, u.Proxy)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("finding %s: %w", address, err))
+		}
+		for _, t := range list {
+			up, err := u.try(ctx, t)
+			if up > 0 {
+				// It goes on where it was, unless this aggregator is going away.
+				u.first = n
+				var closed *transport.CloseError
+				if errors.As(err, &closed) && closed.Remote && closed.Code == wire.CodeStopping {
+					u.first = (n + 1) % len(u.Addresses)
+				}
+				return t.String(), up, Explain(err)
+			}
+			if ctx.Err() != nil {
+				return "", 0, ctx.Err()
+			}
+			err = Explain(err)
+			if len(u.Addresses)+len(list) > 2 {
+				err = fmt.Errorf("%s: %w", t, err)
+			}
+			errs = append(errs, err)
+		}
 	}
-	defer conn.CloseWithError(wire.CodeNone, "probe done")
+	return strings.Join(u.Addresses, ","), 0, joined(errs)
+}
+
+// try connects to a target and holds sessions with it, one after the other while
+// each asks for the next. It returns how long they were up.
+func (u *Uplink) try(ctx context.Context, t target) (up time.Duration, err error) {
+	conn, err := u.connect(ctx, t)
+	if err != nil {
+		u.count("failed")
+		return 0, err
+	}
+	for {
+		began := time.Now()
+		established, err := u.session(ctx, t, conn)
+		if established {
+			up += max(time.Since(began), 1)
+			u.learn(conn.Kind(), time.Since(began), err)
+		} else {
+			u.count("failed")
+			if conn.Kind() == transport.QUIC && errors.Is(err, context.DeadlineExceeded) {
+				// The handshake got through, and nothing after it.
+				u.blocked = time.Now().Add(blockedFor)
+			}
+		}
+		var m *moving
+		if !errors.As(err, &m) {
+			u.setConnected("")
+			return up, err
+		}
+		conn = m.to
+	}
+}
+
+// learn draws conclusions for the next try from how a session has ended.
+func (u *Uplink) learn(kind transport.Kind, up time.Duration, err error) {
+	if kind != transport.QUIC {
+		return
+	}
+	silent := errors.Is(err, transport.ErrSilent)
+	switch {
+	case silent && up < lasting:
+		u.blocked = time.Now().Add(blockedFor)
+		u.shortLived++
+	case up >= lasting:
+		u.shortLived = 0
+	}
+	u.doubt = silent
+}
+
+// moving ends a session over TCP: the next one has a connection already.
+type moving struct{ to transport.Conn }
+
+func (*moving) Error() string { return "going on over QUIC" }
+
+// Reached is what Probe finds.
+type Reached struct {
+	// Aggregator is the aggregator's version.
+	Aggregator string
+	// Transport is what the session ran over, and NotQUIC why that was not QUIC.
+	Transport transport.Kind
+	NotQUIC   error
+}
+
+// Probe opens a session with an aggregator, over QUIC, or over TCP if that does
+// not work, and ships nothing.
+func Probe(ctx context.Context, address string, proxy transport.Proxy, config *tls.Config) (Reached, error) {
+	list, err := targets(ctx, address, proxy)
+	if err != nil {
+		return Reached{}, err
+	}
+	var tries []dialer
+	for _, t := range list {
+		if t.quic.IsValid() {
+			tries = append(tries, dialQUIC(t, config))
+		}
+	}
+	for _, t := range list {
+		if t.tcp != "" {
+			tries = append(tries, dialTCP(t, proxy, config))
+		}
+	}
+	var errs []error
+	for _, try := range tries {
+		conn, err := try(ctx)
+		if err == nil {
+			var version string
+			if version, err = probe(ctx, conn); err == nil {
+				r := Reached{Aggregator: version, Transport: conn.Kind()}
+				if len(errs) > 0 && r.Transport != transport.QUIC {
+					r.NotQUIC = errs[0]
+				}
+				return r, nil
+			}
+		}
+		errs = append(errs, Explain(err))
+		var closed *transport.CloseError
+		if ctx.Err() != nil || errors.Is(err, identity.ErrWrongCA) || errors.As(err, &closed) {
+			break // the aggregator has answered
+		}
+	}
+	return Reached{}, joined(errs)
+}
+
+// probe has a session on a connection in which nothing is shipped, closes it, and
+// returns the aggregator's version.
+func probe(ctx context.Context, conn transport.Conn) (string, error) {
+	defer conn.Wait()
+	defer conn.Close(wire.CodeNone, "probe done")
 	_, _, welcome, err := greet(ctx, conn, &wirev1.Hello{Protocol: wire.MaxProtocol, AgentVersion: version.String()})
 	return welcome.GetAggregatorVersion(), err
 }
 
-func dial(ctx context.Context, address string, config *tls.Config) (*quic.Conn, error) {
-	config.NextProtos = []string{wire.ALPN}
-	conn, err := quic.DialAddr(ctx, address, config, &quic.Config{
-		HandshakeIdleTimeout: 5 * time.Second,
-		MaxIdleTimeout:       45 * time.Second,
-		// Shorter than the time for which routers usually keep a UDP mapping.
-		KeepAlivePeriod: 10 * time.Second,
-		// An aggregator opens no streams and says little.
-		MaxIncomingStreams:             -1,
-		MaxIncomingUniStreams:          -1,
-		InitialStreamReceiveWindow:     64 << 10,
-		MaxStreamReceiveWindow:         256 << 10,
-		InitialConnectionReceiveWindow: 64 << 10,
-		MaxConnectionReceiveWindow:     512 << 10,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("connecting over QUIC: %w", err)
-	}
-	return conn, nil
-}
-
 // greet opens the control stream and exchanges hello and welcome.
-func greet(ctx context.Context, conn *quic.Conn, hello *wirev1.Hello) (*quic.Stream, *bufio.Reader, *wirev1.Welcome, error) {
-	control, err := conn.OpenStreamSync(ctx)
+func greet(ctx context.Context, conn transport.Conn, hello *wirev1.Hello) (transport.Stream, *bufio.Reader, *wirev1.Welcome, error) {
+	control, err := conn.OpenStream(ctx)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -193,16 +348,12 @@ func goodbye(g *wirev1.Goodbye) error {
 	return fmt.Errorf("the aggregator ended the session: %s", g.GetMessage())
 }
 
-// session runs one session to its end.
-func (u *Uplink) session(ctx context.Context, address string) error {
+// session runs one session to its end, and says whether it ever was up.
+func (u *Uplink) session(ctx context.Context, t target, conn transport.Conn) (established bool, err error) {
+	defer conn.Wait()
+	defer func() { leave(ctx, conn, err) }()
 	greeting, cancel := context.WithTimeout(ctx, welcomeTimeout)
 	defer cancel()
-	conn, err := dial(greeting, address, u.TLS())
-	if err != nil {
-		u.count("failed")
-		return err
-	}
-	defer conn.CloseWithError(wire.CodeNone, "")
 	control, r, welcome, err := greet(greeting, conn, &wirev1.Hello{
 		Protocol:     wire.MaxProtocol,
 		AgentVersion: version.String(),
@@ -214,36 +365,56 @@ func (u *Uplink) session(ctx context.Context, address string) error {
 		Time:         u.now().UnixMilli(),
 	})
 	if err != nil {
-		u.count("failed")
-		return err
+		return false, err
 	}
 	if err := u.begin(welcome); err != nil {
-		u.count("failed")
-		conn.CloseWithError(wire.CodeProtocol, err.Error())
-		return err
+		conn.Close(wire.CodeProtocol, err.Error())
+		return false, err
 	}
 	u.count("established")
-	u.Logger.Info("session established", "aggregator", address, "aggregator_version", welcome.GetAggregatorVersion())
-	u.setConnected(true)
-	defer u.setConnected(false)
+	u.Logger.Info("session established", "aggregator", t.String(), "aggregator_version", welcome.GetAggregatorVersion(), "transport", conn.Kind())
+	u.setConnected(conn.Kind())
+	u.doubt = false
+	if conn.Kind() == transport.QUIC {
+		u.blocked = time.Time{}
+	} else {
+		u.blocked = time.Now().Add(blockedFor)
+	}
 
 	s := &session{
 		Uplink: u, conn: conn, control: control,
-		window: newWindow(int64(welcome.GetWindowBytes())),
-		limit:  int(welcome.GetMaxBatchBytes()),
-		beat:   max(time.Duration(welcome.GetHeartbeatSeconds())*time.Second/3, time.Second),
+		window:  newWindow(int64(welcome.GetWindowBytes())),
+		limit:   int(welcome.GetMaxBatchBytes()),
+		silence: time.Duration(welcome.GetHeartbeatSeconds()) * time.Second,
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	parts, group := errgroup.WithContext(ctx)
 	// Reads and writes on streams end when the connection does.
-	stop := context.AfterFunc(ctx, func() { conn.CloseWithError(wire.CodeStopping, "the agent is stopping or starts a new session") })
+	stop := context.AfterFunc(group, func() { leave(ctx, conn, context.Cause(group)) })
 	defer stop()
-	group.Go(func() error { return s.listen(r) })
-	group.Go(func() error { return s.heartbeats(ctx) })
+	parts.Go(func() error { return s.listen(r) })
+	parts.Go(func() error { return s.heartbeats(group) })
+	if conn.Kind() == transport.QUIC {
+		parts.Go(func() error { return s.watch(group) })
+	} else if t.quic.IsValid() {
+		parts.Go(func() error { return s.probe(group, t) })
+	}
 	for _, class := range spool.Classes {
 		from := watermark(welcome.GetDurable(), class) + 1
-		group.Go(func() error { return s.ship(ctx, class, from) })
+		parts.Go(func() error { return s.ship(group, class, from) })
 	}
-	return group.Wait()
+	return true, parts.Wait()
+}
+
+// leave closes a connection and tells the aggregator why.
+func leave(ctx context.Context, conn transport.Conn, err error) {
+	switch {
+	case ctx.Err() != nil:
+		conn.Close(wire.CodeStopping, "the agent is stopping")
+	case err != nil:
+		conn.Close(wire.CodeNone, err.Error())
+	default:
+		conn.Close(wire.CodeNone, "")
+	}
 }
 
 func (u *Uplink) count(outcome string) {
@@ -252,10 +423,14 @@ func (u *Uplink) count(outcome string) {
 	}
 }
 
-func (u *Uplink) setConnected(up bool) {
-	u.connected.Store(up)
-	if u.Metrics != nil {
-		u.Metrics.connected.Set(map[bool]float64{true: 1}[up])
+// setConnected says what the session that is up runs over; "" is none.
+func (u *Uplink) setConnected(kind transport.Kind) {
+	u.connected.Store(kind != "")
+	if m := u.Metrics; m != nil {
+		m.connected.Set(map[bool]float64{true: 1}[kind != ""])
+		for _, k := range []transport.Kind{transport.QUIC, transport.TCP} {
+			m.transport.WithLabelValues(string(k)).Set(map[bool]float64{true: 1}[k == kind])
+		}
 	}
 }
 
@@ -317,20 +492,30 @@ func watermark(ws []*wirev1.Watermark, class wirev1.Class) uint64 {
 // session is one established session.
 type session struct {
 	*Uplink
-	conn   *quic.Conn
+	conn   transport.Conn
 	window *window
 	limit  int
-	beat   time.Duration
+	// silence is the longest one before the session counts as dead; zero is any.
+	silence time.Duration
 
 	writing sync.Mutex
-	control *quic.Stream
+	control transport.Stream
 }
 
 // listen takes what the aggregator says on the control stream.
 func (s *session) listen(r *bufio.Reader) error {
 	for {
+		if s.silence > 0 {
+			if err := s.control.SetReadDeadline(time.Now().Add(s.silence)); err != nil {
+				return err
+			}
+		}
 		var c wirev1.Control
 		if err := wire.ReadMessage(r, wire.MaxControlFrame, &c); err != nil {
+			var timeout interface{ Timeout() bool }
+			if errors.As(err, &timeout) && timeout.Timeout() {
+				return fmt.Errorf("nothing was heard for %v: %w", s.silence, transport.ErrSilent)
+			}
 			return fmt.Errorf("listening to the aggregator: %w", err)
 		}
 		switch m := c.GetMessage().(type) {
@@ -363,8 +548,82 @@ func (s *session) listen(r *bufio.Reader) error {
 	}
 }
 
+// watch ends a session over QUIC whose datagrams do not get through any more, long
+// before the missing heartbeats show it.
+func (s *session) watch(ctx context.Context) error {
+	t := time.NewTicker(unansweredLook)
+	defer t.Stop()
+	looks := 0
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if s.conn.Unanswered() == 0 {
+			looks = 0
+			continue
+		}
+		if looks++; looks >= int(unanswered/unansweredLook) {
+			return fmt.Errorf("nothing that was sent for %v was answered: %w", unanswered, transport.ErrSilent)
+		}
+	}
+}
+
+// probe tries QUIC now and then while the session runs over TCP, and ends the
+// session when QUIC works: when a session could be had, and there is a connection
+// for the next one.
+func (s *session) probe(ctx context.Context, t target) error {
+	every := pauseBetweenProbes(s.shortLived)
+	for {
+		// Between 0.8 and 1.2 times as long.
+		if err := retry.Sleep(ctx, every*4/5+rand.N(every*2/5)); err != nil {
+			return err
+		}
+		conn, err := s.reachOverQUIC(ctx, t)
+		if ctx.Err() != nil {
+			if err == nil {
+				conn.Close(wire.CodeNone, "")
+				conn.Wait()
+			}
+			return ctx.Err()
+		}
+		if err == nil {
+			s.Logger.Info("QUIC works: the session moves from TCP to it", "aggregator", t.String())
+			return &moving{conn}
+		}
+		s.Logger.Debug("QUIC does not work yet", "aggregator", t.String(), "error", Explain(err))
+	}
+}
+
+// pauseBetweenProbes is about how long to wait before QUIC is tried again, after so
+// many sessions over QUIC in a row that came up and did not last.
+func pauseBetweenProbes(shortLived int) time.Duration {
+	pause := probeEvery
+	for range shortLived - 2 {
+		if pause *= 2; pause > probeRarely {
+			return probeRarely
+		}
+	}
+	return pause
+}
+
+func (s *session) reachOverQUIC(ctx context.Context, t target) (transport.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, welcomeTimeout)
+	defer cancel()
+	dial := dialQUIC(t, s.TLS())
+	conn, err := dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := probe(ctx, conn); err != nil {
+		return nil, err
+	}
+	return dial(ctx)
+}
+
 func (s *session) heartbeats(ctx context.Context) error {
-	t := time.NewTicker(s.beat)
+	t := time.NewTicker(max(s.silence/3, time.Second))
 	defer t.Stop()
 	for {
 		if err := s.beatOnce(0); err != nil {
@@ -397,7 +656,7 @@ func (s *session) beatOnce(answers uint64) error {
 func (s *session) ship(ctx context.Context, class wirev1.Class, from uint64) error {
 	r := s.Spool.Reader(class, from)
 	defer r.Close()
-	var stream *quic.SendStream
+	var stream io.Writer
 	for {
 		f, err := r.Next(ctx)
 		if err != nil {
@@ -410,8 +669,11 @@ func (s *session) ship(ctx context.Context, class wirev1.Class, from uint64) err
 			return err
 		}
 		if stream == nil {
-			if stream, err = s.conn.OpenUniStreamSync(ctx); err != nil {
+			if stream, err = s.conn.OpenSendStream(ctx); err != nil {
 				return fmt.Errorf("opening a data stream: %w", err)
+			}
+			if s.Limit != nil {
+				stream = paced{ctx, stream, s.Limit}
 			}
 			if err := wire.WriteMessage(stream, &wirev1.DataHeader{Class: class}); err != nil {
 				return fmt.Errorf("shipping %s: %w", wire.ClassName(class), err)
@@ -425,4 +687,27 @@ func (s *session) ship(ctx context.Context, class wirev1.Class, from uint64) err
 			m.sentRecords.WithLabelValues(wire.ClassName(class)).Add(float64(f.Last - f.First + 1))
 		}
 	}
+}
+
+// paced writes no more a second than a limit allows.
+type paced struct {
+	ctx   context.Context
+	w     io.Writer
+	limit *rate.Limiter
+}
+
+func (p paced) Write(data []byte) (written int, err error) {
+	for len(data) > 0 {
+		part := data[:min(len(data), p.limit.Burst())]
+		if err := p.limit.WaitN(p.ctx, len(part)); err != nil {
+			return written, err
+		}
+		n, err := p.w.Write(part)
+		written += n
+		if err != nil {
+			return written, err
+		}
+		data = data[n:]
+	}
+	return written, nil
 }

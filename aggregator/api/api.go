@@ -71,10 +71,21 @@ type Options struct {
 	AssetCounts func(context.Context) (map[string]int64, error)
 	// Inventory may be nil: its calls are CodeUnimplemented then.
 	Inventory reevev1connect.InventoryServiceHandler
+	// Agents takes the sessions of agents over TCP, which come in at the same
+	// port. It may be nil: there are none then.
+	Agents Agents
 	// Metrics may be nil.
 	Metrics prometheus.Registerer
 	// Logger may be nil.
 	Logger *slog.Logger
+}
+
+// Agents takes connections whose client asks for wire.ALPN.
+type Agents interface {
+	// TLS is the configuration for their handshakes.
+	TLS() *tls.Config
+	// Take has one whose handshake is done, until it is closed.
+	Take(*tls.Conn)
 }
 
 func (o *Options) validate() error {

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
+	"github.com/reeve-cloud/reeve/pkg/wire"
 )
 
 func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
@@ -21,7 +23,10 @@ func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.options.Certificate() },
 	}
 	config := base.Clone()
-	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if agents := s.options.Agents; agents != nil && slices.Contains(hello.SupportedProtos, wire.ALPN) {
+			return agents.TLS(), nil
+		}
 		// Naming the CA keeps browsers from asking their users for certificates
 		// of other ones. What a client shows is verified where it counts, in
 		// Renew: there an ended certificate may do.
@@ -29,7 +34,7 @@ func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 		c.ClientCAs = s.options.CA.Pool()
 		return c, nil
 	}
-	return &http.Server{
+	server := &http.Server{
 		Handler:   handler,
 		TLSConfig: config,
 		// Bodies and responses have deadlines of their own: see guard.
@@ -44,6 +49,68 @@ func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 		},
 		ErrorLog: log.New(errorLog{s}, "", 0),
 	}
+	if agents := s.options.Agents; agents != nil {
+		server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
+			wire.ALPN: func(_ *http.Server, conn *tls.Conn, _ http.Handler) {
+				// Agents take no places of the API's: the gateway bounds them.
+				if c, ok := conn.NetConn().(*limitedConn); ok {
+					c.leave()
+				}
+				agents.Take(conn)
+			},
+		}
+		// With another protocol in the map, HTTP/2 must be asked for.
+		server.Protocols = new(http.Protocols)
+		server.Protocols.SetHTTP1(true)
+		server.Protocols.SetHTTP2(true)
+	}
+	return server
+}
+
+// limitedListener waits with accepting while there are no places.
+type limitedListener struct {
+	net.Listener
+	places chan struct{}
+	closed chan struct{}
+	close  func() error
+}
+
+func limit(l net.Listener, places int) *limitedListener {
+	closed := make(chan struct{})
+	return &limitedListener{
+		Listener: l, places: make(chan struct{}, places), closed: closed,
+		close: sync.OnceValue(func() error {
+			close(closed)
+			return l.Close()
+		}),
+	}
+}
+
+func (l *limitedListener) Accept() (net.Conn, error) {
+	select {
+	case l.places <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		<-l.places
+		return nil, err
+	}
+	return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() { <-l.places })}, nil
+}
+
+func (l *limitedListener) Close() error { return l.close() }
+
+// limitedConn has a place until it is closed, or leaves it before.
+type limitedConn struct {
+	net.Conn
+	leave func()
+}
+
+func (c *limitedConn) Close() error {
+	defer c.leave()
+	return c.Conn.Close()
 }
 
 // Serve answers until ctx ends, and returns nil then. Calls that are under way
@@ -52,7 +119,7 @@ func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 func (s *Server) Serve(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() {
-		served <- s.http.ServeTLS(netutil.LimitListener(s.options.Listener, maxConnections), "", "")
+		served <- s.http.ServeTLS(limit(s.options.Listener, maxConnections), "", "")
 	}()
 	var failed error
 	select {

@@ -67,7 +67,7 @@ func (s *session) alive(ctx context.Context) bool {
 	defer cancel()
 	select {
 	case <-s.welcomed:
-	case <-s.conn.Context().Done():
+	case <-s.conn.Done():
 		return false
 	case <-ctx.Done():
 		return false
@@ -80,7 +80,7 @@ func (s *session) alive(ctx context.Context) bool {
 	select {
 	case <-answered:
 		return true
-	case <-s.conn.Context().Done():
+	case <-s.conn.Done():
 	case <-ctx.Done():
 	}
 	return false

@@ -1,5 +1,5 @@
-// Package gateway holds the sessions of agents: it welcomes them over QUIC,
-// hands their batches to ingest, and sends acknowledgements back.
+// Package gateway holds the sessions of agents: it welcomes them over QUIC, or
+// over TCP where UDP does not get through, hands their batches to ingest, and sends acknowledgements back.
 //
 // Who an agent is, is said by its certificate alone. A session that breaks the
 // protocol ends with a reason that the agent logs; other sessions never notice.
@@ -24,6 +24,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/transport"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 )
 
@@ -65,26 +66,40 @@ type Gateway struct {
 	transport *quic.Transport
 	refusals  *refusals
 	metrics   *metrics
+	// arriving are connections over TCP on their way from Take to Serve; stopped
+	// is closed when there is no Serve any more.
+	arriving chan arrival
+	stopped  chan struct{}
 
 	mu sync.Mutex
 	// sessions are the open ones, by agent id.
 	sessions map[string]*session
 }
 
+// arrival is a connection over TCP whose TLS handshake is done.
+type arrival struct {
+	conn *tls.Conn
+	// served is closed when the gateway has done with it.
+	served chan struct{}
+}
+
 type metrics struct {
-	sessions prometheus.Gauge
+	sessions *prometheus.GaugeVec
 	refused  *prometheus.CounterVec
 	received *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
-		sessions: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "reeve_gateway_sessions", Help: "Open sessions of agents."}),
+		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "reeve_gateway_sessions", Help: "Open sessions of agents, by transport: quic or tcp."}, []string{"transport"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_gateway_refused_total", Help: "Connections and datagrams that were refused, by reason."}, []string{"reason"}),
 		received: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_gateway_received_batch_bytes_total", Help: "Bytes of batches received, repeats included."}, []string{"class"}),
+	}
+	for _, kind := range []transport.Kind{transport.QUIC, transport.TCP} {
+		m.sessions.WithLabelValues(string(kind)).Set(0)
 	}
 	if r != nil {
 		r.MustRegister(m.sessions, m.refused, m.received)
@@ -94,7 +109,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 
 // New makes a gateway on a UDP socket.
 func New(o Options) *Gateway {
-	g := &Gateway{o: o, metrics: newMetrics(o.Metrics), sessions: make(map[string]*session)}
+	g := &Gateway{
+		o: o, metrics: newMetrics(o.Metrics), sessions: make(map[string]*session),
+		arriving: make(chan arrival), stopped: make(chan struct{}),
+	}
 	g.refusals = newRefusals(o.Logger, g.metrics.refused)
 	g.transport = &quic.Transport{
 		Conn:              o.Conn,
@@ -106,6 +124,7 @@ func New(o Options) *Gateway {
 
 // Serve accepts sessions until ctx ends, and returns when all have ended.
 func (g *Gateway) Serve(ctx context.Context) error {
+	defer close(g.stopped)
 	listener, err := g.transport.Listen(g.tls(), &quic.Config{
 		HandshakeIdleTimeout:  5 * time.Second,
 		MaxIdleTimeout:        45 * time.Second,
@@ -123,12 +142,13 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { g.refusals.watchForeign(ctx, g.transport) })
 	wg.Go(func() { g.cutRevoked(ctx) })
+	wg.Go(func() { g.serveArriving(ctx) })
 	for {
 		conn, err := listener.Accept(ctx)
 		if err != nil {
 			break
 		}
-		wg.Go(func() { g.serve(ctx, conn) })
+		wg.Go(func() { g.serve(ctx, transport.FromQUIC(conn)) })
 	}
 	if err := listener.Close(); err != nil {
 		g.o.Logger.Warn("closing the QUIC listener", "error", err)
@@ -141,10 +161,68 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	return err
 }
 
-// tls returns the configuration of a listener. The client's certificate is
-// checked here, so that a refusal can be logged with its reason.
-func (g *Gateway) tls() *tls.Config {
-	base := &tls.Config{
+// Take has a session over TCP on a connection whose TLS handshake was done with
+// TLS, and returns when it has ended and the connection is closed.
+func (g *Gateway) Take(conn *tls.Conn) {
+	a := arrival{conn, make(chan struct{})}
+	select {
+	case g.arriving <- a:
+		<-a.served
+	case <-g.stopped:
+		conn.Close()
+	}
+}
+
+// serveArriving serves the connections over TCP until ctx ends, and returns when
+// all have ended.
+func (g *Gateway) serveArriving(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	places := make(chan struct{}, maxSessions)
+	for {
+		select {
+		case a := <-g.arriving:
+			wg.Go(func() {
+				defer close(a.served)
+				select {
+				case places <- struct{}{}:
+					defer func() { <-places }()
+					g.serveTCP(ctx, a.conn)
+				default:
+					g.refusals.log("too-many", a.conn.RemoteAddr(), fmt.Sprintf("refused a connection over TCP: there are %d already", maxSessions), nil)
+					a.conn.Close()
+				}
+			})
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (g *Gateway) serveTCP(ctx context.Context, raw *tls.Conn) {
+	conn, err := transport.FromTCP(raw)
+	if err != nil {
+		g.refusals.log("session", raw.RemoteAddr(), "refused a connection over TCP", err)
+		return
+	}
+	_, err = g.o.CA.VerifyAgent(conn.PeerCertificates()[0], hlc.MaxSkew)
+	// One whose certificate has ended gets a session that tells it what to do.
+	if expired := (*identity.ExpiredError)(nil); err != nil && !errors.As(err, &expired) {
+		g.refusals.log("certificate", conn.RemoteAddr(), foreignCertificate, err)
+		conn.Close(wire.CodeIdentity, "it does not accept this agent's certificate: "+err.Error())
+		conn.Wait()
+		return
+	}
+	g.serve(ctx, conn)
+}
+
+const foreignCertificate = "refused a connection whose certificate is not one of this aggregator's agents"
+
+// TLS returns the configuration for the handshakes of connections that Take gets.
+// Whose certificate the client has is looked at behind the handshake: a TLS alert
+// is easily lost when a TCP connection is closed, and tells less.
+func (g *Gateway) TLS() *tls.Config {
+	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		NextProtos: []string{wire.ALPN},
 		ClientAuth: tls.RequireAnyClientCert,
@@ -152,6 +230,12 @@ func (g *Gateway) tls() *tls.Config {
 			return g.o.Certificate()
 		},
 	}
+}
+
+// tls returns the configuration of the QUIC listener. The client's certificate is
+// checked here, so that a refusal can be logged with its reason.
+func (g *Gateway) tls() *tls.Config {
+	base := g.TLS()
 	config := base.Clone()
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		from := hello.Conn.RemoteAddr()
@@ -165,7 +249,7 @@ func (g *Gateway) tls() *tls.Config {
 				return nil // it gets a session that tells it what to do
 			}
 			if err != nil {
-				g.refusals.log("certificate", from, "refused a connection whose certificate is not one of this aggregator's agents", err)
+				g.refusals.log("certificate", from, foreignCertificate, err)
 			}
 			return err
 		}
@@ -186,7 +270,7 @@ func (g *Gateway) add(s *session) error {
 		older.end(wire.CodeReplaced, "a newer session of the same agent took over")
 	}
 	g.sessions[s.agent.ID] = s
-	g.metrics.sessions.Set(float64(len(g.sessions)))
+	g.metrics.sessions.WithLabelValues(string(s.conn.Kind())).Inc()
 	return nil
 }
 
@@ -196,5 +280,5 @@ func (g *Gateway) remove(s *session) {
 	if g.sessions[s.agent.ID] == s {
 		delete(g.sessions, s.agent.ID)
 	}
-	g.metrics.sessions.Set(float64(len(g.sessions)))
+	g.metrics.sessions.WithLabelValues(string(s.conn.Kind())).Dec()
 }

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/quic-go/quic-go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
@@ -20,6 +19,7 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/retry"
+	"github.com/reeve-cloud/reeve/pkg/transport"
 	"github.com/reeve-cloud/reeve/pkg/version"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
@@ -28,9 +28,9 @@ import (
 // session is one agent's session.
 type session struct {
 	*Gateway
-	conn    *quic.Conn
+	conn    transport.Conn
 	agent   identity.Agent
-	control *quic.Stream
+	control transport.Stream
 	inlet   *ingest.Inlet
 	compare *reconcile.Session
 	seen    *registry.Session
@@ -47,19 +47,20 @@ type session struct {
 
 // ended is an error that says how to end a session.
 type ended struct {
-	code quic.ApplicationErrorCode
+	code uint64
 	err  error
 }
 
 func (e *ended) Error() string { return e.err.Error() }
 func (e *ended) Unwrap() error { return e.err }
 
-func end(code quic.ApplicationErrorCode, format string, args ...any) error {
+func end(code uint64, format string, args ...any) error {
 	return &ended{code, fmt.Errorf(format, args...)}
 }
 
 // serve runs a connection to its end.
-func (g *Gateway) serve(ctx context.Context, conn *quic.Conn) {
+func (g *Gateway) serve(ctx context.Context, conn transport.Conn) {
+	defer conn.Wait()
 	s := &session{Gateway: g, conn: conn, welcomed: make(chan struct{})}
 	// Reads and writes on streams end when the connection does.
 	stop := context.AfterFunc(ctx, func() { s.end(wire.CodeStopping, stopping) })
@@ -67,7 +68,10 @@ func (g *Gateway) serve(ctx context.Context, conn *quic.Conn) {
 	err := s.run(ctx)
 	s.endBecause(err)
 	logger := g.o.Logger.With("site", s.agent.Site, "agent_id", s.agent.ID, "address", conn.RemoteAddr().String())
-	switch cause := context.Cause(conn.Context()); {
+	var closed *transport.CloseError
+	switch cause := conn.Cause(); {
+	case s.seen == nil && errors.As(err, &closed) && closed.Remote && closed.Code == wire.CodeNone:
+		// It needed the connection no more: the other transport was quicker.
 	case s.seen == nil && err != nil:
 		kind := "session"
 		if e := (*ended)(nil); errors.As(err, &e) && e.code == wire.CodeClone {
@@ -83,14 +87,13 @@ func (g *Gateway) serve(ctx context.Context, conn *quic.Conn) {
 
 // reason picks what says most about why a session ended.
 func reason(err, cause error) string {
-	var idle *quic.IdleTimeoutError
-	var app *quic.ApplicationError
+	var closed *transport.CloseError
 	switch {
-	case errors.As(cause, &idle):
+	case errors.Is(cause, transport.ErrSilent):
 		return "it has gone silent"
-	case errors.As(cause, &app) && app.Remote && app.ErrorMessage != "":
-		return app.ErrorMessage
-	case errors.As(cause, &app) && app.Remote:
+	case errors.As(cause, &closed) && closed.Message != "":
+		return closed.Message // of whichever side
+	case errors.As(cause, &closed) && closed.Remote:
 		return "it has closed the connection"
 	case err != nil:
 		return err.Error()
@@ -117,26 +120,18 @@ func (s *session) endBecause(err error) {
 }
 
 // end closes the connection. Only the first call has an effect.
-func (s *session) end(code quic.ApplicationErrorCode, message string) {
-	// The reason travels in one packet.
-	if len(message) > 500 {
-		message = message[:500]
-	}
-	// The error says only that the connection is closed already.
-	_ = s.conn.CloseWithError(code, message)
-}
+func (s *session) end(code uint64, message string) { s.conn.Close(code, message) }
 
 func (s *session) run(ctx context.Context) error {
-	peer := s.conn.ConnectionState().TLS.PeerCertificates
+	s.cert = s.conn.PeerCertificates()[0]
 	var err error
-	s.agent, err = s.o.CA.VerifyAgent(peer[0], hlc.MaxSkew)
+	s.agent, err = s.o.CA.VerifyAgent(s.cert, hlc.MaxSkew)
 	if expired := (*identity.ExpiredError)(nil); errors.As(err, &expired) {
 		return endExpired(expired)
 	}
 	if err != nil {
 		return end(wire.CodeIdentity, "%w", err)
 	}
-	s.cert = peer[0]
 	known, err := s.o.Registry.Agent(ctx, s.agent.ID)
 	if errors.Is(err, registry.ErrNotFound) || err == nil && known.Site != s.agent.Site {
 		return end(wire.CodeIdentity, "this aggregator does not know agent %s, it may have been set up anew: %s", s.agent, identity.JoinAnew)
@@ -262,7 +257,7 @@ func (s *session) waitForEnd(ctx context.Context) error {
 	t := time.NewTimer(helloTimeout)
 	defer t.Stop()
 	select {
-	case <-s.conn.Context().Done():
+	case <-s.conn.Done():
 	case <-t.C:
 	case <-ctx.Done():
 	}
@@ -284,6 +279,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 		Version:    cut(hello.GetAgentVersion()),
 		Platform:   cut(hello.GetPlatform()),
 		Collectors: cutAll(hello.GetCollectors()),
+		Transport:  string(s.conn.Kind()),
 	})
 	if errors.Is(err, registry.ErrAgentRevoked) {
 		return end(wire.CodeIdentity, revoked)
@@ -306,7 +302,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 		}
 	}
 	s.o.Logger.Info("agent has connected", "site", s.agent.Site, "agent_id", s.agent.ID, "hostname", cut(hello.GetHostname()),
-		"agent_version", cut(hello.GetAgentVersion()), "address", s.conn.RemoteAddr().String())
+		"agent_version", cut(hello.GetAgentVersion()), "address", s.conn.RemoteAddr().String(), "transport", s.conn.Kind())
 	s.checkClock(hello)
 
 	group, sessionCtx := errgroup.WithContext(ctx)
@@ -326,7 +322,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	group.Go(func() error { return s.followAuthorities(sessionCtx) })
 	group.Go(func() error {
 		for {
-			stream, err := s.conn.AcceptUniStream(sessionCtx)
+			stream, err := s.conn.AcceptReceiveStream(sessionCtx)
 			if err != nil {
 				return err
 			}
@@ -399,8 +395,8 @@ func (s *session) say(c *wirev1.Control) error {
 }
 
 // receive takes the batches of one data stream.
-func (s *session) receive(ctx context.Context, stream *quic.ReceiveStream) error {
-	r := bufio.NewReaderSize(stream, 64<<10)
+func (s *session) receive(ctx context.Context, stream io.Reader) error {
+	r := bufio.NewReaderSize(heard{s, stream}, 64<<10)
 	var head wirev1.DataHeader
 	if err := wire.ReadMessage(r, wire.MaxControlFrame, &head); err != nil {
 		return fmt.Errorf("%w: the header of a data stream: %w", ingest.ErrProtocol, err)
@@ -422,6 +418,22 @@ func (s *session) receive(ctx context.Context, stream *quic.ReceiveStream) error
 		}
 		s.seen.Seen()
 	}
+}
+
+// heard counts what arrives of data as a sign of life. Over TCP a heartbeat may
+// wait behind it for longer than a silence may last.
+type heard struct {
+	*session
+	io.Reader
+}
+
+func (h heard) Read(p []byte) (int, error) {
+	n, err := h.Reader.Read(p)
+	if n > 0 {
+		// It fails only when the connection has ended, which Read says itself.
+		_ = h.control.SetReadDeadline(time.Now().Add(heartbeat))
+	}
+	return n, err
 }
 
 // cut bounds what an agent says of itself.

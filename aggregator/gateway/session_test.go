@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 )
@@ -16,7 +14,7 @@ func TestEndExpired(t *testing.T) {
 	now := time.Now()
 	for _, test := range []struct {
 		since time.Duration
-		code  quic.ApplicationErrorCode
+		code  uint64
 		text  string
 	}{
 		{time.Hour, wire.CodeExpired, "renew it"},

@@ -43,6 +43,7 @@ type Agent struct {
 	Collectors     []string  `json:"-"`
 	BacklogRecords uint64    `json:"-"`
 	Clone          Clone     `json:"-"`
+	Transport      string    `json:"-"`
 }
 
 func (a *Agent) addLiveness(l Liveness) {
@@ -51,6 +52,7 @@ func (a *Agent) addLiveness(l Liveness) {
 	}
 	a.Connected, a.SeenTime, a.BacklogRecords, a.Clone = l.Connected, l.SeenTime, l.BacklogRecords, l.Clone
 	a.Address, a.Version, a.Platform, a.Collectors = l.Address, l.Version, l.Platform, l.Collectors
+	a.Transport = l.Transport
 }
 
 // Revoked reports whether the agent was shut out.

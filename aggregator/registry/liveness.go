@@ -22,6 +22,8 @@ type Connection struct {
 	Platform string `json:"platform"`
 	// Collectors are those that run, by configured name.
 	Collectors []string `json:"collectors,omitempty"`
+	// Transport is what the session runs over: quic or tcp.
+	Transport string `json:"transport,omitempty"`
 }
 
 // Liveness is when an agent was heard from, and what it said.

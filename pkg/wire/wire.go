@@ -1,8 +1,8 @@
 // Package wire is the conversation between an agent and an aggregator, and the
 // bytes of a batch.
 //
-// A session is one QUIC connection (ALPN [ALPN]) with mutual TLS. The agent opens
-// one bidirectional control stream, says hello, and is welcomed with what the
+// A session is one connection over QUIC or TCP (ALPN [ALPN]) with mutual TLS;
+// package transport makes both look the same. The agent opens one bidirectional control stream, says hello, and is welcomed with what the
 // aggregator already holds of its spool. Then it opens one unidirectional data
 // stream a class, names the class in a first frame, and sends batches in their
 // order, each as the frozen bytes that lie in its spool. Acknowledgements and
@@ -33,8 +33,8 @@ const (
 	MaxProtocol = 1
 )
 
-// Application error codes that end QUIC connections. The words are in the
-// goodbye message or in the code's reason.
+// Codes that end connections, with words beside them: as QUIC's application error,
+// or in a goodbye message over TCP.
 const (
 	CodeNone     = 0
 	CodeProtocol = 1

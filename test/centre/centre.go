@@ -108,7 +108,7 @@ func (c *Centre) Start() {
 		Clock:      hlc.New(0), ResetKey: quic.StatelessResetKey{1, 2, 3}, Logger: logger,
 	})
 	server, err := api.New(api.Options{
-		Listener: tcp, Certificate: certificate.Get, CA: c.CA, Registry: c.Registry, Addresses: []string{c.Address}, Logger: logger,
+		Agents: g, Listener: tcp, Certificate: certificate.Get, CA: c.CA, Registry: c.Registry, Addresses: []string{c.Address}, Logger: logger,
 		Warehouse:   func(context.Context) (string, string, error) { return "embedded", "", nil },
 		AssetCounts: c.Store.AssetCounts,
 		Inventory:   &api.Inventory{Warehouse: c.Store, Registry: c.Registry, Feed: feed, Started: time.Now(), Logger: logger},
@@ -148,7 +148,7 @@ func (c *Centre) Token(site string, uses int, ttl time.Duration) identity.JoinTo
 // Join enrolls an agent whose identity lies in dir.
 func (c *Centre) Join(dir string) *enroll.Identity {
 	c.t.Helper()
-	id, err := enroll.Join(c.t.Context(), dir, c.Token("west", 1, time.Hour), nil, "host", slog.New(slog.DiscardHandler))
+	id, err := enroll.Join(c.t.Context(), dir, c.Token("west", 1, time.Hour), nil, "host", nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -192,6 +192,8 @@ type agent struct {
 	config  string
 	env     map[string]string
 	joining string
+	// netns is the network namespace that it runs in; "" is the test's own.
+	netns string
 }
 
 // newAgent prepares an agent with the fake collector on a directory, or with the
@@ -225,7 +227,11 @@ func (a *agent) join(token string) *agent {
 
 func (a *agent) start() {
 	a.t.Helper()
-	a.process = start(a.t, a.name, a.home, environment(a.home, a.env), a.path, "--config", a.config)
+	path, args := a.path, []string{"--config", a.config}
+	if a.netns != "" {
+		path, args = "ip", append([]string{"netns", "exec", a.netns, a.path}, args...)
+	}
+	a.process = start(a.t, a.name, a.home, environment(a.home, a.env), path, args...)
 }
 
 // command runs a subcommand of the program with its settings.

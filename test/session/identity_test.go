@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"github.com/quic-go/quic-go"
 
 	"github.com/reeve-cloud/reeve/agent/enroll"
 	"github.com/reeve-cloud/reeve/agent/uplink"
@@ -28,7 +27,7 @@ import (
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
-	"github.com/reeve-cloud/reeve/pkg/wire"
+	"github.com/reeve-cloud/reeve/pkg/transport"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 	"github.com/reeve-cloud/reeve/test/centre"
 )
@@ -58,7 +57,7 @@ func TestRevokedAgentIsCut(t *testing.T) {
 		t.Errorf("the agent tried again at once: %s", e.log)
 	}
 	// It gets in no more, neither for a session nor for a certificate.
-	_, err := uplink.Probe(t.Context(), c.Address, e.id.ClientTLS())
+	_, err := uplink.Probe(t.Context(), c.Address, nil, e.id.ClientTLS())
 	if err == nil || !strings.Contains(uplink.Explain(err).Error(), "was revoked") {
 		t.Errorf("a revoked agent: %v", err)
 	}
@@ -126,7 +125,7 @@ func TestExpiredCertificate(t *testing.T) {
 	dir := t.TempDir()
 	id := c.Join(dir)
 	stale := endsAt(t, c, dir, time.Now().Add(-65*time.Minute))
-	_, err := uplink.Probe(t.Context(), c.Address, stale.ClientTLS())
+	_, err := uplink.Probe(t.Context(), c.Address, nil, stale.ClientTLS())
 	if err == nil || !strings.Contains(uplink.Explain(err).Error(), "renew it and come back") {
 		t.Fatalf("with an ended certificate: %v", err)
 	}
@@ -144,7 +143,7 @@ func TestExpiredCertificate(t *testing.T) {
 	if reloaded.Certificate().Leaf.PublicKey.(*ecdsa.PublicKey).Equal(id.Certificate().Leaf.PublicKey) {
 		t.Error("the renewed certificate has the old key")
 	}
-	if _, err := uplink.Probe(t.Context(), c.Address, reloaded.ClientTLS()); err != nil {
+	if _, err := uplink.Probe(t.Context(), c.Address, nil, reloaded.ClientTLS()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -317,14 +316,7 @@ func TestRestartIsNoClone(t *testing.T) {
 	id := c.Join(t.TempDir())
 	// The old process: its connection stays open at the gateway, and it does not
 	// answer any more.
-	config := id.ClientTLS()
-	config.NextProtos = []string{wire.ALPN}
-	conn, err := quic.DialAddr(t.Context(), c.Address, config, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.CloseWithError(0, "")
-	hello(t, conn, &wirev1.Hello{Protocol: 1, SpoolId: goodHello.SpoolId, InstanceId: "old"})
+	hello(t, dial(t, transport.QUIC, c, id.ClientTLS()), &wirev1.Hello{Protocol: 1, SpoolId: goodHello.SpoolId, InstanceId: "old"})
 	c.Logged("agent has connected")
 	dir := t.TempDir()
 	sent := 0
@@ -351,14 +343,8 @@ func TestRestartIsNoClone(t *testing.T) {
 func TestFirstOfTwoClonesComesBack(t *testing.T) {
 	c := centre.New(t)
 	id := c.Join(t.TempDir())
-	config := id.ClientTLS()
-	config.NextProtos = []string{wire.ALPN}
-	open := func() *quic.Conn {
-		conn, err := quic.DialAddr(t.Context(), c.Address, config, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.CloseWithError(0, "") })
+	open := func() transport.Conn {
+		conn := dial(t, transport.QUIC, c, id.ClientTLS())
 		hello(t, conn, &wirev1.Hello{Protocol: 1, SpoolId: goodHello.SpoolId, InstanceId: "first", Hostname: "first"})
 		return conn
 	}
@@ -366,14 +352,14 @@ func TestFirstOfTwoClonesComesBack(t *testing.T) {
 	c.Logged("agent has connected")
 	clone := startEdge(t, c, id, t.TempDir(), nil)
 	clone.logged("session established") // the first one did not answer
-	<-first.Context().Done()
+	<-first.Done()
 	again := open()
 	clone.logged("is in use by first at 127.0.0.1:")
 	if a := agentOf(t, c, id.Agent.ID); a.GetClone().GetHostname() != "host" {
 		t.Errorf("shown as %v", a)
 	}
 	select {
-	case <-again.Context().Done():
+	case <-again.Done():
 		t.Error("the first was ended")
 	default:
 	}
@@ -448,7 +434,7 @@ func TestRotateCA(t *testing.T) {
 	back.sent = 2000
 	edges = append(edges, back)
 	ship()
-	if _, err := enroll.Join(t.Context(), t.TempDir(), token, nil, "late", slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := enroll.Join(t.Context(), t.TempDir(), token, nil, "late", nil, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatalf("a token from before the rotation: %v", err)
 	}
 	centre.WaitFor(t, "all that are connected to move over", func() bool {
@@ -492,13 +478,13 @@ func TestRotateCA(t *testing.T) {
 	}
 
 	// Who was not back in time is told so, at both sides.
-	_, err = uplink.Probe(t.Context(), c.Address, lost.ClientTLS())
+	_, err = uplink.Probe(t.Context(), c.Address, nil, lost.ClientTLS())
 	if err == nil || !strings.Contains(uplink.Explain(err).Error(), "retired while this agent was away, stop the agent") {
 		t.Errorf("a lost agent: %v", err)
 	}
 	config := lost.ClientTLS()
 	config.VerifyConnection = nil
-	_, err = uplink.Probe(t.Context(), c.Address, config)
+	_, err = uplink.Probe(t.Context(), c.Address, nil, config)
 	if err == nil || !strings.Contains(uplink.Explain(err).Error(), "a certificate authority that was retired") {
 		t.Errorf("a lost agent: %v", err)
 	}

@@ -6,18 +6,19 @@ package session_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	mrand "math/rand/v2"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/quic-go/quic-go"
 
 	"github.com/reeve-cloud/reeve/agent/enroll"
 	"github.com/reeve-cloud/reeve/agent/spool"
@@ -25,6 +26,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/transport"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 	"github.com/reeve-cloud/reeve/test/centre"
@@ -50,7 +52,13 @@ type edge struct {
 
 func newEdge(t *testing.T, c *centre.Centre) *edge {
 	t.Helper()
-	return startEdge(t, c, c.Join(t.TempDir()), t.TempDir(), nil)
+	return newEdgeWith(t, c, nil)
+}
+
+// newEdgeWith starts an agent with other settings. The change may be nil.
+func newEdgeWith(t *testing.T, c *centre.Centre, change func(*uplink.Uplink)) *edge {
+	t.Helper()
+	return startEdge(t, c, c.Join(t.TempDir()), t.TempDir(), change)
 }
 
 // startEdge starts an uplink with an identity and a spool directory. The change
@@ -138,7 +146,7 @@ func TestRefusedEnrollment(t *testing.T) {
 		t.Fatal(err)
 	}
 	usedUp := c.Token("west", 1, time.Hour)
-	if _, err := enroll.Join(t.Context(), t.TempDir(), usedUp, nil, "first", slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := enroll.Join(t.Context(), t.TempDir(), usedUp, nil, "first", nil, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	expired := c.Token("west", 1, time.Millisecond)
@@ -155,7 +163,7 @@ func TestRefusedEnrollment(t *testing.T) {
 		"wrong secret": {wrongSecret, enroll.ErrRefused}, "wrong CA": {wrongCA, identity.ErrWrongCA},
 	} {
 		dir := t.TempDir()
-		if _, err := enroll.Join(t.Context(), dir, test.token, nil, "h", slog.New(slog.DiscardHandler)); !errors.Is(err, test.want) {
+		if _, err := enroll.Join(t.Context(), dir, test.token, nil, "h", nil, slog.New(slog.DiscardHandler)); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v", name, err)
 		} else if strings.Contains(err.Error(), test.token.Secret) && len(test.token.Secret) > 1 {
 			t.Errorf("%s: the secret is in the error: %v", name, err)
@@ -164,7 +172,7 @@ func TestRefusedEnrollment(t *testing.T) {
 			t.Errorf("%s: an identity was left behind: %v", name, err)
 		}
 	}
-	if err := enroll.Reach(t.Context(), c.Address, wrongCA); !errors.Is(err, identity.ErrWrongCA) {
+	if err := enroll.Reach(t.Context(), c.Address, wrongCA, nil); !errors.Is(err, identity.ErrWrongCA) {
 		t.Errorf("reach with a wrong CA: %v", err)
 	}
 	e := newEdge(t, c)
@@ -178,7 +186,7 @@ func TestForeignCertificate(t *testing.T) {
 	config := foreign.ClientTLS()
 	// It would refuse this centre itself, which is not what is to be tested.
 	config.VerifyConnection = nil
-	_, err := uplink.Probe(t.Context(), c.Address, config)
+	_, err := uplink.Probe(t.Context(), c.Address, nil, config)
 	if err == nil {
 		t.Fatal("a certificate of another CA opened a session")
 	}
@@ -186,30 +194,51 @@ func TestForeignCertificate(t *testing.T) {
 		t.Errorf("the agent says: %s", text)
 	}
 	c.Logged("whose certificate is not one of this aggregator's agents")
+	over := dial(t, transport.TCP, c, config)
+	<-over.Done()
+	if text := uplink.Explain(over.Cause()).Error(); !strings.Contains(text, "does not accept this agent's certificate") {
+		t.Errorf("over TCP the agent says: %s", text)
+	}
 	// Nor does a foreign aggregator get anything of ours.
 	mine := c.Join(t.TempDir())
-	if _, err := uplink.Probe(t.Context(), other.Address, mine.ClientTLS()); !errors.Is(err, identity.ErrWrongCA) {
+	if _, err := uplink.Probe(t.Context(), other.Address, nil, mine.ClientTLS()); !errors.Is(err, identity.ErrWrongCA) {
 		t.Errorf("a foreign aggregator: %v", err)
 	}
 }
 
-// raw opens a QUIC connection as an enrolled agent and leaves the rest to the
-// test.
-func raw(t *testing.T, c *centre.Centre) *quic.Conn {
+// kinds are the transports that the tests of the protocol run over.
+var kinds = []transport.Kind{transport.QUIC, transport.TCP}
+
+// dial connects over a transport and leaves the rest to the test.
+func dial(t *testing.T, kind transport.Kind, c *centre.Centre, config *tls.Config) transport.Conn {
 	t.Helper()
-	config := c.Join(t.TempDir()).ClientTLS()
 	config.NextProtos = []string{wire.ALPN}
-	conn, err := quic.DialAddr(t.Context(), c.Address, config, nil)
+	var conn transport.Conn
+	var err error
+	if kind == transport.QUIC {
+		conn, err = transport.DialQUIC(t.Context(), netip.MustParseAddrPort(c.Address), config)
+	} else {
+		conn, err = transport.DialTCP(t.Context(), c.Address, nil, config)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.CloseWithError(0, "") })
+	t.Cleanup(func() {
+		conn.Close(wire.CodeNone, "")
+		conn.Wait()
+	})
 	return conn
 }
 
-func hello(t *testing.T, conn *quic.Conn, h *wirev1.Hello) *quic.Stream {
+// raw connects as an enrolled agent.
+func raw(t *testing.T, kind transport.Kind, c *centre.Centre) transport.Conn {
 	t.Helper()
-	s, err := conn.OpenStreamSync(t.Context())
+	return dial(t, kind, c, c.Join(t.TempDir()).ClientTLS())
+}
+
+func hello(t *testing.T, conn transport.Conn, h *wirev1.Hello) transport.Stream {
+	t.Helper()
+	s, err := conn.OpenStream(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,30 +255,30 @@ func TestHostileAgents(t *testing.T) {
 	e := newEdge(t, c)
 	garbage := make([]byte, 1<<20)
 	mrand.NewChaCha8([32]byte{1}).Read(garbage)
-	stream := func(conn *quic.Conn) *quic.SendStream {
-		s, err := conn.OpenUniStreamSync(t.Context())
+	stream := func(conn transport.Conn) io.Writer {
+		s, err := conn.OpenSendStream(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
 	}
-	for name, attack := range map[string]func(*quic.Conn){
-		"garbage for a hello": func(conn *quic.Conn) {
-			s, err := conn.OpenStreamSync(t.Context())
+	for name, attack := range map[string]func(transport.Conn){
+		"garbage for a hello": func(conn transport.Conn) {
+			s, err := conn.OpenStream(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			s.Write(garbage)
 		},
-		"a huge frame": func(conn *quic.Conn) {
-			s, err := conn.OpenStreamSync(t.Context())
+		"a huge frame": func(conn transport.Conn) {
+			s, err := conn.OpenStream(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			s.Write(binary.BigEndian.AppendUint32(nil, 1<<31))
 		},
-		"no hello first": func(conn *quic.Conn) {
-			s, err := conn.OpenStreamSync(t.Context())
+		"no hello first": func(conn transport.Conn) {
+			s, err := conn.OpenStream(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -257,10 +286,10 @@ func TestHostileAgents(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"an old protocol":  func(conn *quic.Conn) { hello(t, conn, &wirev1.Hello{SpoolId: goodHello.SpoolId}) },
-		"a wrong spool id": func(conn *quic.Conn) { hello(t, conn, &wirev1.Hello{Protocol: 1, SpoolId: "../../etc/passwd"}) },
-		"garbage for data": func(conn *quic.Conn) { hello(t, conn, goodHello); stream(conn).Write(garbage) },
-		"garbage for batch": func(conn *quic.Conn) {
+		"an old protocol":  func(conn transport.Conn) { hello(t, conn, &wirev1.Hello{SpoolId: goodHello.SpoolId}) },
+		"a wrong spool id": func(conn transport.Conn) { hello(t, conn, &wirev1.Hello{Protocol: 1, SpoolId: "../../etc/passwd"}) },
+		"garbage for data": func(conn transport.Conn) { hello(t, conn, goodHello); stream(conn).Write(garbage) },
+		"garbage for batch": func(conn transport.Conn) {
 			hello(t, conn, goodHello)
 			s := stream(conn)
 			if err := wire.WriteMessage(s, &wirev1.DataHeader{Class: assets}); err != nil {
@@ -270,39 +299,36 @@ func TestHostileAgents(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"an unknown class": func(conn *quic.Conn) {
+		"an unknown class": func(conn transport.Conn) {
 			hello(t, conn, goodHello)
 			if err := wire.WriteMessage(stream(conn), &wirev1.DataHeader{Class: 77}); err != nil {
 				t.Fatal(err)
 			}
 		},
 	} {
-		conn := raw(t, c)
-		attack(conn)
-		select {
-		case <-conn.Context().Done():
-		case <-time.After(30 * time.Second):
-			t.Fatalf("%s: the connection stays", name)
+		for _, kind := range kinds {
+			conn := raw(t, kind, c)
+			attack(conn)
+			select {
+			case <-conn.Done():
+			case <-time.After(30 * time.Second):
+				t.Fatalf("%s over %s: the connection stays", name, kind)
+			}
+			var closed *transport.CloseError
+			if err := conn.Cause(); !errors.As(err, &closed) || !closed.Remote || closed.Code == wire.CodeNone || closed.Message == "" {
+				t.Errorf("%s over %s: ended with %v, which says nothing", name, kind, err)
+			}
+			e.observe(1)
+			e.arrived(e.sent)
 		}
-		var app *quic.ApplicationError
-		if err := context.Cause(conn.Context()); !errors.As(err, &app) || !app.Remote || app.ErrorCode == wire.CodeNone || app.ErrorMessage == "" {
-			t.Errorf("%s: ended with %v, which says nothing", name, err)
-		}
-		e.observe(1)
-		e.arrived(e.sent)
 	}
 }
 
 func TestNewerSessionTakesOver(t *testing.T) {
 	c := centre.New(t)
 	id := c.Join(t.TempDir())
-	open := func() *quic.Conn {
-		config := id.ClientTLS()
-		config.NextProtos = []string{wire.ALPN}
-		conn, err := quic.DialAddr(t.Context(), c.Address, config, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+	open := func(kind transport.Kind) transport.Conn {
+		conn := dial(t, kind, c, id.ClientTLS())
 		s := hello(t, conn, goodHello)
 		var w wirev1.Control
 		if err := wire.ReadMessage(bufio.NewReader(s), wire.MaxControlFrame, &w); err != nil || w.GetWelcome() == nil {
@@ -310,16 +336,18 @@ func TestNewerSessionTakesOver(t *testing.T) {
 		}
 		return conn
 	}
-	older := open()
-	newer := open()
-	defer newer.CloseWithError(0, "")
-	<-older.Context().Done()
-	var app *quic.ApplicationError
-	if err := context.Cause(older.Context()); !errors.As(err, &app) || app.ErrorCode != wire.CodeReplaced {
-		t.Fatalf("the older session ended with %v", err)
-	}
-	if !c.Registry.Liveness(id.Agent.ID).Connected {
-		t.Fatal("with the older session the agent counts as gone")
+	older := open(transport.QUIC)
+	for _, kind := range []transport.Kind{transport.TCP, transport.TCP, transport.QUIC, transport.QUIC} {
+		newer := open(kind)
+		<-older.Done()
+		var closed *transport.CloseError
+		if err := older.Cause(); !errors.As(err, &closed) || !closed.Remote || closed.Code != wire.CodeReplaced {
+			t.Fatalf("the older session ended with %v", err)
+		}
+		if l := c.Registry.Liveness(id.Agent.ID); !l.Connected || l.Transport != string(kind) {
+			t.Fatalf("after a newer session over %s the agent counts as %+v", kind, l)
+		}
+		older = newer
 	}
 }
 

@@ -63,6 +63,7 @@ func agentColumns(p *output.Printer) []output.Column[*reevev1.Agent] {
 		{Heading: "PLATFORM", Only: output.Wide, Value: (*reevev1.Agent).GetPlatform},
 		{Heading: "COLLECTORS", Only: output.Wide, Value: func(a *reevev1.Agent) string { return strings.Join(a.GetCollectors(), ",") }},
 		{Heading: "ADDRESS", Only: output.Wide, Value: (*reevev1.Agent).GetAddress},
+		{Heading: "TRANSPORT", Only: output.Wide, Value: (*reevev1.Agent).GetTransport},
 		{Heading: "CLONE", Only: output.Wide, Value: func(a *reevev1.Agent) string {
 			if a.GetClone() == nil {
 				return ""

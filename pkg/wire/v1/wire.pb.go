@@ -1027,11 +1027,14 @@ func (x *Ack) GetDurable() []*Watermark {
 	return nil
 }
 
-// Goodbye ends a session with a reason for people.
+// Goodbye ends a session with a reason for people. Over TCP it is alone on a
+// stream of its own; over QUIC its code and words are the connection's.
 type Goodbye struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        Goodbye_Reason         `protobuf:"varint,1,opt,name=reason,proto3,enum=reeve.wire.v1.Goodbye_Reason" json:"reason,omitempty"`
-	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Reason  Goodbye_Reason         `protobuf:"varint,1,opt,name=reason,proto3,enum=reeve.wire.v1.Goodbye_Reason" json:"reason,omitempty"`
+	Message string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// The code by which a QUIC connection would end.
+	Code          uint32 `protobuf:"varint,3,opt,name=code,proto3" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1078,6 +1081,13 @@ func (x *Goodbye) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *Goodbye) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
 }
 
 // Digest sums up what an agent last saw, all of which had been acknowledged when
@@ -2519,10 +2529,11 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\arecords\x18\x02 \x01(\x04R\arecords\x12\x14\n" +
 	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"9\n" +
 	"\x03Ack\x122\n" +
-	"\adurable\x18\x01 \x03(\v2\x18.reeve.wire.v1.WatermarkR\adurable\"\xe5\x01\n" +
+	"\adurable\x18\x01 \x03(\v2\x18.reeve.wire.v1.WatermarkR\adurable\"\xf9\x01\n" +
 	"\aGoodbye\x125\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1d.reeve.wire.v1.Goodbye.ReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"\x88\x01\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\rR\x04code\"\x88\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_PROTOCOL\x10\x01\x12\x12\n" +

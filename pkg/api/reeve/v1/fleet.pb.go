@@ -331,7 +331,9 @@ type Agent struct {
 	// When it was revoked; not set unless it was.
 	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
 	// Set while another process tries to have sessions with the same identity.
-	Clone         *Clone `protobuf:"bytes,14,opt,name=clone,proto3" json:"clone,omitempty"`
+	Clone *Clone `protobuf:"bytes,14,opt,name=clone,proto3" json:"clone,omitempty"`
+	// What its session runs over, or its last one ran: quic or tcp.
+	Transport     string `protobuf:"bytes,15,opt,name=transport,proto3" json:"transport,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -462,6 +464,13 @@ func (x *Agent) GetClone() *Clone {
 		return x.Clone
 	}
 	return nil
+}
+
+func (x *Agent) GetTransport() string {
+	if x != nil {
+		return x.Transport
+	}
+	return ""
 }
 
 // Clone is a process that uses the identity of an agent that is connected.
@@ -1500,7 +1509,7 @@ const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"a\n" +
 	"\x11ListSitesResponse\x12$\n" +
 	"\x05sites\x18\x01 \x03(\v2\x0e.reeve.v1.SiteR\x05sites\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xac\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xca\x04\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12\x1a\n" +
@@ -1520,7 +1529,8 @@ const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"\aaddress\x18\f \x01(\tR\aaddress\x12;\n" +
 	"\vrevoke_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"revokeTime\x12%\n" +
-	"\x05clone\x18\x0e \x01(\v2\x0f.reeve.v1.CloneR\x05clone\"v\n" +
+	"\x05clone\x18\x0e \x01(\v2\x0f.reeve.v1.CloneR\x05clone\x12\x1c\n" +
+	"\ttransport\x18\x0f \x01(\tR\ttransport\"v\n" +
 	"\x05Clone\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x127\n" +
