@@ -300,7 +300,7 @@ func Probe(ctx context.Context, address string, proxy transport.Proxy, config *t
 		}
 		errs = append(errs, Explain(err))
 		var closed *transport.CloseError
-		if ctx.Err() != nil || errors.Is(err, identity.ErrWrongCA) || errors.As(err, &closed) {
+		if ctx.Err() != nil || errors.Is(err, identity.ErrWrongCA) || errors.Is(err, transport.ErrRefused) || errors.As(err, &closed) {
 			break // the aggregator has answered
 		}
 	}

@@ -225,12 +225,15 @@ func readGoodbye(r io.Reader) error {
 }
 
 // lost puts what ended a connection below the streams into this package's terms.
+// It hides io.EOF, which would say that a stream has ended well.
 func lost(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, yamux.ErrRemoteGoAway) {
-		return fmt.Errorf("the peer has closed the connection without a word: %w", err)
-	}
-	if errors.Is(err, yamux.ErrConnectionWriteTimeout) || errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, yamux.ErrConnectionWriteTimeout) || errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%w: %w", ErrSilent, err)
+	case errors.Is(err, io.EOF) || errors.Is(err, yamux.ErrRemoteGoAway):
+		return errors.New("the peer has closed the connection without a word")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the peer has closed the connection in the middle of a word")
 	}
 	return fmt.Errorf("the TCP connection broke: %w", err)
 }

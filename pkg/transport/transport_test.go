@@ -443,8 +443,8 @@ func TestHostilePeers(t *testing.T) {
 			case <-time.After(30 * time.Second):
 				t.Fatal("the connection stays")
 			}
-			if server.Cause() == nil {
-				t.Error("there is no cause")
+			if err := server.Cause(); err == nil || errors.Is(err, io.EOF) {
+				t.Errorf("the cause is %v", err)
 			}
 			t.Log(server.Cause())
 		})

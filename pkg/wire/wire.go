@@ -2,11 +2,12 @@
 // bytes of a batch.
 //
 // A session is one connection over QUIC or TCP (ALPN [ALPN]) with mutual TLS;
-// package transport makes both look the same. The agent opens one bidirectional control stream, says hello, and is welcomed with what the
-// aggregator already holds of its spool. Then it opens one unidirectional data
-// stream a class, names the class in a first frame, and sends batches in their
-// order, each as the frozen bytes that lie in its spool. Acknowledgements and
-// heartbeats travel on the control stream.
+// package transport makes both look the same. The agent opens one bidirectional
+// control stream, says hello, and is welcomed with what the aggregator already
+// holds of its spool. Then it opens one unidirectional data stream a class, names
+// the class in a first frame, and sends batches in their order, each as the frozen
+// bytes that lie in its spool. Acknowledgements and heartbeats travel on the
+// control stream.
 //
 // Everything on a stream is a frame: a 4-byte big-endian length and that many
 // bytes of one protobuf message. docs/wire.md is the specification.

@@ -45,6 +45,7 @@ func newWay(t *testing.T, c *centre.Centre, begin func(w *way, conn net.Conn) er
 		t.Fatal(err)
 	}
 	w := &way{address: l.Addr().String()}
+	behind := c.Address
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -57,7 +58,7 @@ func newWay(t *testing.T, c *centre.Centre, begin func(w *way, conn net.Conn) er
 				if err := begin(w, conn); err != nil {
 					return
 				}
-				to, err := net.Dial("tcp", c.Address)
+				to, err := net.Dial("tcp", behind)
 				if err != nil {
 					return
 				}
