@@ -88,15 +88,8 @@ func (c *Centre) Start() {
 	c.t.Helper()
 	logger := slog.New(slog.NewTextHandler(c.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	certificate := &identity.ServerCertificate{CA: c.CA}
-	tcp, err := net.Listen("tcp", c.Address)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	tcp, udp := c.listen()
 	c.Address = tcp.Addr().String()
-	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(tcp.Addr().(*net.TCPAddr).AddrPort()))
-	if err != nil {
-		c.t.Fatal(err)
-	}
 	feed := &ingest.Feed{}
 	in, err := ingest.New(ingest.Options{Warehouse: c.Store, Watermarks: c.Registry, Dir: c.commits, Logger: logger, Committed: feed.Publish})
 	if err != nil {
@@ -130,6 +123,28 @@ func (c *Centre) Start() {
 		wg.Wait()
 		c.Stop = func() {}
 	}
+}
+
+// listen opens one port number for TCP and UDP. A number that is free for TCP may
+// be another program's for UDP: where any will do, others are tried.
+func (c *Centre) listen() (net.Listener, *net.UDPConn) {
+	c.t.Helper()
+	for range 20 {
+		tcp, err := net.Listen("tcp", c.Address)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(tcp.Addr().(*net.TCPAddr).AddrPort()))
+		if err == nil {
+			return tcp, udp
+		}
+		tcp.Close()
+		if !strings.HasSuffix(c.Address, ":0") {
+			c.t.Fatal(err)
+		}
+	}
+	c.t.Fatal("no port number is free for both TCP and UDP")
+	return nil, nil
 }
 
 // Token makes a join token.
