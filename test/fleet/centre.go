@@ -45,6 +45,9 @@ func startCentre(ctx context.Context, dir string) (*centre, error) {
 	if c.health, err = freePort(); err != nil {
 		return nil, err
 	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
 	log, err := os.Create(filepath.Join(dir, "aggregator.log"))
 	if err != nil {
 		return nil, err
