@@ -218,8 +218,8 @@ func (r *fleet) ship(ctx context.Context) (err error) {
 	defer end()
 	links, running := errgroup.WithContext(running)
 	from := r.figures()
-	for _, a := range r.agents {
-		links.Go(func() error { return a.run(running) })
+	if err := r.connect(running, links); err != nil {
+		return errors.Join(err, links.Wait())
 	}
 	err = r.load(running, from)
 	if err == nil && r.length > 0 {
@@ -263,6 +263,28 @@ func (r *fleet) enroll(ctx context.Context) error {
 	}
 	took := time.Since(began).Seconds()
 	r.say("%d agents enrolled in %.1f s (%.0f a second, a site and a token made for each)%s", len(r.agents), took, float64(len(r.agents))/took, r.since(from))
+	return nil
+}
+
+// connect starts the uplinks, a new one whenever fewer than a hundred are on their
+// way: all at once, on a machine that has other work, they time out faster than
+// their handshakes are done.
+func (r *fleet) connect(ctx context.Context, links *errgroup.Group) error {
+	began := time.Now()
+	var pending []*agent
+	for _, a := range r.agents {
+		for len(pending) >= 100 {
+			pending = slices.DeleteFunc(pending, func(a *agent) bool { return a.link.Connected() })
+			select {
+			case <-time.After(5 * time.Millisecond):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		pending = append(pending, a)
+		links.Go(func() error { return a.run(ctx) })
+	}
+	r.say("%d agents connected in %.1f s", len(r.agents)-len(pending), time.Since(began).Seconds())
 	return nil
 }
 
