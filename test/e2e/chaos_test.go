@@ -224,6 +224,38 @@ type chaos struct {
 	a     *aggregator
 	edges []*edge
 	count map[string]int
+	// launched is where the log of the aggregator's present run begins, and
+	// engineKilled whether its engine was killed since.
+	launched     int64
+	engineKilled bool
+}
+
+func (c *chaos) launch() {
+	c.launched, c.engineKilled = c.a.position(), false
+	c.a.launch()
+}
+
+// killEngine kills the engine as soon as there is one.
+func (c *chaos) killEngine() {
+	pid := 0
+	for end := time.Now().Add(time.Minute); pid == 0; c.pass(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			c.t.Fatal("there is no engine for a minute")
+		}
+		pid = c.a.engine()
+	}
+	// It may have ended.
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+	c.engineKilled = true
+}
+
+// wasReady says whether an aggregator was ready since a position of its log.
+func (a *aggregator) wasReady(since int64) bool {
+	data, err := os.ReadFile(a.logFile)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return strings.Contains(string(data[since:]), "aggregator is ready")
 }
 
 // strike lets something happen.
@@ -238,9 +270,9 @@ func (c *chaos) strike(b blow) {
 	case "kill aggregator":
 		c.pass(0)
 		c.a.killAlone()
-		c.a.launch()
+		c.launch()
 	case "kill engine":
-		killEngine(c.a)
+		c.killEngine()
 	case "full disk":
 		e.freed = time.Now().Add(b.lasts)
 		if err := e.fillDisk(); err != nil {
@@ -284,11 +316,11 @@ func (c *chaos) pass(d time.Duration) {
 		if c.a.ended() {
 			// Its engine was killed while both started, and that is the one thing
 			// that may end it: what runs it starts it again.
-			if log := tail(c.a.logFile, 1); !strings.Contains(log, "starting the embedded engine") {
-				c.t.Fatalf("the aggregator ended by itself: %v: %s", c.a.err, log)
+			if !c.engineKilled || c.a.wasReady(c.launched) {
+				c.t.Fatalf("the aggregator ended by itself: %v: %s", c.a.err, tail(c.a.logFile, 1))
 			}
 			c.count["aggregator ended with its engine"]++
-			c.a.launch()
+			c.launch()
 		}
 		if now.After(end) {
 			return
@@ -376,6 +408,8 @@ func TestChaos(t *testing.T) {
 	}
 	stop := make(chan struct{})
 	var writing sync.WaitGroup
+	written := sync.OnceFunc(func() { close(stop); writing.Wait() })
+	defer written()
 	for _, e := range c.edges {
 		writing.Go(func() { e.write(length, stop) })
 	}
@@ -387,8 +421,7 @@ func TestChaos(t *testing.T) {
 		}
 	}
 	c.calm()
-	close(stop)
-	writing.Wait()
+	written()
 	t.Logf("%d blows in %.0f s:%s", len(blows), time.Since(began).Seconds(), table(c.count))
 
 	for _, e := range c.edges {

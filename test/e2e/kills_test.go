@@ -3,10 +3,8 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -46,19 +44,4 @@ func TestKillsAtStart(t *testing.T) {
 	}
 	a.stop()
 	t.Logf("killed at its start: the aggregator %d times, %d agents", aggregatorKills, agents)
-}
-
-// killEngine kills the engine's process; the aggregator starts another by itself.
-func killEngine(a *aggregator) {
-	a.t.Helper()
-	pid := 0
-	eventually(a.t, time.Minute, "there is an engine", func() error {
-		if pid = a.engine(); pid == 0 {
-			return errors.New("there is none")
-		}
-		return nil
-	})
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		a.t.Fatal(err)
-	}
 }
