@@ -18,7 +18,7 @@ tags     := e2e,fakecollector
 buf         := github.com/bufbuild/buf/cmd/buf@v1.75.0
 staticcheck := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# Arguments for tests, as in `make test ARGS=-v` and `make e2e ARGS='-run Kills'`.
+# Arguments for tests, as in `make test ARGS=-v` and `make e2e ARGS='-run Chaos'`.
 ARGS ?=
 
 .PHONY: help
@@ -56,10 +56,20 @@ test: need-go need-node ## Run the tests (ARGS=-v)
 	fi
 
 .PHONY: e2e
-e2e: need-node build ## Run the end-to-end tests of the built programs (ARGS='-run Kills')
+e2e: need-node build ## Run the end-to-end tests of the built programs (ARGS='-run Chaos')
 	@rm -rf test/e2e/_artifacts
 	engine=$$(node deploy/engine/fetch.mjs) && \
 	CHDB_LIB_PATH="$$engine" $(GO) test -tags $(tags) -count=1 -timeout 60m -v -artifacts -outputdir test/e2e ./test/e2e $(ARGS)
+
+.PHONY: chaos
+chaos: need-node build ## Kill processes and break links for longer than `make e2e` does (ARGS='-kills 500 -faults 50 -seed 7')
+	@rm -rf test/e2e/_artifacts
+	engine=$$(node deploy/engine/fetch.mjs) && \
+	CHDB_LIB_PATH="$$engine" $(GO) test -tags $(tags) -count=1 -timeout 6h -v -artifacts -outputdir test/e2e ./test/e2e -run 'TestChaos$$' $(ARGS)
+
+.PHONY: fleet
+fleet: need-node build ## Hold an aggregator against many agents (ARGS='-agents 200 -assets 400')
+	@engine=$$(node deploy/engine/fetch.mjs) && CHDB_LIB_PATH="$$engine" $(GO) run ./test/fleet $(ARGS)
 
 # A real Kubernetes control plane with made-up nodes; see deploy/lab/kubernetes.
 lab := deploy/lab/kubernetes

@@ -3,6 +3,8 @@ package warehouse
 import (
 	"context"
 	"fmt"
+	"iter"
+	"maps"
 	"strings"
 	"time"
 
@@ -42,6 +44,66 @@ func values[R, T any](name string, rows []R, value func(*R) T) column {
 		return c.Append(list)
 	}}
 }
+
+// texts makes a column of maps out of the entries of each row. The driver takes Go
+// maps too, but by reflection and with allocations for each entry.
+func texts[R any](name string, rows []R, value func(*R) iter.Seq2[string, string]) column {
+	return column{name, func(c driver.BatchColumn) error {
+		e := entries{boxed: make(map[string]any)}
+		for i := range rows {
+			e.set(value(&rows[i]))
+			if err := c.AppendRow(&e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+// entries are those of one map, as the driver reads them.
+type entries struct {
+	// boxed has every key that there was before: the paths of documents are the
+	// same ones again and again.
+	boxed  map[string]any
+	keys   []any
+	values []string
+	next   int
+}
+
+var _ chcolumn.IterableOrderedMap = (*entries)(nil)
+
+func (e *entries) set(m iter.Seq2[string, string]) {
+	e.keys, e.values, e.next = e.keys[:0], e.values[:0], 0
+	for k, v := range m {
+		key, ok := e.boxed[k]
+		if !ok {
+			key = k
+			e.boxed[k] = key
+		}
+		e.keys, e.values = append(e.keys, key), append(e.values, v)
+	}
+}
+
+// Iterator begins anew.
+func (e *entries) Iterator() chcolumn.MapIterator {
+	e.next = 0
+	return e
+}
+
+// Next goes to the next entry, if there is one.
+func (e *entries) Next() bool {
+	e.next++
+	return e.next <= len(e.keys)
+}
+
+// Key is the entry's.
+func (e *entries) Key() any { return e.keys[e.next-1] }
+
+// Value is the entry's, by a pointer, which takes no allocation.
+func (e *entries) Value() any { return &e.values[e.next-1] }
+
+// Put is for maps that the driver fills, which it does not do with these.
+func (e *entries) Put(key, value any) { panic("entries are only read") }
 
 // Write inserts a group and returns when all of it is on disk. After an error
 // nobody knows how much is: the same group must then be given to Settle, again
@@ -196,7 +258,7 @@ func addVersions(g *Group, add func(table, ...column)) {
 			values("region", rows, func(v *V) string { return v.Region }),
 			values("project", rows, func(v *V) string { return v.Project }),
 			values("status", rows, func(v *V) string { return v.Status }),
-			values("labels", rows, func(v *V) map[string]string { return v.Labels }),
+			texts("labels", rows, func(v *V) iter.Seq2[string, string] { return maps.All(v.Labels) }),
 			values("hash", rows, func(v *V) string { return string(v.Hash[:]) }),
 			values("document", rows, func(v *V) string { return string(v.Document) }),
 			values("created_at", rows, func(v *V) time.Time { return orZero(v.CreatedAt) }),
@@ -222,34 +284,8 @@ func addVersions(g *Group, add func(table, ...column)) {
 	}
 	add(table{name: "asset", rows: len(state), state: true}, append(common(state),
 		values("deleted", state, func(v *V) bool { return v.Operation == Deleted }),
-		values("fields", state, func(v *V) *fields { return &fields{list: v.Fields} }))...)
+		texts("fields", state, func(v *V) iter.Seq2[string, string] { return document.All(v.Fields) }))...)
 }
-
-// fields gives the driver a map in its order, and without making one.
-type fields struct {
-	list []document.Field
-	// at is the one behind the current.
-	at int
-}
-
-// Iterator implements [chcolumn.IterableOrderedMap].
-func (f *fields) Iterator() chcolumn.MapIterator { return f }
-
-// Put implements [chcolumn.IterableOrderedMap], for reading, which is not done.
-func (f *fields) Put(any, any) { panic("fields are written only") }
-
-// Next implements [chcolumn.MapIterator].
-func (f *fields) Next() bool {
-	f.at++
-	return f.at <= len(f.list)
-}
-
-// Key implements [chcolumn.MapIterator].
-func (f *fields) Key() any { return f.list[f.at-1].Path }
-
-// Value implements [chcolumn.MapIterator]. A pointer goes into an interface without
-// an allocation.
-func (f *fields) Value() any { return &f.list[f.at-1].Value }
 
 func addRelations(g *Group, add func(table, ...column)) {
 	type R = Relation

@@ -3,6 +3,7 @@ package document
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -10,6 +11,17 @@ import (
 
 // Field is a path of a document, and the text of what is there.
 type Field struct{ Path, Value string }
+
+// All yields paths and values.
+func All(fields []Field) iter.Seq2[string, string] {
+	return func(yield func(path, value string) bool) {
+		for _, f := range fields {
+			if !yield(f.Path, f.Value) {
+				return
+			}
+		}
+	}
+}
 
 // Fields flattens a document into text values by path, each path once, in the order
 // of their first places. Values that share a path are joined with Separator; null and

@@ -56,9 +56,9 @@ func TestAway(t *testing.T) {
 	a.stop()
 
 	db := openWarehouse(a)
-	rows := versions(t, db)
+	rows := versions(t, db, site)
 	compareVersions(t, tr, rows)
-	compareAssets(t, tr, db)
+	compareAssets(t, tr, db, site)
 	for i, row := range rows {
 		observed, received := time.UnixMilli(row.Observed), time.UnixMilli(row.Received)
 		if i < before || i >= before+during {

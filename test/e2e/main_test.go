@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	seed = flag.Uint64("seed", uint64(time.Now().UnixNano()), "what the changes of the kill test are made of, and when it kills")
+	seed = flag.Uint64("seed", uint64(time.Now().UnixNano()), "what the changes of the chaos test are made of, and what happens when")
 	away = flag.Duration("away", time.Minute, "how long the aggregator stays away in the test of that")
 )
 

@@ -62,15 +62,15 @@ type version struct {
 	Received  int64    `ch:"received"`
 }
 
-// versions returns the raw rows of asset_version, without FINAL, in the order
+// versions returns a site's raw rows of asset_version, without FINAL, in the order
 // in which they happened by their stamps. Times are Unix milliseconds.
-func versions(t *testing.T, db driver.Conn) []version {
+func versions(t *testing.T, db driver.Conn, site string) []version {
 	t.Helper()
 	var rows []version
 	if err := db.Select(t.Context(), &rows, `
 		SELECT uid, version, toString(operation) AS operation, document, changed, seq,
 			toUnixTimestamp64Milli(observed_at) AS observed, toUnixTimestamp64Milli(received_at) AS received
-		FROM asset_version WHERE type = 'fake.test.Thing' ORDER BY version, seq`); err != nil {
+		FROM asset_version WHERE site = {site:String} AND type = 'fake.test.Thing' ORDER BY version, seq`, clickhouse.Named("site", site)); err != nil {
 		t.Fatal(err)
 	}
 	return rows
