@@ -223,5 +223,5 @@ func TestUDPBlocked(t *testing.T) {
 		t.Error(errors.New("all changes were told before the end: make more"))
 	}
 	tr.lines = tr.lines[:n]
-	compareVersions(t, tr, versions(t, openWarehouse(a)))
+	compareVersions(t, tr, versions(t, openWarehouse(a), site))
 }

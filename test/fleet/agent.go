@@ -73,7 +73,7 @@ func (a *agent) join(ctx context.Context, api *client.Client, address, dir strin
 	if err != nil {
 		return err
 	}
-	id, err := enroll.Join(ctx, filepath.Join(dir, a.site, "identity"), parsed, nil, a.site, slog.New(slog.DiscardHandler))
+	id, err := enroll.Join(ctx, filepath.Join(dir, a.site, "identity"), parsed, nil, a.site, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
