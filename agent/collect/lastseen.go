@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 
@@ -28,6 +29,8 @@ import (
 // Keys in badger:
 //
 //	a SCOPE 0 TYPE 0 UID   an asset: format byte, hash, compressed AssetVersion
+//	d SCOPE 0 TYPE 0 UID   a deletion that the centre may not have yet: format byte,
+//	                       number of its record, compressed AssetVersion
 //	c SCOPE                a scope's checkpoint
 //	t TYPE                 an asset type: format byte, AssetType
 //	m...                   the spool's id, how far it was applied, the clock
@@ -38,10 +41,13 @@ type LastSeen struct {
 	applying sync.Mutex
 	// newest is the stored clock. Stamps of different scopes come in no order.
 	newest uint64
+	// resending says that what is applied may be older than what is known.
+	resending bool
 }
 
 const (
 	assetPrefix      = 'a'
+	deletedPrefix    = 'd'
 	checkpointPrefix = 'c'
 	typePrefix       = 't'
 	valueFormat      = 1
@@ -62,6 +68,9 @@ func scopePrefix(scope string) []byte {
 func assetKey(scope string, k plugin.Key) []byte {
 	return append(scopePrefix(scope), k.Type+"\x00"+k.UID...)
 }
+
+// deletedKey is the key of an asset's deletion.
+func deletedKey(assetKey []byte) []byte { return append([]byte{deletedPrefix}, assetKey[1:]...) }
 
 // splitAssetKey takes assetKey apart.
 func splitAssetKey(key []byte) (scope string, k plugin.Key) {
@@ -105,6 +114,11 @@ func OpenLastSeen(dir string, logger *slog.Logger) (*LastSeen, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	s.newest = uint64(stamp)
+	flag, err := s.get(resendKey)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	s.resending = flag != nil
 	return s, nil
 }
 
@@ -167,31 +181,149 @@ func (s *LastSeen) Adopt(spoolID string) (resend bool, err error) {
 		flag, err := s.get(resendKey)
 		return flag != nil, err
 	}
-	err = s.db.Update(func(txn *badger.Txn) error {
+	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
+	defer func() { w.txn.Discard() }()
+	if id == nil {
+		// The store is new. If the spool is not, the checkpoints that were in it say
+		// nothing: what came before them is not known.
+		err = s.scan([]byte{checkpointPrefix}, func(item *badger.Item) error {
+			key := item.KeyCopy(nil)
+			w.do(func(txn *badger.Txn) error { return txn.Delete(key) })
+			return nil
+		})
+	} else {
 		for _, class := range spool.Classes {
-			if err := txn.Delete(appliedKey(class)); err != nil {
-				return err
-			}
+			w.do(func(txn *badger.Txn) error { return txn.Delete(appliedKey(class)) })
 		}
-		if id != nil {
-			if err := txn.Set(resendKey, []byte{1}); err != nil {
-				return err
-			}
-		}
-		return txn.Set(spoolKey, []byte(spoolID))
-	})
+		w.do(func(txn *badger.Txn) error { return txn.Set(resendKey, []byte{1}) })
+		// The new spool numbers records anew.
+		err = s.deletions(func(key []byte, _ uint64, a *wirev1.AssetVersion) error {
+			value, err := encodeDeletion(a, math.MaxUint64)
+			w.do(func(txn *badger.Txn) error { return txn.Set(key, value) })
+			return err
+		})
+	}
 	if err != nil {
+		return false, err
+	}
+	w.do(func(txn *badger.Txn) error { return txn.Set(spoolKey, []byte(spoolID)) })
+	if err := w.commit(); err != nil {
 		return false, fmt.Errorf("last seen: taking note of the spool: %w", err)
 	}
+	s.resending = s.resending || id != nil
 	return id != nil, nil
+}
+
+// MustResend takes note that something in the spool was lost. Until Resent is
+// called, Adopt says so too.
+func (s *LastSeen) MustResend() error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	if err := s.db.Update(func(txn *badger.Txn) error { return txn.Set(resendKey, []byte{1}) }); err != nil {
+		return fmt.Errorf("last seen: taking note that all must be sent again: %w", err)
+	}
+	s.resending = true
+	return nil
 }
 
 // Resent takes note that everything has been sent again.
 func (s *LastSeen) Resent() error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	if err := s.db.Update(func(txn *badger.Txn) error { return txn.Delete(resendKey) }); err != nil {
 		return fmt.Errorf("last seen: taking note that all was sent again: %w", err)
 	}
+	s.resending = false
 	return nil
+}
+
+// Recall returns the asset or asset type in full that has the key and version of
+// mark, or nil if there is a newer one. What only mark has is taken from it.
+func (s *LastSeen) Recall(mark *wirev1.Record) (*wirev1.Record, error) {
+	if t := mark.GetAssetType(); t != nil {
+		last, err := s.assetType(t.GetName())
+		if err != nil || last.GetVersion() != t.GetVersion() {
+			return nil, err
+		}
+		return typeRecord(last), nil
+	}
+	m := mark.GetAsset()
+	key := plugin.Key{Type: m.GetType(), UID: m.GetUid()}
+	if m.GetOperation() == wirev1.Operation_OPERATION_DELETED {
+		v, err := s.get(deletedKey(assetKey(m.GetScope(), key)))
+		if err != nil || v == nil {
+			return nil, err
+		}
+		_, a, err := decodeDeletion(v)
+		if err != nil || a.GetVersion() != m.GetVersion() {
+			return nil, err
+		}
+		return assetRecord(a), nil
+	}
+	last, err := s.asset(m.GetScope(), key)
+	if err != nil || last == nil {
+		return nil, err
+	}
+	a, err := last.unpack()
+	if err != nil || a.GetVersion() != m.GetVersion() {
+		return nil, err
+	}
+	a.Changed, a.RemovedRelations = m.GetChanged(), m.GetRemovedRelations()
+	return assetRecord(a), nil
+}
+
+// Forget drops the deletions that the centre has, those up to and with record
+// acked of the assets.
+func (s *LastSeen) Forget(acked uint64) error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
+	defer func() { w.txn.Discard() }()
+	err := s.deletions(func(key []byte, seq uint64, _ *wirev1.AssetVersion) error {
+		if seq <= acked {
+			w.do(func(txn *badger.Txn) error { return txn.Delete(key) })
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return w.commit()
+}
+
+// deletions calls visit for every deletion that is kept.
+func (s *LastSeen) deletions(visit func(key []byte, seq uint64, a *wirev1.AssetVersion) error) error {
+	return s.scan([]byte{deletedPrefix}, func(item *badger.Item) error {
+		return item.Value(func(v []byte) error {
+			seq, a, err := decodeDeletion(v)
+			if err != nil {
+				return err
+			}
+			return visit(item.KeyCopy(nil), seq, a)
+		})
+	})
+}
+
+// knowsNewer reports whether a newer version of an asset was applied before. Only
+// while things are sent again can that be.
+func (s *LastSeen) knowsNewer(key []byte, version uint64) (bool, error) {
+	v, err := s.get(key)
+	if err != nil {
+		return false, err
+	}
+	if v != nil {
+		last, err := decodeValue(v)
+		if err != nil {
+			return false, err
+		}
+		a, err := last.unpack()
+		return a.GetVersion() > version, err
+	}
+	if v, err = s.get(deletedKey(key)); err != nil || v == nil {
+		return false, err
+	}
+	_, a, err := decodeDeletion(v)
+	return a.GetVersion() > version, err
 }
 
 // Apply brings the store up to date with a frame of the spool. Doing it twice
@@ -206,9 +338,15 @@ func (s *LastSeen) Apply(f spool.Frame) error {
 	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
 	defer func() { w.txn.Discard() }()
 	newest := s.newest
-	for _, r := range records {
+	for i, r := range records {
 		if t := r.GetAssetType(); t != nil {
 			newest = max(newest, t.GetVersion())
+			if s.resending {
+				if last, err := s.assetType(t.GetName()); err != nil || last.GetVersion() > t.GetVersion() {
+					w.fail(err)
+					continue
+				}
+			}
 			value, err := encodeType(t)
 			if err != nil {
 				return err
@@ -223,9 +361,23 @@ func (s *LastSeen) Apply(f spool.Frame) error {
 		}
 		newest = max(newest, a.GetVersion())
 		key := assetKey(a.GetScope(), plugin.Key{Type: a.GetType(), UID: a.GetUid()})
+		if s.resending {
+			if newer, err := s.knowsNewer(key, a.GetVersion()); err != nil || newer {
+				w.fail(err)
+				continue
+			}
+		}
 		if a.GetOperation() == wirev1.Operation_OPERATION_DELETED {
+			value, err := encodeDeletion(a, f.First+uint64(i))
+			if err != nil {
+				return err
+			}
+			w.do(func(txn *badger.Txn) error { return txn.Set(deletedKey(key), value) })
 			w.do(func(txn *badger.Txn) error { return txn.Delete(key) })
 			continue
+		}
+		if a.GetOperation() == wirev1.Operation_OPERATION_CREATED {
+			w.do(func(txn *badger.Txn) error { return txn.Delete(deletedKey(key)) })
 		}
 		value, err := encodeValue(a)
 		if err != nil {
@@ -273,6 +425,13 @@ func (w *writer) do(write func(*badger.Txn) error) {
 	}
 }
 
+// fail makes all that follows do nothing, and commit return the error.
+func (w *writer) fail(err error) {
+	if w.err == nil {
+		w.err = err
+	}
+}
+
 func (w *writer) commit() error {
 	if w.err == nil {
 		w.err = w.txn.Commit()
@@ -294,6 +453,30 @@ func encodeValue(a *wirev1.AssetVersion) ([]byte, error) {
 	}
 	value := append([]byte{valueFormat}, a.GetHash()...)
 	return valueEncoder().EncodeAll(raw, value), nil
+}
+
+func encodeDeletion(a *wirev1.AssetVersion, seq uint64) ([]byte, error) {
+	raw, err := proto.Marshal(a)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a deletion: %w", err)
+	}
+	value := binary.BigEndian.AppendUint64([]byte{valueFormat}, seq)
+	return valueEncoder().EncodeAll(raw, value), nil
+}
+
+func decodeDeletion(value []byte) (seq uint64, a *wirev1.AssetVersion, err error) {
+	if len(value) < 9 || value[0] != valueFormat {
+		return 0, nil, errors.New("last seen: a deletion in a format that this version does not know")
+	}
+	raw, err := valueDecoder().DecodeAll(value[9:], nil)
+	if err != nil {
+		return 0, nil, fmt.Errorf("decompressing a deletion: %w", err)
+	}
+	a = new(wirev1.AssetVersion)
+	if err := proto.Unmarshal(raw, a); err != nil {
+		return 0, nil, fmt.Errorf("decoding a deletion: %w", err)
+	}
+	return binary.BigEndian.Uint64(value[1:9]), a, nil
 }
 
 // seen is what was last seen of an asset.

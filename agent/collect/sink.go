@@ -417,7 +417,9 @@ func (s *sink) changed(before, after *wirev1.AssetVersion) ([]string, error) {
 }
 
 // Resend appends all types and what was last seen of every asset again, as the
-// versions that they are: for when the spool that held them was lost.
+// versions that they are, and the deletions that the centre may not have: for
+// when the spool that held them, or something in it, was lost. Collectors may
+// run meanwhile.
 func (r *Recorder) Resend(ctx context.Context) (assets int, err error) {
 	var part []*wirev1.Record
 	flush := func() error {
@@ -432,13 +434,19 @@ func (r *Recorder) Resend(ctx context.Context) (assets int, err error) {
 	if err := r.resendTypes(ctx); err != nil {
 		return 0, err
 	}
-	err = r.Seen.Assets(func(a *wirev1.AssetVersion) error {
-		part = append(part, assetRecord(a))
-		if len(part) < flushObservations {
+	size := 0
+	again := func(a *wirev1.AssetVersion) error {
+		part, size = append(part, assetRecord(a)), size+len(a.GetDocument())
+		if len(part) < flushObservations && size < flushBytes {
 			return nil
 		}
+		size = 0
 		return flush()
-	})
+	}
+	err = r.Seen.Assets(again)
+	if err == nil {
+		err = r.Seen.deletions(func(_ []byte, _ uint64, a *wirev1.AssetVersion) error { return again(a) })
+	}
 	if err == nil {
 		err = flush()
 	}
