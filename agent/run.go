@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,7 +23,11 @@ import (
 	"github.com/reeve-cloud/reeve/agent/uplink"
 	"github.com/reeve-cloud/reeve/pkg/health"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
+	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/pkg/retry"
 	"github.com/reeve-cloud/reeve/pkg/version"
+	"github.com/reeve-cloud/reeve/pkg/wire"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
 // softMemoryLimit is what an agent's heap needs not exceed, up to some fifty
@@ -85,6 +93,9 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if c.HealthListen != "" {
 		server, err := health.Listen(c.HealthListen, registry, func(context.Context) error {
+			if err := stores.spool.Err(); err != nil {
+				return err
+			}
 			if !link.Connected() {
 				return errors.New("no session with the aggregator")
 			}
@@ -97,15 +108,9 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 	}
 	// Collection does not wait for enrollment: what is seen until then is spooled.
 	group.Go(func() error {
-		if stores.resend {
-			n, err := recorder.Resend(ctx)
-			if err != nil {
-				return fmt.Errorf("sending everything again: %w", err)
-			}
-			logger.Warn("the spool is new: what was last seen is sent again", "assets", n)
-		}
 		return runner.Run(ctx)
 	})
+	group.Go(func() error { return stores.makeGood(ctx, recorder, logger) })
 	group.Go(func() error {
 		id, err := enrolled(ctx, c, hostname, logger)
 		if err != nil {
@@ -115,7 +120,7 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 		group.Go(func() error { return id.KeepFresh(ctx, link.Addresses, logger) })
 		return link.Run(ctx)
 	})
-	group.Go(func() error { return stores.collectGarbage(ctx) })
+	group.Go(func() error { return stores.collectGarbage(ctx, logger) })
 	err = group.Wait()
 	if errors.Is(err, context.Canceled) {
 		logger.Info("agent has stopped")
@@ -151,56 +156,288 @@ func addresses(c config.Config, id *enroll.Identity) []string {
 
 // stores are what the agent keeps on disk.
 type stores struct {
+	// dir is where they lie.
+	dir   string
 	seen  *collect.LastSeen
 	spool *spool.Spool
-	// resend says that a spool before this one is gone, with what it held.
-	resend bool
+	// lost is poked when something in the spool was lost.
+	lost chan struct{}
+	// damage is what has been found and not been told of.
+	damage *damage
+}
+
+// damage gathers what is told of by the spool until it can be passed on.
+type damage struct {
+	mu    sync.Mutex
+	found []string
+}
+
+func (d *damage) add(text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.found = append(d.found, text)
+}
+
+func (d *damage) any() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.found) > 0
+}
+
+func (d *damage) take() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	found := d.found
+	d.found = nil
+	return found
 }
 
 func openStores(c config.Config, logger *slog.Logger) (s stores, err error) {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return s, fmt.Errorf("making the data directory: %w", err)
 	}
-	if s.seen, err = collect.OpenLastSeen(filepath.Join(c.DataDir, "last-seen"), logger); err != nil {
+	s.dir, s.lost, s.damage = c.DataDir, make(chan struct{}, 1), new(damage)
+	if s.seen, err = openLastSeen(c, s.damage, logger); err != nil {
 		return s, err
 	}
 	options := spool.Options{
-		Dir: filepath.Join(c.DataDir, "spool"), MaxBytes: c.Spool.MaxBytes, Logger: logger,
-		Apply: s.seen.Apply, Applied: s.seen.Applied, BeforeTrim: s.seen.Sync,
+		Dir: filepath.Join(c.DataDir, "spool"), MaxBytes: c.Spool.MaxBytes, MinFree: minFree, Logger: logger,
+		Apply: s.seen.Apply, Applied: s.seen.Applied, BeforeTrim: s.seen.Sync, Recall: s.seen.Recall,
+		Damaged: func(d spool.Damage) {
+			s.damage.add(fmt.Sprintf("the spool was damaged: %d records of %s are lost", d.Records, wire.ClassName(d.Class)))
+			select {
+			case s.lost <- struct{}{}:
+			default:
+			}
+		},
 	}
 	s.spool, err = spool.Open(options)
 	if errors.Is(err, spool.ErrCorrupt) {
-		aside := fmt.Sprintf("%s.corrupt-%s", options.Dir, time.Now().UTC().Format("20060102T150405Z"))
-		logger.Error("the spool is damaged and was put aside; all assets are sent again, events that waited in it are lost",
-			"error", err, "moved_to", aside)
-		if err := os.Rename(options.Dir, aside); err != nil {
-			return s, errors.Join(fmt.Errorf("putting the damaged spool aside: %w", err), s.seen.Close())
+		aside, moved := putAside(options.Dir)
+		if moved != nil {
+			return s, errors.Join(err, moved, s.seen.Close())
 		}
+		logger.Error("the spool cannot be read and was put aside; all assets are sent again, events that waited in it are lost",
+			"error", err, "moved_to", aside)
+		s.damage.add("the spool cannot be read and was put aside: events that waited in it are lost")
 		s.spool, err = spool.Open(options)
 	}
 	if err != nil {
 		return s, errors.Join(err, s.seen.Close())
 	}
-	if s.resend, err = s.seen.Adopt(s.spool.ID()); err != nil {
+	_, err = s.seen.Adopt(s.spool.ID())
+	if err == nil && s.damage.any() {
+		// What was lost may never have been applied: collectors look at everything
+		// again before they go on from where they were.
+		err = s.seen.ForgetCheckpoints()
+	}
+	if err != nil {
 		return s, errors.Join(err, s.spool.Close(), s.seen.Close())
 	}
 	return s, nil
 }
 
+// minFree is what the agent leaves free on its filesystem. Last seen writes
+// through memory maps: without room for them the kernel ends the process.
+const minFree = 32 << 20
+
+// putAside renames a directory, and returns its new name.
+func putAside(dir string) (string, error) {
+	aside := fmt.Sprintf("%s.corrupt-%s", dir, time.Now().UTC().Format("20060102T150405.000Z"))
+	if err := os.Rename(dir, aside); err != nil {
+		return "", fmt.Errorf("putting %s aside: %w", dir, err)
+	}
+	old, err := filepath.Glob(dir + ".corrupt-*")
+	if err != nil {
+		return "", err
+	}
+	slices.Sort(old)
+	for _, name := range old[:max(len(old)-keepAside, 0)] {
+		if err := os.RemoveAll(name); err != nil {
+			return "", fmt.Errorf("removing an old damaged directory: %w", err)
+		}
+	}
+	return aside, nil
+}
+
+// keepAside is how many damaged directories of a kind are kept.
+const keepAside = 2
+
+// openLastSeen opens last seen. One that is damaged is put aside: collectors then
+// see everything for the first time.
+func openLastSeen(c config.Config, d *damage, logger *slog.Logger) (*collect.LastSeen, error) {
+	dir := filepath.Join(c.DataDir, "last-seen")
+	if err := spool.CheckFree(c.DataDir, minFree); err != nil {
+		return nil, fmt.Errorf("opening the last-seen store: %w", err)
+	}
+	file := func(name string) string { return filepath.Join(c.DataDir, name) }
+	crashes, err := crashed(file(seenCrash), file(seenCrashes), logger)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := tries(file(seenOpening))
+	if err != nil {
+		return nil, err
+	}
+	var seen *collect.LastSeen
+	if _, found := os.Stat(file(seenDamaged)); found == nil {
+		err = fmt.Errorf("%w, as the last run found", collect.ErrDamaged)
+	} else if opened > openTries || crashes >= crashTries {
+		err = fmt.Errorf("%w: the agent died over it again and again", collect.ErrDamaged)
+	} else {
+		seen, err = collect.OpenLastSeen(dir, logger)
+	}
+	if errors.Is(err, collect.ErrDamaged) {
+		aside, moved := putAside(dir)
+		if moved != nil {
+			return nil, errors.Join(err, moved)
+		}
+		logger.Error("what was last seen cannot be read and was put aside: every asset is recorded as new, and what went away meanwhile stays at the centre",
+			"error", err, "moved_to", aside)
+		d.add("what was last seen cannot be read and was put aside: every asset is recorded as new")
+		if err := remove(file(seenDamaged), file(seenCrashes)); err != nil {
+			return nil, err
+		}
+		seen, err = collect.OpenLastSeen(dir, logger)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := remove(file(seenOpening)); err != nil {
+		return nil, errors.Join(err, seen.Close())
+	}
+	return seen, nil
+}
+
+// Files about the last-seen store. Damage to it may end the process, for it works
+// in goroutines of its own; that must not happen for ever. That the process is
+// killed while the store is opened may happen as well.
+const (
+	// seenDamaged says that it was found to be damaged.
+	seenDamaged = "last-seen.damaged"
+	// seenOpening has how often it was opened in vain.
+	seenOpening = "last-seen.opening"
+	// seenCrash is where the process writes why it crashes, and seenCrashes has how
+	// often it did so in the store, since it last stopped in order.
+	seenCrash   = "last-seen.crash"
+	seenCrashes = "last-seen.crashes"
+	openTries   = 3
+	crashTries  = 2
+)
+
+// crashed looks at what the last run wrote as it crashed, and has this one do the
+// same. It returns how often in a row it was the store that crashed, by the looks
+// of it. A full disk under its memory maps does not count.
+func crashed(file, count string, logger *slog.Logger) (n int, err error) {
+	trace, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	if len(trace) > 0 {
+		first, _, _ := strings.Cut(string(trace), "\n")
+		logger.Error("the last run of the agent crashed", "error", first, "trace", string(trace[:min(len(trace), 4<<10)]))
+		if strings.Contains(string(trace), "github.com/dgraph-io/") && !strings.Contains(string(trace), "SIGBUS") {
+			if n, err = tries(count); err != nil {
+				return 0, err
+			}
+		}
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return 0, err
+	}
+	return n, errors.Join(debug.SetCrashOutput(f, debug.CrashOptions{}), f.Close())
+}
+
+func remove(files ...string) error {
+	for _, file := range files {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// tries counts in a file how often it is called.
+func tries(file string) (int, error) {
+	data, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	n := len(data) + 1
+	return n, os.WriteFile(file, make([]byte, n), 0o600)
+}
+
+// makeGood tells the centre of damage and sends everything again, whenever
+// something was lost. It tries until it can.
+func (s stores) makeGood(ctx context.Context, recorder *collect.Recorder, logger *slog.Logger) error {
+	pause := retry.BackOff(time.Second, time.Minute)
+	for {
+		found := s.damage.take()
+		err := s.tellAndResend(ctx, recorder, found, logger)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			for _, text := range found {
+				s.damage.add(text)
+			}
+			wait := pause.NextBackOff()
+			logger.Error("sending again what was lost", "error", err, "retry_in", wait.Round(time.Millisecond))
+			if err := retry.Sleep(ctx, wait); err != nil {
+				return err
+			}
+			continue
+		}
+		pause.Reset()
+		select {
+		case <-s.lost:
+		case err := <-s.seen.Damaged():
+			// Only a new one helps, and that takes a restart.
+			return errors.Join(err, os.WriteFile(filepath.Join(s.dir, seenDamaged), nil, 0o600))
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s stores) tellAndResend(ctx context.Context, recorder *collect.Recorder, found []string, logger *slog.Logger) error {
+	if len(found) > 0 {
+		if err := s.seen.MustResend(); err != nil {
+			return err
+		}
+	}
+	for _, text := range found {
+		if err := recorder.Tell(ctx, "cloud.reeve.agent.spool.damaged", plugin.Error, text); err != nil {
+			return err
+		}
+	}
+	must, err := s.seen.MustBeResent()
+	if err != nil || !must {
+		return err
+	}
+	n, err := recorder.Resend(ctx)
+	if err != nil {
+		return err
+	}
+	logger.Warn("what was last seen is sent again, for something that waited was lost", "assets", n)
+	return nil
+}
+
 func (s stores) close(logger *slog.Logger) {
-	if err := errors.Join(s.spool.Close(), s.seen.Close()); err != nil {
+	if err := errors.Join(s.spool.Close(), s.seen.Close(), remove(filepath.Join(s.dir, seenCrashes))); err != nil {
 		logger.Error("closing the stores", "error", err)
 	}
 }
 
-func (s stores) collectGarbage(ctx context.Context) error {
+func (s stores) collectGarbage(ctx context.Context, logger *slog.Logger) error {
 	t := time.NewTicker(10 * time.Minute)
 	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
-			if err := s.seen.CollectGarbage(); err != nil {
-				return err
+			if err := errors.Join(s.seen.Forget(s.spool.Acked(wirev1.Class_CLASS_ASSETS)), s.seen.CollectGarbage()); err != nil {
+				logger.Warn("tidying up the last-seen store", "error", err)
 			}
 		case <-ctx.Done():
 			return ctx.Err()

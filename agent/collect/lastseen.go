@@ -9,8 +9,10 @@ import (
 	"math"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
 	"github.com/klauspost/compress/zstd"
 	"google.golang.org/protobuf/proto"
 
@@ -43,6 +45,7 @@ type LastSeen struct {
 	newest uint64
 	// resending says that what is applied may be older than what is known.
 	resending bool
+	damaged   chan error
 }
 
 const (
@@ -103,23 +106,52 @@ func OpenLastSeen(dir string, logger *slog.Logger) (*LastSeen, error) {
 		// Badger builds a table in twice its size of memory, several at once.
 		return o.WithMemTableSize(4 << 20).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).
 			WithBaseTableSize(2 << 20).WithBlockCacheSize(2 << 20).WithIndexCacheSize(2 << 20).
-			WithValueLogFileSize(32 << 20).WithValueThreshold(4 << 10)
+			WithValueLogFileSize(32 << 20).WithValueThreshold(4 << 10).
+			// What was stored and changed on disk is an error, not another state.
+			WithVerifyValueChecksum(true).WithChecksumVerificationMode(options.OnTableAndBlockRead)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("opening the last-seen store in %s: %w", dir, err)
+		return nil, fmt.Errorf("opening the last-seen store in %s: %w", dir, openError(err))
 	}
-	s := &LastSeen{db: db}
+	s := &LastSeen{db: db, damaged: make(chan error, 1)}
 	stamp, err := s.Clock()
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrDamaged, err), db.Close())
 	}
 	s.newest = uint64(stamp)
-	flag, err := s.get(resendKey)
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
+	if s.resending, err = s.MustBeResent(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrDamaged, err), db.Close())
 	}
-	s.resending = flag != nil
 	return s, nil
+}
+
+// openError tells damage from what keeps a sound store from being opened: rights,
+// another process, a full disk.
+func openError(err error) error {
+	var errno syscall.Errno
+	if strings.Contains(err.Error(), "directory lock") || errors.As(err, &errno) && errno != syscall.ENOENT && errno != syscall.EIO {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
+}
+
+// ErrDamaged means that the store is not what had been written.
+var ErrDamaged = errors.New("last seen is damaged")
+
+// Damaged is sent to, once, when something is read that is not what had been
+// written. Only a new store helps then.
+func (s *LastSeen) Damaged() <-chan error { return s.damaged }
+
+// check takes note of the damage that an error of reading is, and hands it back.
+func (s *LastSeen) check(err error) error {
+	if err == nil || !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	select {
+	case s.damaged <- err:
+	default:
+	}
+	return err
 }
 
 // Close closes the store.
@@ -186,11 +218,7 @@ func (s *LastSeen) Adopt(spoolID string) (resend bool, err error) {
 	if id == nil {
 		// The store is new. If the spool is not, the checkpoints that were in it say
 		// nothing: what came before them is not known.
-		err = s.scan([]byte{checkpointPrefix}, func(item *badger.Item) error {
-			key := item.KeyCopy(nil)
-			w.do(func(txn *badger.Txn) error { return txn.Delete(key) })
-			return nil
-		})
+		err = s.forgetCheckpoints(&w)
 	} else {
 		for _, class := range spool.Classes {
 			w.do(func(txn *badger.Txn) error { return txn.Delete(appliedKey(class)) })
@@ -212,6 +240,30 @@ func (s *LastSeen) Adopt(spoolID string) (resend bool, err error) {
 	}
 	s.resending = s.resending || id != nil
 	return id != nil, nil
+}
+
+// MustBeResent reports whether all must be sent again (Recorder.Resend).
+func (s *LastSeen) MustBeResent() (bool, error) {
+	flag, err := s.get(resendKey)
+	return flag != nil, err
+}
+
+// ForgetCheckpoints has all scopes swept before they are followed again.
+func (s *LastSeen) ForgetCheckpoints() error {
+	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
+	defer func() { w.txn.Discard() }()
+	if err := s.forgetCheckpoints(&w); err != nil {
+		return err
+	}
+	return w.commit()
+}
+
+func (s *LastSeen) forgetCheckpoints(w *writer) error {
+	return s.scan([]byte{checkpointPrefix}, func(item *badger.Item) error {
+		key := item.KeyCopy(nil)
+		w.do(func(txn *badger.Txn) error { return txn.Delete(key) })
+		return nil
+	})
 }
 
 // MustResend takes note that something in the spool was lost. Until Resent is
@@ -256,7 +308,7 @@ func (s *LastSeen) Recall(mark *wirev1.Record) (*wirev1.Record, error) {
 		}
 		_, a, err := decodeDeletion(v)
 		if err != nil || a.GetVersion() != m.GetVersion() {
-			return nil, err
+			return nil, s.check(err)
 		}
 		return assetRecord(a), nil
 	}
@@ -266,7 +318,7 @@ func (s *LastSeen) Recall(mark *wirev1.Record) (*wirev1.Record, error) {
 	}
 	a, err := last.unpack()
 	if err != nil || a.GetVersion() != m.GetVersion() {
-		return nil, err
+		return nil, s.check(err)
 	}
 	a.Changed, a.RemovedRelations = m.GetChanged(), m.GetRemovedRelations()
 	return assetRecord(a), nil
@@ -294,7 +346,7 @@ func (s *LastSeen) Forget(acked uint64) error {
 // deletions calls visit for every deletion that is kept.
 func (s *LastSeen) deletions(visit func(key []byte, seq uint64, a *wirev1.AssetVersion) error) error {
 	return s.scan([]byte{deletedPrefix}, func(item *badger.Item) error {
-		return item.Value(func(v []byte) error {
+		return itemValue(item, func(v []byte) error {
 			seq, a, err := decodeDeletion(v)
 			if err != nil {
 				return err
@@ -466,15 +518,15 @@ func encodeDeletion(a *wirev1.AssetVersion, seq uint64) ([]byte, error) {
 
 func decodeDeletion(value []byte) (seq uint64, a *wirev1.AssetVersion, err error) {
 	if len(value) < 9 || value[0] != valueFormat {
-		return 0, nil, errors.New("last seen: a deletion in a format that this version does not know")
+		return 0, nil, fmt.Errorf("%w: last seen: a deletion in a format that this version does not know", ErrDamaged)
 	}
 	raw, err := valueDecoder().DecodeAll(value[9:], nil)
 	if err != nil {
-		return 0, nil, fmt.Errorf("decompressing a deletion: %w", err)
+		return 0, nil, fmt.Errorf("%w: decompressing a deletion: %w", ErrDamaged, err)
 	}
 	a = new(wirev1.AssetVersion)
 	if err := proto.Unmarshal(raw, a); err != nil {
-		return 0, nil, fmt.Errorf("decoding a deletion: %w", err)
+		return 0, nil, fmt.Errorf("%w: decoding a deletion: %w", ErrDamaged, err)
 	}
 	return binary.BigEndian.Uint64(value[1:9]), a, nil
 }
@@ -489,7 +541,7 @@ type seen struct {
 
 func decodeValue(value []byte) (*seen, error) {
 	if len(value) < 1+len(document.Hash{}) || value[0] != valueFormat {
-		return nil, errors.New("last seen: a value in a format that this version does not know")
+		return nil, fmt.Errorf("%w: last seen: a value in a format that this version does not know", ErrDamaged)
 	}
 	return &seen{
 		hash:   document.Hash(value[1 : 1+len(document.Hash{})]),
@@ -502,11 +554,11 @@ func (s *seen) unpack() (*wirev1.AssetVersion, error) {
 	if s.version == nil {
 		raw, err := valueDecoder().DecodeAll(s.packed, nil)
 		if err != nil {
-			return nil, fmt.Errorf("decompressing what was last seen: %w", err)
+			return nil, fmt.Errorf("%w: decompressing what was last seen: %w", ErrDamaged, err)
 		}
 		a := new(wirev1.AssetVersion)
 		if err := proto.Unmarshal(raw, a); err != nil {
-			return nil, fmt.Errorf("decoding what was last seen: %w", err)
+			return nil, fmt.Errorf("%w: decoding what was last seen: %w", ErrDamaged, err)
 		}
 		s.version, s.packed = a, nil
 	}
@@ -519,7 +571,8 @@ func (s *LastSeen) asset(scope string, k plugin.Key) (*seen, error) {
 	if err != nil || v == nil {
 		return nil, err
 	}
-	return decodeValue(v)
+	last, err := decodeValue(v)
+	return last, s.check(err)
 }
 
 // keys calls visit for every asset of a scope.
@@ -542,7 +595,7 @@ func (s *LastSeen) assets(scope string, visit func(*wirev1.AssetVersion) error) 
 
 func (s *LastSeen) versions(prefix []byte, visit func(*wirev1.AssetVersion) error) error {
 	return s.scan(prefix, func(item *badger.Item) error {
-		return item.Value(func(v []byte) error {
+		return itemValue(item, func(v []byte) error {
 			last, err := decodeValue(v)
 			if err != nil {
 				return err
@@ -592,9 +645,30 @@ func (s *LastSeen) scan(prefix []byte, visit func(*badger.Item) error) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("reading the last-seen store: %w", err)
+		return s.check(fmt.Errorf("reading the last-seen store: %w", err))
 	}
 	return nil
+}
+
+// itemValue hands a value to visit.
+func itemValue(item *badger.Item, visit func([]byte) error) error {
+	var refused error
+	err := item.Value(func(v []byte) error {
+		refused = visit(v)
+		return refused
+	})
+	if err != nil && refused == nil {
+		return readError(err)
+	}
+	return err
+}
+
+// readError is an error of badger's on reading.
+func readError(err error) error {
+	if errors.Is(err, badger.ErrDBClosed) || errors.Is(err, badger.ErrBlockedWrites) {
+		return fmt.Errorf("reading the last-seen store: %w", err)
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
 // checkpoint returns a scope's checkpoint, or "".
@@ -628,7 +702,7 @@ func (s *LastSeen) get(key []byte) (value []byte, err error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading the last-seen store: %w", err)
+		return nil, s.check(readError(err))
 	}
 	return value, nil
 }

@@ -70,6 +70,19 @@ func (l *log) lowDisk(n int64) (bool, error) {
 	return free-n < l.o.MinFree, nil
 }
 
+// CheckFree returns an error in words if less than n bytes are free on the
+// filesystem of dir.
+func CheckFree(dir string, n int64) error {
+	free, err := freeBytes(dir)
+	if err != nil {
+		return fmt.Errorf("asking how much disk is free: %w", err)
+	}
+	if free < n {
+		return fmt.Errorf("%w: %d bytes are free in %s, and the agent needs %d to start", errNoSpace, free, dir, n)
+	}
+	return nil
+}
+
 func noSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
