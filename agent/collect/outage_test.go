@@ -259,7 +259,7 @@ func (s *site) forget() {
 // with far too small a spool. In the end the centre knows the newest state of
 // everything, and the gaps say exactly what it does not have.
 func TestOutages(t *testing.T) {
-	rounds := 3
+	rounds := 2
 	if testing.Short() || *seed != 0 {
 		rounds = 1
 	}
