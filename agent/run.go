@@ -11,9 +11,9 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/reeve-cloud/reeve/agent/collect"
@@ -85,6 +85,7 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 	}
 	runner := &collect.Runner{Recorder: recorder, Sources: sources}
 
+	watchSpool(stores.spool, registry)
 	link := &uplink.Uplink{
 		Spool: stores.spool, Clock: clock, Hostname: hostname, Collectors: names, Logger: logger,
 		Metrics: uplink.NewMetrics(registry),
@@ -162,53 +163,28 @@ type stores struct {
 	spool *spool.Spool
 	// lost is poked when something in the spool was lost.
 	lost chan struct{}
-	// damage is what has been found and not been told of.
-	damage *damage
-}
-
-// damage gathers what is told of by the spool until it can be passed on.
-type damage struct {
-	mu    sync.Mutex
-	found []string
-}
-
-func (d *damage) add(text string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.found = append(d.found, text)
-}
-
-func (d *damage) any() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.found) > 0
-}
-
-func (d *damage) take() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	found := d.found
-	d.found = nil
-	return found
 }
 
 func openStores(c config.Config, logger *slog.Logger) (s stores, err error) {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return s, fmt.Errorf("making the data directory: %w", err)
 	}
-	s.dir, s.lost, s.damage = c.DataDir, make(chan struct{}, 1), new(damage)
-	if s.seen, err = openLastSeen(c, s.damage, logger); err != nil {
+	s.dir, s.lost = c.DataDir, make(chan struct{}, 1)
+	if s.seen, err = openLastSeen(c, logger); err != nil {
 		return s, err
 	}
 	options := spool.Options{
 		Dir: filepath.Join(c.DataDir, "spool"), MaxBytes: c.Spool.MaxBytes, MinFree: minFree, Logger: logger,
 		Apply: s.seen.Apply, Applied: s.seen.Applied, BeforeTrim: s.seen.Sync, Recall: s.seen.Recall,
-		Damaged: func(d spool.Damage) {
-			s.damage.add(fmt.Sprintf("the spool was damaged: %d records of %s are lost", d.Records, wire.ClassName(d.Class)))
+		Damaged: func(d spool.Damage) error {
+			if err := s.seen.MustResend(fmt.Sprintf("the spool was damaged: %d records of %s are lost", d.Records, wire.ClassName(d.Class))); err != nil {
+				return err
+			}
 			select {
 			case s.lost <- struct{}{}:
 			default:
 			}
+			return nil
 		},
 	}
 	s.spool, err = spool.Open(options)
@@ -219,14 +195,16 @@ func openStores(c config.Config, logger *slog.Logger) (s stores, err error) {
 		}
 		logger.Error("the spool cannot be read and was put aside; all assets are sent again, events that waited in it are lost",
 			"error", err, "moved_to", aside)
-		s.damage.add("the spool cannot be read and was put aside: events that waited in it are lost")
+		if err := s.seen.MustResend("the spool cannot be read and was put aside: events that waited in it are lost"); err != nil {
+			return s, errors.Join(err, s.seen.Close())
+		}
 		s.spool, err = spool.Open(options)
 	}
 	if err != nil {
 		return s, errors.Join(err, s.seen.Close())
 	}
-	_, err = s.seen.Adopt(s.spool.ID())
-	if err == nil && s.damage.any() {
+	resend, err := s.seen.Adopt(s.spool.ID())
+	if err == nil && resend {
 		// What was lost may never have been applied: collectors look at everything
 		// again before they go on from where they were.
 		err = s.seen.ForgetCheckpoints()
@@ -265,7 +243,7 @@ const keepAside = 2
 
 // openLastSeen opens last seen. One that is damaged is put aside: collectors then
 // see everything for the first time.
-func openLastSeen(c config.Config, d *damage, logger *slog.Logger) (*collect.LastSeen, error) {
+func openLastSeen(c config.Config, logger *slog.Logger) (*collect.LastSeen, error) {
 	dir := filepath.Join(c.DataDir, "last-seen")
 	if err := spool.CheckFree(c.DataDir, minFree); err != nil {
 		return nil, fmt.Errorf("opening the last-seen store: %w", err)
@@ -294,11 +272,12 @@ func openLastSeen(c config.Config, d *damage, logger *slog.Logger) (*collect.Las
 		}
 		logger.Error("what was last seen cannot be read and was put aside: every asset is recorded as new, and what went away meanwhile stays at the centre",
 			"error", err, "moved_to", aside)
-		d.add("what was last seen cannot be read and was put aside: every asset is recorded as new")
 		if err := remove(file(seenDamaged), file(seenCrashes)); err != nil {
 			return nil, err
 		}
-		seen, err = collect.OpenLastSeen(dir, logger)
+		if seen, err = collect.OpenLastSeen(dir, logger); err == nil {
+			err = seen.MustResend("what was last seen cannot be read and was put aside: every asset is recorded as new")
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -373,15 +352,11 @@ func tries(file string) (int, error) {
 func (s stores) makeGood(ctx context.Context, recorder *collect.Recorder, logger *slog.Logger) error {
 	pause := retry.BackOff(time.Second, time.Minute)
 	for {
-		found := s.damage.take()
-		err := s.tellAndResend(ctx, recorder, found, logger)
+		err := s.tellAndResend(ctx, recorder, logger)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
-			for _, text := range found {
-				s.damage.add(text)
-			}
 			wait := pause.NextBackOff()
 			logger.Error("sending again what was lost", "error", err, "retry_in", wait.Round(time.Millisecond))
 			if err := retry.Sleep(ctx, wait); err != nil {
@@ -401,20 +376,15 @@ func (s stores) makeGood(ctx context.Context, recorder *collect.Recorder, logger
 	}
 }
 
-func (s stores) tellAndResend(ctx context.Context, recorder *collect.Recorder, found []string, logger *slog.Logger) error {
-	if len(found) > 0 {
-		if err := s.seen.MustResend(); err != nil {
-			return err
-		}
+func (s stores) tellAndResend(ctx context.Context, recorder *collect.Recorder, logger *slog.Logger) error {
+	must, why, err := s.seen.MustBeResent()
+	if err != nil || !must {
+		return err
 	}
-	for _, text := range found {
+	for _, text := range why {
 		if err := recorder.Tell(ctx, "cloud.reeve.agent.spool.damaged", plugin.Error, text); err != nil {
 			return err
 		}
-	}
-	must, err := s.seen.MustBeResent()
-	if err != nil || !must {
-		return err
 	}
 	n, err := recorder.Resend(ctx)
 	if err != nil {
@@ -422,6 +392,27 @@ func (s stores) tellAndResend(ctx context.Context, recorder *collect.Recorder, f
 	}
 	logger.Warn("what was last seen is sent again, for something that waited was lost", "assets", n)
 	return nil
+}
+
+// watchSpool registers metrics of the spool.
+func watchSpool(s *spool.Spool, r prometheus.Registerer) {
+	for i, class := range spool.Classes {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "reeve_agent_spool_bytes", Help: "Size of the spool's log on disk.", ConstLabels: prometheus.Labels{"class": wire.ClassName(class)},
+		}, func() float64 { return float64(s.Stat()[i].Bytes) }))
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "reeve_agent_spool_given_up_records", Help: "Records in the spool's log that were given up, owed ones included, and are not acknowledged yet.",
+			ConstLabels: prometheus.Labels{"class": wire.ClassName(class)},
+		}, func() float64 { return float64(s.Stat()[i].GivenUp) }))
+	}
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "reeve_agent_spool_failing", Help: "1 while nothing can be appended to the spool.",
+	}, func() float64 {
+		if s.Err() != nil {
+			return 1
+		}
+		return 0
+	}))
 }
 
 func (s stores) close(logger *slog.Logger) {

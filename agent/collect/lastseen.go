@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,6 +46,8 @@ type LastSeen struct {
 	newest uint64
 	// resending says that what is applied may be older than what is known.
 	resending bool
+	// asked counts the calls of MustResend.
+	asked   int
 	damaged   chan error
 }
 
@@ -119,7 +122,7 @@ func OpenLastSeen(dir string, logger *slog.Logger) (*LastSeen, error) {
 		return nil, errors.Join(fmt.Errorf("%w: %w", ErrDamaged, err), db.Close())
 	}
 	s.newest = uint64(stamp)
-	if s.resending, err = s.MustBeResent(); err != nil {
+	if s.resending, _, err = s.MustBeResent(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", ErrDamaged, err), db.Close())
 	}
 	return s, nil
@@ -203,15 +206,15 @@ func (s *LastSeen) Applied(spoolID string, class wirev1.Class) (uint64, error) {
 // Adopt takes note that the agent now has the spool with the id. It reports
 // whether everything must be sent again (Recorder.Resend): there was another
 // spool before, and what that one held may be lost. It does so at every start
-// until Resent is called.
+// until that is done.
 func (s *LastSeen) Adopt(spoolID string) (resend bool, err error) {
 	id, err := s.get(spoolKey)
 	if err != nil {
 		return false, err
 	}
 	if string(id) == spoolID {
-		flag, err := s.get(resendKey)
-		return flag != nil, err
+		must, _, err := s.MustBeResent()
+		return must, err
 	}
 	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
 	defer func() { w.txn.Discard() }()
@@ -223,7 +226,9 @@ func (s *LastSeen) Adopt(spoolID string) (resend bool, err error) {
 		for _, class := range spool.Classes {
 			w.do(func(txn *badger.Txn) error { return txn.Delete(appliedKey(class)) })
 		}
-		w.do(func(txn *badger.Txn) error { return txn.Set(resendKey, []byte{1}) })
+		if err := s.MustResend("the spool is new: what waited in the one before may be lost"); err != nil {
+			return false, err
+		}
 		// The new spool numbers records anew.
 		err = s.deletions(func(key []byte, _ uint64, a *wirev1.AssetVersion) error {
 			value, err := encodeDeletion(a, math.MaxUint64)
@@ -238,14 +243,16 @@ func (s *LastSeen) Adopt(spoolID string) (resend bool, err error) {
 	if err := w.commit(); err != nil {
 		return false, fmt.Errorf("last seen: taking note of the spool: %w", err)
 	}
-	s.resending = s.resending || id != nil
-	return id != nil, nil
+	return s.resending, nil
 }
 
-// MustBeResent reports whether all must be sent again (Recorder.Resend).
-func (s *LastSeen) MustBeResent() (bool, error) {
-	flag, err := s.get(resendKey)
-	return flag != nil, err
+// MustBeResent reports whether all must be sent again (Recorder.Resend), and why.
+func (s *LastSeen) MustBeResent() (must bool, why []string, err error) {
+	v, err := s.get(resendKey)
+	if err != nil || v == nil {
+		return false, nil, err
+	}
+	return true, strings.Split(strings.Trim(string(v), "\x01\n"), "\n"), nil
 }
 
 // ForgetCheckpoints has all scopes swept before they are followed again.
@@ -266,22 +273,44 @@ func (s *LastSeen) forgetCheckpoints(w *writer) error {
 	})
 }
 
-// MustResend takes note that something in the spool was lost. Until Resent is
-// called, Adopt says so too.
-func (s *LastSeen) MustResend() error {
+// MustResend takes note, for good, that something in the spool was lost, and how.
+// Until Recorder.Resend has done it, Adopt says so too.
+func (s *LastSeen) MustResend(why string) error {
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	if err := s.db.Update(func(txn *badger.Txn) error { return txn.Set(resendKey, []byte{1}) }); err != nil {
+	_, before, err := s.MustBeResent()
+	if err != nil {
+		return err
+	}
+	if len(before) < maxWhy && !slices.Contains(before, why) {
+		before = append(before, why)
+	}
+	if err := s.db.Update(func(txn *badger.Txn) error { return txn.Set(resendKey, []byte(strings.Join(before, "\n"))) }); err != nil {
 		return fmt.Errorf("last seen: taking note that all must be sent again: %w", err)
 	}
 	s.resending = true
-	return nil
+	s.asked++
+	return s.Sync()
 }
 
-// Resent takes note that everything has been sent again.
-func (s *LastSeen) Resent() error {
+// maxWhy is how many reasons for one sending are told.
+const maxWhy = 20
+
+// sendings is how often it was said that all must be sent again.
+func (s *LastSeen) sendings() int {
 	s.applying.Lock()
 	defer s.applying.Unlock()
+	return s.asked
+}
+
+// resent takes note that everything has been sent again, unless that was asked
+// for once more since there were so many sendings.
+func (s *LastSeen) resent(sendings int) error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	if s.asked != sendings {
+		return nil
+	}
 	if err := s.db.Update(func(txn *badger.Txn) error { return txn.Delete(resendKey) }); err != nil {
 		return fmt.Errorf("last seen: taking note that all was sent again: %w", err)
 	}

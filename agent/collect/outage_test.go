@@ -66,7 +66,7 @@ func (s *site) open() {
 	if s.spool, err = spool.Open(spool.Options{
 		Dir: filepath.Join(s.dir, "spool"), MaxBytes: budget, SegmentBytes: 8 << 10,
 		Apply: s.seen.Apply, Applied: s.seen.Applied, BeforeTrim: s.seen.Sync, Recall: s.seen.Recall,
-		Damaged: func(d spool.Damage) { s.t.Errorf("damage: %+v", d) },
+		Damaged: func(d spool.Damage) error { return fmt.Errorf("damage: %+v", d) },
 	}); err != nil {
 		s.t.Fatal(err)
 	}

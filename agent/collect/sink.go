@@ -433,6 +433,7 @@ func (r *Recorder) Resend(ctx context.Context) (assets int, err error) {
 		part = nil
 		return err
 	}
+	sendings := r.Seen.sendings()
 	if err := r.resendTypes(ctx); err != nil {
 		return 0, err
 	}
@@ -453,7 +454,7 @@ func (r *Recorder) Resend(ctx context.Context) (assets int, err error) {
 		err = flush()
 	}
 	if err == nil {
-		err = r.Seen.Resent()
+		err = r.Seen.resent(sendings)
 	}
 	return assets, err
 }

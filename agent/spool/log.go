@@ -393,7 +393,11 @@ func (l *log) stat() Stat {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := Stat{Class: l.class, First: l.segments[0].first, Next: l.nextSeq, Segments: len(l.segments), Bytes: l.bytes()}
-	s.Waiting = l.nextSeq - max(s.First, l.acked+1)
+	from := max(s.First, l.acked+1)
+	s.Waiting = l.nextSeq - from
+	if i := slices.IndexFunc(l.segments, func(seg segment) bool { return !seg.stubs }); l.segments[i].first > from {
+		s.GivenUp = l.segments[i].first - from
+	}
 	return s
 }
 

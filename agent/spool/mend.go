@@ -79,6 +79,9 @@ func (l *log) mend(i int, cause error) error {
 	if lost.Aside, err = l.quarantine(seg); err != nil {
 		l.logger.Warn("the damaged file is not kept", "file", seg.path, "error", err)
 	}
+	if err := l.damaged(lost); err != nil {
+		return err
+	}
 	if len(whole) > 0 {
 		err = atomicfile.Write(seg.path, data, 0o600)
 	} else {
@@ -98,16 +101,17 @@ func (l *log) mend(i int, cause error) error {
 	}
 	l.notify()
 	l.mu.Unlock()
-	l.damaged(lost)
 	return nil
 }
 
-func (l *log) damaged(d Damage) {
+// damaged says what is about to be mended.
+func (l *log) damaged(d Damage) error {
 	l.logger.Error("the spool is damaged: what is whole goes on, the rest is given up",
 		"first", d.First, "last", d.Last, "records", d.Records, "error", d.Cause, "kept_in", d.Aside)
-	if l.o.Damaged != nil {
-		l.o.Damaged(d)
+	if l.o.Damaged == nil {
+		return nil
 	}
+	return l.o.Damaged(d)
 }
 
 // salvage finds the frames that are whole in a segment that begins with record
@@ -239,6 +243,9 @@ func (l *log) declareLost(last uint64, cause error) error {
 		}
 		data = append(data, raw...)
 	}
+	if err := l.damaged(d); err != nil {
+		return err
+	}
 	path := l.segmentPath(l.nextSeq)
 	if err := atomicfile.Write(path, data, 0o600); err != nil {
 		return err
@@ -248,9 +255,5 @@ func (l *log) declareLost(last uint64, cause error) error {
 	}
 	l.segments = append(l.segments, segment{first: l.nextSeq, path: path, size: int64(len(data)), stubs: true})
 	l.nextSeq = last + 1
-	if err := l.beginSegment(); err != nil {
-		return err
-	}
-	l.damaged(d)
-	return nil
+	return l.beginSegment()
 }

@@ -80,7 +80,7 @@ func TestDamage(t *testing.T) {
 				m := newMemory()
 				dir := t.TempDir()
 				var damages []Damage
-				o := m.options(Options{Dir: dir, SegmentBytes: 200, Damaged: func(d Damage) { damages = append(damages, d) }})
+				o := m.options(Options{Dir: dir, SegmentBytes: 200, Damaged: func(d Damage) error { damages = append(damages, d); return nil }})
 				s := open(t, o)
 				id := s.ID()
 				appendAll(t, s, names(1, 10)...)
@@ -140,7 +140,7 @@ func TestDamagedStubs(t *testing.T) {
 	m := newMemory()
 	dir := t.TempDir()
 	var damages []Damage
-	o := m.options(Options{Dir: dir, MaxBytes: 16 << 10, SegmentBytes: 1 << 10, Damaged: func(d Damage) { damages = append(damages, d) }})
+	o := m.options(Options{Dir: dir, MaxBytes: 16 << 10, SegmentBytes: 1 << 10, Damaged: func(d Damage) error { damages = append(damages, d); return nil }})
 	s := open(t, o)
 	for n := 1; n <= 200; n++ {
 		appendOne(t, s, assets, version("a", n))

@@ -119,10 +119,10 @@ type Options struct {
 	// one, an asset or an asset type, or nil if a newer one was applied since. Nil
 	// means that nothing can be recalled.
 	Recall func(mark *wirev1.Record) (*wirev1.Record, error)
-	// Damaged is told of damage, at Open and later. What was damaged has been
-	// mended by then; the assets in what is lost must be sent again. It must not
-	// block, and may be nil.
-	Damaged func(Damage)
+	// Damaged is told of damage, at Open and later, before it is mended: it must
+	// take note for good that the assets in what is lost are to be sent again. It
+	// may be nil.
+	Damaged func(Damage) error
 	// Logger may be nil.
 	Logger *slog.Logger
 }
@@ -237,7 +237,9 @@ type Stat struct {
 	// First and Next bound the records that are on disk.
 	First, Next uint64
 	// Waiting is how many of them are not acknowledged, as far as is known.
-	Waiting  uint64
+	Waiting uint64
+	// GivenUp is how many records, at the beginning, are stubs by now.
+	GivenUp  uint64
 	Segments int
 	// Bytes is the size of the segments.
 	Bytes int64

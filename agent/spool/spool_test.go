@@ -265,7 +265,7 @@ func TestRedo(t *testing.T) {
 	// numbers are not given again.
 	applied = 9
 	var damage []Damage
-	o.Damaged = func(d Damage) { damage = append(damage, d) }
+	o.Damaged = func(d Damage) error { damage = append(damage, d); return nil }
 	s = open(t, o)
 	if s.Next(assets) != 10 || len(damage) != 1 || damage[0].First != 4 || damage[0].Records != 6 {
 		t.Fatalf("next %d, damage %+v", s.Next(assets), damage)

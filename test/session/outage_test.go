@@ -57,7 +57,7 @@ func (b *busySite) start() {
 	if b.spool, err = spool.Open(spool.Options{
 		Dir: filepath.Join(b.dir, "spool"), MaxBytes: busyBudget,
 		Apply: b.seen.Apply, Applied: b.seen.Applied, BeforeTrim: b.seen.Sync, Recall: b.seen.Recall,
-		Damaged: func(d spool.Damage) { b.t.Errorf("%+v", d) },
+		Damaged: func(d spool.Damage) error { return fmt.Errorf("%+v", d) },
 	}); err != nil {
 		b.t.Fatal(err)
 	}
