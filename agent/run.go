@@ -173,6 +173,7 @@ func openStores(c config.Config, logger *slog.Logger) (s stores, err error) {
 	if s.seen, err = openLastSeen(c, logger); err != nil {
 		return s, err
 	}
+	s.seen.MinFree = minFree
 	options := spool.Options{
 		Dir: filepath.Join(c.DataDir, "spool"), MaxBytes: c.Spool.MaxBytes, MinFree: minFree, Logger: logger,
 		Apply: s.seen.Apply, Applied: s.seen.Applied, BeforeTrim: s.seen.Sync, Recall: s.seen.Recall,

@@ -38,6 +38,11 @@ import (
 //	t TYPE                 an asset type: format byte, AssetType
 //	m...                   the spool's id, how far it was applied, the clock
 type LastSeen struct {
+	// MinFree is how much must be free on the filesystem for what is written
+	// without the spool, which sees to that itself: the store writes through memory
+	// maps, and without room for them the kernel ends the process.
+	MinFree int64
+
 	db *badger.DB
 
 	// applying is held by Apply: the logs of the spool have a writer each.
@@ -48,7 +53,7 @@ type LastSeen struct {
 	resending bool
 	// asked counts the calls of MustResend.
 	asked   int
-	damaged   chan error
+	damaged chan error
 }
 
 const (
@@ -170,6 +175,9 @@ func (s *LastSeen) Sync() error {
 
 // CollectGarbage frees disk space that changed values left behind.
 func (s *LastSeen) CollectGarbage() error {
+	if err := spool.CheckFree(s.db.Opts().Dir, s.MinFree); err != nil {
+		return fmt.Errorf("collecting garbage in the last-seen store: %w", err)
+	}
 	for {
 		if err := s.db.RunValueLogGC(0.5); err != nil {
 			if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
@@ -356,6 +364,9 @@ func (s *LastSeen) Recall(mark *wirev1.Record) (*wirev1.Record, error) {
 // Forget drops the deletions that the centre has, those up to and with record
 // acked of the assets.
 func (s *LastSeen) Forget(acked uint64) error {
+	if err := spool.CheckFree(s.db.Opts().Dir, s.MinFree); err != nil {
+		return fmt.Errorf("forgetting deletions: %w", err)
+	}
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
@@ -708,6 +719,9 @@ func (s *LastSeen) checkpoint(scope string) (plugin.Checkpoint, error) {
 
 // setCheckpoint moves a checkpoint with which no facts came.
 func (s *LastSeen) setCheckpoint(scope string, c plugin.Checkpoint) error {
+	if err := spool.CheckFree(s.db.Opts().Dir, s.MinFree); err != nil {
+		return fmt.Errorf("storing a checkpoint: %w", err)
+	}
 	err := s.db.Update(func(txn *badger.Txn) error {
 		return txn.Set(append([]byte{checkpointPrefix}, scope...), []byte(c))
 	})

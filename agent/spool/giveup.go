@@ -78,7 +78,7 @@ func CheckFree(dir string, n int64) error {
 		return fmt.Errorf("asking how much disk is free: %w", err)
 	}
 	if free < n {
-		return fmt.Errorf("%w: %d bytes are free in %s, and the agent needs %d to start", errNoSpace, free, dir, n)
+		return fmt.Errorf("%w: %d bytes are free in %s, and the agent needs %d", errNoSpace, free, dir, n)
 	}
 	return nil
 }
