@@ -698,6 +698,13 @@ func TestGaps(t *testing.T) {
 	if got := c.gaps(); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+	// The statement in docs/aggregator.md.
+	var sites uint64
+	if err := c.store.Conn().QueryRow(t.Context(), `SELECT count() FROM (
+		SELECT site, agent_id, class, reason, sum(versions), sum(events), sum(usages), sum(unknown), min(earliest), max(latest)
+		FROM gap FINAL WHERE received_at > now() - INTERVAL 1 DAY GROUP BY site, agent_id, class, reason)`).Scan(&sites); err != nil || sites != 3 {
+		t.Errorf("%d rows: %v", sites, err)
+	}
 	bad := []*wirev1.Record{
 		gapRecord(31, 32, same),
 		gapRecord(0, 32, same),
