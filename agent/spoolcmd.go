@@ -11,6 +11,7 @@ import (
 	"github.com/reeve-cloud/reeve/agent/config"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/wire"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
 func spoolCommand(file *string) *cobra.Command {
@@ -25,8 +26,10 @@ func spoolCommand(file *string) *cobra.Command {
 	}
 	root.AddCommand(&cobra.Command{
 		Use:   "stat",
-		Short: "Say how much is on disk. Acknowledged records stay until their segment is full.",
-		Args:  cobra.NoArgs,
+		Short: "Say how much is on disk, and of what was given up what is owed and what is lost",
+		Long: "Say how much is on disk. Acknowledged records stay until their segment is full.\n\n" +
+			"Of the records that were given up for want of room, those under OWED were the newest\nword on an asset when it was last looked; they are shipped from what was last seen.\nThose under GIVEN-UP are lost, and the centre is told of them.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return inspect(cmd, dir, nil)
 		},
@@ -46,7 +49,7 @@ func spoolCommand(file *string) *cobra.Command {
 		},
 	}, &cobra.Command{
 		Use:   "export",
-		Short: "Print every record as one line of JSON",
+		Short: "Print every record as one line of JSON, and of those that were given up what is left",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := dir()
@@ -65,22 +68,43 @@ func inspect(cmd *cobra.Command, dir func() (string, error), visit func(spool.Fr
 	if err != nil {
 		return err
 	}
-	id, stats, err := spool.Inspect(d, visit)
+	given := make(map[wirev1.Class]struct{ owed, lost uint64 })
+	id, stats, err := spool.Inspect(d, func(f spool.Frame) error {
+		if f.Stub {
+			records, err := f.Records()
+			if err != nil {
+				return err
+			}
+			n := given[f.Class]
+			n.owed += uint64(len(records) - 1)
+			g := records[len(records)-1].GetGap()
+			n.lost += g.GetVersions() + g.GetAssetTypes() + g.GetEvents() + g.GetUsage() + g.GetUnknown()
+			given[f.Class] = n
+		}
+		if visit == nil {
+			return nil
+		}
+		return visit(f)
+	})
 	if err != nil {
 		return err
 	}
 	w := cmd.OutOrStdout()
-	fmt.Fprintf(w, "spool %s\n%-10s %12s %12s %10s %12s\n", id, "CLASS", "FIRST", "LAST", "SEGMENTS", "BYTES")
+	fmt.Fprintf(w, "spool %s\n%-10s %12s %12s %10s %12s %10s %12s\n", id, "CLASS", "FIRST", "LAST", "SEGMENTS", "BYTES", "OWED", "GIVEN-UP")
 	for _, s := range stats {
-		fmt.Fprintf(w, "%-10s %12d %12d %10d %12d\n", wire.ClassName(s.Class), s.First, s.Next-1, s.Segments, s.Bytes)
+		n := given[s.Class]
+		fmt.Fprintf(w, "%-10s %12d %12d %10d %12d %10d %12d\n", wire.ClassName(s.Class), s.First, s.Next-1, s.Segments, s.Bytes, n.owed, n.lost)
 	}
 	return nil
 }
 
 // exported is one line of `spool export`.
 type exported struct {
-	Class  string          `json:"class"`
-	Seq    uint64          `json:"seq"`
+	Class string `json:"class"`
+	Seq   uint64 `json:"seq"`
+	// Last is set where the record stands for those from Seq to Last that were given
+	// up: one that is owed, or the gap.
+	Last   uint64          `json:"last,omitempty"`
 	Record json.RawMessage `json:"record"`
 }
 
@@ -111,7 +135,11 @@ func export(cmd *cobra.Command, f spool.Frame) error {
 				return err
 			}
 		}
-		if err := enc.Encode(exported{Class: wire.ClassName(f.Class), Seq: f.First + uint64(i), Record: text}); err != nil {
+		line := exported{Class: wire.ClassName(f.Class), Seq: f.First + uint64(i), Record: text}
+		if f.Stub {
+			line.Seq, line.Last = f.First, f.Last
+		}
+		if err := enc.Encode(line); err != nil {
 			return err
 		}
 	}

@@ -51,7 +51,7 @@ func (a *agent) start() {
 		a.t.Fatal(err)
 	}
 	if a.spool, err = spool.Open(spool.Options{
-		Dir: filepath.Join(a.state, "spool"), Apply: a.seen.Apply, Applied: a.seen.Applied, BeforeTrim: a.seen.Sync,
+		Dir: filepath.Join(a.state, "spool"), Apply: a.seen.Apply, Applied: a.seen.Applied, BeforeTrim: a.seen.Sync, Recall: a.seen.Recall,
 	}); err != nil {
 		a.t.Fatal(err)
 	}

@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
 	"github.com/klauspost/compress/zstd"
 	"google.golang.org/protobuf/proto"
 
@@ -28,20 +32,33 @@ import (
 // Keys in badger:
 //
 //	a SCOPE 0 TYPE 0 UID   an asset: format byte, hash, compressed AssetVersion
+//	d SCOPE 0 TYPE 0 UID   a deletion that the centre may not have yet: format byte,
+//	                       number of its record, compressed AssetVersion
 //	c SCOPE                a scope's checkpoint
 //	t TYPE                 an asset type: format byte, AssetType
 //	m...                   the spool's id, how far it was applied, the clock
 type LastSeen struct {
+	// MinFree is how much must be free on the filesystem for what is written
+	// without the spool, which sees to that itself: the store writes through memory
+	// maps, and without room for them the kernel ends the process.
+	MinFree int64
+
 	db *badger.DB
 
 	// applying is held by Apply: the logs of the spool have a writer each.
 	applying sync.Mutex
 	// newest is the stored clock. Stamps of different scopes come in no order.
 	newest uint64
+	// resending says that what is applied may be older than what is known.
+	resending bool
+	// asked counts the calls of MustResend.
+	asked   int
+	damaged chan error
 }
 
 const (
 	assetPrefix      = 'a'
+	deletedPrefix    = 'd'
 	checkpointPrefix = 'c'
 	typePrefix       = 't'
 	valueFormat      = 1
@@ -62,6 +79,9 @@ func scopePrefix(scope string) []byte {
 func assetKey(scope string, k plugin.Key) []byte {
 	return append(scopePrefix(scope), k.Type+"\x00"+k.UID...)
 }
+
+// deletedKey is the key of an asset's deletion.
+func deletedKey(assetKey []byte) []byte { return append([]byte{deletedPrefix}, assetKey[1:]...) }
 
 // splitAssetKey takes assetKey apart.
 func splitAssetKey(key []byte) (scope string, k plugin.Key) {
@@ -94,18 +114,52 @@ func OpenLastSeen(dir string, logger *slog.Logger) (*LastSeen, error) {
 		// Badger builds a table in twice its size of memory, several at once.
 		return o.WithMemTableSize(4 << 20).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).
 			WithBaseTableSize(2 << 20).WithBlockCacheSize(2 << 20).WithIndexCacheSize(2 << 20).
-			WithValueLogFileSize(32 << 20).WithValueThreshold(4 << 10)
+			WithValueLogFileSize(32 << 20).WithValueThreshold(4 << 10).
+			// What was stored and changed on disk is an error, not another state.
+			WithVerifyValueChecksum(true).WithChecksumVerificationMode(options.OnTableAndBlockRead)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("opening the last-seen store in %s: %w", dir, err)
+		return nil, fmt.Errorf("opening the last-seen store in %s: %w", dir, openError(err))
 	}
-	s := &LastSeen{db: db}
+	s := &LastSeen{db: db, damaged: make(chan error, 1)}
 	stamp, err := s.Clock()
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrDamaged, err), db.Close())
 	}
 	s.newest = uint64(stamp)
+	if s.resending, _, err = s.MustBeResent(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrDamaged, err), db.Close())
+	}
 	return s, nil
+}
+
+// openError tells damage from what keeps a sound store from being opened: rights,
+// another process, a full disk.
+func openError(err error) error {
+	var errno syscall.Errno
+	if strings.Contains(err.Error(), "directory lock") || errors.As(err, &errno) && errno != syscall.ENOENT && errno != syscall.EIO {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
+}
+
+// ErrDamaged means that the store is not what had been written.
+var ErrDamaged = errors.New("last seen is damaged")
+
+// Damaged is sent to, once, when something is read that is not what had been
+// written. Only a new store helps then.
+func (s *LastSeen) Damaged() <-chan error { return s.damaged }
+
+// check takes note of the damage that an error of reading is, and hands it back.
+func (s *LastSeen) check(err error) error {
+	if err == nil || !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	select {
+	case s.damaged <- err:
+	default:
+	}
+	return err
 }
 
 // Close closes the store.
@@ -121,6 +175,9 @@ func (s *LastSeen) Sync() error {
 
 // CollectGarbage frees disk space that changed values left behind.
 func (s *LastSeen) CollectGarbage() error {
+	if err := spool.CheckFree(s.db.Opts().Dir, s.MinFree); err != nil {
+		return fmt.Errorf("collecting garbage in the last-seen store: %w", err)
+	}
 	for {
 		if err := s.db.RunValueLogGC(0.5); err != nil {
 			if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
@@ -157,41 +214,208 @@ func (s *LastSeen) Applied(spoolID string, class wirev1.Class) (uint64, error) {
 // Adopt takes note that the agent now has the spool with the id. It reports
 // whether everything must be sent again (Recorder.Resend): there was another
 // spool before, and what that one held may be lost. It does so at every start
-// until Resent is called.
+// until that is done.
 func (s *LastSeen) Adopt(spoolID string) (resend bool, err error) {
 	id, err := s.get(spoolKey)
 	if err != nil {
 		return false, err
 	}
 	if string(id) == spoolID {
-		flag, err := s.get(resendKey)
-		return flag != nil, err
+		must, _, err := s.MustBeResent()
+		return must, err
 	}
-	err = s.db.Update(func(txn *badger.Txn) error {
+	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
+	defer func() { w.txn.Discard() }()
+	if id == nil {
+		// The store is new. If the spool is not, the checkpoints that were in it say
+		// nothing: what came before them is not known.
+		err = s.forgetCheckpoints(&w)
+	} else {
 		for _, class := range spool.Classes {
-			if err := txn.Delete(appliedKey(class)); err != nil {
-				return err
-			}
+			w.do(func(txn *badger.Txn) error { return txn.Delete(appliedKey(class)) })
 		}
-		if id != nil {
-			if err := txn.Set(resendKey, []byte{1}); err != nil {
-				return err
-			}
+		if err := s.MustResend("the spool is new: what waited in the one before may be lost"); err != nil {
+			return false, err
 		}
-		return txn.Set(spoolKey, []byte(spoolID))
-	})
+		// The new spool numbers records anew.
+		err = s.deletions(func(key []byte, _ uint64, a *wirev1.AssetVersion) error {
+			value, err := encodeDeletion(a, math.MaxUint64)
+			w.do(func(txn *badger.Txn) error { return txn.Set(key, value) })
+			return err
+		})
+	}
 	if err != nil {
+		return false, err
+	}
+	w.do(func(txn *badger.Txn) error { return txn.Set(spoolKey, []byte(spoolID)) })
+	if err := w.commit(); err != nil {
 		return false, fmt.Errorf("last seen: taking note of the spool: %w", err)
 	}
-	return id != nil, nil
+	return s.resending, nil
 }
 
-// Resent takes note that everything has been sent again.
-func (s *LastSeen) Resent() error {
+// MustBeResent reports whether all must be sent again (Recorder.Resend), and why.
+func (s *LastSeen) MustBeResent() (must bool, why []string, err error) {
+	v, err := s.get(resendKey)
+	if err != nil || v == nil {
+		return false, nil, err
+	}
+	return true, strings.Split(strings.Trim(string(v), "\x01\n"), "\n"), nil
+}
+
+// ForgetCheckpoints has all scopes swept before they are followed again.
+func (s *LastSeen) ForgetCheckpoints() error {
+	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
+	defer func() { w.txn.Discard() }()
+	if err := s.forgetCheckpoints(&w); err != nil {
+		return err
+	}
+	return w.commit()
+}
+
+func (s *LastSeen) forgetCheckpoints(w *writer) error {
+	return s.scan([]byte{checkpointPrefix}, func(item *badger.Item) error {
+		key := item.KeyCopy(nil)
+		w.do(func(txn *badger.Txn) error { return txn.Delete(key) })
+		return nil
+	})
+}
+
+// MustResend takes note, for good, that something in the spool was lost, and how.
+// Until Recorder.Resend has done it, Adopt says so too.
+func (s *LastSeen) MustResend(why string) error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	_, before, err := s.MustBeResent()
+	if err != nil {
+		return err
+	}
+	if len(before) < maxWhy && !slices.Contains(before, why) {
+		before = append(before, why)
+	}
+	if err := s.db.Update(func(txn *badger.Txn) error { return txn.Set(resendKey, []byte(strings.Join(before, "\n"))) }); err != nil {
+		return fmt.Errorf("last seen: taking note that all must be sent again: %w", err)
+	}
+	s.resending = true
+	s.asked++
+	return s.Sync()
+}
+
+// maxWhy is how many reasons for one sending are told.
+const maxWhy = 20
+
+// sendings is how often it was said that all must be sent again.
+func (s *LastSeen) sendings() int {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	return s.asked
+}
+
+// resent takes note that everything has been sent again, unless that was asked
+// for once more since there were so many sendings.
+func (s *LastSeen) resent(sendings int) error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	if s.asked != sendings {
+		return nil
+	}
 	if err := s.db.Update(func(txn *badger.Txn) error { return txn.Delete(resendKey) }); err != nil {
 		return fmt.Errorf("last seen: taking note that all was sent again: %w", err)
 	}
+	s.resending = false
 	return nil
+}
+
+// Recall returns the asset or asset type in full that has the key and version of
+// mark, or nil if there is a newer one. What only mark has is taken from it.
+func (s *LastSeen) Recall(mark *wirev1.Record) (*wirev1.Record, error) {
+	if t := mark.GetAssetType(); t != nil {
+		last, err := s.assetType(t.GetName())
+		if err != nil || last.GetVersion() != t.GetVersion() {
+			return nil, err
+		}
+		return typeRecord(last), nil
+	}
+	m := mark.GetAsset()
+	key := plugin.Key{Type: m.GetType(), UID: m.GetUid()}
+	if m.GetOperation() == wirev1.Operation_OPERATION_DELETED {
+		v, err := s.get(deletedKey(assetKey(m.GetScope(), key)))
+		if err != nil || v == nil {
+			return nil, err
+		}
+		_, a, err := decodeDeletion(v)
+		if err != nil || a.GetVersion() != m.GetVersion() {
+			return nil, s.check(err)
+		}
+		return assetRecord(a), nil
+	}
+	last, err := s.asset(m.GetScope(), key)
+	if err != nil || last == nil {
+		return nil, err
+	}
+	a, err := last.unpack()
+	if err != nil || a.GetVersion() != m.GetVersion() {
+		return nil, s.check(err)
+	}
+	a.Changed, a.RemovedRelations = m.GetChanged(), m.GetRemovedRelations()
+	return assetRecord(a), nil
+}
+
+// Forget drops the deletions that the centre has, those up to and with record
+// acked of the assets.
+func (s *LastSeen) Forget(acked uint64) error {
+	if err := spool.CheckFree(s.db.Opts().Dir, s.MinFree); err != nil {
+		return fmt.Errorf("forgetting deletions: %w", err)
+	}
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
+	defer func() { w.txn.Discard() }()
+	err := s.deletions(func(key []byte, seq uint64, _ *wirev1.AssetVersion) error {
+		if seq <= acked {
+			w.do(func(txn *badger.Txn) error { return txn.Delete(key) })
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return w.commit()
+}
+
+// deletions calls visit for every deletion that is kept.
+func (s *LastSeen) deletions(visit func(key []byte, seq uint64, a *wirev1.AssetVersion) error) error {
+	return s.scan([]byte{deletedPrefix}, func(item *badger.Item) error {
+		return itemValue(item, func(v []byte) error {
+			seq, a, err := decodeDeletion(v)
+			if err != nil {
+				return err
+			}
+			return visit(item.KeyCopy(nil), seq, a)
+		})
+	})
+}
+
+// knowsNewer reports whether a newer version of an asset was applied before. Only
+// while things are sent again can that be.
+func (s *LastSeen) knowsNewer(key []byte, version uint64) (bool, error) {
+	v, err := s.get(key)
+	if err != nil {
+		return false, err
+	}
+	if v != nil {
+		last, err := decodeValue(v)
+		if err != nil {
+			return false, err
+		}
+		a, err := last.unpack()
+		return a.GetVersion() > version, err
+	}
+	if v, err = s.get(deletedKey(key)); err != nil || v == nil {
+		return false, err
+	}
+	_, a, err := decodeDeletion(v)
+	return a.GetVersion() > version, err
 }
 
 // Apply brings the store up to date with a frame of the spool. Doing it twice
@@ -206,9 +430,15 @@ func (s *LastSeen) Apply(f spool.Frame) error {
 	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
 	defer func() { w.txn.Discard() }()
 	newest := s.newest
-	for _, r := range records {
+	for i, r := range records {
 		if t := r.GetAssetType(); t != nil {
 			newest = max(newest, t.GetVersion())
+			if s.resending {
+				if last, err := s.assetType(t.GetName()); err != nil || last.GetVersion() > t.GetVersion() {
+					w.fail(err)
+					continue
+				}
+			}
 			value, err := encodeType(t)
 			if err != nil {
 				return err
@@ -223,9 +453,23 @@ func (s *LastSeen) Apply(f spool.Frame) error {
 		}
 		newest = max(newest, a.GetVersion())
 		key := assetKey(a.GetScope(), plugin.Key{Type: a.GetType(), UID: a.GetUid()})
+		if s.resending {
+			if newer, err := s.knowsNewer(key, a.GetVersion()); err != nil || newer {
+				w.fail(err)
+				continue
+			}
+		}
 		if a.GetOperation() == wirev1.Operation_OPERATION_DELETED {
+			value, err := encodeDeletion(a, f.First+uint64(i))
+			if err != nil {
+				return err
+			}
+			w.do(func(txn *badger.Txn) error { return txn.Set(deletedKey(key), value) })
 			w.do(func(txn *badger.Txn) error { return txn.Delete(key) })
 			continue
+		}
+		if a.GetOperation() == wirev1.Operation_OPERATION_CREATED {
+			w.do(func(txn *badger.Txn) error { return txn.Delete(deletedKey(key)) })
 		}
 		value, err := encodeValue(a)
 		if err != nil {
@@ -273,6 +517,13 @@ func (w *writer) do(write func(*badger.Txn) error) {
 	}
 }
 
+// fail makes all that follows do nothing, and commit return the error.
+func (w *writer) fail(err error) {
+	if w.err == nil {
+		w.err = err
+	}
+}
+
 func (w *writer) commit() error {
 	if w.err == nil {
 		w.err = w.txn.Commit()
@@ -296,6 +547,30 @@ func encodeValue(a *wirev1.AssetVersion) ([]byte, error) {
 	return valueEncoder().EncodeAll(raw, value), nil
 }
 
+func encodeDeletion(a *wirev1.AssetVersion, seq uint64) ([]byte, error) {
+	raw, err := proto.Marshal(a)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a deletion: %w", err)
+	}
+	value := binary.BigEndian.AppendUint64([]byte{valueFormat}, seq)
+	return valueEncoder().EncodeAll(raw, value), nil
+}
+
+func decodeDeletion(value []byte) (seq uint64, a *wirev1.AssetVersion, err error) {
+	if len(value) < 9 || value[0] != valueFormat {
+		return 0, nil, fmt.Errorf("%w: last seen: a deletion in a format that this version does not know", ErrDamaged)
+	}
+	raw, err := valueDecoder().DecodeAll(value[9:], nil)
+	if err != nil {
+		return 0, nil, fmt.Errorf("%w: decompressing a deletion: %w", ErrDamaged, err)
+	}
+	a = new(wirev1.AssetVersion)
+	if err := proto.Unmarshal(raw, a); err != nil {
+		return 0, nil, fmt.Errorf("%w: decoding a deletion: %w", ErrDamaged, err)
+	}
+	return binary.BigEndian.Uint64(value[1:9]), a, nil
+}
+
 // seen is what was last seen of an asset.
 type seen struct {
 	hash document.Hash
@@ -306,7 +581,7 @@ type seen struct {
 
 func decodeValue(value []byte) (*seen, error) {
 	if len(value) < 1+len(document.Hash{}) || value[0] != valueFormat {
-		return nil, errors.New("last seen: a value in a format that this version does not know")
+		return nil, fmt.Errorf("%w: last seen: a value in a format that this version does not know", ErrDamaged)
 	}
 	return &seen{
 		hash:   document.Hash(value[1 : 1+len(document.Hash{})]),
@@ -319,11 +594,11 @@ func (s *seen) unpack() (*wirev1.AssetVersion, error) {
 	if s.version == nil {
 		raw, err := valueDecoder().DecodeAll(s.packed, nil)
 		if err != nil {
-			return nil, fmt.Errorf("decompressing what was last seen: %w", err)
+			return nil, fmt.Errorf("%w: decompressing what was last seen: %w", ErrDamaged, err)
 		}
 		a := new(wirev1.AssetVersion)
 		if err := proto.Unmarshal(raw, a); err != nil {
-			return nil, fmt.Errorf("decoding what was last seen: %w", err)
+			return nil, fmt.Errorf("%w: decoding what was last seen: %w", ErrDamaged, err)
 		}
 		s.version, s.packed = a, nil
 	}
@@ -336,7 +611,8 @@ func (s *LastSeen) asset(scope string, k plugin.Key) (*seen, error) {
 	if err != nil || v == nil {
 		return nil, err
 	}
-	return decodeValue(v)
+	last, err := decodeValue(v)
+	return last, s.check(err)
 }
 
 // keys calls visit for every asset of a scope.
@@ -359,7 +635,7 @@ func (s *LastSeen) assets(scope string, visit func(*wirev1.AssetVersion) error) 
 
 func (s *LastSeen) versions(prefix []byte, visit func(*wirev1.AssetVersion) error) error {
 	return s.scan(prefix, func(item *badger.Item) error {
-		return item.Value(func(v []byte) error {
+		return itemValue(item, func(v []byte) error {
 			last, err := decodeValue(v)
 			if err != nil {
 				return err
@@ -409,9 +685,30 @@ func (s *LastSeen) scan(prefix []byte, visit func(*badger.Item) error) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("reading the last-seen store: %w", err)
+		return s.check(fmt.Errorf("reading the last-seen store: %w", err))
 	}
 	return nil
+}
+
+// itemValue hands a value to visit.
+func itemValue(item *badger.Item, visit func([]byte) error) error {
+	var refused error
+	err := item.Value(func(v []byte) error {
+		refused = visit(v)
+		return refused
+	})
+	if err != nil && refused == nil {
+		return readError(err)
+	}
+	return err
+}
+
+// readError is an error of badger's on reading.
+func readError(err error) error {
+	if errors.Is(err, badger.ErrDBClosed) || errors.Is(err, badger.ErrBlockedWrites) {
+		return fmt.Errorf("reading the last-seen store: %w", err)
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
 // checkpoint returns a scope's checkpoint, or "".
@@ -422,6 +719,9 @@ func (s *LastSeen) checkpoint(scope string) (plugin.Checkpoint, error) {
 
 // setCheckpoint moves a checkpoint with which no facts came.
 func (s *LastSeen) setCheckpoint(scope string, c plugin.Checkpoint) error {
+	if err := spool.CheckFree(s.db.Opts().Dir, s.MinFree); err != nil {
+		return fmt.Errorf("storing a checkpoint: %w", err)
+	}
 	err := s.db.Update(func(txn *badger.Txn) error {
 		return txn.Set(append([]byte{checkpointPrefix}, scope...), []byte(c))
 	})
@@ -445,7 +745,7 @@ func (s *LastSeen) get(key []byte) (value []byte, err error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading the last-seen store: %w", err)
+		return nil, s.check(readError(err))
 	}
 	return value, nil
 }

@@ -2,6 +2,8 @@ package collect
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -291,7 +293,7 @@ func (s *sink) upsert(recent map[plugin.Key]*seen, o *plugin.Observation) (versi
 	var before *wirev1.AssetVersion
 	if last != nil {
 		if before, err = last.unpack(); err != nil {
-			return nil, err
+			return nil, s.Seen.check(err)
 		}
 	}
 	if made := before.GetCreatedAt(); made != 0 && a.GetCreatedAt() != 0 && made != a.GetCreatedAt() {
@@ -325,7 +327,7 @@ func (s *sink) delete(recent map[plugin.Key]*seen, k plugin.Key) (*wirev1.AssetV
 	}
 	before, err := last.unpack()
 	if err != nil {
-		return nil, err
+		return nil, s.Seen.check(err)
 	}
 	a := proto.CloneOf(before)
 	a.Operation = wirev1.Operation_OPERATION_DELETED
@@ -417,7 +419,9 @@ func (s *sink) changed(before, after *wirev1.AssetVersion) ([]string, error) {
 }
 
 // Resend appends all types and what was last seen of every asset again, as the
-// versions that they are: for when the spool that held them was lost.
+// versions that they are, and the deletions that the centre may not have: for
+// when the spool that held them, or something in it, was lost. Collectors may
+// run meanwhile.
 func (r *Recorder) Resend(ctx context.Context) (assets int, err error) {
 	var part []*wirev1.Record
 	flush := func() error {
@@ -429,23 +433,39 @@ func (r *Recorder) Resend(ctx context.Context) (assets int, err error) {
 		part = nil
 		return err
 	}
+	sendings := r.Seen.sendings()
 	if err := r.resendTypes(ctx); err != nil {
 		return 0, err
 	}
-	err = r.Seen.Assets(func(a *wirev1.AssetVersion) error {
-		part = append(part, assetRecord(a))
-		if len(part) < flushObservations {
+	size := 0
+	again := func(a *wirev1.AssetVersion) error {
+		part, size = append(part, assetRecord(a)), size+len(a.GetDocument())
+		if len(part) < flushObservations && size < flushBytes {
 			return nil
 		}
+		size = 0
 		return flush()
-	})
+	}
+	err = r.Seen.Assets(again)
+	if err == nil {
+		err = r.Seen.deletions(func(_ []byte, _ uint64, a *wirev1.AssetVersion) error { return again(a) })
+	}
 	if err == nil {
 		err = flush()
 	}
 	if err == nil {
-		err = r.Seen.Resent()
+		err = r.Seen.resent(sendings)
 	}
 	return assets, err
+}
+
+// Tell records an event of the agent itself.
+func (r *Recorder) Tell(ctx context.Context, eventType string, severity plugin.Severity, message string) error {
+	now := time.Now()
+	sum := sha256.Sum256([]byte(fmt.Sprint(eventType, message, now.UnixNano())))
+	return r.Spool.Append(ctx, wirev1.Class_CLASS_EVENTS, []*wirev1.Record{{Body: &wirev1.Record_Event{Event: &wirev1.Event{
+		Id: hex.EncodeToString(sum[:16]), Type: eventType, Scope: "agent/spool", Time: now.UnixMilli(), Severity: string(severity), Message: r.text(message),
+	}}}})
 }
 
 func (s *sink) event(e *plugin.Event) *wirev1.Record {

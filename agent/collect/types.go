@@ -3,7 +3,6 @@ package collect
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -78,7 +77,7 @@ func (r *Recorder) recordTypes(ctx context.Context, types []plugin.Type) error {
 func (r *Recorder) resendTypes(ctx context.Context) error {
 	var records []*wirev1.Record
 	if err := r.Seen.scan([]byte{typePrefix}, func(item *badger.Item) error {
-		return item.Value(func(v []byte) error {
+		return itemValue(item, func(v []byte) error {
 			t, err := decodeType(v)
 			records = append(records, typeRecord(t))
 			return err
@@ -114,11 +113,11 @@ func encodeType(t *wirev1.AssetType) ([]byte, error) {
 
 func decodeType(value []byte) (*wirev1.AssetType, error) {
 	if len(value) == 0 || value[0] != valueFormat {
-		return nil, errors.New("last seen: an asset type in a format that this version does not know")
+		return nil, fmt.Errorf("%w: an asset type in a format that this version does not know", ErrDamaged)
 	}
 	t := new(wirev1.AssetType)
 	if err := proto.Unmarshal(value[1:], t); err != nil {
-		return nil, fmt.Errorf("decoding an asset type: %w", err)
+		return nil, fmt.Errorf("%w: decoding an asset type: %w", ErrDamaged, err)
 	}
 	return t, nil
 }
@@ -129,5 +128,6 @@ func (s *LastSeen) assetType(name string) (*wirev1.AssetType, error) {
 	if err != nil || v == nil {
 		return nil, err
 	}
-	return decodeType(v)
+	t, err := decodeType(v)
+	return t, s.check(err)
 }

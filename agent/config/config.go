@@ -62,7 +62,8 @@ type Redact struct {
 
 // Spool is how much may wait on disk.
 type Spool struct {
-	// MaxBytes is the size of each class's log at which collection waits.
+	// MaxBytes is what the spool may have on disk. Beyond it the oldest of what
+	// waits is given up.
 	MaxBytes int64 `yaml:"max_bytes" env:"MAX_BYTES"`
 }
 

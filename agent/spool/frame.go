@@ -21,18 +21,23 @@ import (
 //	local  uint32  length of the part that is not shipped: checkpoints as JSON
 //	count  uint32  number of records
 //	first  uint64  number of the first record
+//
+// Segments in which there are stubs have another magic, and the stubs among
+// their frames the highest bit of count set.
 const (
 	segmentMagic      = "reeve-seg-1"
+	segmentMagicStubs = "reeve-seg-2"
 	segmentHeaderSize = len(segmentMagic) + 1
 	frameHeaderSize   = 24
+	stubBit           = 1 << 31
 	// maxLocal bounds the part that is not shipped.
 	maxLocal = 16 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func segmentHeader(class wirev1.Class) []byte {
-	return append([]byte(segmentMagic), byte(class))
+func segmentHeader(magic string, class wirev1.Class) []byte {
+	return append([]byte(magic), byte(class))
 }
 
 // encodeFrame returns a frame's bytes on disk.
@@ -50,7 +55,11 @@ func encodeFrame(f Frame) ([]byte, error) {
 	buf := make([]byte, frameHeaderSize, frameHeaderSize+len(f.Batch)+len(local))
 	binary.LittleEndian.PutUint32(buf[4:], uint32(len(f.Batch)))
 	binary.LittleEndian.PutUint32(buf[8:], uint32(len(local)))
-	binary.LittleEndian.PutUint32(buf[12:], uint32(f.Last-f.First+1))
+	count := uint32(f.Last - f.First + 1)
+	if f.Stub {
+		count |= stubBit
+	}
+	binary.LittleEndian.PutUint32(buf[12:], count)
 	binary.LittleEndian.PutUint64(buf[16:], f.First)
 	buf = append(append(buf, f.Batch...), local...)
 	binary.LittleEndian.PutUint32(buf, crc32.Checksum(buf[4:], castagnoli))
@@ -77,6 +86,8 @@ func readFrame(r io.ReaderAt, class wirev1.Class, at, end int64) (Frame, int64, 
 	}
 	batchLen, localLen := int64(binary.LittleEndian.Uint32(head[4:])), int64(binary.LittleEndian.Uint32(head[8:]))
 	count, first := binary.LittleEndian.Uint32(head[12:]), binary.LittleEndian.Uint64(head[16:])
+	stub := count&stubBit != 0
+	count &^= stubBit
 	next := at + frameHeaderSize + batchLen + localLen
 	if next > end {
 		return Frame{}, at, errTorn
@@ -95,7 +106,7 @@ func readFrame(r io.ReaderAt, class wirev1.Class, at, end int64) (Frame, int64, 
 		}
 		return Frame{}, at, fmt.Errorf("%w: wrong checksum of the frame at offset %d", ErrCorrupt, at)
 	}
-	f := Frame{Class: class, First: first, Last: first + uint64(count) - 1, Batch: body[:batchLen:batchLen]}
+	f := Frame{Class: class, First: first, Last: first + uint64(count) - 1, Stub: stub, Batch: body[:batchLen:batchLen]}
 	if localLen > 0 {
 		if err := json.Unmarshal(body[batchLen:], &f.Checkpoints); err != nil {
 			return Frame{}, at, fmt.Errorf("%w: checkpoints at offset %d: %w", ErrCorrupt, at, err)

@@ -56,6 +56,9 @@ func inspectLog(dir string, class wirev1.Class, visit func(Frame) error) (Stat, 
 			continue // trimmed meanwhile
 		}
 		if err != nil {
+			if info, gone := os.Stat(seg.path); gone != nil || info.Size() < seg.size {
+				return stat, fmt.Errorf("%s: the agent has just rewritten it: try again", seg.path)
+			}
 			return stat, fmt.Errorf("%s: %w", seg.path, err)
 		}
 		stat.Next = next

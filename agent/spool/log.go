@@ -39,7 +39,15 @@ type segment struct {
 	path  string
 	// size is how much of the file is written and synced.
 	size int64
+	// stubs says that it has nothing but stubs. Such a segment is never written
+	// to again.
+	stubs bool
+	// generation changes whenever the file is replaced.
+	generation int
 }
+
+// span is a row of records.
+type span struct{ first, last uint64 }
 
 // request is one append.
 type request struct {
@@ -54,33 +62,49 @@ type log struct {
 	spoolID string
 	class   wirev1.Class
 	dir     string
-	o       Options
-	logger  *slog.Logger
+	// o is with this log's part of the budget.
+	o               Options
+	quarantineBytes int64
+	logger          *slog.Logger
 
 	requests chan *request
+	mendings chan mending
 	// trimming is poked when acknowledgements may have freed something.
 	trimming chan struct{}
 	closing  chan struct{}
 	closed   chan struct{}
 
-	// The file of the last segment; used by the writing goroutine only.
-	file *os.File
+	// Used by the writing goroutine only: the file of the last segment; a frame
+	// that is on disk and was not applied; what the stubs had when they were
+	// condensed last; whether it has been said that things are given up, and that
+	// there is no room for what is owed.
+	file            *os.File
+	unapplied       *written
+	condensed       int64
+	giving, swollen bool
 
 	mu       sync.Mutex
 	segments []segment // oldest first, never empty
 	nextSeq  uint64
 	acked    uint64
+	sent     *sentMark
 	failed   error
+	// refused is why the last append failed, if it did.
+	refused error
+	// claimed are the records that are being rewritten: no reader hands them out.
+	claimed    *span
+	generation int
 	// changed is closed and replaced whenever any of the above changes.
 	changed chan struct{}
 }
 
-func openLog(spoolID string, class wirev1.Class, o Options) (*log, error) {
+func openLog(spoolID string, class wirev1.Class, o Options, quarantineBytes int64) (*log, error) {
 	l := &log{
-		spoolID: spoolID, class: class, o: o,
+		spoolID: spoolID, class: class, o: o, quarantineBytes: quarantineBytes,
 		dir:      filepath.Join(o.Dir, wire.ClassName(class)),
 		logger:   o.Logger.With("class", wire.ClassName(class)),
 		requests: make(chan *request),
+		mendings: make(chan mending),
 		trimming: make(chan struct{}, 1),
 		closing:  make(chan struct{}),
 		closed:   make(chan struct{}),
@@ -89,14 +113,32 @@ func openLog(spoolID string, class wirev1.Class, o Options) (*log, error) {
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := l.loadSegments(); err != nil {
-		return nil, err
-	}
-	if err := l.redo(); err != nil {
-		return nil, errors.Join(err, l.file.Close())
+	if err := l.load(); err != nil {
+		return nil, errors.Join(err, l.closeFiles())
 	}
 	go l.write()
 	return l, nil
+}
+
+func (l *log) load() (err error) {
+	if err := l.loadSegments(); err != nil {
+		return err
+	}
+	if l.sent, err = openSent(filepath.Join(l.dir, sentFile), l.nextSeq-1); err != nil {
+		return err
+	}
+	return l.redo()
+}
+
+func (l *log) closeFiles() error {
+	var errs []error
+	if l.file != nil {
+		errs = append(errs, l.file.Close())
+	}
+	if l.sent != nil {
+		errs = append(errs, l.sent.file.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // loadSegments finds the segments and the end of the last one.
@@ -104,11 +146,72 @@ func (l *log) loadSegments() (err error) {
 	if l.segments, err = listSegments(l.dir); err != nil {
 		return err
 	}
-	if len(l.segments) == 0 {
-		l.nextSeq = 1
+	l.nextSeq = 1
+	for i := 0; i < len(l.segments); i++ {
+		if err := l.loadSegment(i); err != nil {
+			return err
+		}
+	}
+	if l.file == nil {
 		return l.beginSegment()
 	}
-	return l.openLast()
+	return nil
+}
+
+// loadSegment looks into a segment as far as is needed to go on: those with stubs
+// and the last are read through, which neither takes long.
+func (l *log) loadSegment(i int) error {
+	seg := &l.segments[i]
+	magic, err := readMagic(*seg)
+	if err != nil {
+		return err
+	}
+	last := i == len(l.segments)-1
+	if magic == segmentMagic && last {
+		return l.openLast()
+	}
+	if magic == segmentMagic {
+		return nil
+	}
+	seg.stubs = true
+	_, next, err := scanFile(*seg, l.class, func(f Frame) error {
+		seg.stubs = seg.stubs && f.Stub
+		return nil
+	})
+	if err == nil && next == seg.first {
+		err = fmt.Errorf("%w: it is empty", ErrCorrupt)
+	}
+	if damage(err) {
+		return l.mend(i, err)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", seg.path, err)
+	}
+	l.nextSeq = next
+	// What went into this file and is still there: the agent died meanwhile.
+	for i+1 < len(l.segments) && l.segments[i+1].first < next {
+		if err := os.Remove(l.segments[i+1].path); err != nil {
+			return fmt.Errorf("removing a segment that was given up: %w", err)
+		}
+		l.segments = slices.Delete(l.segments, i+1, i+2)
+	}
+	return nil
+}
+
+func readMagic(seg segment) (string, error) {
+	f, err := os.Open(seg.path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	head := make([]byte, len(segmentMagic))
+	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) && !damage(err) {
+		return "", err
+	}
+	if string(head) == segmentMagicStubs {
+		return segmentMagicStubs, nil
+	}
+	return segmentMagic, nil
 }
 
 // listSegments returns the segments in a log's directory, oldest first.
@@ -147,18 +250,22 @@ func (l *log) openLast() error {
 	}
 	l.file = f
 	end, next, err := scan(f, l.class, *last, nil)
+	if damage(err) {
+		l.file = nil
+		return errors.Join(f.Close(), l.mend(len(l.segments)-1, err))
+	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("%s: %w", last.path, err), f.Close())
+		return fmt.Errorf("%s: %w", last.path, err)
 	}
 	if end < last.size {
 		l.logger.Warn("cutting off a half-written frame that a crash left behind", "file", last.path, "bytes", last.size-end)
 		if err := errors.Join(f.Truncate(end), f.Sync()); err != nil {
-			return errors.Join(err, f.Close())
+			return err
 		}
 	}
 	if end == 0 { // the crash hit before the header was written
-		if _, err := f.WriteAt(segmentHeader(l.class), 0); err != nil {
-			return errors.Join(err, f.Close())
+		if _, err := f.WriteAt(segmentHeader(segmentMagic, l.class), 0); err != nil {
+			return err
 		}
 		end = int64(segmentHeaderSize)
 	}
@@ -201,7 +308,7 @@ func checkHeader(r io.ReaderAt, class wirev1.Class) error {
 	if _, err := r.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	if !bytes.Equal(head, segmentHeader(class)) {
+	if !bytes.Equal(head, segmentHeader(segmentMagic, class)) && !bytes.Equal(head, segmentHeader(segmentMagicStubs, class)) {
 		return fmt.Errorf("%w: not a segment of %s in a format that this version knows", ErrCorrupt, wire.ClassName(class))
 	}
 	return nil
@@ -217,14 +324,25 @@ func (l *log) redo() error {
 		return err
 	}
 	if applied >= l.nextSeq {
-		return fmt.Errorf("%w: it ends with record %d, but record %d has been applied: it was restored from an old copy", ErrCorrupt, l.nextSeq-1, applied)
+		return l.declareLost(applied, fmt.Errorf("%w: it ends with record %d, but record %d has been applied: the end is lost, or this is an old copy", ErrCorrupt, l.nextSeq-1, applied))
 	}
 	r := &Reader{log: l, seq: applied + 1}
 	defer r.Close()
-	for r.seq < l.nextSeq {
-		f, err := r.Next(context.Background())
+	for mended := 0; r.seq < l.nextSeq; {
+		f, seg, err := r.read(context.Background())
+		if damage(err) && mended <= len(l.segments) {
+			mended++
+			if err := l.mendFound(mending{seg: seg, cause: err}); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			return err
+		}
+		r.seq = f.Last + 1
+		if f.Stub {
+			continue // what it stands for was applied before, or is lost
 		}
 		if err := l.o.Apply(f); err != nil {
 			return fmt.Errorf("applying records %d to %d again: %w", f.First, f.Last, err)
@@ -235,12 +353,12 @@ func (l *log) redo() error {
 
 // beginSegment starts a new last segment at nextSeq.
 func (l *log) beginSegment() error {
-	path := filepath.Join(l.dir, fmt.Sprintf("%020d%s", l.nextSeq, segmentSuffix))
+	path := l.segmentPath(l.nextSeq)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(segmentHeader(l.class))
+	_, err = f.Write(segmentHeader(segmentMagic, l.class))
 	if err := errors.Join(err, f.Sync(), atomicfile.SyncDir(l.dir)); err != nil {
 		return errors.Join(err, f.Close(), os.Remove(path))
 	}
@@ -250,8 +368,13 @@ func (l *log) beginSegment() error {
 		}
 	}
 	l.file = f
-	l.segments = append(l.segments, segment{first: l.nextSeq, path: path, size: int64(segmentHeaderSize)})
+	l.generation++
+	l.segments = append(l.segments, segment{first: l.nextSeq, path: path, size: int64(segmentHeaderSize), generation: l.generation})
 	return nil
+}
+
+func (l *log) segmentPath(first uint64) string {
+	return filepath.Join(l.dir, fmt.Sprintf("%020d%s", first, segmentSuffix))
 }
 
 // notify wakes everyone who waits for a change. l.mu is held.
@@ -270,7 +393,11 @@ func (l *log) stat() Stat {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := Stat{Class: l.class, First: l.segments[0].first, Next: l.nextSeq, Segments: len(l.segments), Bytes: l.bytes()}
-	s.Waiting = l.nextSeq - max(s.First, l.acked+1)
+	from := max(s.First, l.acked+1)
+	s.Waiting = l.nextSeq - from
+	if i := slices.IndexFunc(l.segments, func(seg segment) bool { return !seg.stubs }); l.segments[i].first > from {
+		s.GivenUp = l.segments[i].first - from
+	}
 	return s
 }
 
@@ -291,9 +418,6 @@ func (l *log) append(ctx context.Context, records []*wirev1.Record, checkpoints 
 	for _, record := range records {
 		r.bytes += proto.Size(record)
 	}
-	if err := l.waitForRoom(ctx); err != nil {
-		return err
-	}
 	select {
 	case l.requests <- r:
 	case <-l.closing:
@@ -304,32 +428,6 @@ func (l *log) append(ctx context.Context, records []*wirev1.Record, checkpoints 
 	// From here on the records are being written. To go away now would leave
 	// the caller in doubt about whether they were.
 	return <-r.done
-}
-
-// waitForRoom returns when the log holds less than its budget.
-func (l *log) waitForRoom(ctx context.Context) error {
-	for warned := false; ; {
-		l.mu.Lock()
-		failed, size, changed := l.failed, l.bytes(), l.changed
-		l.mu.Unlock()
-		if failed != nil {
-			return failed
-		}
-		if size < l.o.MaxBytes {
-			return nil
-		}
-		if !warned {
-			warned = true
-			l.logger.Warn("spool is full; collection waits until the aggregator has taken some of it", "bytes", size, "max_bytes", l.o.MaxBytes)
-		}
-		select {
-		case <-changed:
-		case <-l.closing:
-			return ErrClosed
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }
 
 // write is the goroutine that appends and trims.
@@ -344,6 +442,9 @@ func (l *log) write() {
 			case first = <-l.requests:
 			case <-l.trimming:
 				l.trim()
+				continue
+			case m := <-l.mendings:
+				m.done <- l.mendFound(m)
 				continue
 			case <-l.closing:
 				return
@@ -378,12 +479,15 @@ func (l *log) gather(first *request) (group []*request, held *request) {
 	return group, nil
 }
 
+// written is a frame that is on disk, with the size that its segment then has.
+type written struct {
+	frame Frame
+	size  int64
+}
+
 func (l *log) writeFrame(group []*request) error {
-	l.mu.Lock()
-	failed, last := l.failed, l.segments[len(l.segments)-1]
-	l.mu.Unlock()
-	if failed != nil {
-		return failed
+	if err := l.recover(); err != nil {
+		return err
 	}
 	f := Frame{Class: l.class, First: l.nextSeq}
 	for _, r := range group {
@@ -399,48 +503,116 @@ func (l *log) writeFrame(group []*request) error {
 	if err != nil {
 		return err
 	}
-	if last.size >= l.o.SegmentBytes {
-		l.mu.Lock()
-		err := l.beginSegment()
-		last = l.segments[len(l.segments)-1]
-		l.mu.Unlock()
-		if err != nil {
-			return fmt.Errorf("beginning a spool segment: %w", err)
+	for {
+		if err := l.makeRoom(int64(len(data))); err != nil {
+			return l.refuse(err)
 		}
+		size, err := l.writeData(data)
+		if err == nil {
+			return l.apply(&written{f, size})
+		}
+		if !noSpace(err) || l.failure() != nil {
+			return l.refuse(err)
+		}
+		// More than the file system said was needed, or than the quota has.
+		if freed, give := l.giveUpOldest(wirev1.Gap_REASON_DISK); !freed || give != nil {
+			return l.refuse(errors.Join(err, give))
+		}
+	}
+}
+
+// writeData puts a frame at the end of the log, and returns the size that the
+// last segment then has.
+func (l *log) writeData(data []byte) (size int64, err error) {
+	l.mu.Lock()
+	last := l.segments[len(l.segments)-1]
+	if last.size >= l.o.SegmentBytes {
+		err = l.beginSegment()
+		last = l.segments[len(l.segments)-1]
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return 0, fmt.Errorf("beginning a spool segment: %w", err)
 	}
 	if _, err := l.file.WriteAt(data, last.size); err != nil {
 		err = fmt.Errorf("writing to the spool: %w", err)
 		if cut := l.file.Truncate(last.size); cut != nil {
-			return l.fail(errors.Join(err, cut))
+			return 0, l.fail(errors.Join(err, cut))
 		}
-		return err
+		return 0, err
 	}
 	if err := l.file.Sync(); err != nil {
-		// After a failed sync nobody knows what is on disk. Only a restart,
-		// which reads it, can tell.
-		return l.fail(fmt.Errorf("syncing the spool: %w", err))
+		// After a failed sync nobody knows what is on disk behind last.size.
+		return 0, l.fail(fmt.Errorf("syncing the spool: %w", err))
 	}
+	return last.size + int64(len(data)), nil
+}
+
+// apply hands on a frame that is on disk, and lets readers have it.
+func (l *log) apply(w *written) error {
+	l.unapplied = w
 	if l.o.Apply != nil {
-		if err := l.o.Apply(f); err != nil {
-			return l.fail(fmt.Errorf("applying records %d to %d: %w", f.First, f.Last, err))
+		if err := l.o.Apply(w.frame); err != nil {
+			return l.fail(fmt.Errorf("applying records %d to %d: %w", w.frame.First, w.frame.Last, err))
 		}
 	}
+	l.unapplied = nil
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.segments[len(l.segments)-1].size = last.size + int64(len(data))
-	l.nextSeq = f.Last + 1
+	l.segments[len(l.segments)-1].size = w.size
+	l.nextSeq = w.frame.Last + 1
+	l.failed = nil
 	l.notify()
 	return nil
 }
 
-// fail makes the log refuse everything from now on.
+// fail makes the log refuse appends until recover has brought it into order.
 func (l *log) fail(err error) error {
-	l.logger.Error("spool is out of order until the agent is restarted", "error", err)
+	l.logger.Error("the spool is out of order; it tries to mend that with each append", "error", err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.failed = err
 	l.notify()
 	return err
+}
+
+// refuse takes note that an append failed. Nothing is out of order for that.
+func (l *log) refuse(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = err
+	return err
+}
+
+func (l *log) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+// recover does what is left to do of an append that failed half-way. Its frame
+// is cut off, or, where that is on disk for certain and may be applied in part,
+// applied.
+func (l *log) recover() error {
+	l.mu.Lock()
+	failed, last := l.failed, l.segments[len(l.segments)-1]
+	l.refused = nil
+	l.mu.Unlock()
+	if failed == nil {
+		return nil
+	}
+	if l.unapplied != nil {
+		if err := l.apply(l.unapplied); err != nil {
+			return err
+		}
+	} else if err := errors.Join(l.file.Truncate(last.size), l.file.Sync()); err != nil {
+		return fmt.Errorf("the spool is out of order: %w", err)
+	}
+	l.mu.Lock()
+	l.failed = nil
+	l.mu.Unlock()
+	l.logger.Info("the spool is in order again")
+	return nil
 }
 
 func (l *log) ack(seq uint64) error {
@@ -460,8 +632,9 @@ func (l *log) ack(seq uint64) error {
 	return nil
 }
 
-// trim unlinks the segments that are acknowledged to their last record.
-func (l *log) trim() {
+// trim unlinks the segments that are acknowledged to their last record, and
+// returns false if there were none.
+func (l *log) trim() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if last := l.segments[len(l.segments)-1]; l.failed == nil && l.acked == l.nextSeq-1 && last.size >= idleSegment {
@@ -473,13 +646,17 @@ func (l *log) trim() {
 	for n+1 < len(l.segments) && l.segments[n+1].first <= l.acked+1 {
 		n++
 	}
+	if l.giving && l.acked == l.nextSeq-1 {
+		l.giving, l.swollen = false, false
+		l.logger.Info("all that waited in the spool is acknowledged")
+	}
 	if n == 0 {
-		return
+		return false
 	}
 	if l.o.BeforeTrim != nil {
 		if err := l.o.BeforeTrim(); err != nil {
 			l.logger.Error("keeping acknowledged segments: what they hold cannot be stored elsewhere", "error", err)
-			return
+			return false
 		}
 	}
 	for _, s := range l.segments[:n] {
@@ -489,6 +666,7 @@ func (l *log) trim() {
 	}
 	l.segments = slices.Clone(l.segments[n:])
 	l.notify()
+	return true
 }
 
 func (l *log) close() error {
@@ -499,5 +677,5 @@ func (l *log) close() error {
 		close(l.closing)
 	}
 	<-l.closed
-	return l.file.Close()
+	return l.closeFiles()
 }

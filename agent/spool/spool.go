@@ -15,6 +15,18 @@
 // Checkpoints of collectors lie in the frame of the facts they came with, in a
 // part that is not shipped, so that facts and checkpoint stand or fall together.
 //
+// A spool has a budget, and an append never waits for the aggregator: where there
+// is no more room, the oldest segment is rewritten as stubs. A stub has marks of
+// the records that were the newest word on their asset, which last seen still
+// knows in full ([Options.Recall]), and counts the others. When it is its turn,
+// what is shipped is those records as they were, and a gap with the counts. So
+// the newest state of every asset survives any outage, and what does not is
+// counted exactly. The classes have fixed parts of the budget: events cannot push
+// out assets.
+//
+// A segment that is damaged is mended in the same way: what is whole in it stays,
+// and the rest becomes a stub that counts records of which nothing is known.
+//
 // docs/spool.md has the format of the files.
 package spool
 
@@ -60,6 +72,9 @@ type Frame struct {
 	Batch []byte
 	// Checkpoints take effect with the records.
 	Checkpoints []Checkpoint
+	// Stub says that the records were given up. On disk, Records are then marks
+	// of what is owed and a gap.
+	Stub bool
 
 	// records are those of Batch, where they are at hand already.
 	records []*wirev1.Record
@@ -81,14 +96,18 @@ func (f Frame) Records() ([]*wirev1.Record, error) {
 type Options struct {
 	// Dir is made if it does not exist.
 	Dir string
-	// MaxBytes is how much a log may hold before appends to it wait for
-	// acknowledgements. Zero means 1 GiB.
+	// MaxBytes is how much the spool may have on disk before the oldest of what
+	// waits is given up. Zero means 1 GiB.
 	MaxBytes int64
-	// SegmentBytes is the size at which a new segment is begun. Zero means 8 MiB.
+	// MinFree is how much must stay free on the filesystem. Where less is, things
+	// are given up too, and appends fail when there is nothing more to give up.
+	MinFree int64
+	// SegmentBytes is the size at which a new segment is begun. Zero means 8 MiB,
+	// or an eighth of what the log may have if that is less.
 	SegmentBytes int64
 	// Apply is called with each frame in order, first at Open with those from
-	// AppliedFrom on. It may be nil. An error of it fails the appends of the
-	// frame and all later ones: the agent must be restarted.
+	// the first that Applied does not name on. It may be nil. After an error of it
+	// the same frame is handed over again before anything else is appended.
 	Apply func(Frame) error
 	// Applied returns the number of the last record that Apply has already
 	// seen, in a spool with the id. It may be nil.
@@ -96,6 +115,14 @@ type Options struct {
 	// BeforeTrim is called before segments are unlinked, to sync what Apply
 	// wrote. It may be nil.
 	BeforeTrim func() error
+	// Recall returns the record in full that has the key and version of the given
+	// one, an asset or an asset type, or nil if a newer one was applied since. Nil
+	// means that nothing can be recalled.
+	Recall func(mark *wirev1.Record) (*wirev1.Record, error)
+	// Damaged is told of damage, at Open and later, before it is mended: it must
+	// take note for good that the assets in what is lost are to be sent again. It
+	// may be nil.
+	Damaged func(Damage) error
 	// Logger may be nil.
 	Logger *slog.Logger
 }
@@ -112,17 +139,17 @@ const (
 	lockFile   = "lock"
 	idPrefix   = "reeve-spool 1 "
 	defaultMax = 1 << 30
-	defaultSeg = 8 << 20
+	maxSegment = 8 << 20
 )
+
+// Each class may have so many eighths of the budget. One is for damaged files.
+var eighths = map[wirev1.Class]int64{wirev1.Class_CLASS_ASSETS: 5, wirev1.Class_CLASS_EVENTS: 2}
 
 // Open opens or makes the spool in o.Dir. A half-written frame at the end of a
 // log, left by a crash, is cut off: its append never returned.
 func Open(o Options) (*Spool, error) {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = defaultMax
-	}
-	if o.SegmentBytes == 0 {
-		o.SegmentBytes = defaultSeg
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -135,11 +162,16 @@ func Open(o Options) (*Spool, error) {
 		return nil, err
 	}
 	s := &Spool{lock: lock, logs: make(map[wirev1.Class]*log)}
-	if s.id, err = loadID(o.Dir); err != nil {
+	if s.id, err = loadID(o.Dir, o.Logger); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	for _, class := range Classes {
-		l, err := openLog(s.id, class, o)
+		part := o
+		part.MaxBytes = o.MaxBytes / 8 * eighths[class]
+		if o.SegmentBytes == 0 {
+			part.SegmentBytes = min(maxSegment, part.MaxBytes/8)
+		}
+		l, err := openLog(s.id, class, part, o.MaxBytes/8)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("opening the spool's log of %s: %w", wire.ClassName(class), err), s.Close())
 		}
@@ -152,8 +184,9 @@ func Open(o Options) (*Spool, error) {
 func (s *Spool) ID() string { return s.id }
 
 // Append numbers the records, writes them with the checkpoints in one frame,
-// and returns when the frame is on disk and applied. It waits while the log is
-// full. On an error nothing was appended, unless the spool is out of order.
+// and returns when the frame is on disk and applied. Where there is no room the
+// oldest of what waits is given up. On an error nothing was appended, unless
+// Apply failed.
 func (s *Spool) Append(ctx context.Context, class wirev1.Class, records []*wirev1.Record, checkpoints ...Checkpoint) error {
 	return s.logs[class].append(ctx, records, checkpoints)
 }
@@ -162,6 +195,32 @@ func (s *Spool) Append(ctx context.Context, class wirev1.Class, records []*wirev
 // aggregator, and frees the space.
 func (s *Spool) Ack(class wirev1.Class, seq uint64) error {
 	return s.logs[class].ack(seq)
+}
+
+// Acked is the last record of a class that is known to be durable at the
+// aggregator, as far as was said since the spool was opened.
+func (s *Spool) Acked(class wirev1.Class) uint64 {
+	l := s.logs[class]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.acked
+}
+
+// Err returns why nothing can be appended, or nil.
+func (s *Spool) Err() error {
+	for _, class := range Classes {
+		l := s.logs[class]
+		l.mu.Lock()
+		failed, refused := l.failed, l.refused
+		l.mu.Unlock()
+		if failed != nil {
+			return failed
+		}
+		if refused != nil {
+			return refused
+		}
+	}
+	return nil
 }
 
 // Next is the number that the next record of a class gets.
@@ -178,7 +237,9 @@ type Stat struct {
 	// First and Next bound the records that are on disk.
 	First, Next uint64
 	// Waiting is how many of them are not acknowledged, as far as is known.
-	Waiting  uint64
+	Waiting uint64
+	// GivenUp is how many records, at the beginning, are stubs by now.
+	GivenUp  uint64
 	Segments int
 	// Bytes is the size of the segments.
 	Bytes int64
@@ -202,20 +263,59 @@ func (s *Spool) Close() error {
 	return errors.Join(append(errs, s.lock.Close())...)
 }
 
-func loadID(dir string) (string, error) {
+// loadID reads the spool's id. Where the file does not agree with what is in the
+// segments, it is the one that is damaged: frames have checksums, and the
+// aggregator would refuse their batches under another id.
+func loadID(dir string, logger *slog.Logger) (string, error) {
 	file := filepath.Join(dir, idFile)
+	written, err := idInSegments(dir)
+	if err != nil {
+		return "", fmt.Errorf("looking for the spool's id: %w", err)
+	}
 	data, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && written == "" {
 		return makeID(file)
 	}
-	if err != nil {
+	if err != nil && !damage(err) {
 		return "", fmt.Errorf("reading the spool's id: %w", err)
 	}
 	id, err := parseID(data)
+	if written != "" && (err != nil || id != written) {
+		logger.Error("the file with the spool's id is damaged; the id is taken from its segments", "file", file, "id", written)
+		return written, writeID(file, written)
+	}
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", file, err)
 	}
 	return id, nil
+}
+
+// idInSegments returns the id that is in the first frame that can be read, or "".
+func idInSegments(dir string) (string, error) {
+	for _, class := range Classes {
+		segments, err := listSegments(filepath.Join(dir, wire.ClassName(class)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		for _, seg := range segments {
+			var id string
+			stop := errors.New("found")
+			if _, _, err := scanFile(seg, class, func(f Frame) error {
+				b, err := wire.DecodeBatch(f.Batch)
+				if err != nil {
+					return err
+				}
+				id = b.GetSpoolId()
+				return stop
+			}); err != nil && !errors.Is(err, stop) && !damage(err) {
+				return "", err
+			}
+			if id != "" {
+				return id, nil
+			}
+		}
+	}
+	return "", nil
 }
 
 func parseID(data []byte) (string, error) {
@@ -230,9 +330,12 @@ func makeID(file string) (string, error) {
 	var raw [16]byte
 	rand.Read(raw[:])
 	id := hex.EncodeToString(raw[:])
-	err := atomicfile.Write(file, []byte(idPrefix+id+"\n"), 0o600)
-	if err != nil {
-		return "", fmt.Errorf("making the spool's id: %w", err)
+	return id, writeID(file, id)
+}
+
+func writeID(file, id string) error {
+	if err := atomicfile.Write(file, []byte(idPrefix+id+"\n"), 0o600); err != nil {
+		return fmt.Errorf("writing the spool's id: %w", err)
 	}
-	return id, nil
+	return nil
 }

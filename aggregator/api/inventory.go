@@ -286,6 +286,52 @@ func (s *Inventory) ListChanges(ctx context.Context, r *connect.Request[reevev1.
 	return connect.NewResponse(response), nil
 }
 
+// ListGaps implements the inventory service.
+func (s *Inventory) ListGaps(ctx context.Context, r *connect.Request[reevev1.ListGapsRequest]) (*connect.Response[reevev1.ListGapsResponse], error) {
+	m := r.Msg
+	size, err := checkPageSize(m.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	filter := fmt.Sprintf("%q", m.GetSite())
+	after, err := decodePageToken(m.GetPageToken(), "gaps", filter)
+	if err != nil {
+		return nil, err
+	}
+	q := warehouse.GapQuery{Site: m.GetSite(), Limit: size + 1}
+	if after != "" {
+		if err := json.Unmarshal([]byte(after), &q.After); err != nil || q.After == nil {
+			return nil, invalid("page_token", "%w", errPageToken)
+		}
+	}
+	list, err := s.Warehouse.Gaps(ctx, q)
+	if err != nil {
+		return nil, s.unavailable(ctx, err)
+	}
+	response := &reevev1.ListGapsResponse{}
+	if len(list) > size {
+		list = list[:size]
+		g := list[size-1]
+		key, err := json.Marshal(warehouse.GapKey{
+			ReceivedAt: g.ReceivedAt.UnixMilli(), Site: g.Site, AgentID: g.AgentID, SpoolID: g.SpoolID, Class: g.Class, LastSeq: g.LastSeq,
+		})
+		if err != nil {
+			return nil, s.unavailable(ctx, err)
+		}
+		response.NextPageToken = encodePageToken("gaps", filter, string(key))
+	}
+	for i := range list {
+		g := &list[i]
+		response.Gaps = append(response.Gaps, &reevev1.Gap{
+			Site: g.Site, AgentId: g.AgentID, SpoolId: g.SpoolID, Class: g.Class, FirstSeq: g.FirstSeq, LastSeq: g.LastSeq,
+			Reason:   reevev1.Gap_Reason(reevev1.Gap_Reason_value["REASON_"+strings.ToUpper(g.Reason)]),
+			Versions: g.Versions, AssetTypes: g.AssetTypes, Events: g.Events, Usages: g.Usages, Unknown: g.Unknown,
+			EarliestTime: timestamp(g.Earliest), LatestTime: timestamp(g.Latest), ReceiveTime: timestamp(g.ReceivedAt),
+		})
+	}
+	return connect.NewResponse(response), nil
+}
+
 // WatchChanges implements the inventory service.
 func (s *Inventory) WatchChanges(ctx context.Context, r *connect.Request[reevev1.WatchChangesRequest], out *connect.ServerStream[reevev1.WatchChangesResponse]) error {
 	feed := s.Feed.Subscribe()

@@ -93,6 +93,8 @@ func addRecord(g *warehouse.Group, origin warehouse.Origin, class wirev1.Class, 
 			return errors.New("a usage in another class")
 		}
 		return addUsage(g, origin, body.Usage)
+	case *wirev1.Record_Gap:
+		return addGap(g, origin, class, body.Gap)
 	}
 	return errors.New("a kind of record that this aggregator does not know; a newer one does")
 }
@@ -284,5 +286,61 @@ func addUsage(g *warehouse.Group, origin warehouse.Origin, u *wirev1.Usage) erro
 		Origin: origin, AssetType: u.GetAssetType(), AssetUID: u.GetAssetUid(), Scope: u.GetScope(),
 		Meter: u.GetMeter(), Unit: u.GetUnit(), Start: start, End: end, Quantity: u.GetQuantity(), Version: u.GetVersion(),
 	})
+	return nil
+}
+
+var gapReasons = map[wirev1.Gap_Reason]string{
+	wirev1.Gap_REASON_BUDGET:  "budget",
+	wirev1.Gap_REASON_DAMAGED: "damaged",
+	wirev1.Gap_REASON_DISK:    "disk",
+}
+
+func addGap(g *warehouse.Group, origin warehouse.Origin, class wirev1.Class, p *wirev1.Gap) error {
+	if p.GetFirstSeq() == 0 || p.GetFirstSeq() > p.GetLastSeq() || p.GetLastSeq() != origin.Seq {
+		return fmt.Errorf("gap: it is of the records %d to %d, and lies in the place of record %d", p.GetFirstSeq(), p.GetLastSeq(), origin.Seq)
+	}
+	room := p.GetLastSeq() - p.GetFirstSeq() + 1
+	for _, n := range []uint64{p.GetVersions(), p.GetAssetTypes(), p.GetEvents(), p.GetUsage(), p.GetUnknown()} {
+		if n > room {
+			return fmt.Errorf("gap: more is missing than the %d records that it is of", p.GetLastSeq()-p.GetFirstSeq()+1)
+		}
+		room -= n
+	}
+	earliest, err := moment("from", p.GetFrom())
+	if err != nil {
+		return err
+	}
+	latest, err := moment("to", p.GetTo())
+	if err != nil {
+		return err
+	}
+	var ended []warehouse.Relation
+	for _, e := range p.GetEnded() {
+		r := e.GetRelation()
+		if err := errors.Join(
+			checkText("type", e.GetType(), false),
+			checkText("uid", e.GetUid(), false),
+			checkVersion(e.GetVersion()),
+			checkText("relation kind", r.GetKind(), false),
+			checkText("relation type", r.GetType(), false),
+			checkText("relation uid", r.GetUid(), false),
+		); err != nil {
+			return fmt.Errorf("gap: %w", err)
+		}
+		ended = append(ended, warehouse.Relation{
+			Site: origin.Site, FromType: e.GetType(), FromUID: e.GetUid(), Kind: r.GetKind(), ToType: r.GetType(), ToUID: r.GetUid(),
+			Version: e.GetVersion(), Deleted: true,
+		})
+	}
+	reason, ok := gapReasons[p.GetReason()]
+	if !ok {
+		reason = "unknown"
+	}
+	g.Gaps = append(g.Gaps, warehouse.Gap{
+		Origin: origin, Class: wire.ClassName(class), FirstSeq: p.GetFirstSeq(), LastSeq: p.GetLastSeq(), Reason: reason,
+		Versions: p.GetVersions(), AssetTypes: p.GetAssetTypes(), Events: p.GetEvents(), Usages: p.GetUsage(), Unknown: p.GetUnknown(),
+		Earliest: earliest, Latest: latest,
+	})
+	g.Relations = append(g.Relations, ended...)
 	return nil
 }

@@ -239,7 +239,9 @@ func (in *Inlet) accept(b *wirev1.Batch) (bool, error) {
 	case first <= accepted:
 		return false, fmt.Errorf("%w: records %d to %d, but those up to %d were taken already", ErrProtocol, first, last, accepted)
 	case first > accepted+1:
-		in.ingest.o.Logger.Warn("records are missing: this aggregator never had them, and the agent has given them up",
+		// What was given up of them, a gap says that comes in their place; here may
+		// also be records that had nothing new, or that another aggregator had.
+		in.ingest.o.Logger.Info("records were never here and the agent has passed over them",
 			"site", in.agent.Site, "agent_id", in.agent.ID, "spool_id", in.spool, "class", wire.ClassName(class), "first", accepted+1, "last", first-1)
 	}
 	s.accepted[class] = last
@@ -268,7 +270,7 @@ func (i *Ingest) Recover(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("commit log: %s: %w", name, err)
 		}
-		i.o.Logger.Info("settling what was being committed when the aggregator stopped", "group", g.ID, "types", len(g.Types), "versions", len(g.Versions), "events", len(g.Events), "usage", len(g.Usage))
+		i.o.Logger.Info("settling what was being committed when the aggregator stopped", "group", g.ID, "types", len(g.Types), "versions", len(g.Versions), "events", len(g.Events), "usage", len(g.Usage), "gaps", len(g.Gaps))
 		if err := i.o.Warehouse.Settle(ctx, g); err != nil {
 			return fmt.Errorf("settling a group from the commit log: %w", err)
 		}
@@ -335,6 +337,11 @@ func (i *Ingest) commit(ctx context.Context, batches []*pending) error {
 	i.queue.release(batches...)
 	if i.o.Committed != nil {
 		i.o.Committed(g)
+	}
+	for _, p := range g.Gaps {
+		i.o.Logger.Warn("an agent gave up records", "site", p.Site, "agent_id", p.AgentID, "spool_id", p.SpoolID, "class", p.Class, "reason", p.Reason,
+			"first", p.FirstSeq, "last", p.LastSeq, "versions", p.Versions, "asset_types", p.AssetTypes, "events", p.Events, "usages", p.Usages,
+			"unknown", p.Unknown, "from", p.Earliest, "to", p.Latest)
 	}
 	for _, d := range g.DeadLetters {
 		i.o.Logger.Warn("a record could not be taken and lies in dead_letter", "site", d.Site, "agent_id", d.AgentID,

@@ -621,6 +621,109 @@ func TestUsageOfManyMonths(t *testing.T) {
 	}
 }
 
+func gapRecord(first, last uint64, change func(*wirev1.Gap)) *wirev1.Record {
+	g := &wirev1.Gap{
+		Reason: wirev1.Gap_REASON_BUDGET, FirstSeq: first, LastSeq: last, Versions: last - first, AssetTypes: 1,
+		From: 1_700_000_000_000, To: 1_700_000_060_000,
+	}
+	change(g)
+	return &wirev1.Record{Body: &wirev1.Record_Gap{Gap: g}}
+}
+
+// gaps returns what is missing, as records and versions of each gap.
+func (c *centre) gaps() string {
+	c.t.Helper()
+	var list []string
+	if err := c.store.Conn().QueryRow(c.t.Context(), `SELECT groupArray(concat(class, ' ', toString(first_seq), '-', toString(last_seq), ' ', reason, ' ', toString(versions),
+		' ', toString(asset_types), ' ', toString(events), ' ', toString(usages), ' ', toString(unknown), ' ', toString(toUnixTimestamp(latest) - toUnixTimestamp(earliest))))
+		FROM (SELECT * FROM gap FINAL ORDER BY class, last_seq)`).Scan(&list); err != nil {
+		c.t.Fatal(err)
+	}
+	return strings.Join(list, "; ")
+}
+
+func TestGaps(t *testing.T) {
+	c := newCentre(t)
+	c.start()
+	in := c.ingest.Open(agent, spoolID)
+	defer in.Close()
+	same := func(*wirev1.Gap) {}
+	submit(t, in, run(t, 1, 3))
+	waitFor(t, in, 3)
+	// What had been taken is not missing, although the agent could not know.
+	submit(t, in, batch(t, 3, gapRecord(1, 3, same)))
+	waitFor(t, in, 3)
+	if got := c.gaps(); got != "" {
+		t.Errorf("%q", got)
+	}
+	// Records that were kept, and the gap for the others in front of them.
+	relation := &wirev1.Relation{Kind: "on", Type: "fake.test.Host", Uid: "h"}
+	submit(t, in, batch(t, 9, record(9), gapRecord(4, 10, func(g *wirev1.Gap) {
+		g.Versions, g.Unknown = 4, 1
+		g.Ended = []*wirev1.EndedRelation{{Type: "fake.test.Thing", Uid: "u", Version: 7, Relation: relation}}
+	})))
+	waitFor(t, in, 10)
+	want := "assets 4-10 budget 4 1 0 0 1 60"
+	if got := c.gaps(); got != want || c.versions() != 4 {
+		t.Errorf("%q, %d versions", got, c.versions())
+	}
+	var ended uint64
+	if err := c.store.Conn().QueryRow(t.Context(), "SELECT version FROM relation FINAL WHERE deleted AND to_uid = 'h'").Scan(&ended); err != nil || ended != 7 {
+		t.Errorf("the edge ended with version %d: %v", ended, err)
+	}
+	// Inserts that fail, before they took place and after.
+	for n, spoil := range []func(*faulty){func(f *faulty) { f.before = 1 }, func(f *faulty) { f.after = 1 }} {
+		c.store.mu.Lock()
+		spoil(c.store)
+		c.store.mu.Unlock()
+		last := uint64(20 + 10*n)
+		submit(t, in, batch(t, last, gapRecord(last-9, last, func(g *wirev1.Gap) { g.Reason = wirev1.Gap_REASON_DISK })))
+		waitFor(t, in, last)
+		want += fmt.Sprintf("; assets %d-%d disk 9 1 0 0 0 60", last-9, last)
+		if got := c.gaps(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	data, err := wire.EncodeBatch(spoolID, events, 100, []*wirev1.Record{gapRecord(1, 100, func(g *wirev1.Gap) {
+		*g = wirev1.Gap{Reason: 99, FirstSeq: 1, LastSeq: 100, Events: 60, Usage: 40}
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := in.Submit(t.Context(), events, data); err != nil {
+		t.Fatal(err)
+	}
+	waitForClass(t, in, events, 100)
+	want += "; events 1-100 unknown 0 0 60 40 0 0"
+	if got := c.gaps(); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	// The statement in docs/aggregator.md.
+	var sites uint64
+	if err := c.store.Conn().QueryRow(t.Context(), `SELECT count() FROM (
+		SELECT site, agent_id, class, reason, sum(versions), sum(events), sum(usages), sum(unknown), min(earliest), max(latest)
+		FROM gap FINAL WHERE received_at > now() - INTERVAL 1 DAY GROUP BY site, agent_id, class, reason)`).Scan(&sites); err != nil || sites != 3 {
+		t.Errorf("%d rows: %v", sites, err)
+	}
+	bad := []*wirev1.Record{
+		gapRecord(31, 32, same),
+		gapRecord(0, 32, same),
+		gapRecord(31, 33, func(g *wirev1.Gap) { g.Versions = 3 }),
+		gapRecord(31, 34, func(g *wirev1.Gap) { g.Unknown = 1<<64 - 1 }),
+		gapRecord(31, 35, func(g *wirev1.Gap) { g.From = -1 }),
+		gapRecord(31, 36, func(g *wirev1.Gap) { g.To = 1 << 62 }),
+		gapRecord(31, 37, func(g *wirev1.Gap) { g.Ended = []*wirev1.EndedRelation{{Type: "t", Uid: "u", Version: 1}} }),
+		gapRecord(31, 38, func(g *wirev1.Gap) {
+			g.Ended = []*wirev1.EndedRelation{{Uid: "u", Version: 1, Relation: relation}}
+		}),
+	}
+	submit(t, in, batch(t, 31, bad...))
+	waitFor(t, in, 38)
+	if n := warehousetest.Rows(t, c.store.Warehouse, "dead_letter"); n != len(bad) || c.gaps() != want {
+		t.Errorf("%d dead letters of %d, gaps %q", n, len(bad), c.gaps())
+	}
+}
+
 func TestProtocolViolations(t *testing.T) {
 	c := newCentre(t)
 	c.start()
@@ -671,6 +774,7 @@ func FuzzThaw(f *testing.F) {
 	f.Add(run(f, 1, 3))
 	f.Add(batch(f, 1, typeRecord(1, "Thing", `{"icon":"pod"}`), typeRecord(2, "Thing", `{"icon":1}`)))
 	f.Add(usageBatch(f, 1, usageRecord(1, func(*wirev1.Usage) {}), usageRecord(2, func(u *wirev1.Usage) { u.Quantity = math.NaN() })))
+	f.Add(batch(f, 9, record(9), gapRecord(4, 10, func(g *wirev1.Gap) { g.Versions = 4 })))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b, err := wire.DecodeBatch(data)
 		if err != nil {
@@ -678,7 +782,7 @@ func FuzzThaw(f *testing.F) {
 		}
 		g := &warehouse.Group{}
 		addBatch(g, warehouse.Origin{Site: "s"}, b)
-		if len(g.Types)+len(g.Versions)+len(g.Events)+len(g.Usage)+len(g.DeadLetters) == 0 {
+		if len(g.Types)+len(g.Versions)+len(g.Events)+len(g.Usage)+len(g.Gaps)+len(g.DeadLetters) == 0 {
 			t.Fatal("records vanished")
 		}
 	})

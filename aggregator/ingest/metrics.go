@@ -12,6 +12,7 @@ import (
 
 type metrics struct {
 	records  *prometheus.CounterVec
+	missing  *prometheus.CounterVec
 	again    *prometheus.CounterVec
 	groups   *prometheus.CounterVec
 	duration prometheus.Histogram
@@ -21,7 +22,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		records: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_ingest_records_total",
-			Help: "Records committed, by what became of them: asset_type, version, event, usage, dead_letter."}, []string{"kind"}),
+			Help: "Records committed, by what became of them: asset_type, version, event, usage, gap, dead_letter."}, []string{"kind"}),
+		missing: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "reeve_ingest_given_up_records_total",
+			Help: "Records that agents gave up, by class and reason: budget, damaged, disk."}, []string{"class", "reason"}),
 		again: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_ingest_repeated_records_total",
 			Help: "Records that agents sent again and that were not taken again."}, []string{"class"}),
@@ -34,7 +38,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
 	}
 	if r != nil {
-		r.MustRegister(m.records, m.again, m.groups, m.duration)
+		r.MustRegister(m.records, m.missing, m.again, m.groups, m.duration)
 	}
 	return m
 }
@@ -44,6 +48,10 @@ func (m *metrics) committed(g *warehouse.Group, took time.Duration) {
 	m.records.WithLabelValues("version").Add(float64(len(g.Versions)))
 	m.records.WithLabelValues("event").Add(float64(len(g.Events)))
 	m.records.WithLabelValues("usage").Add(float64(len(g.Usage)))
+	m.records.WithLabelValues("gap").Add(float64(len(g.Gaps)))
+	for _, p := range g.Gaps {
+		m.missing.WithLabelValues(p.Class, p.Reason).Add(float64(p.Versions + p.AssetTypes + p.Events + p.Usages + p.Unknown))
+	}
 	m.records.WithLabelValues("dead_letter").Add(float64(len(g.DeadLetters)))
 	m.groups.WithLabelValues("committed").Inc()
 	m.duration.Observe(took.Seconds())

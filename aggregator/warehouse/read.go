@@ -199,6 +199,51 @@ func (w *Warehouse) Types(ctx context.Context, q TypeQuery) ([]TypeSummary, erro
 	return scan(rows, func(t *TypeSummary) []any { return []any{&t.Name, &t.Title, (*text)(&t.Layout), &t.Active} })
 }
 
+// ReceivedGap is a gap with the time at which it was received.
+type ReceivedGap struct {
+	Gap
+	ReceivedAt time.Time
+}
+
+// GapKey is the key of a gap in the order in which gaps are listed.
+type GapKey struct {
+	// ReceivedAt is in Unix milliseconds.
+	ReceivedAt                    int64
+	Site, AgentID, SpoolID, Class string
+	LastSeq                       uint64
+}
+
+// GapQuery selects gaps.
+type GapQuery struct {
+	// Site may be empty for all.
+	Site string
+	// After continues a listing behind a key.
+	After *GapKey
+	Limit int
+}
+
+// Gaps lists what agents gave up, the newest first.
+func (w *Warehouse) Gaps(ctx context.Context, q GapQuery) ([]ReceivedGap, error) {
+	var c where
+	c.equal("site", q.Site)
+	const key = "toUnixTimestamp64Milli(received_at), site, agent_id, spool_id, class, last_seq"
+	if k := q.After; k != nil {
+		c.add("("+key+") < ({after_received:Int64}, {after_site:String}, {after_agent:String}, {after_spool:String}, {after_class:String}, {after_seq:UInt64})",
+			clickhouse.Named("after_received", fmt.Sprint(k.ReceivedAt)), clickhouse.Named("after_site", k.Site), clickhouse.Named("after_agent", k.AgentID),
+			clickhouse.Named("after_spool", k.SpoolID), clickhouse.Named("after_class", k.Class), clickhouse.Named("after_seq", fmt.Sprint(k.LastSeq)))
+	}
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, agent_id, spool_id, class, first_seq, last_seq, reason,
+		versions, asset_types, events, usages, unknown, earliest, latest, received_at
+		FROM gap FINAL%s ORDER BY (%s) DESC LIMIT %d`, c.String(), key, q.Limit), c.parameters...)
+	if err != nil {
+		return nil, fmt.Errorf("listing gaps: %w", err)
+	}
+	return scan(rows, func(g *ReceivedGap) []any {
+		return []any{&g.Site, &g.AgentID, &g.SpoolID, &g.Class, &g.FirstSeq, &g.LastSeq, &g.Reason,
+			&g.Versions, &g.AssetTypes, &g.Events, &g.Usages, &g.Unknown, (*moment)(&g.Earliest), (*moment)(&g.Latest), (*moment)(&g.ReceivedAt)}
+	})
+}
+
 // AssetCounts returns how many assets each site has that are not deleted.
 func (w *Warehouse) AssetCounts(ctx context.Context) (map[string]int64, error) {
 	rows, err := w.conn.Query(ctx, `SELECT site, toInt64(count()) FROM asset FINAL WHERE NOT deleted GROUP BY site`)

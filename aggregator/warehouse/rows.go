@@ -19,6 +19,7 @@ type Group struct {
 	Relations   []Relation
 	Events      []Event
 	Usage       []Usage
+	Gaps        []Gap
 	DeadLetters []DeadLetter
 }
 
@@ -107,6 +108,18 @@ type Usage struct {
 	Start, End          time.Time
 	Quantity            float64
 	Version             uint64
+}
+
+// Gap is what an agent gave up of the records FirstSeq to LastSeq of its spool.
+type Gap struct {
+	Origin
+	Class             string
+	FirstSeq, LastSeq uint64
+	Reason            string
+	// How many are missing, by kind.
+	Versions, AssetTypes, Events, Usages, Unknown uint64
+	// When the first and the last of them was observed, or zero.
+	Earliest, Latest time.Time
 }
 
 // DeadLetter is a record, or a whole batch, that could not be taken.

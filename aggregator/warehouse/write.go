@@ -212,6 +212,7 @@ func tables(g *Group) []table {
 	addRelations(g, add)
 	addEvents(g, add)
 	addUsage(g, add)
+	addGaps(g, add)
 	addDeadLetters(g, add)
 	return list
 }
@@ -351,6 +352,28 @@ func addUsage(g *Group, add func(table, ...column)) {
 		values("spool_id", rows, func(u *U) string { return u.SpoolID }),
 		values("seq", rows, func(u *U) uint64 { return u.Seq }),
 		values("ingest_id", rows, func(*U) uuid.UUID { return g.ID }))
+}
+
+func addGaps(g *Group, add func(table, ...column)) {
+	type G = Gap
+	rows := g.Gaps
+	add(table{name: "gap", rows: len(rows), state: true},
+		values("site", rows, func(p *G) string { return p.Site }),
+		values("agent_id", rows, func(p *G) string { return p.AgentID }),
+		values("spool_id", rows, func(p *G) string { return p.SpoolID }),
+		values("class", rows, func(p *G) string { return p.Class }),
+		values("first_seq", rows, func(p *G) uint64 { return p.FirstSeq }),
+		values("last_seq", rows, func(p *G) uint64 { return p.LastSeq }),
+		values("reason", rows, func(p *G) string { return p.Reason }),
+		values("versions", rows, func(p *G) uint64 { return p.Versions }),
+		values("asset_types", rows, func(p *G) uint64 { return p.AssetTypes }),
+		values("events", rows, func(p *G) uint64 { return p.Events }),
+		values("usages", rows, func(p *G) uint64 { return p.Usages }),
+		values("unknown", rows, func(p *G) uint64 { return p.Unknown }),
+		values("earliest", rows, func(p *G) time.Time { return orZero(p.Earliest) }),
+		values("latest", rows, func(p *G) time.Time { return orZero(p.Latest) }),
+		values("received_at", rows, func(*G) time.Time { return g.ReceivedAt }),
+		values("ingest_id", rows, func(*G) uuid.UUID { return g.ID }))
 }
 
 func addDeadLetters(g *Group, add func(table, ...column)) {

@@ -110,6 +110,10 @@ func (c *Centre) Start() {
 		c.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	// As the program does before it takes anything.
+	if err := in.Recover(ctx); err != nil {
+		c.t.Fatal(err)
+	}
 	var wg sync.WaitGroup
 	for _, part := range []func(context.Context) error{in.Run, g.Serve, server.Serve} {
 		wg.Go(func() {

@@ -19,13 +19,14 @@ const (
 )
 
 func (a *app) getCommand() *cobra.Command {
-	return group("get", "Show sites, agents, assets, their types and changes",
+	return group("get", "Show sites, agents, assets, their types and changes, and what is missing",
 		a.getSitesCommand(),
 		a.getAgentsCommand(),
 		a.getTypesCommand(),
 		a.getAssetsCommand(),
 		a.getAssetCommand(),
 		a.getChangesCommand(),
+		a.getGapsCommand(),
 	)
 }
 

@@ -38,6 +38,7 @@ type fakeServer struct {
 	changes []*reevev1.Change
 	related []*reevev1.Relation
 	cas     []*reevev1.CertificateAuthority
+	gaps    []*reevev1.Gap
 
 	address string
 	http    *http.Server
@@ -62,14 +63,15 @@ func newFakeServer(dir string, page int, inventory []byte) (*fakeServer, error) 
 		changes reevev1.ListChangesResponse
 		related reevev1.GetAssetResponse
 		cas     reevev1.ListCertificateAuthoritiesResponse
+		gaps    reevev1.ListGapsResponse
 	)
 	// Each message takes its own field of the file.
-	for _, m := range []proto.Message{&sites, &agents, &tokens, &types, &assets, &changes, &related, &cas} {
+	for _, m := range []proto.Message{&sites, &agents, &tokens, &types, &assets, &changes, &related, &cas, &gaps} {
 		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(inventory, m); err != nil {
 			return nil, err
 		}
 	}
-	f.types, f.cas = types.AssetTypes, cas.CertificateAuthorities
+	f.types, f.cas, f.gaps = types.AssetTypes, cas.CertificateAuthorities, gaps.Gaps
 	f.sites, f.agents, f.tokens, f.assets, f.changes, f.related = sites.Sites, agents.Agents, tokens.Tokens, assets.Assets, changes.Changes, related.Relations
 	return f, nil
 }
@@ -312,6 +314,17 @@ func (f fakeInventory) ListChanges(_ context.Context, r *connect.Request[reevev1
 	}
 	page, next := pageOf(f.fakeServer, changes, r.Msg.PageSize, r.Msg.PageToken)
 	return connect.NewResponse(&reevev1.ListChangesResponse{Changes: page, NextPageToken: next}), nil
+}
+
+func (f fakeInventory) ListGaps(_ context.Context, r *connect.Request[reevev1.ListGapsRequest]) (*connect.Response[reevev1.ListGapsResponse], error) {
+	var gaps []*reevev1.Gap
+	for _, g := range f.gaps {
+		if r.Msg.Site == "" || r.Msg.Site == g.Site {
+			gaps = append(gaps, g)
+		}
+	}
+	page, next := pageOf(f.fakeServer, gaps, r.Msg.PageSize, r.Msg.PageToken)
+	return connect.NewResponse(&reevev1.ListGapsResponse{Gaps: page, NextPageToken: next}), nil
 }
 
 func (f fakeInventory) WatchChanges(ctx context.Context, r *connect.Request[reevev1.WatchChangesRequest], stream *connect.ServerStream[reevev1.WatchChangesResponse]) error {

@@ -193,6 +193,61 @@ func (Goodbye_Reason) EnumDescriptor() ([]byte, []int) {
 	return file_wire_v1_wire_proto_rawDescGZIP(), []int{10, 0}
 }
 
+type Gap_Reason int32
+
+const (
+	Gap_REASON_UNSPECIFIED Gap_Reason = 0
+	// The spool had no room for more.
+	Gap_REASON_BUDGET Gap_Reason = 1
+	// The bytes on the agent's disk were not what had been written.
+	Gap_REASON_DAMAGED Gap_Reason = 2
+	// The agent's disk had no room for more.
+	Gap_REASON_DISK Gap_Reason = 3
+)
+
+// Enum value maps for Gap_Reason.
+var (
+	Gap_Reason_name = map[int32]string{
+		0: "REASON_UNSPECIFIED",
+		1: "REASON_BUDGET",
+		2: "REASON_DAMAGED",
+		3: "REASON_DISK",
+	}
+	Gap_Reason_value = map[string]int32{
+		"REASON_UNSPECIFIED": 0,
+		"REASON_BUDGET":      1,
+		"REASON_DAMAGED":     2,
+		"REASON_DISK":        3,
+	}
+)
+
+func (x Gap_Reason) Enum() *Gap_Reason {
+	p := new(Gap_Reason)
+	*p = x
+	return p
+}
+
+func (x Gap_Reason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Gap_Reason) Descriptor() protoreflect.EnumDescriptor {
+	return file_wire_v1_wire_proto_enumTypes[3].Descriptor()
+}
+
+func (Gap_Reason) Type() protoreflect.EnumType {
+	return &file_wire_v1_wire_proto_enumTypes[3]
+}
+
+func (x Gap_Reason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Gap_Reason.Descriptor instead.
+func (Gap_Reason) EnumDescriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{28, 0}
+}
+
 // Control is one message on a session's control stream. The agent starts with
 // hello, the aggregator answers with welcome or goodbye.
 type Control struct {
@@ -1811,6 +1866,7 @@ type Record struct {
 	//	*Record_Event
 	//	*Record_AssetType
 	//	*Record_Usage
+	//	*Record_Gap
 	Body          isRecord_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1889,6 +1945,15 @@ func (x *Record) GetUsage() *Usage {
 	return nil
 }
 
+func (x *Record) GetGap() *Gap {
+	if x != nil {
+		if x, ok := x.Body.(*Record_Gap); ok {
+			return x.Gap
+		}
+	}
+	return nil
+}
+
 type isRecord_Body interface {
 	isRecord_Body()
 }
@@ -1909,6 +1974,10 @@ type Record_Usage struct {
 	Usage *Usage `protobuf:"bytes,4,opt,name=usage,proto3,oneof"`
 }
 
+type Record_Gap struct {
+	Gap *Gap `protobuf:"bytes,5,opt,name=gap,proto3,oneof"`
+}
+
 func (*Record_Asset) isRecord_Body() {}
 
 func (*Record_Event) isRecord_Body() {}
@@ -1916,6 +1985,8 @@ func (*Record_Event) isRecord_Body() {}
 func (*Record_AssetType) isRecord_Body() {}
 
 func (*Record_Usage) isRecord_Body() {}
+
+func (*Record_Gap) isRecord_Body() {}
 
 // AssetVersion is one version of an asset. A deletion carries the last state
 // that was known.
@@ -2469,6 +2540,211 @@ func (x *Usage) GetVersion() uint64 {
 	return 0
 }
 
+// Gap is what an agent gave up for good, and why. It takes the place of the
+// records first_seq to last_seq in the batch that is shipped instead of theirs,
+// behind those of them that are shipped all the same; so it can be of any class.
+// Where the records had been taken before, the batch is a repetition and dropped,
+// the gap with it: a gap that was taken is true.
+type Gap struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Reason   Gap_Reason             `protobuf:"varint,1,opt,name=reason,proto3,enum=reeve.wire.v1.Gap_Reason" json:"reason,omitempty"`
+	FirstSeq uint64                 `protobuf:"varint,2,opt,name=first_seq,json=firstSeq,proto3" json:"first_seq,omitempty"`
+	LastSeq  uint64                 `protobuf:"varint,3,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
+	// How many records are missing, by kind. Each version that is missing was
+	// superseded by one that is not.
+	Versions   uint64 `protobuf:"varint,4,opt,name=versions,proto3" json:"versions,omitempty"`
+	AssetTypes uint64 `protobuf:"varint,5,opt,name=asset_types,json=assetTypes,proto3" json:"asset_types,omitempty"`
+	Events     uint64 `protobuf:"varint,6,opt,name=events,proto3" json:"events,omitempty"`
+	Usage      uint64 `protobuf:"varint,7,opt,name=usage,proto3" json:"usage,omitempty"`
+	// Records of which nobody knows what they were.
+	Unknown uint64 `protobuf:"varint,8,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	// When the first and the last of them was observed: Unix milliseconds, zero
+	// where unknown.
+	From int64 `protobuf:"varint,9,opt,name=from,proto3" json:"from,omitempty"`
+	To   int64 `protobuf:"varint,10,opt,name=to,proto3" json:"to,omitempty"`
+	// The edges that ended with versions that are missing.
+	Ended         []*EndedRelation `protobuf:"bytes,11,rep,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Gap) Reset() {
+	*x = Gap{}
+	mi := &file_wire_v1_wire_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Gap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Gap) ProtoMessage() {}
+
+func (x *Gap) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Gap.ProtoReflect.Descriptor instead.
+func (*Gap) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Gap) GetReason() Gap_Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Gap_REASON_UNSPECIFIED
+}
+
+func (x *Gap) GetFirstSeq() uint64 {
+	if x != nil {
+		return x.FirstSeq
+	}
+	return 0
+}
+
+func (x *Gap) GetLastSeq() uint64 {
+	if x != nil {
+		return x.LastSeq
+	}
+	return 0
+}
+
+func (x *Gap) GetVersions() uint64 {
+	if x != nil {
+		return x.Versions
+	}
+	return 0
+}
+
+func (x *Gap) GetAssetTypes() uint64 {
+	if x != nil {
+		return x.AssetTypes
+	}
+	return 0
+}
+
+func (x *Gap) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *Gap) GetUsage() uint64 {
+	if x != nil {
+		return x.Usage
+	}
+	return 0
+}
+
+func (x *Gap) GetUnknown() uint64 {
+	if x != nil {
+		return x.Unknown
+	}
+	return 0
+}
+
+func (x *Gap) GetFrom() int64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *Gap) GetTo() int64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *Gap) GetEnded() []*EndedRelation {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+// EndedRelation is an edge that no longer leads from an asset.
+type EndedRelation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Type  string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	Uid   string                 `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	// The version of the asset with which it ended.
+	Version       uint64    `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	Relation      *Relation `protobuf:"bytes,4,opt,name=relation,proto3" json:"relation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndedRelation) Reset() {
+	*x = EndedRelation{}
+	mi := &file_wire_v1_wire_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndedRelation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndedRelation) ProtoMessage() {}
+
+func (x *EndedRelation) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndedRelation.ProtoReflect.Descriptor instead.
+func (*EndedRelation) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *EndedRelation) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *EndedRelation) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *EndedRelation) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *EndedRelation) GetRelation() *Relation {
+	if x != nil {
+		return x.Relation
+	}
+	return nil
+}
+
 var File_wire_v1_wire_proto protoreflect.FileDescriptor
 
 const file_wire_v1_wire_proto_rawDesc = "" +
@@ -2588,13 +2864,14 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\traw_bytes\x18\x05 \x01(\rR\brawBytes\x12\x18\n" +
 	"\arecords\x18\x06 \x01(\fR\arecords\":\n" +
 	"\aRecords\x12/\n" +
-	"\arecords\x18\x01 \x03(\v2\x15.reeve.wire.v1.RecordR\arecords\"\xdc\x01\n" +
+	"\arecords\x18\x01 \x03(\v2\x15.reeve.wire.v1.RecordR\arecords\"\x84\x02\n" +
 	"\x06Record\x123\n" +
 	"\x05asset\x18\x01 \x01(\v2\x1b.reeve.wire.v1.AssetVersionH\x00R\x05asset\x12,\n" +
 	"\x05event\x18\x02 \x01(\v2\x14.reeve.wire.v1.EventH\x00R\x05event\x129\n" +
 	"\n" +
 	"asset_type\x18\x03 \x01(\v2\x18.reeve.wire.v1.AssetTypeH\x00R\tassetType\x12,\n" +
-	"\x05usage\x18\x04 \x01(\v2\x14.reeve.wire.v1.UsageH\x00R\x05usageB\x06\n" +
+	"\x05usage\x18\x04 \x01(\v2\x14.reeve.wire.v1.UsageH\x00R\x05usage\x12&\n" +
+	"\x03gap\x18\x05 \x01(\v2\x12.reeve.wire.v1.GapH\x00R\x03gapB\x06\n" +
 	"\x04body\"\x9c\x05\n" +
 	"\fAssetVersion\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x10\n" +
@@ -2652,7 +2929,31 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x05start\x18\x06 \x01(\x03R\x05start\x12\x10\n" +
 	"\x03end\x18\a \x01(\x03R\x03end\x12\x1a\n" +
 	"\bquantity\x18\b \x01(\x01R\bquantity\x12\x18\n" +
-	"\aversion\x18\t \x01(\x04R\aversion*U\n" +
+	"\aversion\x18\t \x01(\x04R\aversion\"\xa7\x03\n" +
+	"\x03Gap\x121\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x19.reeve.wire.v1.Gap.ReasonR\x06reason\x12\x1b\n" +
+	"\tfirst_seq\x18\x02 \x01(\x04R\bfirstSeq\x12\x19\n" +
+	"\blast_seq\x18\x03 \x01(\x04R\alastSeq\x12\x1a\n" +
+	"\bversions\x18\x04 \x01(\x04R\bversions\x12\x1f\n" +
+	"\vasset_types\x18\x05 \x01(\x04R\n" +
+	"assetTypes\x12\x16\n" +
+	"\x06events\x18\x06 \x01(\x04R\x06events\x12\x14\n" +
+	"\x05usage\x18\a \x01(\x04R\x05usage\x12\x18\n" +
+	"\aunknown\x18\b \x01(\x04R\aunknown\x12\x12\n" +
+	"\x04from\x18\t \x01(\x03R\x04from\x12\x0e\n" +
+	"\x02to\x18\n" +
+	" \x01(\x03R\x02to\x122\n" +
+	"\x05ended\x18\v \x03(\v2\x1c.reeve.wire.v1.EndedRelationR\x05ended\"X\n" +
+	"\x06Reason\x12\x16\n" +
+	"\x12REASON_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rREASON_BUDGET\x10\x01\x12\x12\n" +
+	"\x0eREASON_DAMAGED\x10\x02\x12\x0f\n" +
+	"\vREASON_DISK\x10\x03\"\x84\x01\n" +
+	"\rEndedRelation\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x10\n" +
+	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\x123\n" +
+	"\brelation\x18\x04 \x01(\v2\x17.reeve.wire.v1.RelationR\brelation*U\n" +
 	"\x05Class\x12\x15\n" +
 	"\x11CLASS_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCLASS_ASSETS\x10\x01\x12\x10\n" +
@@ -2676,83 +2977,90 @@ func file_wire_v1_wire_proto_rawDescGZIP() []byte {
 	return file_wire_v1_wire_proto_rawDescData
 }
 
-var file_wire_v1_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_wire_v1_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_wire_v1_wire_proto_goTypes = []any{
-	(Class)(0),           // 0: reeve.wire.v1.Class
-	(Operation)(0),       // 1: reeve.wire.v1.Operation
-	(Goodbye_Reason)(0),  // 2: reeve.wire.v1.Goodbye.Reason
-	(*Control)(nil),      // 3: reeve.wire.v1.Control
-	(*Hello)(nil),        // 4: reeve.wire.v1.Hello
-	(*Welcome)(nil),      // 5: reeve.wire.v1.Welcome
-	(*Watermark)(nil),    // 6: reeve.wire.v1.Watermark
-	(*Heartbeat)(nil),    // 7: reeve.wire.v1.Heartbeat
-	(*Ping)(nil),         // 8: reeve.wire.v1.Ping
-	(*Notice)(nil),       // 9: reeve.wire.v1.Notice
-	(*Renew)(nil),        // 10: reeve.wire.v1.Renew
-	(*Backlog)(nil),      // 11: reeve.wire.v1.Backlog
-	(*Ack)(nil),          // 12: reeve.wire.v1.Ack
-	(*Goodbye)(nil),      // 13: reeve.wire.v1.Goodbye
-	(*Digest)(nil),       // 14: reeve.wire.v1.Digest
-	(*ScopeDigest)(nil),  // 15: reeve.wire.v1.ScopeDigest
-	(*Differing)(nil),    // 16: reeve.wire.v1.Differing
-	(*Listing)(nil),      // 17: reeve.wire.v1.Listing
-	(*Listed)(nil),       // 18: reeve.wire.v1.Listed
-	(*Resend)(nil),       // 19: reeve.wire.v1.Resend
-	(*Unlisted)(nil),     // 20: reeve.wire.v1.Unlisted
-	(*Removed)(nil),      // 21: reeve.wire.v1.Removed
-	(*DataHeader)(nil),   // 22: reeve.wire.v1.DataHeader
-	(*Batch)(nil),        // 23: reeve.wire.v1.Batch
-	(*Records)(nil),      // 24: reeve.wire.v1.Records
-	(*Record)(nil),       // 25: reeve.wire.v1.Record
-	(*AssetVersion)(nil), // 26: reeve.wire.v1.AssetVersion
-	(*Relation)(nil),     // 27: reeve.wire.v1.Relation
-	(*Event)(nil),        // 28: reeve.wire.v1.Event
-	(*AssetType)(nil),    // 29: reeve.wire.v1.AssetType
-	(*Usage)(nil),        // 30: reeve.wire.v1.Usage
-	nil,                  // 31: reeve.wire.v1.AssetVersion.LabelsEntry
+	(Class)(0),            // 0: reeve.wire.v1.Class
+	(Operation)(0),        // 1: reeve.wire.v1.Operation
+	(Goodbye_Reason)(0),   // 2: reeve.wire.v1.Goodbye.Reason
+	(Gap_Reason)(0),       // 3: reeve.wire.v1.Gap.Reason
+	(*Control)(nil),       // 4: reeve.wire.v1.Control
+	(*Hello)(nil),         // 5: reeve.wire.v1.Hello
+	(*Welcome)(nil),       // 6: reeve.wire.v1.Welcome
+	(*Watermark)(nil),     // 7: reeve.wire.v1.Watermark
+	(*Heartbeat)(nil),     // 8: reeve.wire.v1.Heartbeat
+	(*Ping)(nil),          // 9: reeve.wire.v1.Ping
+	(*Notice)(nil),        // 10: reeve.wire.v1.Notice
+	(*Renew)(nil),         // 11: reeve.wire.v1.Renew
+	(*Backlog)(nil),       // 12: reeve.wire.v1.Backlog
+	(*Ack)(nil),           // 13: reeve.wire.v1.Ack
+	(*Goodbye)(nil),       // 14: reeve.wire.v1.Goodbye
+	(*Digest)(nil),        // 15: reeve.wire.v1.Digest
+	(*ScopeDigest)(nil),   // 16: reeve.wire.v1.ScopeDigest
+	(*Differing)(nil),     // 17: reeve.wire.v1.Differing
+	(*Listing)(nil),       // 18: reeve.wire.v1.Listing
+	(*Listed)(nil),        // 19: reeve.wire.v1.Listed
+	(*Resend)(nil),        // 20: reeve.wire.v1.Resend
+	(*Unlisted)(nil),      // 21: reeve.wire.v1.Unlisted
+	(*Removed)(nil),       // 22: reeve.wire.v1.Removed
+	(*DataHeader)(nil),    // 23: reeve.wire.v1.DataHeader
+	(*Batch)(nil),         // 24: reeve.wire.v1.Batch
+	(*Records)(nil),       // 25: reeve.wire.v1.Records
+	(*Record)(nil),        // 26: reeve.wire.v1.Record
+	(*AssetVersion)(nil),  // 27: reeve.wire.v1.AssetVersion
+	(*Relation)(nil),      // 28: reeve.wire.v1.Relation
+	(*Event)(nil),         // 29: reeve.wire.v1.Event
+	(*AssetType)(nil),     // 30: reeve.wire.v1.AssetType
+	(*Usage)(nil),         // 31: reeve.wire.v1.Usage
+	(*Gap)(nil),           // 32: reeve.wire.v1.Gap
+	(*EndedRelation)(nil), // 33: reeve.wire.v1.EndedRelation
+	nil,                   // 34: reeve.wire.v1.AssetVersion.LabelsEntry
 }
 var file_wire_v1_wire_proto_depIdxs = []int32{
-	4,  // 0: reeve.wire.v1.Control.hello:type_name -> reeve.wire.v1.Hello
-	5,  // 1: reeve.wire.v1.Control.welcome:type_name -> reeve.wire.v1.Welcome
-	7,  // 2: reeve.wire.v1.Control.heartbeat:type_name -> reeve.wire.v1.Heartbeat
-	12, // 3: reeve.wire.v1.Control.ack:type_name -> reeve.wire.v1.Ack
-	13, // 4: reeve.wire.v1.Control.goodbye:type_name -> reeve.wire.v1.Goodbye
-	8,  // 5: reeve.wire.v1.Control.ping:type_name -> reeve.wire.v1.Ping
-	9,  // 6: reeve.wire.v1.Control.notice:type_name -> reeve.wire.v1.Notice
-	10, // 7: reeve.wire.v1.Control.renew:type_name -> reeve.wire.v1.Renew
-	14, // 8: reeve.wire.v1.Control.digest:type_name -> reeve.wire.v1.Digest
-	16, // 9: reeve.wire.v1.Control.differing:type_name -> reeve.wire.v1.Differing
-	17, // 10: reeve.wire.v1.Control.listing:type_name -> reeve.wire.v1.Listing
-	19, // 11: reeve.wire.v1.Control.resend:type_name -> reeve.wire.v1.Resend
-	21, // 12: reeve.wire.v1.Control.removed:type_name -> reeve.wire.v1.Removed
-	6,  // 13: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
+	5,  // 0: reeve.wire.v1.Control.hello:type_name -> reeve.wire.v1.Hello
+	6,  // 1: reeve.wire.v1.Control.welcome:type_name -> reeve.wire.v1.Welcome
+	8,  // 2: reeve.wire.v1.Control.heartbeat:type_name -> reeve.wire.v1.Heartbeat
+	13, // 3: reeve.wire.v1.Control.ack:type_name -> reeve.wire.v1.Ack
+	14, // 4: reeve.wire.v1.Control.goodbye:type_name -> reeve.wire.v1.Goodbye
+	9,  // 5: reeve.wire.v1.Control.ping:type_name -> reeve.wire.v1.Ping
+	10, // 6: reeve.wire.v1.Control.notice:type_name -> reeve.wire.v1.Notice
+	11, // 7: reeve.wire.v1.Control.renew:type_name -> reeve.wire.v1.Renew
+	15, // 8: reeve.wire.v1.Control.digest:type_name -> reeve.wire.v1.Digest
+	17, // 9: reeve.wire.v1.Control.differing:type_name -> reeve.wire.v1.Differing
+	18, // 10: reeve.wire.v1.Control.listing:type_name -> reeve.wire.v1.Listing
+	20, // 11: reeve.wire.v1.Control.resend:type_name -> reeve.wire.v1.Resend
+	22, // 12: reeve.wire.v1.Control.removed:type_name -> reeve.wire.v1.Removed
+	7,  // 13: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
 	0,  // 14: reeve.wire.v1.Watermark.class:type_name -> reeve.wire.v1.Class
-	11, // 15: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
+	12, // 15: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
 	0,  // 16: reeve.wire.v1.Backlog.class:type_name -> reeve.wire.v1.Class
-	6,  // 17: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
+	7,  // 17: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
 	2,  // 18: reeve.wire.v1.Goodbye.reason:type_name -> reeve.wire.v1.Goodbye.Reason
-	15, // 19: reeve.wire.v1.Digest.scopes:type_name -> reeve.wire.v1.ScopeDigest
-	15, // 20: reeve.wire.v1.Differing.scopes:type_name -> reeve.wire.v1.ScopeDigest
-	18, // 21: reeve.wire.v1.Listing.assets:type_name -> reeve.wire.v1.Listed
-	20, // 22: reeve.wire.v1.Resend.unlisted:type_name -> reeve.wire.v1.Unlisted
-	20, // 23: reeve.wire.v1.Removed.assets:type_name -> reeve.wire.v1.Unlisted
+	16, // 19: reeve.wire.v1.Digest.scopes:type_name -> reeve.wire.v1.ScopeDigest
+	16, // 20: reeve.wire.v1.Differing.scopes:type_name -> reeve.wire.v1.ScopeDigest
+	19, // 21: reeve.wire.v1.Listing.assets:type_name -> reeve.wire.v1.Listed
+	21, // 22: reeve.wire.v1.Resend.unlisted:type_name -> reeve.wire.v1.Unlisted
+	21, // 23: reeve.wire.v1.Removed.assets:type_name -> reeve.wire.v1.Unlisted
 	0,  // 24: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
 	0,  // 25: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
-	25, // 26: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
-	26, // 27: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
-	28, // 28: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
-	29, // 29: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
-	30, // 30: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
-	1,  // 31: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
-	31, // 32: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
-	27, // 33: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
-	27, // 34: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	26, // 26: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
+	27, // 27: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
+	29, // 28: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
+	30, // 29: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
+	31, // 30: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
+	32, // 31: reeve.wire.v1.Record.gap:type_name -> reeve.wire.v1.Gap
+	1,  // 32: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
+	34, // 33: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
+	28, // 34: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
+	28, // 35: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
+	3,  // 36: reeve.wire.v1.Gap.reason:type_name -> reeve.wire.v1.Gap.Reason
+	33, // 37: reeve.wire.v1.Gap.ended:type_name -> reeve.wire.v1.EndedRelation
+	28, // 38: reeve.wire.v1.EndedRelation.relation:type_name -> reeve.wire.v1.Relation
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_wire_v1_wire_proto_init() }
@@ -2780,14 +3088,15 @@ func file_wire_v1_wire_proto_init() {
 		(*Record_Event)(nil),
 		(*Record_AssetType)(nil),
 		(*Record_Usage)(nil),
+		(*Record_Gap)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_v1_wire_proto_rawDesc), len(file_wire_v1_wire_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   29,
+			NumEnums:      4,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -181,6 +181,61 @@ func (Change_Operation) EnumDescriptor() ([]byte, []int) {
 	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{9, 0}
 }
 
+type Gap_Reason int32
+
+const (
+	Gap_REASON_UNSPECIFIED Gap_Reason = 0
+	// The spool had no room for more.
+	Gap_REASON_BUDGET Gap_Reason = 1
+	// Bytes on the agent's disk were not what had been written.
+	Gap_REASON_DAMAGED Gap_Reason = 2
+	// The agent's disk had no room for more.
+	Gap_REASON_DISK Gap_Reason = 3
+)
+
+// Enum value maps for Gap_Reason.
+var (
+	Gap_Reason_name = map[int32]string{
+		0: "REASON_UNSPECIFIED",
+		1: "REASON_BUDGET",
+		2: "REASON_DAMAGED",
+		3: "REASON_DISK",
+	}
+	Gap_Reason_value = map[string]int32{
+		"REASON_UNSPECIFIED": 0,
+		"REASON_BUDGET":      1,
+		"REASON_DAMAGED":     2,
+		"REASON_DISK":        3,
+	}
+)
+
+func (x Gap_Reason) Enum() *Gap_Reason {
+	p := new(Gap_Reason)
+	*p = x
+	return p
+}
+
+func (x Gap_Reason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Gap_Reason) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_reeve_v1_inventory_proto_enumTypes[3].Descriptor()
+}
+
+func (Gap_Reason) Type() protoreflect.EnumType {
+	return &file_api_reeve_v1_inventory_proto_enumTypes[3]
+}
+
+func (x Gap_Reason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Gap_Reason.Descriptor instead.
+func (Gap_Reason) EnumDescriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{12, 0}
+}
+
 type Asset struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Uid   string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
@@ -1164,6 +1219,285 @@ func (x *ListChangesResponse) GetNextPageToken() string {
 	return ""
 }
 
+// Gap is what an agent gave up of a row of records in its spool. The newest state
+// of every asset is never among it, unless the reason is DAMAGED.
+type Gap struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Site    string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	AgentId string                 `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	SpoolId string                 `protobuf:"bytes,3,opt,name=spool_id,json=spoolId,proto3" json:"spool_id,omitempty"`
+	// The log of the spool: assets, events.
+	Class    string     `protobuf:"bytes,4,opt,name=class,proto3" json:"class,omitempty"`
+	FirstSeq uint64     `protobuf:"varint,5,opt,name=first_seq,json=firstSeq,proto3" json:"first_seq,omitempty"`
+	LastSeq  uint64     `protobuf:"varint,6,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
+	Reason   Gap_Reason `protobuf:"varint,7,opt,name=reason,proto3,enum=reeve.v1.Gap_Reason" json:"reason,omitempty"`
+	// How many are missing: versions of assets, each superseded by one that is
+	// there, words on types, events, periods of usage, and records of which nobody
+	// knows what they were.
+	Versions   uint64 `protobuf:"varint,8,opt,name=versions,proto3" json:"versions,omitempty"`
+	AssetTypes uint64 `protobuf:"varint,9,opt,name=asset_types,json=assetTypes,proto3" json:"asset_types,omitempty"`
+	Events     uint64 `protobuf:"varint,10,opt,name=events,proto3" json:"events,omitempty"`
+	Usages     uint64 `protobuf:"varint,11,opt,name=usages,proto3" json:"usages,omitempty"`
+	Unknown    uint64 `protobuf:"varint,12,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	// When the first and the last of them was observed, where that is known.
+	EarliestTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=earliest_time,json=earliestTime,proto3" json:"earliest_time,omitempty"`
+	LatestTime   *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=latest_time,json=latestTime,proto3" json:"latest_time,omitempty"`
+	// When the aggregator took it.
+	ReceiveTime   *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Gap) Reset() {
+	*x = Gap{}
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Gap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Gap) ProtoMessage() {}
+
+func (x *Gap) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Gap.ProtoReflect.Descriptor instead.
+func (*Gap) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Gap) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *Gap) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *Gap) GetSpoolId() string {
+	if x != nil {
+		return x.SpoolId
+	}
+	return ""
+}
+
+func (x *Gap) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *Gap) GetFirstSeq() uint64 {
+	if x != nil {
+		return x.FirstSeq
+	}
+	return 0
+}
+
+func (x *Gap) GetLastSeq() uint64 {
+	if x != nil {
+		return x.LastSeq
+	}
+	return 0
+}
+
+func (x *Gap) GetReason() Gap_Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Gap_REASON_UNSPECIFIED
+}
+
+func (x *Gap) GetVersions() uint64 {
+	if x != nil {
+		return x.Versions
+	}
+	return 0
+}
+
+func (x *Gap) GetAssetTypes() uint64 {
+	if x != nil {
+		return x.AssetTypes
+	}
+	return 0
+}
+
+func (x *Gap) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *Gap) GetUsages() uint64 {
+	if x != nil {
+		return x.Usages
+	}
+	return 0
+}
+
+func (x *Gap) GetUnknown() uint64 {
+	if x != nil {
+		return x.Unknown
+	}
+	return 0
+}
+
+func (x *Gap) GetEarliestTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EarliestTime
+	}
+	return nil
+}
+
+func (x *Gap) GetLatestTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LatestTime
+	}
+	return nil
+}
+
+func (x *Gap) GetReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceiveTime
+	}
+	return nil
+}
+
+type ListGapsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most this many; 0 means 100, and more than 1000 is cut to 1000.
+	PageSize  int32  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only this site.
+	Site          string `protobuf:"bytes,3,opt,name=site,proto3" json:"site,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGapsRequest) Reset() {
+	*x = ListGapsRequest{}
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGapsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGapsRequest) ProtoMessage() {}
+
+func (x *ListGapsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGapsRequest.ProtoReflect.Descriptor instead.
+func (*ListGapsRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListGapsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListGapsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListGapsRequest) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+type ListGapsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Gaps  []*Gap                 `protobuf:"bytes,1,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGapsResponse) Reset() {
+	*x = ListGapsResponse{}
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGapsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGapsResponse) ProtoMessage() {}
+
+func (x *ListGapsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGapsResponse.ProtoReflect.Descriptor instead.
+func (*ListGapsResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListGapsResponse) GetGaps() []*Gap {
+	if x != nil {
+		return x.Gaps
+	}
+	return nil
+}
+
+func (x *ListGapsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 type WatchChangesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only this site, this type.
@@ -1175,7 +1509,7 @@ type WatchChangesRequest struct {
 
 func (x *WatchChangesRequest) Reset() {
 	*x = WatchChangesRequest{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[12]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1521,7 @@ func (x *WatchChangesRequest) String() string {
 func (*WatchChangesRequest) ProtoMessage() {}
 
 func (x *WatchChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[12]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1534,7 @@ func (x *WatchChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchChangesRequest.ProtoReflect.Descriptor instead.
 func (*WatchChangesRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{12}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchChangesRequest) GetSite() string {
@@ -1226,7 +1560,7 @@ type WatchChangesResponse struct {
 
 func (x *WatchChangesResponse) Reset() {
 	*x = WatchChangesResponse{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[13]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1572,7 @@ func (x *WatchChangesResponse) String() string {
 func (*WatchChangesResponse) ProtoMessage() {}
 
 func (x *WatchChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[13]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1585,7 @@ func (x *WatchChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchChangesResponse.ProtoReflect.Descriptor instead.
 func (*WatchChangesResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{13}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchChangesResponse) GetChanges() []*Change {
@@ -1359,6 +1693,38 @@ const file_api_reeve_v1_inventory_proto_rawDesc = "" +
 	"\x04view\x18\x06 \x01(\x0e2\x13.reeve.v1.AssetViewR\x04view\"i\n" +
 	"\x13ListChangesResponse\x12*\n" +
 	"\achanges\x18\x01 \x03(\v2\x10.reeve.v1.ChangeR\achanges\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe9\x04\n" +
+	"\x03Gap\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12\x19\n" +
+	"\bagent_id\x18\x02 \x01(\tR\aagentId\x12\x19\n" +
+	"\bspool_id\x18\x03 \x01(\tR\aspoolId\x12\x14\n" +
+	"\x05class\x18\x04 \x01(\tR\x05class\x12\x1b\n" +
+	"\tfirst_seq\x18\x05 \x01(\x04R\bfirstSeq\x12\x19\n" +
+	"\blast_seq\x18\x06 \x01(\x04R\alastSeq\x12,\n" +
+	"\x06reason\x18\a \x01(\x0e2\x14.reeve.v1.Gap.ReasonR\x06reason\x12\x1a\n" +
+	"\bversions\x18\b \x01(\x04R\bversions\x12\x1f\n" +
+	"\vasset_types\x18\t \x01(\x04R\n" +
+	"assetTypes\x12\x16\n" +
+	"\x06events\x18\n" +
+	" \x01(\x04R\x06events\x12\x16\n" +
+	"\x06usages\x18\v \x01(\x04R\x06usages\x12\x18\n" +
+	"\aunknown\x18\f \x01(\x04R\aunknown\x12?\n" +
+	"\rearliest_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\fearliestTime\x12;\n" +
+	"\vlatest_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"latestTime\x12=\n" +
+	"\freceive_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\"X\n" +
+	"\x06Reason\x12\x16\n" +
+	"\x12REASON_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rREASON_BUDGET\x10\x01\x12\x12\n" +
+	"\x0eREASON_DAMAGED\x10\x02\x12\x0f\n" +
+	"\vREASON_DISK\x10\x03\"a\n" +
+	"\x0fListGapsRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x12\n" +
+	"\x04site\x18\x03 \x01(\tR\x04site\"]\n" +
+	"\x10ListGapsResponse\x12!\n" +
+	"\x04gaps\x18\x01 \x03(\v2\r.reeve.v1.GapR\x04gaps\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"=\n" +
 	"\x13WatchChangesRequest\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
@@ -1373,13 +1739,14 @@ const file_api_reeve_v1_inventory_proto_rawDesc = "" +
 	"\tAssetView\x12\x1a\n" +
 	"\x16ASSET_VIEW_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ASSET_VIEW_BASIC\x10\x01\x12\x13\n" +
-	"\x0fASSET_VIEW_FULL\x10\x022\xa4\x03\n" +
+	"\x0fASSET_VIEW_FULL\x10\x022\xec\x03\n" +
 	"\x10InventoryService\x12L\n" +
 	"\n" +
 	"ListAssets\x12\x1b.reeve.v1.ListAssetsRequest\x1a\x1c.reeve.v1.ListAssetsResponse\"\x03\x90\x02\x01\x12F\n" +
 	"\bGetAsset\x12\x19.reeve.v1.GetAssetRequest\x1a\x1a.reeve.v1.GetAssetResponse\"\x03\x90\x02\x01\x12X\n" +
 	"\x0eListAssetTypes\x12\x1f.reeve.v1.ListAssetTypesRequest\x1a .reeve.v1.ListAssetTypesResponse\"\x03\x90\x02\x01\x12O\n" +
-	"\vListChanges\x12\x1c.reeve.v1.ListChangesRequest\x1a\x1d.reeve.v1.ListChangesResponse\"\x03\x90\x02\x01\x12O\n" +
+	"\vListChanges\x12\x1c.reeve.v1.ListChangesRequest\x1a\x1d.reeve.v1.ListChangesResponse\"\x03\x90\x02\x01\x12F\n" +
+	"\bListGaps\x12\x19.reeve.v1.ListGapsRequest\x1a\x1a.reeve.v1.ListGapsResponse\"\x03\x90\x02\x01\x12O\n" +
 	"\fWatchChanges\x12\x1d.reeve.v1.WatchChangesRequest\x1a\x1e.reeve.v1.WatchChangesResponse0\x01B7Z5github.com/reeve-cloud/reeve/pkg/api/reeve/v1;reevev1b\x06proto3"
 
 var (
@@ -1394,68 +1761,79 @@ func file_api_reeve_v1_inventory_proto_rawDescGZIP() []byte {
 	return file_api_reeve_v1_inventory_proto_rawDescData
 }
 
-var file_api_reeve_v1_inventory_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_api_reeve_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_api_reeve_v1_inventory_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_api_reeve_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_api_reeve_v1_inventory_proto_goTypes = []any{
 	(State)(0),                     // 0: reeve.v1.State
 	(AssetView)(0),                 // 1: reeve.v1.AssetView
 	(Change_Operation)(0),          // 2: reeve.v1.Change.Operation
-	(*Asset)(nil),                  // 3: reeve.v1.Asset
-	(*ListAssetsRequest)(nil),      // 4: reeve.v1.ListAssetsRequest
-	(*ListAssetsResponse)(nil),     // 5: reeve.v1.ListAssetsResponse
-	(*GetAssetRequest)(nil),        // 6: reeve.v1.GetAssetRequest
-	(*GetAssetResponse)(nil),       // 7: reeve.v1.GetAssetResponse
-	(*AssetType)(nil),              // 8: reeve.v1.AssetType
-	(*ListAssetTypesRequest)(nil),  // 9: reeve.v1.ListAssetTypesRequest
-	(*ListAssetTypesResponse)(nil), // 10: reeve.v1.ListAssetTypesResponse
-	(*Relation)(nil),               // 11: reeve.v1.Relation
-	(*Change)(nil),                 // 12: reeve.v1.Change
-	(*ListChangesRequest)(nil),     // 13: reeve.v1.ListChangesRequest
-	(*ListChangesResponse)(nil),    // 14: reeve.v1.ListChangesResponse
-	(*WatchChangesRequest)(nil),    // 15: reeve.v1.WatchChangesRequest
-	(*WatchChangesResponse)(nil),   // 16: reeve.v1.WatchChangesResponse
-	nil,                            // 17: reeve.v1.Asset.LabelsEntry
-	(*timestamppb.Timestamp)(nil),  // 18: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),        // 19: google.protobuf.Struct
+	(Gap_Reason)(0),                // 3: reeve.v1.Gap.Reason
+	(*Asset)(nil),                  // 4: reeve.v1.Asset
+	(*ListAssetsRequest)(nil),      // 5: reeve.v1.ListAssetsRequest
+	(*ListAssetsResponse)(nil),     // 6: reeve.v1.ListAssetsResponse
+	(*GetAssetRequest)(nil),        // 7: reeve.v1.GetAssetRequest
+	(*GetAssetResponse)(nil),       // 8: reeve.v1.GetAssetResponse
+	(*AssetType)(nil),              // 9: reeve.v1.AssetType
+	(*ListAssetTypesRequest)(nil),  // 10: reeve.v1.ListAssetTypesRequest
+	(*ListAssetTypesResponse)(nil), // 11: reeve.v1.ListAssetTypesResponse
+	(*Relation)(nil),               // 12: reeve.v1.Relation
+	(*Change)(nil),                 // 13: reeve.v1.Change
+	(*ListChangesRequest)(nil),     // 14: reeve.v1.ListChangesRequest
+	(*ListChangesResponse)(nil),    // 15: reeve.v1.ListChangesResponse
+	(*Gap)(nil),                    // 16: reeve.v1.Gap
+	(*ListGapsRequest)(nil),        // 17: reeve.v1.ListGapsRequest
+	(*ListGapsResponse)(nil),       // 18: reeve.v1.ListGapsResponse
+	(*WatchChangesRequest)(nil),    // 19: reeve.v1.WatchChangesRequest
+	(*WatchChangesResponse)(nil),   // 20: reeve.v1.WatchChangesResponse
+	nil,                            // 21: reeve.v1.Asset.LabelsEntry
+	(*timestamppb.Timestamp)(nil),  // 22: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),        // 23: google.protobuf.Struct
 }
 var file_api_reeve_v1_inventory_proto_depIdxs = []int32{
 	0,  // 0: reeve.v1.Asset.state:type_name -> reeve.v1.State
-	17, // 1: reeve.v1.Asset.labels:type_name -> reeve.v1.Asset.LabelsEntry
-	18, // 2: reeve.v1.Asset.create_time:type_name -> google.protobuf.Timestamp
-	18, // 3: reeve.v1.Asset.update_time:type_name -> google.protobuf.Timestamp
-	18, // 4: reeve.v1.Asset.observe_time:type_name -> google.protobuf.Timestamp
-	18, // 5: reeve.v1.Asset.delete_time:type_name -> google.protobuf.Timestamp
-	18, // 6: reeve.v1.Asset.disconnect_time:type_name -> google.protobuf.Timestamp
-	19, // 7: reeve.v1.Asset.document:type_name -> google.protobuf.Struct
+	21, // 1: reeve.v1.Asset.labels:type_name -> reeve.v1.Asset.LabelsEntry
+	22, // 2: reeve.v1.Asset.create_time:type_name -> google.protobuf.Timestamp
+	22, // 3: reeve.v1.Asset.update_time:type_name -> google.protobuf.Timestamp
+	22, // 4: reeve.v1.Asset.observe_time:type_name -> google.protobuf.Timestamp
+	22, // 5: reeve.v1.Asset.delete_time:type_name -> google.protobuf.Timestamp
+	22, // 6: reeve.v1.Asset.disconnect_time:type_name -> google.protobuf.Timestamp
+	23, // 7: reeve.v1.Asset.document:type_name -> google.protobuf.Struct
 	0,  // 8: reeve.v1.ListAssetsRequest.states:type_name -> reeve.v1.State
 	1,  // 9: reeve.v1.ListAssetsRequest.view:type_name -> reeve.v1.AssetView
-	3,  // 10: reeve.v1.ListAssetsResponse.assets:type_name -> reeve.v1.Asset
-	3,  // 11: reeve.v1.GetAssetResponse.asset:type_name -> reeve.v1.Asset
-	11, // 12: reeve.v1.GetAssetResponse.relations:type_name -> reeve.v1.Relation
-	19, // 13: reeve.v1.AssetType.layout:type_name -> google.protobuf.Struct
-	8,  // 14: reeve.v1.ListAssetTypesResponse.asset_types:type_name -> reeve.v1.AssetType
+	4,  // 10: reeve.v1.ListAssetsResponse.assets:type_name -> reeve.v1.Asset
+	4,  // 11: reeve.v1.GetAssetResponse.asset:type_name -> reeve.v1.Asset
+	12, // 12: reeve.v1.GetAssetResponse.relations:type_name -> reeve.v1.Relation
+	23, // 13: reeve.v1.AssetType.layout:type_name -> google.protobuf.Struct
+	9,  // 14: reeve.v1.ListAssetTypesResponse.asset_types:type_name -> reeve.v1.AssetType
 	2,  // 15: reeve.v1.Change.operation:type_name -> reeve.v1.Change.Operation
-	18, // 16: reeve.v1.Change.observe_time:type_name -> google.protobuf.Timestamp
-	18, // 17: reeve.v1.Change.receive_time:type_name -> google.protobuf.Timestamp
-	19, // 18: reeve.v1.Change.document:type_name -> google.protobuf.Struct
+	22, // 16: reeve.v1.Change.observe_time:type_name -> google.protobuf.Timestamp
+	22, // 17: reeve.v1.Change.receive_time:type_name -> google.protobuf.Timestamp
+	23, // 18: reeve.v1.Change.document:type_name -> google.protobuf.Struct
 	1,  // 19: reeve.v1.ListChangesRequest.view:type_name -> reeve.v1.AssetView
-	12, // 20: reeve.v1.ListChangesResponse.changes:type_name -> reeve.v1.Change
-	12, // 21: reeve.v1.WatchChangesResponse.changes:type_name -> reeve.v1.Change
-	4,  // 22: reeve.v1.InventoryService.ListAssets:input_type -> reeve.v1.ListAssetsRequest
-	6,  // 23: reeve.v1.InventoryService.GetAsset:input_type -> reeve.v1.GetAssetRequest
-	9,  // 24: reeve.v1.InventoryService.ListAssetTypes:input_type -> reeve.v1.ListAssetTypesRequest
-	13, // 25: reeve.v1.InventoryService.ListChanges:input_type -> reeve.v1.ListChangesRequest
-	15, // 26: reeve.v1.InventoryService.WatchChanges:input_type -> reeve.v1.WatchChangesRequest
-	5,  // 27: reeve.v1.InventoryService.ListAssets:output_type -> reeve.v1.ListAssetsResponse
-	7,  // 28: reeve.v1.InventoryService.GetAsset:output_type -> reeve.v1.GetAssetResponse
-	10, // 29: reeve.v1.InventoryService.ListAssetTypes:output_type -> reeve.v1.ListAssetTypesResponse
-	14, // 30: reeve.v1.InventoryService.ListChanges:output_type -> reeve.v1.ListChangesResponse
-	16, // 31: reeve.v1.InventoryService.WatchChanges:output_type -> reeve.v1.WatchChangesResponse
-	27, // [27:32] is the sub-list for method output_type
-	22, // [22:27] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	13, // 20: reeve.v1.ListChangesResponse.changes:type_name -> reeve.v1.Change
+	3,  // 21: reeve.v1.Gap.reason:type_name -> reeve.v1.Gap.Reason
+	22, // 22: reeve.v1.Gap.earliest_time:type_name -> google.protobuf.Timestamp
+	22, // 23: reeve.v1.Gap.latest_time:type_name -> google.protobuf.Timestamp
+	22, // 24: reeve.v1.Gap.receive_time:type_name -> google.protobuf.Timestamp
+	16, // 25: reeve.v1.ListGapsResponse.gaps:type_name -> reeve.v1.Gap
+	13, // 26: reeve.v1.WatchChangesResponse.changes:type_name -> reeve.v1.Change
+	5,  // 27: reeve.v1.InventoryService.ListAssets:input_type -> reeve.v1.ListAssetsRequest
+	7,  // 28: reeve.v1.InventoryService.GetAsset:input_type -> reeve.v1.GetAssetRequest
+	10, // 29: reeve.v1.InventoryService.ListAssetTypes:input_type -> reeve.v1.ListAssetTypesRequest
+	14, // 30: reeve.v1.InventoryService.ListChanges:input_type -> reeve.v1.ListChangesRequest
+	17, // 31: reeve.v1.InventoryService.ListGaps:input_type -> reeve.v1.ListGapsRequest
+	19, // 32: reeve.v1.InventoryService.WatchChanges:input_type -> reeve.v1.WatchChangesRequest
+	6,  // 33: reeve.v1.InventoryService.ListAssets:output_type -> reeve.v1.ListAssetsResponse
+	8,  // 34: reeve.v1.InventoryService.GetAsset:output_type -> reeve.v1.GetAssetResponse
+	11, // 35: reeve.v1.InventoryService.ListAssetTypes:output_type -> reeve.v1.ListAssetTypesResponse
+	15, // 36: reeve.v1.InventoryService.ListChanges:output_type -> reeve.v1.ListChangesResponse
+	18, // 37: reeve.v1.InventoryService.ListGaps:output_type -> reeve.v1.ListGapsResponse
+	20, // 38: reeve.v1.InventoryService.WatchChanges:output_type -> reeve.v1.WatchChangesResponse
+	33, // [33:39] is the sub-list for method output_type
+	27, // [27:33] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_api_reeve_v1_inventory_proto_init() }
@@ -1468,8 +1846,8 @@ func file_api_reeve_v1_inventory_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_reeve_v1_inventory_proto_rawDesc), len(file_api_reeve_v1_inventory_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   15,
+			NumEnums:      4,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -45,6 +45,9 @@ const (
 	// InventoryServiceListChangesProcedure is the fully-qualified name of the InventoryService's
 	// ListChanges RPC.
 	InventoryServiceListChangesProcedure = "/reeve.v1.InventoryService/ListChanges"
+	// InventoryServiceListGapsProcedure is the fully-qualified name of the InventoryService's ListGaps
+	// RPC.
+	InventoryServiceListGapsProcedure = "/reeve.v1.InventoryService/ListGaps"
 	// InventoryServiceWatchChangesProcedure is the fully-qualified name of the InventoryService's
 	// WatchChanges RPC.
 	InventoryServiceWatchChangesProcedure = "/reeve.v1.InventoryService/WatchChanges"
@@ -61,6 +64,8 @@ type InventoryServiceClient interface {
 	ListAssetTypes(context.Context, *connect.Request[v1.ListAssetTypesRequest]) (*connect.Response[v1.ListAssetTypesResponse], error)
 	// ListChanges lists the versions of one asset, newest first.
 	ListChanges(context.Context, *connect.Request[v1.ListChangesRequest]) (*connect.Response[v1.ListChangesResponse], error)
+	// ListGaps lists what agents had to give up, what was received last first.
+	ListGaps(context.Context, *connect.Request[v1.ListGapsRequest]) (*connect.Response[v1.ListGapsResponse], error)
 	// WatchChanges streams changes of all assets from now on, as they become
 	// durable. A client that falls behind is cut off with RESOURCE_EXHAUSTED.
 	WatchChanges(context.Context, *connect.Request[v1.WatchChangesRequest]) (*connect.ServerStreamForClient[v1.WatchChangesResponse], error)
@@ -105,6 +110,13 @@ func NewInventoryServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		listGaps: connect.NewClient[v1.ListGapsRequest, v1.ListGapsResponse](
+			httpClient,
+			baseURL+InventoryServiceListGapsProcedure,
+			connect.WithSchema(inventoryServiceMethods.ByName("ListGaps")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		watchChanges: connect.NewClient[v1.WatchChangesRequest, v1.WatchChangesResponse](
 			httpClient,
 			baseURL+InventoryServiceWatchChangesProcedure,
@@ -120,6 +132,7 @@ type inventoryServiceClient struct {
 	getAsset       *connect.Client[v1.GetAssetRequest, v1.GetAssetResponse]
 	listAssetTypes *connect.Client[v1.ListAssetTypesRequest, v1.ListAssetTypesResponse]
 	listChanges    *connect.Client[v1.ListChangesRequest, v1.ListChangesResponse]
+	listGaps       *connect.Client[v1.ListGapsRequest, v1.ListGapsResponse]
 	watchChanges   *connect.Client[v1.WatchChangesRequest, v1.WatchChangesResponse]
 }
 
@@ -143,6 +156,11 @@ func (c *inventoryServiceClient) ListChanges(ctx context.Context, req *connect.R
 	return c.listChanges.CallUnary(ctx, req)
 }
 
+// ListGaps calls reeve.v1.InventoryService.ListGaps.
+func (c *inventoryServiceClient) ListGaps(ctx context.Context, req *connect.Request[v1.ListGapsRequest]) (*connect.Response[v1.ListGapsResponse], error) {
+	return c.listGaps.CallUnary(ctx, req)
+}
+
 // WatchChanges calls reeve.v1.InventoryService.WatchChanges.
 func (c *inventoryServiceClient) WatchChanges(ctx context.Context, req *connect.Request[v1.WatchChangesRequest]) (*connect.ServerStreamForClient[v1.WatchChangesResponse], error) {
 	return c.watchChanges.CallServerStream(ctx, req)
@@ -159,6 +177,8 @@ type InventoryServiceHandler interface {
 	ListAssetTypes(context.Context, *connect.Request[v1.ListAssetTypesRequest]) (*connect.Response[v1.ListAssetTypesResponse], error)
 	// ListChanges lists the versions of one asset, newest first.
 	ListChanges(context.Context, *connect.Request[v1.ListChangesRequest]) (*connect.Response[v1.ListChangesResponse], error)
+	// ListGaps lists what agents had to give up, what was received last first.
+	ListGaps(context.Context, *connect.Request[v1.ListGapsRequest]) (*connect.Response[v1.ListGapsResponse], error)
 	// WatchChanges streams changes of all assets from now on, as they become
 	// durable. A client that falls behind is cut off with RESOURCE_EXHAUSTED.
 	WatchChanges(context.Context, *connect.Request[v1.WatchChangesRequest], *connect.ServerStream[v1.WatchChangesResponse]) error
@@ -199,6 +219,13 @@ func NewInventoryServiceHandler(svc InventoryServiceHandler, opts ...connect.Han
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	inventoryServiceListGapsHandler := connect.NewUnaryHandler(
+		InventoryServiceListGapsProcedure,
+		svc.ListGaps,
+		connect.WithSchema(inventoryServiceMethods.ByName("ListGaps")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	inventoryServiceWatchChangesHandler := connect.NewServerStreamHandler(
 		InventoryServiceWatchChangesProcedure,
 		svc.WatchChanges,
@@ -215,6 +242,8 @@ func NewInventoryServiceHandler(svc InventoryServiceHandler, opts ...connect.Han
 			inventoryServiceListAssetTypesHandler.ServeHTTP(w, r)
 		case InventoryServiceListChangesProcedure:
 			inventoryServiceListChangesHandler.ServeHTTP(w, r)
+		case InventoryServiceListGapsProcedure:
+			inventoryServiceListGapsHandler.ServeHTTP(w, r)
 		case InventoryServiceWatchChangesProcedure:
 			inventoryServiceWatchChangesHandler.ServeHTTP(w, r)
 		default:
@@ -240,6 +269,10 @@ func (UnimplementedInventoryServiceHandler) ListAssetTypes(context.Context, *con
 
 func (UnimplementedInventoryServiceHandler) ListChanges(context.Context, *connect.Request[v1.ListChangesRequest]) (*connect.Response[v1.ListChangesResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.InventoryService.ListChanges is not implemented"))
+}
+
+func (UnimplementedInventoryServiceHandler) ListGaps(context.Context, *connect.Request[v1.ListGapsRequest]) (*connect.Response[v1.ListGapsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.InventoryService.ListGaps is not implemented"))
 }
 
 func (UnimplementedInventoryServiceHandler) WatchChanges(context.Context, *connect.Request[v1.WatchChangesRequest], *connect.ServerStream[v1.WatchChangesResponse]) error {

@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/tui/client"
+	"github.com/reeve-cloud/reeve/tui/output"
+)
+
+type getGapsOptions struct {
+	listOptions
+	site string
+}
+
+func (a *app) getGapsCommand() *cobra.Command {
+	var o getGapsOptions
+	cmd := &cobra.Command{
+		Use:     "gaps",
+		Aliases: []string{"gap"},
+		Short:   "List what agents had to give up, newest first",
+		Args:    noArguments,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.getGaps(cmd.Context(), o) },
+	}
+	o.addTo(cmd)
+	cmd.Flags().StringVar(&o.site, "site", "", "only this site")
+	a.complete(cmd, "site", a.completeSites)
+	return cmd
+}
+
+func (a *app) getGaps(ctx context.Context, o getGapsOptions) error {
+	return list(ctx, a, o.listOptions, "gaps", gapColumns, func(s *session) client.PageFunc[*reevev1.Gap] {
+		return func(ctx context.Context, size int32, token string) ([]*reevev1.Gap, string, error) {
+			answer, err := s.Inventory.ListGaps(ctx, connect.NewRequest(&reevev1.ListGapsRequest{PageSize: size, PageToken: token, Site: o.site}))
+			if err != nil {
+				return nil, "", err
+			}
+			return answer.Msg.GetGaps(), answer.Msg.GetNextPageToken(), nil
+		}
+	})
+}
+
+func gapColumns(p *output.Printer) []output.Column[*reevev1.Gap] {
+	count := func(n func(*reevev1.Gap) uint64) func(*reevev1.Gap) string {
+		return func(g *reevev1.Gap) string { return fmt.Sprint(n(g)) }
+	}
+	return []output.Column[*reevev1.Gap]{
+		{Heading: "SITE", Value: (*reevev1.Gap).GetSite},
+		{Heading: "AGENT", Value: (*reevev1.Gap).GetAgentId},
+		{Heading: "CLASS", Value: (*reevev1.Gap).GetClass},
+		{Heading: "REASON", Value: func(g *reevev1.Gap) string { return strings.TrimPrefix(g.GetReason().String(), "REASON_") }},
+		{Heading: "VERSIONS", Value: count((*reevev1.Gap).GetVersions)},
+		{Heading: "EVENTS", Value: count((*reevev1.Gap).GetEvents)},
+		{Heading: "USAGES", Value: count((*reevev1.Gap).GetUsages)},
+		{Heading: "TYPES", Only: output.Wide, Value: count((*reevev1.Gap).GetAssetTypes)},
+		{Heading: "UNKNOWN", Value: count((*reevev1.Gap).GetUnknown)},
+		{Heading: "FROM", Value: func(g *reevev1.Gap) string { return p.Time(g.GetEarliestTime()) }},
+		{Heading: "TO", Value: func(g *reevev1.Gap) string { return p.Time(g.GetLatestTime()) }},
+		{Heading: "RECEIVED", Only: output.Wide, Value: func(g *reevev1.Gap) string { return p.Time(g.GetReceiveTime()) }},
+		{Heading: "RECORDS", Only: output.Wide, Value: func(g *reevev1.Gap) string { return fmt.Sprint(g.GetFirstSeq(), "-", g.GetLastSeq()) }},
+		{Heading: "SPOOL", Only: output.Wide, Value: (*reevev1.Gap).GetSpoolId},
+	}
+}
