@@ -430,7 +430,10 @@ func TestGoneScopes(t *testing.T) {
 	if err := os.Remove(filepath.Join(a.world, "r/gone")); err != nil {
 		t.Fatal(err)
 	}
-	a.wait("scope back", func() bool { return a.history()[len(a.history())-1] == "b created" })
+	a.wait("scope back", func() bool {
+		history := a.history()
+		return history[len(history)-1] == "b created"
+	})
 }
 
 func TestWatchResumesExactly(t *testing.T) {
