@@ -391,3 +391,55 @@ func (s *site) check() {
 	t.Logf("%d versions of %d assets, %d given up; %d events, %d given up; %d gaps",
 		len(s.versions), len(newest), lost, s.events, lostEvents, len(s.gaps))
 }
+
+// BenchmarkAppendFull appends to a spool that gives up as much as it takes.
+func BenchmarkAppendFull(b *testing.B) {
+	seen, err := OpenLastSeen(b.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer seen.Close()
+	sp, err := spool.Open(spool.Options{
+		Dir: b.TempDir(), MaxBytes: 32 << 20, Apply: seen.Apply, Applied: seen.Applied, BeforeTrim: seen.Sync, Recall: seen.Recall,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer sp.Close()
+	clock, random := hlc.New(0), rand.New(rand.NewPCG(1, 1))
+	const assets, frame = 20000, 256
+	n := 0
+	fill := func() []*wirev1.Record {
+		var records []*wirev1.Record
+		for range frame {
+			n++
+			text := ""
+			for range 40 {
+				text += fmt.Sprintf("%x", random.Uint64())
+			}
+			records = append(records, &wirev1.Record{Body: &wirev1.Record_Asset{Asset: &wirev1.AssetVersion{
+				Type: "fake.test.Thing", Uid: fmt.Sprint(n % assets), Version: uint64(clock.Next()), Operation: wirev1.Operation_OPERATION_UPDATED,
+				Scope: "c/s", Hash: make([]byte, 16), Document: fmt.Appendf(nil, `{"text":%q}`, text),
+			}}})
+		}
+		return records
+	}
+	for sp.Stat()[0].GivenUp == 0 {
+		if err := sp.Append(b.Context(), wirev1.Class_CLASS_ASSETS, fill()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var worst time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		records := fill()
+		b.StartTimer()
+		began := time.Now()
+		if err := sp.Append(b.Context(), wirev1.Class_CLASS_ASSETS, records); err != nil {
+			b.Fatal(err)
+		}
+		worst = max(worst, time.Since(began))
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/frame, "ns/asset")
+	b.ReportMetric(float64(worst.Milliseconds()), "ms-worst")
+}
