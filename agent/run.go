@@ -97,7 +97,7 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 	watchSpool(stores.spool, registry)
 	link := &uplink.Uplink{
 		Spool: stores.spool, Clock: clock, Hostname: hostname, Collectors: names, Logger: logger,
-		Metrics: uplink.NewMetrics(registry), Limit: limit,
+		Metrics: uplink.NewMetrics(registry), Limit: limit, Inventory: recorder,
 	}
 
 	group, ctx := errgroup.WithContext(ctx)

@@ -51,6 +51,10 @@ type LastSeen struct {
 	newest uint64
 	// resending says that what is applied may be older than what is known.
 	resending bool
+	// redoing says so too, until the spool is open, and restoring counts those that
+	// send single assets again.
+	redoing   bool
+	restoring int
 	// asked counts the calls of MustResend.
 	asked   int
 	damaged chan error
@@ -121,7 +125,7 @@ func OpenLastSeen(dir string, logger *slog.Logger) (*LastSeen, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the last-seen store in %s: %w", dir, openError(err))
 	}
-	s := &LastSeen{db: db, damaged: make(chan error, 1)}
+	s := &LastSeen{db: db, damaged: make(chan error, 1), redoing: true}
 	stamp, err := s.Clock()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", ErrDamaged, err), db.Close())
@@ -216,6 +220,9 @@ func (s *LastSeen) Applied(spoolID string, class wirev1.Class) (uint64, error) {
 // spool before, and what that one held may be lost. It does so at every start
 // until that is done.
 func (s *LastSeen) Adopt(spoolID string) (resend bool, err error) {
+	s.applying.Lock()
+	s.redoing = false
+	s.applying.Unlock()
 	id, err := s.get(spoolKey)
 	if err != nil {
 		return false, err
@@ -303,6 +310,17 @@ func (s *LastSeen) MustResend(why string) error {
 
 // maxWhy is how many reasons for one sending are told.
 const maxWhy = 20
+
+// restore says that single assets are sent again, until done is called.
+func (s *LastSeen) restore() (done func()) {
+	add := func(n int) {
+		s.applying.Lock()
+		defer s.applying.Unlock()
+		s.restoring += n
+	}
+	add(1)
+	return func() { add(-1) }
+}
 
 // sendings is how often it was said that all must be sent again.
 func (s *LastSeen) sendings() int {
@@ -430,10 +448,12 @@ func (s *LastSeen) Apply(f spool.Frame) error {
 	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
 	defer func() { w.txn.Discard() }()
 	newest := s.newest
+	mayBeOlder := s.resending || s.redoing || s.restoring > 0
+	inFrame := make(map[string]uint64)
 	for i, r := range records {
 		if t := r.GetAssetType(); t != nil {
 			newest = max(newest, t.GetVersion())
-			if s.resending {
+			if mayBeOlder {
 				if last, err := s.assetType(t.GetName()); err != nil || last.GetVersion() > t.GetVersion() {
 					w.fail(err)
 					continue
@@ -453,11 +473,13 @@ func (s *LastSeen) Apply(f spool.Frame) error {
 		}
 		newest = max(newest, a.GetVersion())
 		key := assetKey(a.GetScope(), plugin.Key{Type: a.GetType(), UID: a.GetUid()})
-		if s.resending {
-			if newer, err := s.knowsNewer(key, a.GetVersion()); err != nil || newer {
+		if mayBeOlder {
+			newer, err := s.knowsNewer(key, a.GetVersion())
+			if err != nil || newer || inFrame[string(key)] > a.GetVersion() {
 				w.fail(err)
 				continue
 			}
+			inFrame[string(key)] = a.GetVersion()
 		}
 		if a.GetOperation() == wirev1.Operation_OPERATION_DELETED {
 			value, err := encodeDeletion(a, f.First+uint64(i))
@@ -672,12 +694,17 @@ func (s *LastSeen) scopes(collector string) ([]string, error) {
 }
 
 func (s *LastSeen) scan(prefix []byte, visit func(*badger.Item) error) error {
+	return s.scanFrom(prefix, prefix, visit)
+}
+
+// scanFrom calls visit for what has the prefix, from a key on.
+func (s *LastSeen) scanFrom(prefix, from []byte, visit func(*badger.Item) error) error {
 	err := s.db.View(func(txn *badger.Txn) error {
 		o := badger.DefaultIteratorOptions
 		o.PrefetchValues, o.Prefix = false, prefix
 		it := txn.NewIterator(o)
 		defer it.Close()
-		for it.Seek(prefix); it.Valid(); it.Next() {
+		for it.Seek(from); it.Valid(); it.Next() {
 			if err := visit(it.Item()); err != nil {
 				return err
 			}

@@ -75,6 +75,11 @@ type Uplink struct {
 	Limit *rate.Limiter
 	// TLS returns the client configuration for a new session.
 	TLS func() *tls.Config
+	// Inventory is compared with what the aggregator holds. Nil compares nothing.
+	Inventory Inventory
+	// CompareAfter is how long after its beginning a session compares first. Zero
+	// means a minute or so.
+	CompareAfter time.Duration
 	// Hostname and Collectors are what the agent says of itself.
 	Hostname   string
 	Collectors []string
@@ -386,6 +391,7 @@ func (u *Uplink) session(ctx context.Context, t target, conn transport.Conn) (es
 		window:  newWindow(int64(welcome.GetWindowBytes())),
 		limit:   int(welcome.GetMaxBatchBytes()),
 		silence: time.Duration(welcome.GetHeartbeatSeconds()) * time.Second,
+		answers: make(chan *wirev1.Control, 1),
 	}
 	parts, group := errgroup.WithContext(ctx)
 	// Reads and writes on streams end when the connection does.
@@ -393,6 +399,9 @@ func (u *Uplink) session(ctx context.Context, t target, conn transport.Conn) (es
 	defer stop()
 	parts.Go(func() error { return s.listen(r) })
 	parts.Go(func() error { return s.heartbeats(group) })
+	if u.Inventory != nil && welcome.GetCompares() {
+		parts.Go(func() error { return s.compare(group) })
+	}
 	if conn.Kind() == transport.QUIC {
 		parts.Go(func() error { return s.watch(group) })
 	} else if t.quic.IsValid() {
@@ -500,6 +509,9 @@ type session struct {
 
 	writing sync.Mutex
 	control transport.Stream
+
+	// answers are what the aggregator says to a comparison.
+	answers chan *wirev1.Control
 }
 
 // listen takes what the aggregator says on the control stream.
@@ -541,6 +553,10 @@ func (s *session) listen(r *bufio.Reader) error {
 			}
 		case *wirev1.Control_Notice:
 			s.Logger.Warn("the aggregator says: " + m.Notice.GetMessage())
+		case *wirev1.Control_Differing, *wirev1.Control_Resend:
+			if err := s.takeAnswer(&c); err != nil {
+				return err
+			}
 		case *wirev1.Control_Goodbye:
 			return goodbye(m.Goodbye)
 		}
@@ -644,12 +660,16 @@ func (s *session) beatOnce(answers uint64) error {
 	for _, st := range s.Spool.Stat() {
 		beat.Backlog = append(beat.Backlog, &wirev1.Backlog{Class: st.Class, Records: st.Waiting, Bytes: uint64(st.Bytes)})
 	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if err := wire.WriteMessage(s.control, &wirev1.Control{Message: &wirev1.Control_Heartbeat{Heartbeat: beat}}); err != nil {
+	if err := s.say(&wirev1.Control{Message: &wirev1.Control_Heartbeat{Heartbeat: beat}}); err != nil {
 		return fmt.Errorf("sending a heartbeat: %w", err)
 	}
 	return nil
+}
+
+func (s *session) say(c *wirev1.Control) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return wire.WriteMessage(s.control, c)
 }
 
 // ship sends the batches of a class from a record on.

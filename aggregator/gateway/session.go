@@ -290,6 +290,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	defer s.seen.Close()
 	s.inlet = s.o.Ingest.Open(s.agent, hello.GetSpoolId())
 	defer s.inlet.Close()
+	welcome.Compares = true
 	s.compare = s.o.Reconciler.Session(s.agent, s.say)
 	welcome.Durable = s.inlet.Durable()
 	if err := s.say(&wirev1.Control{Message: &wirev1.Control_Welcome{Welcome: welcome}}); err != nil {

@@ -634,7 +634,9 @@ type Welcome struct {
 	// The longest silence, either way, before a session counts as dead.
 	HeartbeatSeconds uint32 `protobuf:"varint,7,opt,name=heartbeat_seconds,json=heartbeatSeconds,proto3" json:"heartbeat_seconds,omitempty"`
 	// The aggregator's wall clock in Unix milliseconds; zero where it is not told.
-	Time          int64 `protobuf:"varint,8,opt,name=time,proto3" json:"time,omitempty"`
+	Time int64 `protobuf:"varint,8,opt,name=time,proto3" json:"time,omitempty"`
+	// The aggregator answers digests.
+	Compares      bool `protobuf:"varint,9,opt,name=compares,proto3" json:"compares,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -723,6 +725,13 @@ func (x *Welcome) GetTime() int64 {
 		return x.Time
 	}
 	return 0
+}
+
+func (x *Welcome) GetCompares() bool {
+	if x != nil {
+		return x.Compares
+	}
+	return false
 }
 
 type Watermark struct {
@@ -2777,7 +2786,7 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"collectors\x12\x1f\n" +
 	"\vinstance_id\x18\a \x01(\tR\n" +
 	"instanceId\x12\x12\n" +
-	"\x04time\x18\b \x01(\x03R\x04time\"\xaa\x02\n" +
+	"\x04time\x18\b \x01(\x03R\x04time\"\xc6\x02\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12-\n" +
 	"\x12aggregator_version\x18\x02 \x01(\tR\x11aggregatorVersion\x122\n" +
@@ -2786,7 +2795,8 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x0fmax_batch_bytes\x18\x05 \x01(\rR\rmaxBatchBytes\x12!\n" +
 	"\fwindow_bytes\x18\x06 \x01(\rR\vwindowBytes\x12+\n" +
 	"\x11heartbeat_seconds\x18\a \x01(\rR\x10heartbeatSeconds\x12\x12\n" +
-	"\x04time\x18\b \x01(\x03R\x04time\"I\n" +
+	"\x04time\x18\b \x01(\x03R\x04time\x12\x1a\n" +
+	"\bcompares\x18\t \x01(\bR\bcompares\"I\n" +
 	"\tWatermark\x12*\n" +
 	"\x05class\x18\x01 \x01(\x0e2\x14.reeve.wire.v1.ClassR\x05class\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\"m\n" +
