@@ -28,10 +28,10 @@ type comparison struct {
 	examples []string
 }
 
-func (c *comparison) fault(what, format string, args ...any) {
-	c.wrong[what]++
-	if len(c.examples) < 10 {
-		c.examples = append(c.examples, what+": "+fmt.Sprintf(format, args...))
+func (r *comparison) fault(what, format string, args ...any) {
+	r.wrong[what]++
+	if len(r.examples) < 10 {
+		r.examples = append(r.examples, what+": "+fmt.Sprintf(format, args...))
 	}
 }
 
