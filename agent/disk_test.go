@@ -120,7 +120,7 @@ func TestUnwritableAtStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 5 {
-		if _, err := w.start(); !errors.Is(err, syscall.EROFS) {
+		if _, err := w.start(); !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), "cannot be written") {
 			t.Fatalf("on a read-only disk: %v", err)
 		}
 	}

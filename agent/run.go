@@ -334,7 +334,7 @@ func crashed(file, count string, logger *slog.Logger) (n int, err error) {
 	}
 	f, err := os.Create(file)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("the data directory cannot be written to: %w", err)
 	}
 	return n, errors.Join(debug.SetCrashOutput(f, debug.CrashOptions{}), f.Close())
 }
@@ -355,7 +355,10 @@ func tries(file string) (int, error) {
 		return 0, err
 	}
 	n := len(data) + 1
-	return n, os.WriteFile(file, make([]byte, n), 0o600)
+	if err := os.WriteFile(file, make([]byte, n), 0o600); err != nil {
+		return 0, fmt.Errorf("the data directory cannot be written to: %w", err)
+	}
+	return n, nil
 }
 
 // makeGood tells the centre of damage and sends everything again, whenever
