@@ -121,12 +121,20 @@ func (p *openStackProxy) listen(host string) {
 
 var idInPath = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}`)
 
+// pollFilters are how services are asked for changes.
+var pollFilters = []string{"changes-since", "changed_since", "updated_at", "created_at"}
+
+// isPoll reports whether what a request is for are changes.
+func isPoll(what string) bool {
+	return slices.ContainsFunc(pollFilters, func(filter string) bool { return strings.HasSuffix(what, " "+filter) })
+}
+
 // what says what a request is for: the service's port, the path without ids, and
 // how it asks for changes.
 func what(host string, r *http.Request) string {
 	_, port, _ := strings.Cut(host, ":")
 	s := r.Method + " " + port + idInPath.ReplaceAllString(r.URL.Path, "ID")
-	for _, key := range []string{"changes-since", "changed_since", "updated_at", "created_at"} {
+	for _, key := range pollFilters {
 		if r.URL.Query().Has(key) {
 			s += " " + key
 		}
@@ -134,17 +142,20 @@ func what(host string, r *http.Request) string {
 	return s
 }
 
-// count returns how many requests there were since the last call, in all and for
-// what.
-func (p *openStackProxy) count() (all int, calls map[string]int) {
+// count returns how many requests there were since the last call: in all, for
+// changes, and for what.
+func (p *openStackProxy) count() (all, polls int, calls map[string]int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	calls = p.calls
 	p.calls = make(map[string]int)
-	for _, n := range calls {
+	for what, n := range calls {
 		all += n
+		if isPoll(what) {
+			polls += n
+		}
 	}
-	return all, calls
+	return all, polls, calls
 }
 
 func (p *openStackProxy) set(fault func(w http.ResponseWriter, r *http.Request, service string) bool) {
@@ -172,15 +183,17 @@ func show(calls map[string]int) string {
 	return b.String()
 }
 
-// quiet waits until the agent makes no requests for a while.
+// quiet waits until the agent asks for nothing but changes for a while.
 func (p *openStackProxy) quiet(limit, silence time.Duration) {
 	p.t.Helper()
 	last, since := -1, time.Now()
-	eventually(p.t, limit, "the agent makes no more requests", func() error {
+	eventually(p.t, limit, "the agent sweeps no more", func() error {
 		p.mu.Lock()
 		n := 0
-		for _, c := range p.calls {
-			n += c
+		for what, c := range p.calls {
+			if !isPoll(what) {
+				n += c
+			}
 		}
 		p.mu.Unlock()
 		if n != last {
