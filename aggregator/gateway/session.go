@@ -397,7 +397,7 @@ func (s *session) say(c *wirev1.Control) error {
 
 // receive takes the batches of one data stream.
 func (s *session) receive(ctx context.Context, stream io.Reader) error {
-	r := bufio.NewReaderSize(heard{s, stream}, 64<<10)
+	r := bufio.NewReaderSize(heard{s, stream}, 4<<10)
 	var head wirev1.DataHeader
 	if err := wire.ReadMessage(r, wire.MaxControlFrame, &head); err != nil {
 		return fmt.Errorf("%w: the header of a data stream: %w", ingest.ErrProtocol, err)
