@@ -75,9 +75,14 @@ func (c *collector) watchServices(ctx context.Context, machine string, out plugi
 	if err := s.subscribe(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	parent := ctx
+	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	stop := context.AfterFunc(s.conn.Context(), func() { cancel(errors.New("systemd closed the connection")) })
+	stop := context.AfterFunc(s.conn.Context(), func() {
+		if parent.Err() == nil { // otherwise it was closed from here
+			cancel(errors.New("systemd closed the connection"))
+		}
+	})
 	defer stop()
 
 	known, err := s.sweep(ctx, machine, out)
