@@ -131,8 +131,11 @@ func throughPath(b *testing.B, c *centre.Centre, docs []json.RawMessage) (time.D
 	if err != nil {
 		b.Fatal(err)
 	}
-	sp, err := spool.Open(spool.Options{Dir: filepath.Join(dir, "spool"), Apply: seen.Apply, Applied: seen.Applied, BeforeTrim: seen.Sync})
+	sp, err := spool.Open(spool.Options{Dir: filepath.Join(dir, "spool"), Apply: seen.Apply, Applied: seen.Applied, BeforeTrim: seen.Sync, Recall: seen.Recall})
 	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := seen.Adopt(sp.ID()); err != nil {
 		b.Fatal(err)
 	}
 	clock := hlc.New(0)
