@@ -151,6 +151,7 @@ func agent(a registry.Agent) *reevev1.Agent {
 		CertificateExpireTime: timestamp(a.CertificateExpireTime),
 		BacklogRecords:        a.BacklogRecords,
 		Address:               a.Address,
+		Transport:             a.Transport,
 		RevokeTime:            timestamp(a.RevokeTime),
 	}
 	if time.Since(a.Clone.SeenTime) < cloneShown {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -134,6 +135,12 @@ func TestUDPBlocked(t *testing.T) {
 		}
 		told <- n
 	}()
+	// quieten ends that, and returns how many changes there were.
+	quieten := sync.OnceValue(func() int {
+		close(stop)
+		return <-told
+	})
+	t.Cleanup(func() { quieten() })
 	// arriving wants changes that come after now to arrive.
 	arriving := func() {
 		t.Helper()
@@ -214,8 +221,7 @@ func TestUDPBlocked(t *testing.T) {
 		t.Error("the session did not survive another address")
 	}
 
-	close(stop)
-	n := <-told
+	n := quieten()
 	g.shipped(typeRecords+n, time.Minute)
 	g.stop()
 	a.stop()
