@@ -40,11 +40,11 @@ func (r *Recorder) Digest(ctx context.Context) ([]*wirev1.ScopeDigest, error) {
 // withHash calls use with the hash of a stored asset.
 func withHash(item *badger.Item, use func([]byte)) error {
 	return itemValue(item, func(v []byte) error {
-		if len(v) < 1+len(document.Hash{}) || v[0] != valueFormat {
-			return errors.New("last seen: a value in a format that this version does not know")
+		hash, _, err := splitValue(v)
+		if err == nil {
+			use(hash)
 		}
-		use(v[1 : 1+len(document.Hash{})])
-		return nil
+		return err
 	})
 }
 
@@ -85,41 +85,29 @@ func (r *Recorder) Restore(ctx context.Context, l *wirev1.Listing, uids []string
 	}
 	done := r.Seen.restore()
 	defer done()
-	var part []*wirev1.Record
-	flush := func() error {
-		if len(part) == 0 {
-			return nil
-		}
-		err := r.Spool.Append(ctx, wirev1.Class_CLASS_ASSETS, part)
-		if err == nil {
-			restored += len(part)
-		}
-		part = nil
-		return err
-	}
+	again := resending{ctx: ctx, to: r.Spool}
 	for _, uid := range uids {
 		hash, ok := listed[uid]
 		if !ok {
-			return restored, fmt.Errorf("the aggregator misses %s, which was not listed", uid)
+			return again.sent, fmt.Errorf("the aggregator misses %s, which was not listed", uid)
 		}
 		last, err := r.Seen.asset(l.GetScope(), plugin.Key{Type: l.GetType(), UID: uid})
 		if err != nil {
-			return restored, err
+			return again.sent, err
 		}
 		if last == nil || last.hash != hash {
 			continue
 		}
 		a, err := last.unpack()
-		if err != nil {
-			return restored, err
+		if err == nil {
+			err = again.add(a)
 		}
-		if part = append(part, assetRecord(a)); len(part) == flushObservations {
-			if err := flush(); err != nil {
-				return restored, err
-			}
+		if err != nil {
+			return again.sent, r.Seen.check(err)
 		}
 	}
-	return restored, flush()
+	err = again.flush()
+	return again.sent, err
 }
 
 // Gone returns those of the assets that are not known here.

@@ -423,40 +423,55 @@ func (s *sink) changed(before, after *wirev1.AssetVersion) ([]string, error) {
 // when the spool that held them, or something in it, was lost. Collectors may
 // run meanwhile.
 func (r *Recorder) Resend(ctx context.Context) (assets int, err error) {
-	var part []*wirev1.Record
-	flush := func() error {
-		if len(part) == 0 {
-			return nil
-		}
-		assets += len(part)
-		err := r.Spool.Append(ctx, wirev1.Class_CLASS_ASSETS, part)
-		part = nil
-		return err
-	}
 	sendings := r.Seen.sendings()
 	if err := r.resendTypes(ctx); err != nil {
 		return 0, err
 	}
-	size := 0
-	again := func(a *wirev1.AssetVersion) error {
-		part, size = append(part, assetRecord(a)), size+len(a.GetDocument())
-		if len(part) < flushObservations && size < flushBytes {
-			return nil
-		}
-		size = 0
-		return flush()
-	}
-	err = r.Seen.Assets(again)
+	again := resending{ctx: ctx, to: r.Spool}
+	err = r.Seen.Assets(again.add)
 	if err == nil {
-		err = r.Seen.deletions(func(_ []byte, _ uint64, a *wirev1.AssetVersion) error { return again(a) })
+		err = r.Seen.deletions(func(_ []byte, _ uint64, a *wirev1.AssetVersion) error { return again.add(a) })
 	}
 	if err == nil {
-		err = flush()
+		err = again.flush()
 	}
 	if err == nil {
 		err = r.Seen.resent(sendings)
 	}
-	return assets, err
+	return again.sent, err
+}
+
+// resending appends versions again, in parts that make one frame each.
+type resending struct {
+	ctx  context.Context
+	to   Spool
+	part []*wirev1.Record
+	// size is that of the part's documents.
+	size int
+	// sent is how many have been appended.
+	sent int
+}
+
+func (s *resending) add(a *wirev1.AssetVersion) error {
+	s.part, s.size = append(s.part, assetRecord(a)), s.size+len(a.GetDocument())
+	if len(s.part) < flushObservations && s.size < flushBytes {
+		return nil
+	}
+	return s.flush()
+}
+
+// flush appends what there is of the last part.
+func (s *resending) flush() error {
+	if len(s.part) == 0 {
+		return nil
+	}
+	part := s.part
+	s.part, s.size = nil, 0
+	if err := s.to.Append(s.ctx, wirev1.Class_CLASS_ASSETS, part); err != nil {
+		return err
+	}
+	s.sent += len(part)
+	return nil
 }
 
 // Tell records an event of the agent itself.
