@@ -44,6 +44,18 @@ func (o *listOptions) addTo(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&o.limit, "limit", 0, "show at most this many; 0 is all")
 }
 
+// siteListOptions are the flags of verbs that list what is of sites.
+type siteListOptions struct {
+	listOptions
+	site string
+}
+
+func (o *siteListOptions) addTo(a *app, cmd *cobra.Command) {
+	o.listOptions.addTo(cmd)
+	cmd.Flags().StringVar(&o.site, "site", "", "only this site")
+	a.complete(cmd, "site", a.completeSites)
+}
+
 // list prints a list of the API. Its name is the field that has it in the API.
 func list[T proto.Message](
 	ctx context.Context, a *app, o listOptions, name string,

@@ -14,8 +14,7 @@ import (
 )
 
 type getAgentsOptions struct {
-	listOptions
-	site    string
+	siteListOptions
 	revoked bool
 }
 
@@ -28,10 +27,8 @@ func (a *app) getAgentsCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.getAgents(cmd.Context(), o) },
 	}
-	o.addTo(cmd)
-	cmd.Flags().StringVar(&o.site, "site", "", "only this site")
+	o.addTo(a, cmd)
 	cmd.Flags().BoolVar(&o.revoked, "revoked", false, "also those that were revoked")
-	a.complete(cmd, "site", a.completeSites)
 	return cmd
 }
 

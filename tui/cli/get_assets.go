@@ -13,10 +13,10 @@ import (
 )
 
 type getAssetsOptions struct {
-	listOptions
-	site, typ string
-	states    []string
-	full      bool
+	siteListOptions
+	typ    string
+	states []string
+	full   bool
 }
 
 func (a *app) getAssetsCommand() *cobra.Command {
@@ -34,12 +34,10 @@ name may be the whole of it, or its end, or the plural of that, in any case.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.getAssets(cmd.Context(), o) },
 	}
-	o.addTo(cmd)
-	cmd.Flags().StringVar(&o.site, "site", "", "only this site")
+	o.addTo(a, cmd)
 	cmd.Flags().StringVar(&o.typ, "type", "", "only this type (reeve get types lists them)")
 	cmd.Flags().StringSliceVar(&o.states, "state", nil, "only these states: active, disconnected, deleted")
 	cmd.Flags().BoolVar(&o.full, "full", false, "with the documents (json and yaml)")
-	a.complete(cmd, "site", a.completeSites)
 	a.complete(cmd, "type", a.completeTypes)
 	a.complete(cmd, "state", func(context.Context) []string { return []string{"active", "disconnected", "deleted"} })
 	return cmd

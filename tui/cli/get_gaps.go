@@ -13,13 +13,8 @@ import (
 	"github.com/reeve-cloud/reeve/tui/output"
 )
 
-type getGapsOptions struct {
-	listOptions
-	site string
-}
-
 func (a *app) getGapsCommand() *cobra.Command {
-	var o getGapsOptions
+	var o siteListOptions
 	cmd := &cobra.Command{
 		Use:     "gaps",
 		Aliases: []string{"gap"},
@@ -27,13 +22,11 @@ func (a *app) getGapsCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.getGaps(cmd.Context(), o) },
 	}
-	o.addTo(cmd)
-	cmd.Flags().StringVar(&o.site, "site", "", "only this site")
-	a.complete(cmd, "site", a.completeSites)
+	o.addTo(a, cmd)
 	return cmd
 }
 
-func (a *app) getGaps(ctx context.Context, o getGapsOptions) error {
+func (a *app) getGaps(ctx context.Context, o siteListOptions) error {
 	return list(ctx, a, o.listOptions, "gaps", gapColumns, func(s *session) client.PageFunc[*reevev1.Gap] {
 		return func(ctx context.Context, size int32, token string) ([]*reevev1.Gap, string, error) {
 			answer, err := s.Inventory.ListGaps(ctx, connect.NewRequest(&reevev1.ListGapsRequest{PageSize: size, PageToken: token, Site: o.site}))

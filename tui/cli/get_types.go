@@ -11,13 +11,8 @@ import (
 	"github.com/reeve-cloud/reeve/tui/output"
 )
 
-type getTypesOptions struct {
-	listOptions
-	site string
-}
-
 func (a *app) getTypesCommand() *cobra.Command {
-	var o getTypesOptions
+	var o siteListOptions
 	cmd := &cobra.Command{
 		Use:     "types",
 		Aliases: []string{"type"},
@@ -25,13 +20,11 @@ func (a *app) getTypesCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.getTypes(cmd.Context(), o) },
 	}
-	o.addTo(cmd)
-	cmd.Flags().StringVar(&o.site, "site", "", "only this site")
-	a.complete(cmd, "site", a.completeSites)
+	o.addTo(a, cmd)
 	return cmd
 }
 
-func (a *app) getTypes(ctx context.Context, o getTypesOptions) error {
+func (a *app) getTypes(ctx context.Context, o siteListOptions) error {
 	return list(ctx, a, o.listOptions, "asset_types", typeColumns, func(s *session) client.PageFunc[*reevev1.AssetType] {
 		return s.typePages(o.site)
 	})
