@@ -20,9 +20,6 @@ import (
 
 const maxHostname = 253
 
-// revokedAgent is what a revoked agent is told.
-const revokedAgent = "this agent was revoked; if it is to come back, " + identity.JoinAnew
-
 type enrollmentService struct{ *Server }
 
 var _ reevev1connect.EnrollmentServiceHandler = enrollmentService{}
@@ -106,7 +103,7 @@ func (s enrollmentService) enroll(ctx context.Context, address string, m *reevev
 		err = &refusal{"used_up_token", connect.CodePermissionDenied,
 			"the join token is used up: as many agents have joined with it as may; make a new one"}
 	case errors.Is(err, registry.ErrAgentRevoked):
-		err = &refusal{"revoked_agent", connect.CodePermissionDenied, revokedAgent}
+		err = &refusal{"revoked_agent", connect.CodePermissionDenied, identity.Revoked}
 	}
 	return agent, certificate, err
 }
@@ -138,7 +135,7 @@ func (s enrollmentService) renew(ctx context.Context, address string, m *reevev1
 		return agent, nil, &refusal{"bad_certificate", connect.CodeUnauthenticated,
 			fmt.Sprintf("the client certificate does not serve (%v): %s", err, identity.JoinAnew)}
 	}
-	revoked := &refusal{"revoked_agent", connect.CodePermissionDenied, revokedAgent}
+	revoked := &refusal{"revoked_agent", connect.CodePermissionDenied, identity.Revoked}
 	known, err := s.options.Registry.Agent(ctx, agent.ID)
 	if errors.Is(err, registry.ErrNotFound) || err == nil && known.Site != agent.Site {
 		return agent, nil, &refusal{"unknown_agent", connect.CodePermissionDenied,

@@ -205,15 +205,23 @@ func (g *Gateway) serveTCP(ctx context.Context, raw *tls.Conn) {
 		g.refusals.log("session", raw.RemoteAddr(), "refused a connection over TCP", err)
 		return
 	}
-	_, err = g.o.CA.VerifyAgent(conn.PeerCertificates()[0], hlc.MaxSkew)
-	// One whose certificate has ended gets a session that tells it what to do.
-	if expired := (*identity.ExpiredError)(nil); err != nil && !errors.As(err, &expired) {
+	if err := g.checkIssuer(conn.PeerCertificates()[0]); err != nil {
 		g.refusals.log("certificate", conn.RemoteAddr(), foreignCertificate, err)
 		conn.Close(wire.CodeIdentity, "it does not accept this agent's certificate: "+err.Error())
 		conn.Wait()
 		return
 	}
 	g.serve(ctx, conn)
+}
+
+// checkIssuer returns an error for a certificate that is not one of this aggregator's
+// agents'. One that has ended is: its agent gets a session that tells it what to do.
+func (g *Gateway) checkIssuer(cert *x509.Certificate) error {
+	_, err := g.o.CA.VerifyAgent(cert, hlc.MaxSkew)
+	if expired := (*identity.ExpiredError)(nil); errors.As(err, &expired) {
+		return nil
+	}
+	return err
 }
 
 const foreignCertificate = "refused a connection whose certificate is not one of this aggregator's agents"
@@ -243,10 +251,7 @@ func (g *Gateway) tls() *tls.Config {
 		c.VerifyPeerCertificate = func(raw [][]byte, _ [][]*x509.Certificate) error {
 			cert, err := x509.ParseCertificate(raw[0])
 			if err == nil {
-				_, err = g.o.CA.VerifyAgent(cert, hlc.MaxSkew)
-			}
-			if expired := (*identity.ExpiredError)(nil); errors.As(err, &expired) {
-				return nil // it gets a session that tells it what to do
+				err = g.checkIssuer(cert)
 			}
 			if err != nil {
 				g.refusals.log("certificate", from, foreignCertificate, err)

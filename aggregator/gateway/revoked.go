@@ -13,9 +13,6 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/wire"
 )
 
-// revoked is what a revoked agent hears.
-const revoked = "this agent was revoked; if it is to come back, " + identity.JoinAnew
-
 // cutRevoked ends the sessions of agents that are revoked, until ctx ends.
 func (g *Gateway) cutRevoked(ctx context.Context) {
 	pause := retry.BackOff(100*time.Millisecond, time.Second)
@@ -81,7 +78,7 @@ func (g *Gateway) cutIfRevoked(ctx context.Context, id string) error {
 	case err != nil:
 		return err
 	case a.Revoked():
-		s.end(wire.CodeIdentity, revoked)
+		s.end(wire.CodeIdentity, identity.Revoked)
 	}
 	return nil
 }

@@ -140,7 +140,7 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	if known.Revoked() {
-		return end(wire.CodeIdentity, revoked)
+		return end(wire.CodeIdentity, identity.Revoked)
 	}
 	r, hello, err := s.greet(ctx)
 	if err != nil {
@@ -198,8 +198,7 @@ func (s *session) waitForExpiry(ctx context.Context) error {
 func (s *session) followAuthorities(ctx context.Context) error {
 	for {
 		changed := s.o.CA.Changed()
-		_, err := s.o.CA.VerifyAgent(s.cert, hlc.MaxSkew)
-		if expired := (*identity.ExpiredError)(nil); err != nil && !errors.As(err, &expired) {
+		if s.checkIssuer(s.cert) != nil {
 			return end(wire.CodeExpired, "the certificate authority that signed the certificate of this session was retired: come back with the present certificate")
 		}
 		known, err := s.o.Registry.Agent(ctx, s.agent.ID)
@@ -282,7 +281,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 		Transport:  string(s.conn.Kind()),
 	})
 	if errors.Is(err, registry.ErrAgentRevoked) {
-		return end(wire.CodeIdentity, revoked)
+		return end(wire.CodeIdentity, identity.Revoked)
 	}
 	if err != nil {
 		return fmt.Errorf("noting the session of agent %s: %w", s.agent, err)

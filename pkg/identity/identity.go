@@ -31,6 +31,9 @@ const (
 // old identity.
 const JoinAnew = "stop the agent, remove the directories identity and spool in its data directory, and start it with a new join token"
 
+// Revoked is what an agent that was revoked is told.
+const Revoked = "this agent was revoked; if it is to come back, " + JoinAnew
+
 // ErrNotAgent means that a certificate does not name an agent.
 var ErrNotAgent = errors.New("certificate does not name a reeve agent")
 
