@@ -47,28 +47,36 @@ type busySite struct {
 
 const busyBudget = 32 << 20
 
+// openStores opens what an agent keeps in a directory. The spool must not be
+// damaged; zero bytes are its usual budget.
+func openStores(t *testing.T, dir string, logger *slog.Logger, bytes int64) (*collect.LastSeen, *spool.Spool, *hlc.Clock) {
+	t.Helper()
+	seen, err := collect.OpenLastSeen(filepath.Join(dir, "last-seen"), logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sp, err := spool.Open(spool.Options{
+		Dir: filepath.Join(dir, "spool"), MaxBytes: bytes,
+		Apply: seen.Apply, Applied: seen.Applied, BeforeTrim: seen.Sync, Recall: seen.Recall,
+		Damaged: func(d spool.Damage) error { return fmt.Errorf("%+v", d) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := seen.Adopt(sp.ID()); err != nil {
+		t.Fatal(err)
+	}
+	stamp, err := seen.Clock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seen, sp, hlc.New(stamp)
+}
+
 // start begins a life of the agent, which stop ends.
 func (b *busySite) start() {
 	b.t.Helper()
-	var err error
-	if b.seen, err = collect.OpenLastSeen(filepath.Join(b.dir, "last-seen"), slog.New(slog.DiscardHandler)); err != nil {
-		b.t.Fatal(err)
-	}
-	if b.spool, err = spool.Open(spool.Options{
-		Dir: filepath.Join(b.dir, "spool"), MaxBytes: busyBudget,
-		Apply: b.seen.Apply, Applied: b.seen.Applied, BeforeTrim: b.seen.Sync, Recall: b.seen.Recall,
-		Damaged: func(d spool.Damage) error { return fmt.Errorf("%+v", d) },
-	}); err != nil {
-		b.t.Fatal(err)
-	}
-	if _, err := b.seen.Adopt(b.spool.ID()); err != nil {
-		b.t.Fatal(err)
-	}
-	stamp, err := b.seen.Clock()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.clock = hlc.New(stamp)
+	b.seen, b.spool, b.clock = openStores(b.t, b.dir, slog.New(slog.DiscardHandler), busyBudget)
 	link := &uplink.Uplink{
 		Spool: b.spool, Clock: b.clock, Addresses: []string{b.c.Address}, TLS: b.id.ClientTLS, Hostname: "host", Logger: slog.New(slog.DiscardHandler),
 	}

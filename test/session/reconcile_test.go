@@ -17,7 +17,6 @@ import (
 
 	"github.com/reeve-cloud/reeve/agent/collect"
 	"github.com/reeve-cloud/reeve/agent/enroll"
-	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/agent/uplink"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
@@ -62,23 +61,7 @@ func (a *wholeAgent) list(assets map[string]string) {
 func (a *wholeAgent) start() {
 	a.t.Helper()
 	logger := slog.New(slog.NewTextHandler(a.log, nil))
-	seen, err := collect.OpenLastSeen(filepath.Join(a.dir, "last-seen"), logger)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	sp, err := spool.Open(spool.Options{
-		Dir: filepath.Join(a.dir, "spool"), Apply: seen.Apply, Applied: seen.Applied, BeforeTrim: seen.Sync, Recall: seen.Recall,
-	})
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	if _, err := seen.Adopt(sp.ID()); err != nil {
-		a.t.Fatal(err)
-	}
-	stamp, err := seen.Clock()
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	seen, sp, clock := openStores(a.t, a.dir, logger, 0)
 	options, err := json.Marshal(map[string]string{"directory": a.world})
 	if err != nil {
 		a.t.Fatal(err)
@@ -87,10 +70,10 @@ func (a *wholeAgent) start() {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	recorder := &collect.Recorder{Seen: seen, Spool: sp, Clock: hlc.New(stamp), Logger: logger}
+	recorder := &collect.Recorder{Seen: seen, Spool: sp, Clock: clock, Logger: logger}
 	runner := &collect.Runner{Recorder: recorder, Sources: []collect.Source{{Name: "f", Description: fake.Plugin{}.Describe(), Collector: collector}}}
 	link := &uplink.Uplink{
-		Spool: sp, Clock: recorder.Clock, Addresses: []string{a.c.Address}, TLS: a.id.ClientTLS, Hostname: "host", Logger: logger,
+		Spool: sp, Clock: clock, Addresses: []string{a.c.Address}, TLS: a.id.ClientTLS, Hostname: "host", Logger: logger,
 		Inventory: recorder, CompareAfter: 300 * time.Millisecond,
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -152,7 +135,7 @@ func (a *wholeAgent) state(what string, assets map[string]string) {
 	})
 }
 
-// compared restarts the agent, and waits until it has compared.
+// compared has the agent compare once more: in a new life, behind a change.
 func (a *wholeAgent) compared(change func()) {
 	a.t.Helper()
 	a.stop()
