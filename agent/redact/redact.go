@@ -19,6 +19,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/reeve-cloud/reeve/pkg/document"
 )
 
 // Mask stands where a secret was.
@@ -123,45 +125,38 @@ func (r *Rules) Labels(labels map[string]string) map[string]string {
 // Document returns a JSON document, in canonical form (keys in order, see
 // package document), with the secrets in it masked, in the same form.
 func (r *Rules) Document(canonical []byte) ([]byte, error) {
-	// A document in canonical form has no name twice; to look again is costly.
-	d := redactor{
-		Rules: r.orBuiltin(),
-		dec:   jsontext.NewDecoder(bytes.NewBuffer(canonical), jsontext.AllowDuplicateNames(true)),
-		out:   make([]byte, 0, len(canonical)),
-	}
+	d := redactor{Rules: r.orBuiltin(), in: document.NewReader(canonical), out: make([]byte, 0, len(canonical))}
 	if err := d.value(false); err != nil {
 		return nil, fmt.Errorf("redacting: %w", err)
 	}
-	if _, err := d.dec.ReadToken(); err != io.EOF {
-		return nil, fmt.Errorf("redacting: more than one JSON value")
+	if d.in.Peek() != 0 {
+		return nil, errors.New("redacting: more than one JSON value")
 	}
 	return d.out, nil
 }
 
 type redactor struct {
 	*Rules
-	dec     *jsontext.Decoder
+	in      document.Reader
 	out     []byte
 	scratch []byte
 }
 
 // value copies one value. Under a secret key every text and number is masked.
 func (d *redactor) value(secret bool) error {
-	switch d.dec.PeekKind() {
+	switch d.in.Peek() {
 	case '{':
 		return d.object(secret)
 	case '[':
 		return d.array(secret)
 	}
-	raw, err := d.dec.ReadValue()
-	if err != nil {
-		return err
-	}
-	return d.scalar(raw, secret)
+	return d.scalar(d.in.Value(), secret)
 }
 
 func (d *redactor) scalar(raw jsontext.Value, secret bool) (err error) {
 	switch kind := raw.Kind(); {
+	case kind == 0:
+		return io.ErrUnexpectedEOF
 	case secret && (kind == '"' && len(raw) > 2 || kind == '0'):
 		return d.text(Mask)
 	case kind == '"' && d.suspicious(raw):
@@ -192,26 +187,21 @@ func (d *redactor) unquote(raw jsontext.Value) (text []byte, err error) {
 }
 
 func (d *redactor) array(secret bool) error {
-	if err := d.token('['); err != nil {
-		return err
-	}
+	d.bracket()
 	// It may be a command line.
 	var line commandLine
-	for n := 0; d.dec.PeekKind() != ']'; n++ {
+	for n := 0; d.in.More(); n++ {
 		if n > 0 {
 			d.out = append(d.out, ',')
 		}
-		if secret || d.dec.PeekKind() != '"' {
+		if secret || d.in.Peek() != '"' {
 			line = commandLine{}
 			if err := d.value(secret); err != nil {
 				return err
 			}
 			continue
 		}
-		raw, err := d.dec.ReadValue()
-		if err != nil {
-			return err
-		}
+		raw := d.in.Value()
 		text, err := d.unquote(raw)
 		if err != nil {
 			return err
@@ -225,7 +215,8 @@ func (d *redactor) array(secret bool) error {
 			return err
 		}
 	}
-	return d.token(']')
+	d.bracket()
+	return nil
 }
 
 // harmlessMembers are members, in lower case, of what is kept under the name of
@@ -235,18 +226,13 @@ var harmlessMembers = map[string]bool{
 }
 
 func (d *redactor) object(secret bool) error {
-	if err := d.token('{'); err != nil {
-		return err
-	}
+	d.bracket()
 	named := false // a "name" or "key" member before was a secret's
-	for n := 0; d.dec.PeekKind() != '}'; n++ {
+	for n := 0; d.in.More(); n++ {
 		if n > 0 {
 			d.out = append(d.out, ',')
 		}
-		name, err := d.dec.ReadValue()
-		if err != nil {
-			return err
-		}
+		name := d.in.Value()
 		d.out = append(append(d.out, name...), ':')
 		key, err := d.unquote(name)
 		if err != nil {
@@ -254,10 +240,7 @@ func (d *redactor) object(secret bool) error {
 		}
 		switch string(key) {
 		case "name", "key":
-			raw, err := d.dec.ReadValue()
-			if err != nil {
-				return err
-			}
+			raw := jsontext.Value(d.in.Value())
 			if raw.Kind() == '"' {
 				text, err := d.unquote(raw)
 				if err != nil {
@@ -289,19 +272,17 @@ func (d *redactor) object(secret bool) error {
 			return err
 		}
 	}
-	return d.token('}')
+	d.bracket()
+	return nil
 }
 
 // auth copies the value of "auth", which in a registry's configuration is
 // user:password in base64, and in others says how one is let in.
 func (d *redactor) auth(secret bool) error {
-	if d.dec.PeekKind() != '"' {
+	if d.in.Peek() != '"' {
 		return d.value(secret)
 	}
-	raw, err := d.dec.ReadValue()
-	if err != nil {
-		return err
-	}
+	raw := d.in.Value()
 	pair, err := base64.StdEncoding.AppendDecode(nil, raw[1:len(raw)-1])
 	return d.scalar(raw, secret || err == nil && bytes.IndexByte(pair, ':') >= 0)
 }
@@ -319,10 +300,4 @@ func (d *redactor) plain(raw jsontext.Value) error {
 	return d.scalar(raw, false)
 }
 
-func (d *redactor) token(want byte) error {
-	if _, err := d.dec.ReadToken(); err != nil {
-		return err
-	}
-	d.out = append(d.out, want)
-	return nil
-}
+func (d *redactor) bracket() { d.out = append(d.out, d.in.Bracket()) }

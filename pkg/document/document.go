@@ -7,16 +7,12 @@
 package document
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
-	"strings"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 const (
@@ -33,54 +29,6 @@ const (
 // Hash is the hash of what is stable in an observation: the first half of a
 // SHA-256.
 type Hash [16]byte
-
-// Canonical returns a document in the one form that is compared, hashed and
-// stored: a JSON object as in RFC 8785 (sorted keys, no white space, minimal
-// escapes), except that numbers stay as they were written, for a 64-bit counter
-// does not fit RFC 8785's floating point. Bytes that are not UTF-8 are replaced
-// with U+FFFD.
-func Canonical(doc []byte) ([]byte, error) {
-	if len(doc) > MaxSize {
-		return nil, fmt.Errorf("document of %d bytes: the largest allowed has %d", len(doc), MaxSize)
-	}
-	v := jsontext.Value(bytes.Clone(doc))
-	if err := v.Format(
-		jsontext.CanonicalizeRawInts(false),
-		jsontext.CanonicalizeRawFloats(false),
-		jsontext.ReorderRawObjects(true),
-		jsontext.PreserveRawStrings(false),
-		jsontext.AllowInvalidUTF8(true),
-	); err != nil {
-		return nil, fmt.Errorf("document: %w", err)
-	}
-	if v.Kind() != '{' {
-		return nil, errors.New("document: must be a JSON object")
-	}
-	if err := checkDepth(v); err != nil {
-		return nil, err
-	}
-	return v, nil
-}
-
-func checkDepth(canonical []byte) error {
-	depth, inString := 0, false
-	for i := 0; i < len(canonical); i++ {
-		switch c := canonical[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '{' || c == '[':
-			if depth++; depth > MaxDepth {
-				return fmt.Errorf("document: nested deeper than %d levels", MaxDepth)
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return nil
-}
 
 // StableHash returns the hash of a canonical document without its volatile
 // paths, and of what else makes up the observation.
@@ -131,7 +79,7 @@ func Changed(old, new []byte, volatile Paths) ([]string, error) {
 // their places in arrays.
 func leaves(doc []byte, volatile Paths) (map[string]string, error) {
 	m := make(map[string][]byte)
-	err := walk(doc, volatile, visitor{leaf: func(path, place []byte, raw jsontext.Value) {
+	err := walk(doc, volatile, visitor{leaf: func(path, place, raw []byte) {
 		b := m[string(path)]
 		b = append(b, place...)
 		b = append(b, raw...)
@@ -151,28 +99,56 @@ func leaves(doc []byte, volatile Paths) (map[string]string, error) {
 // stands for one whole key.
 type Paths []string
 
-func (p Paths) match(keys []string) bool {
+func (p Paths) match(k keys) bool {
 	for _, pattern := range p {
-		if matches(pattern, keys) {
+		if k.match(pattern) {
 			return true
 		}
 	}
 	return false
 }
 
-// matches takes the pattern apart key by key, so keys may have dots in them.
-func matches(pattern string, keys []string) bool {
-	for i, key := range keys {
-		rest, ok := strings.CutPrefix(pattern, key)
-		if !ok || (rest != "" && rest[0] != '.') {
-			if rest, ok = strings.CutPrefix(pattern, "*"); !ok {
+// keys are the keys of a path. They may have dots in them, so where each starts is
+// kept, too.
+type keys struct {
+	path   []byte
+	starts []int
+}
+
+func (k *keys) push(name []byte) {
+	if len(k.starts) > 0 {
+		k.path = append(k.path, '.')
+	}
+	k.starts = append(k.starts, len(k.path))
+	k.path = AppendText(k.path, name)
+}
+
+func (k *keys) pop() {
+	last := len(k.starts) - 1
+	k.path = k.path[:max(0, k.starts[last]-1)]
+	k.starts = k.starts[:last]
+}
+
+// last is the innermost key.
+func (k *keys) last() []byte { return k.path[k.starts[len(k.starts)-1]:] }
+
+// match takes the pattern apart key by key.
+func (k *keys) match(pattern string) bool {
+	for i, start := range k.starts {
+		end := len(k.path)
+		if i < len(k.starts)-1 {
+			end = k.starts[i+1] - 1
+		}
+		n := end - start
+		if n > len(pattern) || pattern[:n] != string(k.path[start:end]) || n < len(pattern) && pattern[n] != '.' {
+			if n = 1; pattern == "" || pattern[0] != '*' || len(pattern) > 1 && pattern[1] != '.' {
 				return false
 			}
 		}
-		if rest == "" {
-			return i == len(keys)-1
+		if n == len(pattern) {
+			return i == len(k.starts)-1
 		}
-		pattern = rest[1:]
+		pattern = pattern[n+1:]
 	}
 	return false
 }
@@ -180,118 +156,96 @@ func matches(pattern string, keys []string) bool {
 // visitor is what a walk calls: leaf for each scalar and (with the closing
 // bracket alone) for each empty container, raw for pieces of JSON text that, together, stand for what was walked.
 type visitor struct {
-	leaf func(path, place []byte, raw jsontext.Value)
+	leaf func(path, place, raw []byte)
 	raw  func([]byte)
 }
 
-// walk passes through a document once, without the members that skip matches.
+// walk passes through a valid document once, without the members that skip matches.
 func walk(doc []byte, skip Paths, v visitor) error {
-	w := walker{dec: jsontext.NewDecoder(bytes.NewBuffer(doc), jsontext.AllowInvalidUTF8(true)), skip: skip, visitor: v}
+	w := walker{in: NewReader(doc), skip: skip, visitor: v}
 	if err := w.value(); err != nil {
 		return fmt.Errorf("document: %w", err)
 	}
-	if _, err := w.dec.ReadToken(); err != io.EOF {
+	if w.in.Peek() != 0 {
 		return errors.New("document: more than one JSON value")
 	}
 	return nil
 }
 
 type walker struct {
-	dec  *jsontext.Decoder
+	in   Reader
 	skip Paths
 	visitor
-	keys  []string
-	path  []byte
+	keys  keys
 	place []byte
 	depth int
+	name  []byte
+	mark  [1]byte
 }
 
 func (w *walker) value() error {
-	switch w.dec.PeekKind() {
-	case '{', '[':
+	if c := w.in.Peek(); c == '{' || c == '[' {
 		if w.depth++; w.depth > MaxDepth {
 			return fmt.Errorf("nested deeper than %d levels", MaxDepth)
 		}
 		defer func() { w.depth-- }()
 		return w.container()
 	}
-	raw, err := w.dec.ReadValue()
-	if err != nil {
-		return err
+	raw := w.in.Value()
+	if len(raw) == 0 {
+		return io.ErrUnexpectedEOF
 	}
-	w.emit(raw)
+	if w.raw != nil {
+		w.raw(raw)
+		w.marked(',')
+	}
+	if w.leaf != nil {
+		w.leaf(w.keys.path, w.place, raw)
+	}
 	return nil
 }
 
-func (w *walker) emit(raw jsontext.Value) {
-	if w.raw != nil {
-		w.raw(raw)
-		w.raw([]byte{','})
-	}
-	if w.leaf != nil {
-		w.leaf(w.path, w.place, raw)
+func (w *walker) marked(c byte) {
+	if w.mark[0] = c; w.raw != nil {
+		w.raw(w.mark[:])
 	}
 }
 
-func (w *walker) container() error {
-	open, err := w.dec.ReadToken()
-	if err != nil {
-		return err
-	}
-	object := open.Kind() == '{'
-	if w.raw != nil {
-		w.raw([]byte{byte(open.Kind())})
-	}
-	pathLen, placeLen := len(w.path), len(w.place)
+func (w *walker) container() (err error) {
+	open := w.in.Bracket()
+	w.marked(open)
+	place := len(w.place)
 	n := 0
-	for ; ; n++ {
-		kind := w.dec.PeekKind()
-		if kind == '}' || kind == ']' {
-			break
-		}
-		if object {
-			err = w.member(pathLen)
+	for ; w.in.More(); n++ {
+		if open == '{' {
+			err = w.member()
 		} else {
-			w.place = append(strconv.AppendInt(w.place[:placeLen], int64(n), 10), '/')
+			w.place = append(strconv.AppendInt(w.place[:place], int64(n), 10), '/')
 			err = w.value()
 		}
 		if err != nil {
 			return err
 		}
 	}
-	w.path, w.place = w.path[:pathLen], w.place[:placeLen]
-	end, err := w.dec.ReadToken()
-	if err != nil {
-		return err
-	}
-	if w.raw != nil {
-		w.raw([]byte{byte(end.Kind())})
-	}
-	if n == 0 && len(w.keys) > 0 && w.leaf != nil {
-		w.leaf(w.path, w.place, jsontext.Value{byte(end.Kind())})
+	w.place = w.place[:place]
+	end := w.in.Bracket()
+	w.marked(end)
+	if n == 0 && len(w.keys.starts) > 0 && w.leaf != nil {
+		w.leaf(w.keys.path, w.place, w.mark[:])
 	}
 	return nil
 }
 
-func (w *walker) member(pathLen int) error {
-	token, err := w.dec.ReadToken()
-	if err != nil {
-		return err
-	}
-	key := token.String()
-	w.path = w.path[:pathLen]
-	if len(w.keys) > 0 {
-		w.path = append(w.path, '.')
-	}
-	w.path = append(w.path, key...)
-	w.keys = append(w.keys, key)
-	defer func() { w.keys = w.keys[:len(w.keys)-1] }()
+func (w *walker) member() error {
+	w.keys.push(w.in.Value())
+	defer w.keys.pop()
 	if w.skip.match(w.keys) {
-		return w.dec.SkipValue()
+		w.in.Value()
+		return nil
 	}
 	if w.raw != nil {
-		w.raw(strconv.AppendQuote(nil, key))
-		w.raw([]byte{':'})
+		w.name = append(strconv.AppendQuote(w.name[:0], string(w.keys.last())), ':')
+		w.raw(w.name)
 	}
 	return w.value()
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -120,24 +121,38 @@ func TestFields(t *testing.T) {
 func leavesOf(t *testing.T, doc []byte) map[string]string {
 	t.Helper()
 	texts := make(map[string][]string)
-	if err := walk(doc, nil, visitor{leaf: func(path, _ []byte, raw jsontext.Value) {
-		text := string(raw)
-		switch raw.Kind() {
-		case 'n', '}', ']':
-			return
-		case '"':
-			unquoted, err := jsontext.AppendUnquote(nil, raw)
-			if err != nil && !bytes.ContainsRune(unquoted, '\ufffd') {
-				t.Fatal(err)
+	dec := jsontext.NewDecoder(bytes.NewReader(doc), jsontext.AllowInvalidUTF8(true))
+	var read func(keys []string)
+	read = func(keys []string) {
+		token, err := dec.ReadToken()
+		if err != nil {
+			t.Fatalf("%q is taken, but %v", doc, err)
+		}
+		switch token.Kind() {
+		case '{', '[':
+			for dec.PeekKind() != '}' && dec.PeekKind() != ']' {
+				below := keys
+				if token.Kind() == '{' {
+					key, err := dec.ReadToken()
+					if err != nil {
+						t.Fatalf("%q is taken, but %v", doc, err)
+					}
+					below = append(slices.Clip(keys), key.String())
+				}
+				read(below)
 			}
-			text = string(unquoted)
+			if _, err := dec.ReadToken(); err != nil {
+				t.Fatalf("%q is taken, but %v", doc, err)
+			}
+		case 'n':
+		default:
+			if text := token.String(); text != "" {
+				path := strings.Join(keys, ".")
+				texts[path] = append(texts[path], text)
+			}
 		}
-		if text != "" {
-			texts[string(path)] = append(texts[string(path)], text)
-		}
-	}}); err != nil {
-		t.Fatalf("%q is taken, but %v", doc, err)
 	}
+	read(nil)
 	fields := make(map[string]string)
 	for path, list := range texts {
 		fields[path] = strings.Join(list, Separator)
@@ -185,9 +200,47 @@ func TestMatches(t *testing.T) {
 		{"a", "a", true}, {"a", "ab", false}, {"a", "a b", false}, {"a.b", "a b", true}, {"a.b", "a.b", true},
 		{"a.*.c", "a b c", true}, {"a.*.c", "a b", false}, {"*", "x", true}, {"*.y", "x y", true}, {"a.b", "a", false},
 	} {
-		if got := matches(test.pattern, strings.Fields(test.keys)); got != test.want {
+		var k keys
+		for _, key := range strings.Fields(test.keys) {
+			k.push([]byte(`"` + key + `"`))
+		}
+		if got := k.match(test.pattern); got != test.want {
 			t.Errorf("%q on %q: %v", test.pattern, test.keys, got)
 		}
+	}
+}
+
+// FuzzCanonical holds the quick way against the slow one.
+func FuzzCanonical(f *testing.F) {
+	for _, doc := range []string{
+		`{"b":1,"a":[{"z":-0.10e+05,"y":[]},null,{}],"c":{"":true,"!":false,"a b":"\u00fc\/\ud83d\ude00"}}`, "{\"a\":\"x\xffy\"}",
+		`{"a":1,"b":2,"a":3}`, ` { "ü" : "é" , "é" : 01 } `, `{"a":"\ud800"}`, "{\"a\":\"\u007f\u2028\"}", `{"a":1}x`, `{"a":[1,]}`, "{\"a\":\"\t\"}",
+	} {
+		f.Add([]byte(doc))
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		want, wrong := canonicalSlowly(doc)
+		got, err := Canonical(doc)
+		if (err == nil) != (wrong == nil) || !bytes.Equal(got, want) {
+			t.Errorf("%q: got %q, %v, want %q, %v", doc, got, err, want, wrong)
+		}
+		if ordinary(doc) {
+			if err := check(doc); err != nil {
+				t.Errorf("%q: %v", doc, err)
+			}
+		}
+	})
+}
+
+// TestQuick shows that ordinary documents go the quick way.
+func TestQuick(t *testing.T) {
+	doc := []byte(`{"b":"a\nb","a":[{"z":-0.10e+05,"y":"grün"},null,{}]}`)
+	c := canonizer{scanner: scanner{doc: doc}}
+	if !c.document() || string(c.out) != `{"a":[{"y":"grün","z":-0.10e+05},null,{}],"b":"a\nb"}` {
+		t.Errorf("%s", c.out)
+	}
+	if ordinary(doc) || !ordinary(c.out) {
+		t.Error("canonical form is not what is ordinary")
 	}
 }
 

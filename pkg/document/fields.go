@@ -1,6 +1,7 @@
 package document
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"iter"
@@ -31,21 +32,30 @@ func Fields(doc []byte) ([]Field, error) {
 	if len(doc) > MaxSize {
 		return nil, fmt.Errorf("document of %d bytes: the largest allowed has %d", len(doc), MaxSize)
 	}
-	v := jsontext.Value(doc)
-	if v.Kind() != '{' {
-		return nil, errors.New("document: must be a JSON object")
-	}
-	if !v.IsValid(jsontext.AllowInvalidUTF8(true)) {
-		// Only to say what is wrong with it.
-		err := walk(doc, nil, visitor{})
-		if err == nil {
-			err = errors.New("document: is not valid JSON")
+	if !ordinary(doc) {
+		if err := check(doc); err != nil {
+			return nil, err
 		}
-		return nil, err
 	}
 	f := flatteners.Get().(*flattener)
 	defer flatteners.Put(f)
 	return f.flatten(doc)
+}
+
+// check takes every document that is valid, and says what is wrong with another.
+func check(doc []byte) error {
+	v := jsontext.Value(doc)
+	if v.Kind() != '{' {
+		return errors.New("document: must be a JSON object")
+	}
+	if v.IsValid(jsontext.AllowInvalidUTF8(true)) {
+		return nil
+	}
+	dec := jsontext.NewDecoder(bytes.NewBuffer(doc), jsontext.AllowInvalidUTF8(true))
+	if err := dec.SkipValue(); err != nil {
+		return fmt.Errorf("document: %w", err)
+	}
+	return errors.New("document: more than one JSON value")
 }
 
 var flatteners = sync.Pool{New: func() any {
@@ -59,8 +69,7 @@ const maxPaths = 1 << 14
 // flattener flattens documents that are known to be valid, so it does not look
 // twice. It is used again and again.
 type flattener struct {
-	doc   []byte
-	at    int
+	in    Reader
 	depth int
 	path  []byte
 
@@ -84,13 +93,13 @@ type piece struct {
 }
 
 func (f *flattener) flatten(doc []byte) ([]Field, error) {
-	f.doc, f.at, f.depth, f.path = doc, 0, 0, f.path[:0]
+	f.in, f.depth, f.path = NewReader(doc), 0, f.path[:0]
 	f.texts, f.pieces, f.joined = f.texts[:0], f.pieces[:0], false
 	clear(f.places)
 	if len(f.paths) > maxPaths {
 		clear(f.paths)
 	}
-	defer func() { f.doc = nil }()
+	defer func() { f.in = Reader{} }()
 	if err := f.value(); err != nil {
 		return nil, fmt.Errorf("document: %w", err)
 	}
@@ -129,21 +138,10 @@ func (f *flattener) fields() []Field {
 	return list
 }
 
-func (f *flattener) space() {
-	for f.at < len(f.doc) {
-		switch f.doc[f.at] {
-		case ' ', '\t', '\n', '\r':
-			f.at++
-		default:
-			return
-		}
-	}
-}
-
-// value flattens the value that begins here.
+// value flattens the value that comes next.
 func (f *flattener) value() error {
-	f.space()
-	switch f.doc[f.at] {
+	start := len(f.texts)
+	switch f.in.Peek() {
 	case '{', '[':
 		if f.depth++; f.depth > MaxDepth {
 			return fmt.Errorf("nested deeper than %d levels", MaxDepth)
@@ -152,78 +150,34 @@ func (f *flattener) value() error {
 		f.depth--
 		return err
 	case '"':
-		start := len(f.texts)
-		f.texts = f.unquote(f.texts)
-		f.emit(start)
+		f.texts = AppendText(f.texts, f.in.Value())
 	case 'n':
-		f.at += len("null")
+		f.in.Value()
 	default:
-		start := len(f.texts)
-		for f.at < len(f.doc) && !ends[f.doc[f.at]] {
-			f.texts = append(f.texts, f.doc[f.at])
-			f.at++
-		}
-		f.emit(start)
+		f.texts = append(f.texts, f.in.Value()...)
 	}
+	f.emit(start)
 	return nil
 }
 
-// ends are the bytes behind a number, true or false.
-var ends = [256]bool{',': true, '}': true, ']': true, ' ': true, '\t': true, '\n': true, '\r': true}
-
 func (f *flattener) container() error {
-	object := f.doc[f.at] == '{'
-	f.at++
+	object := f.in.Bracket() == '{'
 	above := len(f.path)
-	for {
-		f.space()
-		switch f.doc[f.at] {
-		case '}', ']':
-			f.at++
-			f.path = f.path[:above]
-			return nil
-		case ',':
-			f.at++
-			f.space()
-		}
+	for f.in.More() {
 		if object {
 			f.path = f.path[:above]
 			if f.depth > 1 {
 				f.path = append(f.path, '.')
 			}
-			f.path = f.unquote(f.path)
-			f.space()
-			f.at++ // the colon
+			f.path = AppendText(f.path, f.in.Value())
 		}
 		if err := f.value(); err != nil {
 			return err
 		}
 	}
-}
-
-// unquote appends the text of the string that begins here.
-func (f *flattener) unquote(to []byte) []byte {
-	start := f.at + 1
-	plain := true
-	for i := start; ; i++ {
-		switch c := f.doc[i]; {
-		case c == '"':
-			raw := f.doc[f.at : i+1]
-			f.at = i + 1
-			if plain {
-				return append(to, f.doc[start:i]...)
-			}
-			// The document is valid, so this cannot fail, but for text that is not
-			// UTF-8, which is replaced.
-			to, _ = jsontext.AppendUnquote(to, raw)
-			return to
-		case c == '\\':
-			plain = false
-			i++
-		case c >= 0x80:
-			plain = false
-		}
-	}
+	f.in.Bracket()
+	f.path = f.path[:above]
+	return nil
 }
 
 // emit takes the text from start on as a value at the path.

@@ -378,13 +378,15 @@ func (o *observedCloud) deletions(t *testing.T) {
 	before, had := o.deleted(), o.servers()
 	began := time.Now()
 	o.lab.tool("delete", "-prefix", "", "-n", strconv.Itoa(*openStackDeletes))
-	// Nova takes a second or so for each, behind its answer.
+	// Nova takes a second or so for each, behind its answer. Asking it for a thousand
+	// servers without a pause would keep it from doing so.
 	eventually(t, 15*time.Minute, "Nova has deleted them", func() error {
-		if n := had - o.servers(); n < *openStackDeletes {
-			return fmt.Errorf("%d are", n)
+		n := had - o.servers()
+		if n >= *openStackDeletes {
+			return nil
 		}
-		time.Sleep(200 * time.Millisecond)
-		return nil
+		time.Sleep(min(5*time.Second, time.Duration(*openStackDeletes-n)*100*time.Millisecond))
+		return fmt.Errorf("%d are", n)
 	})
 	asked := time.Since(began)
 	began = time.Now()
