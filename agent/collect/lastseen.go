@@ -61,7 +61,6 @@ const (
 	deletedPrefix    = 'd'
 	checkpointPrefix = 'c'
 	typePrefix       = 't'
-	valueFormat      = 1
 )
 
 var (

@@ -40,7 +40,7 @@ func (r *Recorder) Digest(ctx context.Context) ([]*wirev1.ScopeDigest, error) {
 // withHash calls use with the hash of a stored asset.
 func withHash(item *badger.Item, use func([]byte)) error {
 	return itemValue(item, func(v []byte) error {
-		hash, _, err := splitValue(v)
+		hash, err := hashOf(v)
 		if err == nil {
 			use(hash)
 		}

@@ -101,10 +101,13 @@ func typeRecord(t *wirev1.AssetType) *wirev1.Record {
 	return &wirev1.Record{Body: &wirev1.Record_AssetType{AssetType: t}}
 }
 
+// typeFormat is what a stored type begins with.
+const typeFormat = 1
+
 func typeKey(name string) []byte { return append([]byte{typePrefix}, name...) }
 
 func encodeType(t *wirev1.AssetType) ([]byte, error) {
-	value, err := proto.MarshalOptions{}.MarshalAppend([]byte{valueFormat}, t)
+	value, err := proto.MarshalOptions{}.MarshalAppend([]byte{typeFormat}, t)
 	if err != nil {
 		return nil, fmt.Errorf("encoding an asset type: %w", err)
 	}
@@ -112,7 +115,7 @@ func encodeType(t *wirev1.AssetType) ([]byte, error) {
 }
 
 func decodeType(value []byte) (*wirev1.AssetType, error) {
-	if len(value) == 0 || value[0] != valueFormat {
+	if len(value) == 0 || value[0] != typeFormat {
 		return nil, fmt.Errorf("%w: an asset type in a format that this version does not know", ErrDamaged)
 	}
 	t := new(wirev1.AssetType)
