@@ -4,7 +4,8 @@
 // Batches that wait are gathered into a group. The group is frozen: written, as
 // it is, to the commit log and synced. Then it is inserted, then the watermarks
 // of its spools are moved, then it leaves the commit log, and then its batches
-// are acknowledged. If anything goes wrong on the way, here or with the engine,
+// are acknowledged. Groups are inserted one after the other; the next one may be
+// frozen meanwhile. If anything goes wrong on the way, here or with the engine,
 // nobody knows how much of the group is in the warehouse; but what belongs into
 // it is known for certain, and so it is settled: found out, and completed
 // (warehouse.Settle). A group that a dead aggregator left in the commit log is
@@ -27,6 +28,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
@@ -262,11 +264,11 @@ func (i *Ingest) Recover(ctx context.Context) error {
 		return err
 	}
 	for _, name := range left {
-		frozen, err := i.log.read(name)
+		stored, err := i.log.read(name)
 		if err != nil {
 			return err
 		}
-		g, marks, err := thaw(frozen)
+		g, marks, err := thaw(stored)
 		if err != nil {
 			return fmt.Errorf("commit log: %s: %w", name, err)
 		}
@@ -290,8 +292,39 @@ func (i *Ingest) finish(ctx context.Context, name string, marks map[registry.Spo
 }
 
 // Run commits what is submitted until ctx ends, and returns an error if the
-// aggregator's own disk fails.
+// aggregator's own disk fails. While one group is inserted, the next is made ready
+// if there is enough for a full one; otherwise more is waited for.
 func (i *Ingest) Run(ctx context.Context) error {
+	ready := make(chan *frozen)
+	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error { return i.freezeAll(ctx, ready) })
+	work.Go(func() error {
+		for {
+			i.queue.hungry(true)
+			select {
+			case f := <-ready:
+				i.queue.hungry(false)
+				if err := i.commit(ctx, f); err != nil {
+					return err
+				}
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+	return work.Wait()
+}
+
+// frozen is a group that lies in the commit log and is not in the warehouse yet.
+type frozen struct {
+	began   time.Time
+	batches []*pending
+	name    string
+	group   *warehouse.Group
+	marks   map[registry.SpoolClass]uint64
+}
+
+func (i *Ingest) freezeAll(ctx context.Context, ready chan<- *frozen) error {
 	pace := time.NewTimer(0)
 	defer pace.Stop()
 	for {
@@ -300,41 +333,49 @@ func (i *Ingest) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		group, err := i.queue.take(ctx)
+		batches, err := i.queue.take(ctx)
 		if err != nil {
 			return err
 		}
 		pace.Reset(linger)
-		if err := i.commit(ctx, group); err != nil {
+		f, err := i.freeze(batches)
+		if err != nil {
 			return err
+		}
+		select {
+		case ready <- f:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
 
-// commit makes a group durable and acknowledges it.
-func (i *Ingest) commit(ctx context.Context, batches []*pending) error {
-	began := time.Now()
+func (i *Ingest) freeze(batches []*pending) (*frozen, error) {
+	f := &frozen{began: time.Now(), batches: batches}
 	id := uuid.New()
-	frozen := freeze(id, began, batches)
-	name, err := i.log.write(id, frozen)
-	if err != nil {
-		return err
+	stored := freeze(id, f.began, batches)
+	var err error
+	if f.name, err = i.log.write(id, stored); err != nil {
+		return nil, err
 	}
-	g, marks, err := thaw(frozen)
-	if err != nil {
-		return err
-	}
+	f.group, f.marks, err = thaw(stored)
+	return f, err
+}
+
+// commit makes a group durable and acknowledges it.
+func (i *Ingest) commit(ctx context.Context, f *frozen) error {
+	g := f.group
 	if err := i.o.Warehouse.Write(ctx, g); err != nil {
 		if err := i.settle(ctx, g, err); err != nil {
 			return err
 		}
 	}
-	if err := i.finish(ctx, name, marks); err != nil {
+	if err := i.finish(ctx, f.name, f.marks); err != nil {
 		return err
 	}
-	i.metrics.committed(g, time.Since(began))
-	acknowledge(batches)
-	i.queue.release(batches...)
+	i.metrics.committed(g, time.Since(f.began))
+	acknowledge(f.batches)
+	i.queue.release(f.batches...)
 	if i.o.Committed != nil {
 		i.o.Committed(g)
 	}

@@ -23,7 +23,12 @@ type queue struct {
 	// lanes are those of all sites that have anything here. The first is the
 	// one whose turn is next.
 	lanes []*lane
-	// filled is poked when something waits.
+	// bytes and records are what waits, and wanted says that nothing else is being
+	// committed.
+	bytes   int64
+	records int
+	wanted  bool
+	// filled is poked when something waits, or is wanted.
 	filled chan struct{}
 }
 
@@ -42,7 +47,7 @@ type claim struct {
 	granted chan struct{}
 }
 
-func newQueue() *queue { return &queue{filled: make(chan struct{}, 1)} }
+func newQueue() *queue { return &queue{wanted: true, filled: make(chan struct{}, 1)} }
 
 // lane returns the lane of a site. q.mu is held.
 func (q *queue) lane(site string) *lane {
@@ -114,7 +119,18 @@ func (q *queue) put(p *pending) {
 	defer q.mu.Unlock()
 	l := q.lane(p.agent.Site)
 	l.waiting = append(l.waiting, p)
+	q.bytes += p.cost
+	q.records += int(p.batch.GetCount())
 	q.poke()
+}
+
+// hungry says whether take may return less than a full group.
+func (q *queue) hungry(yes bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.wanted = yes; yes {
+		q.poke()
+	}
 }
 
 func (q *queue) poke() {
@@ -139,12 +155,23 @@ func (q *queue) take(ctx context.Context) ([]*pending, error) {
 }
 
 // gather takes a batch of each lane in turn until the group is full. The batches
-// of a site come in the order of put.
+// of a site come in the order of put. It takes none if there are not enough and
+// the queue is not hungry.
 func (q *queue) gather() (group []*pending) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if !q.wanted && q.bytes < groupBytes && q.records < groupRecords {
+		return nil
+	}
 	var bytes int64
-	var records uint32
+	var records int
+	defer func() {
+		q.bytes -= bytes
+		q.records -= records
+		if q.bytes > 0 {
+			q.poke()
+		}
+	}()
 	for idle := 0; idle < len(q.lanes); q.pass() {
 		l := q.lanes[0]
 		if len(l.waiting) == 0 {
@@ -152,12 +179,12 @@ func (q *queue) gather() (group []*pending) {
 			continue
 		}
 		p := l.waiting[0]
-		bytes += p.cost
-		records += p.batch.GetCount()
-		if len(group) > 0 && (bytes > groupBytes || records > groupRecords) {
-			q.poke()
+		count := int(p.batch.GetCount())
+		if len(group) > 0 && (bytes+p.cost > groupBytes || records+count > groupRecords) {
 			return group // the lane has the first turn in the next
 		}
+		bytes += p.cost
+		records += count
 		l.waiting = l.waiting[1:]
 		group = append(group, p)
 		idle = 0

@@ -125,6 +125,32 @@ func TestABatchLargerThanALaneGoesAlone(t *testing.T) {
 	}
 }
 
+// TestBusy: while a group is being committed only a full one is taken.
+func TestBusy(t *testing.T) {
+	q := newQueue()
+	q.hungry(false)
+	for n := range uint64(groupBytes / mib) {
+		if group := q.gather(); group != nil {
+			t.Fatalf("%d batches are taken of %d MiB", len(group), n)
+		}
+		if err := q.reserve(t.Context(), "a", mib); err != nil {
+			t.Fatal(err)
+		}
+		q.put(waiting("a", n+1, mib))
+	}
+	q.put(waiting("a", groupBytes/mib+1, mib))
+	if group := q.gather(); len(group) != groupBytes/mib {
+		t.Errorf("the full group has %d batches", len(group))
+	}
+	if group := q.gather(); group != nil {
+		t.Errorf("behind it %d are taken", len(group))
+	}
+	q.hungry(true)
+	if group, err := q.take(t.Context()); err != nil || len(group) != 1 {
+		t.Errorf("%d batches are taken, %v", len(group), err)
+	}
+}
+
 // TestQueueUnderLoad has many sessions of some sites come, go and give up.
 func TestQueueUnderLoad(t *testing.T) {
 	q := newQueue()
