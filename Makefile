@@ -20,6 +20,8 @@ staticcheck := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Arguments for tests, as in `make test ARGS=-v` and `make e2e ARGS='-run Chaos'`.
 ARGS ?=
+FUZZTIME ?= 1m
+FUZZ ?= .
 
 .PHONY: help
 help: ## Say what there is
@@ -122,6 +124,16 @@ lint: need-go ## Check format, vet, staticcheck
 bench: need-go need-node ## Run the benchmarks (ARGS='-bench Flatten')
 	engine=$$(node deploy/engine/fetch.mjs) && \
 	CHDB_LIB_PATH="$$engine" REEVE_ENGINE_REQUIRED=1 $(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./... $(ARGS)
+
+# Every target in its turn, and the first that finds something ends it.
+.PHONY: fuzz
+fuzz: need-go ## Fuzz every decoder (FUZZTIME=10m for each; FUZZ='Batch|Frame' for some)
+	@$(GO) test -list '^Fuzz' ./... | \
+	awk '/^Fuzz/ { names[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, names[i]; n = 0 }' | grep -E '$(FUZZ)' | \
+	while read -r package name; do \
+	  echo "==> $$name of $$package"; \
+	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $(ARGS) "$$package" || exit 1; \
+	done
 
 .PHONY: generate
 generate: need-go ## Check the protobuf files and generate code from them
