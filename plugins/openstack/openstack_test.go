@@ -380,6 +380,15 @@ func TestFaults(t *testing.T) {
 				return false
 			}
 		}},
+		// As Nova does while a server is being made.
+		"a page too small and without a link": {fault: func(s *script) func(http.ResponseWriter, *http.Request) bool {
+			return func(w http.ResponseWriter, r *http.Request) bool {
+				if marker(r) == "" {
+					reply(w, 200, map[string]any{"servers": s.servers[:1]})
+				}
+				return marker(r) == ""
+			}
+		}},
 		"the token is revoked": {fault: func(s *script) func(http.ResponseWriter, *http.Request) bool {
 			return func(w http.ResponseWriter, r *http.Request) bool {
 				if marker(r) == "s003" && s.tokens == 1 {
@@ -523,12 +532,14 @@ func TestRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := s.requests()
-	u, err := url.Parse(asked[len(asked)-1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := u.Path+" "+u.Query().Encode(), "/nova/v2.1/servers/detail all_tenants=1&limit=1000"; got != want {
-		t.Errorf("the request is %q, want %q", got, want)
+	for i, want := range []string{"all_tenants=1&limit=1000", "all_tenants=1&limit=1000&marker=s002"} {
+		u, err := url.Parse(asked[len(asked)-2+i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := u.Path + " " + u.Query().Encode(); got != "/nova/v2.1/servers/detail "+want {
+			t.Errorf("the request is %q, want %q", got, want)
+		}
 	}
 }
 

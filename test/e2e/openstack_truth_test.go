@@ -148,6 +148,10 @@ func (s *openStackAPI) list(address, envelope string, headers map[string]string)
 		if path, ok := page["next"].(string); ok && envelope == "images" {
 			next = s.catalog["image"] + path
 		}
+		// Nova may take a full page for the last.
+		if base, _, _ := strings.Cut(address, "&marker="); next == "" && envelope == "servers" && len(elements) > 0 {
+			next = base + "&marker=" + all[len(all)-1]["id"].(string)
+		}
 		address = next
 	}
 	return all, nil

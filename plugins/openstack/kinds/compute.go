@@ -40,8 +40,10 @@ var computeKinds = []*Kind{
 	{
 		API: cloud.Compute, Name: "servers", Type: typeServer, Title: "Server",
 		// Below 2.69 the servers of a cell that is down are left out of the list, as
-		// if they were deleted. 2.73 has the reason of a lock.
-		Path: "servers/detail", Envelope: "servers", Limit: 1000, All: "all_tenants=1", Microversion: "2.73",
+		// if they were deleted. 2.73 has the reason of a lock. While a server is being
+		// made it may count twice, and a full page is then taken for one that is not: it
+		// has no link to the next.
+		Path: "servers/detail", Envelope: "servers", Paging: cloud.Marker, Limit: 1000, All: "all_tenants=1", Microversion: "2.73",
 		Changes: ChangesSince, ItemPath: "servers/%s", ItemEnvelope: "server", Every: 6,
 		Panel: "admin/instances/%s/detail", MyPanel: "project/instances/%s/",
 		// They are told of a server alone, and not in a list.
