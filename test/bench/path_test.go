@@ -32,7 +32,7 @@ import (
 
 func TestMain(m *testing.M) { warehousetest.Main(m) }
 
-const assets = 10_000
+const assets = 40_000
 
 // doc is a document of about 2 kB with some 50 paths, like a Kubernetes object.
 func doc(i int) json.RawMessage {
