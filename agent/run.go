@@ -31,6 +31,9 @@ import (
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
+// wallClock is what stamps follow. It is another in the builds of tests.
+var wallClock = time.Now
+
 // softMemoryLimit is what an agent's heap needs not exceed, up to some fifty
 // thousand assets.
 const softMemoryLimit = 112 << 20
@@ -87,7 +90,7 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	clock := hlc.New(stamp)
+	clock := hlc.On(wallClock, stamp)
 	recorder := &collect.Recorder{
 		Seen: stores.seen, Spool: stores.spool, Clock: clock, Logger: logger, Redact: rules,
 		Metrics: collect.NewMetrics(registry),
@@ -96,7 +99,7 @@ func run(ctx context.Context, c config.Config, logger *slog.Logger) error {
 
 	watchSpool(stores.spool, registry)
 	link := &uplink.Uplink{
-		Spool: stores.spool, Clock: clock, Hostname: hostname, Collectors: names, Logger: logger,
+		Spool: stores.spool, Clock: clock, Now: wallClock, Hostname: hostname, Collectors: names, Logger: logger,
 		Metrics: uplink.NewMetrics(registry), Limit: limit, Inventory: recorder,
 	}
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -34,6 +35,11 @@ func caDir(c config.Config) string { return filepath.Join(c.DataDir, "ca") }
 
 // run is the aggregator: it wires the parts and runs them until ctx ends.
 func run(ctx context.Context, c config.Config, logger *slog.Logger) (err error) {
+	// What waits of thousands of agents is most of the heap; let it not be doubled
+	// by garbage, unless the user says otherwise.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
 	metrics := health.NewRegistry("reeve-aggregator")
 	logger.Info("aggregator is starting", "version", version.String(), "data_dir", c.DataDir)
 

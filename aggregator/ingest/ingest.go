@@ -91,7 +91,7 @@ type Ingest struct {
 // pending is a batch that waits to be committed.
 type pending struct {
 	agent identity.Agent
-	batch *wirev1.Batch
+	batch *wirev1.Batch // without its records
 	data  []byte
 	cost  int64
 	spool *spoolState
@@ -208,6 +208,7 @@ func (in *Inlet) Submit(ctx context.Context, class wirev1.Class, data []byte) er
 		return fmt.Errorf("%w: a batch of %s of spool %s, but the stream is for %s of spool %s", ErrProtocol,
 			wire.ClassName(b.GetClass()), b.GetSpoolId(), wire.ClassName(class), in.spool)
 	}
+	b.Records = nil // they are in data; thousands of sessions may wait here
 	p := &pending{agent: in.agent, batch: b, data: data, spool: in.state, cost: int64(min(max(int(b.GetRawBytes()), len(data)), queueBytes))}
 	if err := in.ingest.queue.reserve(ctx, in.agent.Site, p.cost); err != nil {
 		return err

@@ -48,8 +48,11 @@ type Clock struct {
 
 // New returns a clock whose every stamp is later than after: the last stamp
 // that the node made before it was stopped, or zero.
-func New(after Stamp) *Clock {
-	return &Clock{now: time.Now, last: after}
+func New(after Stamp) *Clock { return On(time.Now, after) }
+
+// On returns a clock that follows another wall clock than this machine's.
+func On(now func() time.Time, after Stamp) *Clock {
+	return &Clock{now: now, last: after}
 }
 
 // Next returns a stamp later than every one that the clock made or observed.

@@ -30,6 +30,7 @@ import (
 var (
 	chaosKills  = flag.Int("kills", 24, "how many processes the chaos test kills")
 	chaosFaults = flag.Int("faults", 18, "how many faults of the network it makes")
+	chaosJumps  = flag.Int("jumps", 6, "how often the chaos test sets an agent's clock to another time, up to an hour off")
 	chaosDisks  = flag.Bool("full-disks", false, "let the chaos test fill the agents' disks, too: they are small file systems in memory, which takes root")
 )
 
@@ -49,6 +50,8 @@ type blow struct {
 	// up and down are what a fault of the network makes of the link, for so long.
 	up, down link.Rules
 	lasts    time.Duration
+	// ahead is how far a clock that jumps is ahead afterwards.
+	ahead time.Duration
 	// pause is how long it takes until the next one.
 	pause time.Duration
 }
@@ -92,6 +95,9 @@ func drawBlows(r *rand.Rand) []blow {
 			}
 		}
 		blows = append(blows, b)
+	}
+	for range *chaosJumps {
+		blows = append(blows, blow{kind: "clock jump", ahead: time.Duration(r.IntN(110)-55) * time.Minute})
 	}
 	if *chaosDisks {
 		for range 1 + len(blows)/10 {
@@ -160,6 +166,7 @@ func newEdge(t *testing.T, a *aggregator, number int) *edge {
 	e.journal.tell() // so that the scope is watched from the start
 	e.agent = newAgent(t, fmt.Sprintf("agent %d", number), dir)
 	e.env["REEVE_AGGREGATORS"] = l.Address()
+	e.env[fake.ClockFile] = filepath.Join(t.TempDir(), "clock")
 	if *chaosDisks {
 		e.smallDisk()
 	}
@@ -278,6 +285,12 @@ func (c *chaos) strike(b blow) {
 		if err := e.fillDisk(); err != nil {
 			t.Fatalf("filling the disk of %s: %v", e.name, err)
 		}
+	case "clock jump":
+		file := e.env[fake.ClockFile]
+		writeFile(t, file+".new", b.ahead.String())
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
 	case "rebind":
 		if err := e.link.Rebind(); err != nil {
 			t.Fatal(err)
@@ -379,14 +392,11 @@ func (c *chaos) calm() {
 // one aggregator, while processes are killed and links fail, all drawn from one
 // seed. In the end the warehouse must hold exactly what the journals say: nothing
 // missing, nothing twice.
-//
-// The programs have no way to be given another time, so clocks do not jump here;
-// package hlc tests what would happen.
 func TestChaos(t *testing.T) {
 	t.Logf("seed %d (-seed repeats it)", *seed)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("this was seed %d, -kills %d -faults %d", *seed, *chaosKills, *chaosFaults)
+			t.Logf("this was seed %d, -kills %d -faults %d -jumps %d", *seed, *chaosKills, *chaosFaults, *chaosJumps)
 		}
 	})
 	blows := drawBlows(rand.New(rand.NewPCG(*seed, 3)))
