@@ -43,8 +43,15 @@ func login(ctx context.Context, user, password, project string) (*cloud, error) 
 		// A service that closes a connection while a request is on its way makes an error of it.
 		Transport: &http.Transport{DisableKeepAlives: true},
 	}
-	if err := openstack.Authenticate(ctx, p, ao); err != nil {
-		return nil, err
+	// A busy Keystone drops a connection now and then.
+	for try := 1; ; try++ {
+		err := openstack.Authenticate(ctx, p, ao)
+		if err == nil {
+			break
+		}
+		if try == 3 || !errors.Is(err, io.EOF) {
+			return nil, err
+		}
 	}
 	c := &cloud{provider: p}
 	eo := gophercloud.EndpointOpts{Region: os.Getenv("OS_REGION_NAME")}
