@@ -232,6 +232,27 @@ func FuzzCanonical(f *testing.F) {
 	})
 }
 
+// FuzzReader: whatever it is given, a reader ends, and stays inside.
+func FuzzReader(f *testing.F) {
+	for _, doc := range []string{`{"a":[1,"\\\""]}`, `["`, `[[[`, `]"\`, `{"a":{`, `tru,]`} {
+		f.Add([]byte(doc), true)
+	}
+	f.Fuzz(func(t *testing.T, doc []byte, values bool) {
+		r := NewReader(doc)
+		for n := 0; r.Peek() != 0; n++ {
+			if n > len(doc) {
+				t.Fatalf("%q has no end", doc)
+			}
+			if values || r.More() && r.Peek() == '"' {
+				AppendText(nil, r.Value())
+			} else {
+				r.Bracket()
+			}
+		}
+		_ = walk(doc, Paths{"a"}, visitor{raw: func([]byte) {}, leaf: func(_, _, _ []byte) {}})
+	})
+}
+
 // TestQuick shows that ordinary documents go the quick way.
 func TestQuick(t *testing.T) {
 	doc := []byte(`{"b":"a\nb","a":[{"z":-0.10e+05,"y":"grün"},null,{}]}`)
