@@ -127,9 +127,9 @@ bench: need-go need-node ## Run the benchmarks (ARGS='-bench Flatten')
 
 # Every target in its turn, and the first that finds something ends it.
 .PHONY: fuzz
-fuzz: need-go ## Fuzz every decoder (FUZZTIME=10m for each; FUZZ='Batch|Frame' for some)
-	@$(GO) test -list '^Fuzz' ./... | \
-	awk '/^Fuzz/ { names[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, names[i]; n = 0 }' | grep -E '$(FUZZ)' | \
+fuzz: need-go ## Fuzz every decoder (FUZZTIME=10m for each; FUZZ='wire FuzzBatch|FuzzFrame' for some)
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' agent aggregator pkg plugins tui | \
+	sed -E 's|^(.*)/[^/]*:func (.*)|./\1 \2|' | grep -E '$(FUZZ)' | \
 	while read -r package name; do \
 	  echo "==> $$name of $$package"; \
 	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $(ARGS) "$$package" || exit 1; \
