@@ -86,7 +86,7 @@ func (r *Reader) scalar(first byte) {
 		return
 	}
 	for {
-		n := bytes.IndexByte(r.doc[min(r.at, len(r.doc)):], '"')
+		n := bytes.IndexByte(r.doc[r.at:], '"')
 		if n < 0 {
 			r.at = len(r.doc)
 			return
