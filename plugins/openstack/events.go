@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,7 +40,7 @@ func (t *told) of(l *listing) *states {
 	defer t.mu.Unlock()
 	s := t.scopes[l.scope()]
 	if s == nil {
-		s = &states{all: make(map[plugin.Key]state)}
+		s = &states{all: make(map[plugin.Key]state), asked: make(map[string]time.Time), ended: make(map[string]time.Time)}
 		t.scopes[l.scope()] = s
 	}
 	return s
@@ -56,9 +57,16 @@ type states struct {
 	all map[plugin.Key]state
 	// recalled says that those from before the agent's start are there.
 	recalled bool
-	// first are the servers that were there when the cloud was first looked at, with
-	// when they had been updated. What was done to them before is no news.
-	first map[string]time.Time
+	// first says that the cloud is looked at for the first time: what was done to its
+	// servers before is no news.
+	first bool
+	// asked are the servers whose actions were asked for, or need not be, with when
+	// they had been updated.
+	asked map[string]time.Time
+	// ended are the assets that were told of as deleted lately, with when that was.
+	ended map[string]time.Time
+	// completeAt is up to when all changes are known, by the clock of the service.
+	completeAt time.Time
 }
 
 // state is the little that is kept of an asset.
@@ -90,9 +98,7 @@ func (s *states) recall(ctx context.Context, l *listing, in kinds.Context, out p
 		return nil
 	})
 	s.recalled = err == nil
-	if s.recalled && len(s.all) == 0 {
-		s.first = make(map[string]time.Time)
-	}
+	s.first = s.recalled && len(s.all) == 0
 	return err
 }
 
@@ -103,24 +109,103 @@ func (s *states) look(r kinds.Reading) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.first != nil {
-		s.first[r.UID] = r.Updated
+	if s.first {
+		s.asked[r.UID] = r.Updated
 	}
 }
 
-// looked ends the first look, and returns what it has shown.
-func (s *states) looked() map[string]time.Time {
+// looked ends the first look, and learns from a mark what has ended before it.
+func (s *states) looked(m mark) {
 	if s == nil {
-		return make(map[string]time.Time)
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first := s.first
-	s.first = nil
-	if first == nil {
-		first = make(map[string]time.Time)
+	s.first = false
+	for _, uid := range m.Ended {
+		if _, ok := s.ended[uid]; !ok {
+			s.ended[uid] = m.Taken
+		}
 	}
-	return first
+}
+
+// complete says that all changes up to a moment are known.
+func (s *states) complete(at time.Time) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.completeAt = at
+	maps.DeleteFunc(s.asked, func(_ string, updated time.Time) bool { return updated.Before(at.Add(-overlap - oldest)) })
+}
+
+// incompleteSince is from when on changes may not be known, or zero.
+func (s *states) incompleteSince() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.completeAt
+}
+
+// askedAbout reports whether the actions of a server were asked for.
+func (s *states) askedAbout(r kinds.Reading) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked[r.UID].Equal(r.Updated)
+}
+
+func (s *states) askedFor(r kinds.Reading) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked[strings.Clone(r.UID)] = r.Updated
+}
+
+// hasEnded reports whether an asset was told of as deleted lately.
+func (s *states) hasEnded(uid string) bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.ended[uid]
+	return ok
+}
+
+func (s *states) hasNowEnded(uid string) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended[strings.Clone(uid)] = time.Now()
+}
+
+// endedLately returns what has ended and may be told of by the next poll, which
+// comes after a while.
+func (s *states) endedLately(poll time.Duration) []string {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.ended, func(_ string, told time.Time) bool { return time.Since(told) > 2*overlap+poll })
+	return slices.Sorted(maps.Keys(s.ended))
+}
+
+// missing returns what was known and is not among what was listed.
+func (s *states) missing(listed map[plugin.Key]bool) map[plugin.Key]bool {
+	missing := make(map[plugin.Key]bool)
+	if s == nil {
+		return missing
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key := range s.all {
+		if !listed[key] {
+			missing[key] = true
+		}
+	}
+	return missing
 }
 
 // forget drops what was kept of an asset, and reports whether there was any.

@@ -300,6 +300,67 @@ func TestSweepAndPoll(t *testing.T) {
 	}
 }
 
+// TestSweepAsksHowServersEnded: a list that servers are missing from does not say
+// when and how they ended, but the service does, to who asks.
+func TestSweepAsksHowServersEnded(t *testing.T) {
+	s := newScript(t)
+	s.fill(4)
+	c, out := s.collector(""), plugintest.NewSink(t)
+	sc := scope(t, c)
+	sweep := func() (asked []string) {
+		t.Helper()
+		before := len(s.requests())
+		if err := c.Sweep(t.Context(), sc, out); err != nil {
+			t.Fatal(err)
+		}
+		for _, uri := range s.requests()[before:] {
+			if strings.Contains(uri, "deleted=true") {
+				asked = append(asked, uri)
+			}
+		}
+		return asked
+	}
+	if asked := append(sweep(), sweep()...); len(asked) != 0 {
+		t.Errorf("nothing is missing, and the sweeps asked %q", asked)
+	}
+	now := time.Now().UTC().Format("2006-01-02T15:04:05Z")
+	s.set(func() {
+		gone := server("s001")
+		gone["status"], gone["updated"], gone["OS-SRV-USG:terminated_at"] = "DELETED", now, now
+		// One that nobody knew is the poll's to tell of.
+		brief := server("brief")
+		brief["status"], brief["updated"] = "DELETED", now
+		s.servers = slices.Delete(s.servers, 1, 3) // s002 leaves no trace
+		s.ended = append(s.ended, gone, brief)
+	})
+	if asked := sweep(); len(asked) != 2 || !strings.Contains(asked[0], "changes-since=") || !strings.Contains(asked[0], "all_tenants=1") {
+		t.Errorf("two are missing, and the sweep asked %q, want two pages", asked)
+	}
+	if got := out.Deleted(); got != "s001 s002" {
+		t.Errorf("deleted is %q", got)
+	}
+	if o, _ := out.Last("s001"); o.Status != "DELETED" || !strings.Contains(string(o.Document), now) {
+		t.Errorf("the last version is %s %s", o.Status, o.Document)
+	}
+	told := slices.ContainsFunc(out.Events(), func(e plugin.Event) bool {
+		return e.Type == eventPrefix+"server.create" && e.Subject.UID == "s001"
+	})
+	if !told {
+		t.Errorf("the events are %+v, without the actions of s001", out.Events())
+	}
+	if asked := sweep(); len(asked) != 0 {
+		t.Errorf("nothing more is missing, and the sweep asked %q", asked)
+	}
+	// The poll that follows tells of the same ends.
+	watched(t, c, sc, out)
+	out.Wait("the poll", func() error {
+		if got := out.Deleted(); got != "s001 s002 brief" {
+			return fmt.Errorf("deleted is %q", got)
+		}
+		return nil
+	})
+}
+
 // TestFaults: whatever goes wrong while a list is read, nothing is deleted, and
 // what can be mended by asking again is.
 func TestFaults(t *testing.T) {

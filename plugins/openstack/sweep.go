@@ -22,6 +22,10 @@ import (
 // for: a row is stamped before it can be read, and clocks of several hosts differ.
 const overlap = 30 * time.Second
 
+// longestAway is for how long the agent may have been away, and still asks how
+// servers ended meanwhile.
+const longestAway = 7 * 24 * time.Hour
+
 // maxEnded is how many ended assets a mark has, which may have 64 KiB.
 const maxEnded = 1000
 
@@ -68,7 +72,8 @@ func (c *collector) Sweep(ctx context.Context, scope plugin.Scope, out plugin.Si
 	if err := c.told.of(l).recall(ctx, l, kinds.Context{Cloud: k.ID, Region: l.region}, out); err != nil {
 		return err
 	}
-	return l.sourceOf(c.sweep(ctx, k, l, out))
+	f := c.follow(k, l, out)
+	return l.sourceOf(f.sweep(ctx))
 }
 
 func (c *collector) notConnected(err error) error {
@@ -79,22 +84,21 @@ func (c *collector) notConnected(err error) error {
 }
 
 // sweep lists a listing as a whole.
-func (c *collector) sweep(ctx context.Context, k *cloud.Cloud, l *listing, out plugin.Sink) error {
-	before, err := k.Identified()
+func (f *follower) sweep(ctx context.Context) error {
+	before, err := f.k.Identified()
 	if err != nil {
 		return err
 	}
-	r, err := c.reader(ctx, k, l)
+	r, err := f.c.reader(ctx, f.k, f.l)
 	if err != nil {
 		return err
 	}
-	sweep, err := out.Begin(ctx)
+	sweep, err := f.out.Begin(ctx)
 	if err != nil {
 		return err
 	}
-	states := c.told.of(l)
 	listed := make(map[plugin.Key]bool)
-	done, err := r.list(ctx, sweep, out, func(raw jsontext.Value) error {
+	done, err := r.list(ctx, sweep, f.out, func(raw jsontext.Value) error {
 		reading, observation, err := r.observe(raw)
 		switch {
 		case err != nil:
@@ -103,15 +107,15 @@ func (c *collector) sweep(ctx context.Context, k *cloud.Cloud, l *listing, out p
 		case reading.Deleted:
 			return nil
 		}
-		if states != nil {
+		if f.states != nil {
 			listed[reading.Key] = true
 		}
 		if reading.Partial {
 			return sweep.Keep(ctx, reading.Key)
 		}
-		states.look(reading)
-		for _, e := range states.news(reading) {
-			if err := out.Apply(ctx, "", plugin.Fact{Event: &e}); err != nil {
+		f.states.look(reading)
+		for _, e := range f.states.news(reading) {
+			if err := f.out.Apply(ctx, "", plugin.Fact{Event: &e}); err != nil {
 				return err
 			}
 		}
@@ -120,18 +124,50 @@ func (c *collector) sweep(ctx context.Context, k *cloud.Cloud, l *listing, out p
 	if err != nil {
 		return err
 	}
+	if missing := f.states.missing(listed); len(missing) > 0 && f.l.kind.Changes.Deletions() {
+		if err := f.ends(ctx, r, missing, done.At); err != nil {
+			return err
+		}
+	}
 	// A credential that was given less to see while the list was read may have
 	// been shown less.
-	after, err := k.Identified()
+	after, err := f.k.Identified()
 	if err != nil {
 		return err
 	}
 	if !before.Equal(after) {
-		c.changed()
+		f.c.changed()
 		return fmt.Errorf("the roles were %v in %s and are %v in %s: %w", before.Roles, before.Scope(), after.Roles, after.Scope(), cloud.ErrChanged)
 	}
-	states.keep(listed)
-	return sweep.Commit(ctx, c.checkpoint(done.At, nil))
+	f.states.keep(listed)
+	if err := sweep.Commit(ctx, f.c.checkpoint(done.At, f.states.endedLately(time.Duration(f.c.opts.PollEvery)))); err != nil {
+		return err
+	}
+	f.states.complete(done.At)
+	return nil
+}
+
+// ends records how assets ended that a listing has no more, where the service
+// still tells: the list that they are missing from does not say when that was.
+func (f *follower) ends(ctx context.Context, r *elementReader, missing map[plugin.Key]bool, at time.Time) error {
+	since := f.states.incompleteSince().Add(-overlap)
+	if before := at.Add(-longestAway); since.Before(before) {
+		since = before
+	}
+	for _, query := range f.l.kind.Changes.Queries(since) {
+		// Who may not ask for what is deleted alone is told of all that has changed.
+		query.Set("deleted", "true")
+		if _, err := r.service.List(ctx, r.request(query), func(raw jsontext.Value) error {
+			reading, observation, err := r.observe(raw)
+			if err != nil || !reading.Deleted || !missing[reading.Key] {
+				return err
+			}
+			return f.record(ctx, r, reading, &observation, since)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sweepGone ends a scope that is not listed any more. Only what the options leave

@@ -61,39 +61,37 @@ func (c *collector) Watch(ctx context.Context, scope plugin.Scope, from plugin.C
 	if err := json.Unmarshal([]byte(from), &m); err != nil || m.Fingerprint != c.fingerprint || time.Since(m.Taken) > limit {
 		return plugin.ErrCheckpointExpired
 	}
-	w := &watch{
-		c: c, k: k, l: l, out: out, since: m.Since, alarm: c.alarms.of(l.kind.String(), l.region), states: c.told.of(l),
-		ended: make(map[string]time.Time),
-	}
-	for _, uid := range m.Ended {
-		w.ended[uid] = m.Taken
-	}
+	w := &watch{follower: c.follow(k, l, out), since: m.Since, alarm: c.alarms.of(l.kind.String(), l.region)}
 	if err := w.states.recall(ctx, l, kinds.Context{Cloud: k.ID, Region: l.region}, out); err != nil {
 		return err
 	}
-	w.asked = w.states.looked()
+	w.states.looked(m)
 	return l.sourceOf(w.run(ctx))
 }
 
-// watch follows one listing.
-type watch struct {
-	c     *collector
-	k     *cloud.Cloud
-	l     *listing
-	out   plugin.Sink
-	since time.Time
-	alarm *alarm
+// follower records what changes in one listing.
+type follower struct {
+	c   *collector
+	k   *cloud.Cloud
+	l   *listing
+	out plugin.Sink
 	// states are what was last known of its assets.
 	states *states
+}
+
+func (c *collector) follow(k *cloud.Cloud, l *listing, out plugin.Sink) follower {
+	return follower{c: c, k: k, l: l, out: out, states: c.told.of(l)}
+}
+
+// watch follows one listing between two sweeps.
+type watch struct {
+	follower
+	since time.Time
+	alarm *alarm
 	// swept is when the listing was last swept from here, and due fires when it is
 	// to be swept again.
 	swept time.Time
 	due   *time.Timer
-	// ended are the assets that were told of as deleted, with when that was.
-	ended map[string]time.Time
-	// asked are the servers whose actions were asked for lately, with when they
-	// had been updated.
-	asked map[string]time.Time
 }
 
 func (w *watch) run(ctx context.Context) error {
@@ -116,7 +114,7 @@ func (w *watch) run(ctx context.Context) error {
 		case <-w.due.C:
 			w.alarm.take() // what rang meanwhile is seen too
 			w.swept = time.Now()
-			if err := w.c.sweep(ctx, w.k, w.l, w.out); err != nil {
+			if err := w.sweep(ctx); err != nil {
 				return err
 			}
 		case <-w.alarm.rings:
@@ -155,58 +153,60 @@ func (w *watch) poll(ctx context.Context) error {
 		}
 	}
 	w.since = at.Add(-overlap)
-	maps.DeleteFunc(w.asked, func(_ string, updated time.Time) bool { return updated.Before(w.since.Add(-oldest)) })
-	maps.DeleteFunc(w.ended, func(_ string, told time.Time) bool {
-		return time.Since(told) > 2*overlap+time.Duration(w.c.opts.PollEvery)
-	})
-	return w.out.Apply(ctx, w.c.checkpoint(at, slices.Sorted(maps.Keys(w.ended))))
+	w.states.complete(at)
+	return w.out.Apply(ctx, w.c.checkpoint(at, w.states.endedLately(time.Duration(w.c.opts.PollEvery))))
 }
 
 // apply records one element that has changed.
-func (w *watch) apply(ctx context.Context, r *elementReader, raw jsontext.Value, since time.Time) error {
+func (f *follower) apply(ctx context.Context, r *elementReader, raw jsontext.Value, since time.Time) error {
 	reading, observation, err := r.observe(raw)
 	if err != nil {
 		return err
 	}
-	if reading.Partial {
-		return nil
-	}
-	if _, told := w.ended[reading.UID]; told && reading.Deleted {
+	return f.record(ctx, r, reading, &observation, since)
+}
+
+// record records what was read of one element, and what was done to it since a
+// moment.
+func (f *follower) record(ctx context.Context, r *elementReader, reading kinds.Reading, o *plugin.Observation, since time.Time) error {
+	if reading.Partial || reading.Deleted && f.states.hasEnded(reading.UID) {
 		return nil
 	}
 	var facts []plugin.Fact
-	for _, e := range w.states.news(reading) {
+	for _, e := range f.states.news(reading) {
 		facts = append(facts, plugin.Fact{Event: &e})
 	}
-	if w.c.opts.Actions && w.l.kind.String() == kindServers && !w.asked[reading.UID].Equal(reading.Updated) {
+	if f.c.opts.Actions && f.l.kind.String() == kindServers && !f.states.askedAbout(reading) {
 		actions, err := actionsOf(ctx, r, reading, since)
 		if err != nil {
 			return err
 		}
-		w.asked[reading.UID] = reading.Updated
+		f.states.askedFor(reading)
 		facts = append(facts, actions...)
 	}
 	if !reading.Deleted {
-		return w.out.Apply(ctx, "", append(facts, plugin.Fact{Upsert: &observation})...)
+		return f.out.Apply(ctx, "", append(facts, plugin.Fact{Upsert: o})...)
 	}
-	return w.end(ctx, reading.Key, &observation, facts)
+	return f.end(ctx, reading.Key, o, facts)
 }
 
 // end records that an asset was deleted. What the source says of its end is a last
 // version before that, also of one that was not seen alive.
-func (w *watch) end(ctx context.Context, key plugin.Key, last *plugin.Observation, facts []plugin.Fact) error {
-	known := w.states.forget(key)
+func (f *follower) end(ctx context.Context, key plugin.Key, last *plugin.Observation, facts []plugin.Fact) error {
+	known := f.states.forget(key)
 	if last != nil {
-		w.ended[key.UID] = time.Now()
 		facts = append(facts, plugin.Fact{Upsert: last})
 	}
 	facts = append(facts, plugin.Fact{Delete: &key})
-	if err := w.out.Apply(ctx, "", facts...); err != nil {
+	if err := f.out.Apply(ctx, "", facts...); err != nil {
 		return err
 	}
-	if known && w.l.kind.String() == kindServers {
+	if last != nil {
+		f.states.hasNowEnded(key.UID)
+	}
+	if known && f.l.kind.String() == kindServers {
 		for kind := range nudged {
-			w.c.alarms.of(kind, w.l.region).ring("", false)
+			f.c.alarms.of(kind, f.l.region).ring("", false)
 		}
 	}
 	return nil

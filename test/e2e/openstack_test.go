@@ -513,7 +513,7 @@ func (o *observedCloud) afterwards(t *testing.T, planted string) {
 		}
 	}
 	if len(usage) < *openStackProjects {
-		t.Errorf("Nova tells of the usage of %d projects", len(usage))
+		t.Errorf("Nova tells of the usage of %d projects of %d", len(usage), *openStackProjects)
 	}
 }
 
@@ -522,7 +522,7 @@ func (o *observedCloud) afterwards(t *testing.T, planted string) {
 func (o *observedCloud) usage(t *testing.T, from, until time.Time) map[string][2]float64 {
 	t.Helper()
 	const second = "2006-01-02T15:04:05"
-	pages, err := o.api.list(o.api.catalog["compute"]+"/os-simple-tenant-usage?start="+from.Format(second)+"&end="+until.Format(second),
+	pages, err := o.api.list(o.api.catalog["compute"]+"/os-simple-tenant-usage?detailed=1&start="+from.Format(second)+"&end="+until.Format(second),
 		"tenant_usages", map[string]string{"OpenStack-API-Version": "compute 2.40"})
 	if err != nil {
 		t.Fatal(err)

@@ -149,8 +149,14 @@ func (s *openStackAPI) list(address, envelope string, headers map[string]string)
 			next = s.catalog["image"] + path
 		}
 		// Nova may take a full page for the last.
-		if base, _, _ := strings.Cut(address, "&marker="); next == "" && envelope == "servers" && len(elements) > 0 {
-			next = base + "&marker=" + all[len(all)-1]["id"].(string)
+		if base, _, _ := strings.Cut(address, "&marker="); next == "" && len(elements) > 0 {
+			switch last := all[len(all)-1]; envelope {
+			case "servers":
+				next = base + "&marker=" + last["id"].(string)
+			case "tenant_usages":
+				servers := last["server_usages"].([]any)
+				next = base + "&marker=" + servers[len(servers)-1].(object)["instance_id"].(string)
+			}
 		}
 		address = next
 	}

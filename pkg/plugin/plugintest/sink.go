@@ -26,7 +26,7 @@ type Sink struct {
 	state      map[plugin.Key]plugin.Observation
 	checkpoint plugin.Checkpoint
 	events     []plugin.Event
-	deleted    []plugin.Key
+	deleted    []plugin.Observation // as they last were
 	sweeps     int
 	changed    chan struct{}
 }
@@ -88,9 +88,9 @@ func (s *Sink) upsert(o plugin.Observation) {
 }
 
 func (s *Sink) delete(k plugin.Key) {
-	if _, known := s.state[k]; known {
+	if last, known := s.state[k]; known {
 		delete(s.state, k)
-		s.deleted = append(s.deleted, k)
+		s.deleted = append(s.deleted, last)
 	}
 }
 
@@ -127,6 +127,18 @@ func (s *Sink) UIDs() string {
 		uids = append(uids, o.UID)
 	}
 	return strings.Join(uids, " ")
+}
+
+// Last returns how an asset that was deleted last was, by its uid.
+func (s *Sink) Last(uid string) (plugin.Observation, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range slices.Backward(s.deleted) {
+		if o.UID == uid {
+			return o, true
+		}
+	}
+	return plugin.Observation{}, false
 }
 
 // Deleted returns the uids of what was deleted, in the order in which it was.
