@@ -2,7 +2,6 @@ package redact
 
 import (
 	"strings"
-	"sync"
 	"unicode"
 )
 
@@ -34,45 +33,36 @@ var harmlessEnds = map[string]bool{
 	"class": true, "audience": true, "audiences": true,
 }
 
-// judged remembers verdicts on keys: documents of one type have the same keys,
-// and taking them apart is what redaction would otherwise spend its time on.
-type judged struct {
-	sync.RWMutex
-	verdicts map[string]bool
-}
+// verdicts remembers of keys whether they are secret: documents of one type have the
+// same keys, and taking them apart is what redaction would otherwise spend its time on.
+type verdicts map[string]bool
 
 // These bound the memory: there is no end of keys in labels.
 const (
-	maxJudged    = 4096
-	maxJudgedKey = 128
+	maxVerdicts = 4096
+	maxVerdict  = 128 // bytes of a key
 )
 
-// IsSecretKey reports whether a key is that of a secret value.
-func (r *Rules) IsSecretKey(key string) bool { return r.orBuiltin().judge([]byte(key)) }
-
-// judge is IsSecretKey for a key that is not a string yet.
-func (r *Rules) judge(key []byte) bool {
-	r.judged.RLock()
-	secret, known := r.judged.verdicts[string(key)]
-	r.judged.RUnlock()
-	if known {
+// judge is IsSecretKey for a key that may be in the verdicts.
+func (v verdicts) judge(r *Rules, key []byte) bool {
+	if secret, known := v[string(key)]; known {
 		return secret
 	}
-	name := string(key)
-	secret = isSecretName(name) || r.keys != nil && r.keys.MatchString(name)
-	if len(name) > maxJudgedKey {
+	secret := r.IsSecretKey(string(key))
+	if len(key) > maxVerdict {
 		return secret
 	}
-	r.judged.Lock()
-	defer r.judged.Unlock()
-	if r.judged.verdicts == nil {
-		r.judged.verdicts = make(map[string]bool)
+	if len(v) >= maxVerdicts {
+		clear(v)
 	}
-	if len(r.judged.verdicts) >= maxJudged {
-		clear(r.judged.verdicts)
-	}
-	r.judged.verdicts[name] = secret
+	v[string(key)] = secret
 	return secret
+}
+
+// IsSecretKey reports whether a key is that of a secret value.
+func (r *Rules) IsSecretKey(key string) bool {
+	r = r.orBuiltin()
+	return isSecretName(key) || r.keys != nil && r.keys.MatchString(key)
 }
 
 // isSecretName holds a key against the built-in words.

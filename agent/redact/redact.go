@@ -16,6 +16,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -38,7 +39,7 @@ type Rules struct {
 	hints             hints
 	patterns          []*regexp.Regexp
 
-	judged judged
+	redactors sync.Pool
 }
 
 var builtin Rules
@@ -112,37 +113,68 @@ func (r *Rules) Labels(labels map[string]string) map[string]string {
 	if labels == nil {
 		return nil
 	}
+	d := r.redactor()
+	defer d.release()
 	clean := make(map[string]string, len(labels))
 	for k, v := range labels {
-		if v != "" && r.IsSecretKey(k) {
+		if v != "" && d.judge([]byte(k)) {
 			v = Mask
 		}
-		clean[k] = r.Text(v)
+		clean[k] = d.Text(v)
 	}
 	return clean
 }
 
 // Document returns a JSON document, in canonical form (keys in order, see
-// package document), with the secrets in it masked, in the same form.
+// package document), with the secrets in it masked, in the same form. Where there
+// are none it returns its argument.
 func (r *Rules) Document(canonical []byte) ([]byte, error) {
-	d := redactor{Rules: r.orBuiltin(), in: document.NewReader(canonical), out: make([]byte, 0, len(canonical))}
+	d := r.redactor()
+	defer d.release()
+	d.doc, d.in, d.out, d.done = canonical, document.NewReader(canonical), nil, 0
 	if err := d.value(false); err != nil {
 		return nil, fmt.Errorf("redacting: %w", err)
 	}
 	if d.in.Peek() != 0 {
 		return nil, errors.New("redacting: more than one JSON value")
 	}
-	return d.out, nil
+	if d.out == nil {
+		return canonical, nil
+	}
+	return append(d.out, canonical[d.done:]...), nil
 }
 
+// redactor redacts a document at a time.
 type redactor struct {
 	*Rules
-	in      document.Reader
-	out     []byte
-	scratch []byte
+	doc []byte
+	in  document.Reader
+	// out is what becomes of the first bytes of the document, of which there are
+	// done. What has been read behind them stays as it is.
+	out      []byte
+	done     int
+	scratch  []byte
+	verdicts verdicts
 }
 
-// value copies one value. Under a secret key every text and number is masked.
+// redactor returns one that is not in use.
+func (r *Rules) redactor() *redactor {
+	r = r.orBuiltin()
+	d, ok := r.redactors.Get().(*redactor)
+	if !ok {
+		d = &redactor{Rules: r, verdicts: make(verdicts)}
+	}
+	return d
+}
+
+func (d *redactor) release() {
+	d.doc, d.in, d.out = nil, document.Reader{}, nil
+	d.redactors.Put(d)
+}
+
+func (d *redactor) judge(key []byte) bool { return d.verdicts.judge(d.Rules, key) }
+
+// value goes over one value. Under a secret key every text and number is masked.
 func (d *redactor) value(secret bool) error {
 	switch d.in.Peek() {
 	case '{':
@@ -153,32 +185,41 @@ func (d *redactor) value(secret bool) error {
 	return d.scalar(d.in.Value(), secret)
 }
 
-func (d *redactor) scalar(raw jsontext.Value, secret bool) (err error) {
-	switch kind := raw.Kind(); {
-	case kind == 0:
+// scalar looks at the value that was read last.
+func (d *redactor) scalar(raw []byte, secret bool) error {
+	if len(raw) == 0 {
 		return io.ErrUnexpectedEOF
-	case secret && (kind == '"' && len(raw) > 2 || kind == '0'):
-		return d.text(Mask)
-	case kind == '"' && d.suspicious(raw):
+	}
+	quoted := raw[0] == '"'
+	switch {
+	case secret && (quoted && len(raw) > 2 || raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9'):
+		return d.replace(raw, Mask)
+	case quoted && d.suspicious(raw):
 		text, err := d.unquote(raw)
 		if err != nil {
 			return err
 		}
 		if clean := d.Text(string(text)); clean != string(text) {
-			return d.text(clean)
+			return d.replace(raw, clean)
 		}
 	}
-	d.out = append(d.out, raw...)
 	return nil
 }
 
-func (d *redactor) text(s string) (err error) {
-	d.out, err = jsontext.AppendQuote(d.out, s)
+// replace puts a text in the place of the value that was read last.
+func (d *redactor) replace(raw []byte, text string) (err error) {
+	if d.out == nil {
+		d.out = make([]byte, 0, len(d.doc)+len(text))
+	}
+	end := d.in.Offset()
+	d.out = append(d.out, d.doc[d.done:end-len(raw)]...)
+	d.done = end
+	d.out, err = jsontext.AppendQuote(d.out, text)
 	return err
 }
 
 // unquote returns the text of a string, which is valid until the next call.
-func (d *redactor) unquote(raw jsontext.Value) (text []byte, err error) {
+func (d *redactor) unquote(raw []byte) (text []byte, err error) {
 	if text := raw[1 : len(raw)-1]; bytes.IndexByte(text, '\\') < 0 {
 		return text, nil
 	}
@@ -187,13 +228,10 @@ func (d *redactor) unquote(raw jsontext.Value) (text []byte, err error) {
 }
 
 func (d *redactor) array(secret bool) error {
-	d.bracket()
+	d.in.Bracket()
 	// It may be a command line.
 	var line commandLine
-	for n := 0; d.in.More(); n++ {
-		if n > 0 {
-			d.out = append(d.out, ',')
-		}
+	for first := true; d.in.More(); first = false {
 		if secret || d.in.Peek() != '"' {
 			line = commandLine{}
 			if err := d.value(secret); err != nil {
@@ -206,8 +244,8 @@ func (d *redactor) array(secret bool) error {
 		if err != nil {
 			return err
 		}
-		if clean, masked := line.next(d.Rules, text, n == 0); masked {
-			err = d.text(clean)
+		if clean, masked := line.next(d, text, first); masked {
+			err = d.replace(raw, clean)
 		} else {
 			err = d.scalar(raw, false)
 		}
@@ -215,7 +253,7 @@ func (d *redactor) array(secret bool) error {
 			return err
 		}
 	}
-	d.bracket()
+	d.in.Bracket()
 	return nil
 }
 
@@ -226,40 +264,33 @@ var harmlessMembers = map[string]bool{
 }
 
 func (d *redactor) object(secret bool) error {
-	d.bracket()
+	d.in.Bracket()
 	named := false // a "name" or "key" member before was a secret's
-	for n := 0; d.in.More(); n++ {
-		if n > 0 {
-			d.out = append(d.out, ',')
-		}
-		name := d.in.Value()
-		d.out = append(append(d.out, name...), ':')
-		key, err := d.unquote(name)
+	for d.in.More() {
+		key, err := d.unquote(d.in.Value())
 		if err != nil {
 			return err
 		}
 		switch string(key) {
 		case "name", "key":
-			raw := jsontext.Value(d.in.Value())
-			if raw.Kind() == '"' {
-				text, err := d.unquote(raw)
-				if err != nil {
-					return err
-				}
-				named = named || d.judge(text)
-			}
 			// A reference to a secret names it; that is no secret.
-			if err := d.plain(raw); err != nil {
+			if d.in.Peek() != '"' {
+				err = d.value(false)
+				break
+			}
+			raw := d.in.Value()
+			text, err := d.unquote(raw)
+			if err != nil {
 				return err
 			}
-			continue
+			named = named || d.judge(text)
+			if err := d.scalar(raw, false); err != nil {
+				return err
+			}
 		case "value", "values":
 			err = d.value(secret || named)
 		case "auth":
-			if err := d.auth(secret); err != nil {
-				return err
-			}
-			continue
+			err = d.auth(secret)
 		default:
 			under := d.judge(key)
 			if secret && !under {
@@ -272,11 +303,11 @@ func (d *redactor) object(secret bool) error {
 			return err
 		}
 	}
-	d.bracket()
+	d.in.Bracket()
 	return nil
 }
 
-// auth copies the value of "auth", which in a registry's configuration is
+// auth goes over the value of "auth", which in a registry's configuration is
 // user:password in base64, and in others says how one is let in.
 func (d *redactor) auth(secret bool) error {
 	if d.in.Peek() != '"' {
@@ -286,18 +317,3 @@ func (d *redactor) auth(secret bool) error {
 	pair, err := base64.StdEncoding.AppendDecode(nil, raw[1:len(raw)-1])
 	return d.scalar(raw, secret || err == nil && bytes.IndexByte(pair, ':') >= 0)
 }
-
-// plain copies a value that has been read already, looking only at its form.
-func (d *redactor) plain(raw jsontext.Value) error {
-	if k := raw.Kind(); k == '{' || k == '[' {
-		inner, err := d.Document(raw)
-		if err != nil {
-			return err
-		}
-		d.out = append(d.out, inner...)
-		return nil
-	}
-	return d.scalar(raw, false)
-}
-
-func (d *redactor) bracket() { d.out = append(d.out, d.in.Bracket()) }

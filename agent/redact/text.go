@@ -163,7 +163,7 @@ func (r *Rules) Text(s string) string {
 		}
 	}
 	// KEY=VALUE as a whole: the value may have any character in it.
-	if key, value, ok := strings.Cut(s, "="); ok && value != "" && isName(key) && r.judge([]byte(key)) {
+	if key, value, ok := strings.Cut(s, "="); ok && value != "" && isName(key) && r.IsSecretKey(key) {
 		return key + "=" + Mask
 	}
 	for _, f := range forms {
@@ -227,7 +227,7 @@ func (r *Rules) lines(s string) string {
 			}
 			block = -1
 		}
-		if m := pair.FindStringSubmatch(line); m != nil && r.judge([]byte(m[2])) {
+		if m := pair.FindStringSubmatch(line); m != nil && r.IsSecretKey(m[2]) {
 			switch value := m[3]; value[0] {
 			case '|', '>':
 				block = len(m[1])
@@ -260,7 +260,7 @@ type commandLine struct {
 
 // next takes the next argument, and returns what to write for it if it is, or
 // has in it, a secret that does not show by itself.
-func (l *commandLine) next(r *Rules, arg []byte, first bool) (clean string, masked bool) {
+func (l *commandLine) next(d *redactor, arg []byte, first bool) (clean string, masked bool) {
 	if first {
 		l.begin(arg)
 		if len(arg) == 0 || arg[0] != '-' {
@@ -285,7 +285,7 @@ func (l *commandLine) next(r *Rules, arg []byte, first bool) (clean string, mask
 			return string(m[1]) + Mask, true
 		}
 	}
-	l.expected = isName(string(arg)) && r.judge(arg)
+	l.expected = isName(string(arg)) && d.judge(arg)
 	return "", false
 }
 

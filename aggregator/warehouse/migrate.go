@@ -97,7 +97,32 @@ func (w *Warehouse) Migrate(ctx context.Context, logger *slog.Logger) error {
 		}
 		logger.Info("schema migrated", "version", m.version, "name", m.name)
 	}
-	return nil
+	w.types, err = w.columnTypes(ctx)
+	return err
+}
+
+// columnTypes returns the types of all columns, by table and name.
+func (w *Warehouse) columnTypes(ctx context.Context) (map[string]map[string]string, error) {
+	rows, err := w.conn.Query(ctx, "SELECT table, name, type FROM system.columns WHERE database = currentDatabase()")
+	if err != nil {
+		return nil, fmt.Errorf("reading the schema: %w", err)
+	}
+	defer rows.Close()
+	types := make(map[string]map[string]string)
+	for rows.Next() {
+		var table, name, kind string
+		if err := rows.Scan(&table, &name, &kind); err != nil {
+			return nil, fmt.Errorf("reading the schema: %w", err)
+		}
+		if types[table] == nil {
+			types[table] = make(map[string]string)
+		}
+		types[table][name] = kind
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("reading the schema: %w", err)
+	}
+	return types, nil
 }
 
 // mapSettings returns the settings for bucketed maps if the engine knows them.

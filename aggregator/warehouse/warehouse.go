@@ -43,7 +43,12 @@ type Options struct {
 
 // Warehouse is an open warehouse.
 type Warehouse struct {
-	conn    driver.Conn
+	conn driver.Conn
+	// inserts has one connection, for each keeps the room that the largest insert
+	// over it took, and those of conn are used by turns.
+	inserts driver.Conn
+	// types are those of the columns, by table and name.
+	types   map[string]map[string]string
 	engine  interface{ Close() error }
 	kind    string
 	version string
@@ -144,7 +149,12 @@ func (w *Warehouse) connect(ctx context.Context, options *clickhouse.Options) er
 		return err
 	}
 	options.Auth.Database = Database
-	w.conn, err = clickhouse.Open(options)
+	if w.conn, err = clickhouse.Open(options); err != nil {
+		return err
+	}
+	one := *options
+	one.MaxOpenConns, one.MaxIdleConns, one.ConnMaxLifetime = 1, 1, time.Minute
+	w.inserts, err = clickhouse.Open(&one)
 	return err
 }
 
@@ -169,8 +179,10 @@ func (w *Warehouse) Ping(ctx context.Context) error {
 // Close closes the connections, and stops the engine if it is embedded.
 func (w *Warehouse) Close() error {
 	var errs []error
-	if w.conn != nil {
-		errs = append(errs, w.conn.Close())
+	for _, c := range []driver.Conn{w.inserts, w.conn} {
+		if c != nil {
+			errs = append(errs, c.Close())
+		}
 	}
 	if w.engine != nil {
 		errs = append(errs, w.engine.Close())

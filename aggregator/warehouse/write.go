@@ -45,6 +45,19 @@ func values[R, T any](name string, rows []R, value func(*R) T) column {
 	}}
 }
 
+// documents makes a column out of a long text of each row, by pointers, so that
+// the driver copies it and nothing else does.
+func documents[R any](name string, rows []R, value func(*R) *[]byte) column {
+	return column{name, func(c driver.BatchColumn) error {
+		for i := range rows {
+			if err := c.AppendRow(value(&rows[i])); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
 // texts makes a column of maps out of the entries of each row. The driver takes Go
 // maps too, but by reflection and with allocations for each entry.
 func texts[R any](name string, rows []R, value func(*R) iter.Seq2[string, string]) column {
@@ -169,7 +182,14 @@ func (w *Warehouse) count(ctx context.Context, g *Group, t table) (int, error) {
 }
 
 func (w *Warehouse) insert(ctx context.Context, g *Group, t table, tokenSuffix string) error {
-	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+	names := make([]string, len(t.columns))
+	types := make([]clickhouse.ColumnNameAndType, len(t.columns))
+	for i, c := range t.columns {
+		names[i] = c.name
+		types[i] = clickhouse.ColumnNameAndType{Name: c.name, Type: w.types[t.name][c.name]}
+	}
+	// Without the types the driver asks for them before each insert.
+	ctx = clickhouse.Context(ctx, clickhouse.WithColumnNamesAndTypes(types), clickhouse.WithSettings(clickhouse.Settings{
 		"async_insert":               0,
 		"insert_deduplicate":         1,
 		"insert_deduplication_token": g.ID.String() + "/" + t.name + tokenSuffix,
@@ -178,11 +198,7 @@ func (w *Warehouse) insert(ctx context.Context, g *Group, t table, tokenSuffix s
 		"min_insert_block_size_rows":  0,
 		"min_insert_block_size_bytes": 0,
 	}))
-	names := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		names[i] = c.name
-	}
-	batch, err := w.conn.PrepareBatch(ctx, "INSERT INTO "+t.name+" ("+strings.Join(names, ", ")+")", driver.WithCloseOnFlush())
+	batch, err := w.inserts.PrepareBatch(ctx, "INSERT INTO "+t.name+" ("+strings.Join(names, ", ")+")", driver.WithCloseOnFlush())
 	if err != nil {
 		return fmt.Errorf("inserting into %s: %w", t.name, err)
 	}
@@ -261,7 +277,7 @@ func addVersions(g *Group, add func(table, ...column)) {
 			values("status", rows, func(v *V) string { return v.Status }),
 			texts("labels", rows, func(v *V) iter.Seq2[string, string] { return maps.All(v.Labels) }),
 			values("hash", rows, func(v *V) string { return string(v.Hash[:]) }),
-			values("document", rows, func(v *V) string { return string(v.Document) }),
+			documents("document", rows, func(v *V) *[]byte { return &v.Document }),
 			values("created_at", rows, func(v *V) time.Time { return orZero(v.CreatedAt) }),
 			values("updated_at", rows, func(v *V) time.Time { return orZero(v.UpdatedAt) }),
 			values("observed_at", rows, func(v *V) time.Time { return orZero(v.ObservedAt) }),

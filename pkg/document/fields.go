@@ -59,7 +59,7 @@ func check(doc []byte) error {
 }
 
 var flatteners = sync.Pool{New: func() any {
-	return &flattener{places: make(map[string]int), paths: make(map[string]string)}
+	return &flattener{places: make(map[string]*place)}
 }}
 
 // maxPaths is how many paths a flattener remembers, so that documents of one type
@@ -74,12 +74,22 @@ type flattener struct {
 	path  []byte
 
 	// texts has the values in the order of the document, pieces where each is, and
-	// places the first piece of each path.
+	// places what is known of each path, also from documents before.
 	texts  []byte
 	pieces []piece
-	places map[string]int
-	joined bool
-	paths  map[string]string
+	places map[string]*place
+	// number is that of the document, distinct how many paths it has, and joined
+	// says that some have more than one value.
+	number   uint64
+	distinct int
+	joined   bool
+}
+
+// place is a path, and its first piece in the document of a number.
+type place struct {
+	path   string
+	number uint64
+	first  int
 }
 
 type piece struct {
@@ -94,10 +104,10 @@ type piece struct {
 
 func (f *flattener) flatten(doc []byte) ([]Field, error) {
 	f.in, f.depth, f.path = NewReader(doc), 0, f.path[:0]
-	f.texts, f.pieces, f.joined = f.texts[:0], f.pieces[:0], false
-	clear(f.places)
-	if len(f.paths) > maxPaths {
-		clear(f.paths)
+	f.texts, f.pieces, f.distinct, f.joined = f.texts[:0], f.pieces[:0], 0, false
+	f.number++
+	if len(f.places) > maxPaths {
+		clear(f.places)
 	}
 	defer func() { f.in = Reader{} }()
 	if err := f.value(); err != nil {
@@ -108,7 +118,7 @@ func (f *flattener) flatten(doc []byte) ([]Field, error) {
 
 // fields makes the result, whose values share one string.
 func (f *flattener) fields() []Field {
-	list := make([]Field, 0, len(f.places))
+	list := make([]Field, 0, f.distinct)
 	if !f.joined {
 		all := string(f.texts)
 		for _, p := range f.pieces {
@@ -117,7 +127,7 @@ func (f *flattener) fields() []Field {
 		return list
 	}
 	joined := make([]byte, 0, len(f.texts)+len(f.pieces))
-	ends := make([]int, 0, len(f.places))
+	ends := make([]int, 0, f.distinct)
 	for i := range f.pieces {
 		p := f.pieces[i]
 		if !p.first {
@@ -186,21 +196,21 @@ func (f *flattener) emit(start int) {
 	if start == end {
 		return
 	}
-	first, ok := f.places[string(f.path)]
+	p, known := f.places[string(f.path)]
+	if !known {
+		p = &place{path: string(f.path)}
+		f.places[p.path] = p
+	}
 	n := len(f.pieces)
-	if ok {
+	if p.number == f.number {
 		f.joined = true
-		before := f.pieces[first].last
-		f.pieces[before].next = n
-		f.pieces[first].last = n
+		first := &f.pieces[p.first]
+		f.pieces[first.last].next = n
+		first.last = n
 		f.pieces = append(f.pieces, piece{start: start, end: end})
 		return
 	}
-	path, ok := f.paths[string(f.path)]
-	if !ok {
-		path = string(f.path)
-		f.paths[path] = path
-	}
-	f.places[path] = n
-	f.pieces = append(f.pieces, piece{first: true, path: path, start: start, end: end, last: n})
+	p.number, p.first = f.number, n
+	f.distinct++
+	f.pieces = append(f.pieces, piece{first: true, path: p.path, start: start, end: end, last: n})
 }

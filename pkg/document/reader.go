@@ -17,6 +17,9 @@ type Reader struct {
 // NewReader returns a reader of a document, which must not be changed meanwhile.
 func NewReader(doc []byte) Reader { return Reader{doc: doc} }
 
+// Offset is where in the document the reader is: behind what it took last.
+func (r *Reader) Offset() int { return r.at }
+
 // between are the bytes that may stand between brackets and values.
 var between = [256]bool{' ': true, '\t': true, '\n': true, '\r': true, ',': true, ':': true}
 
