@@ -41,7 +41,7 @@ import (
 const (
 	// A group is closed when it has this many bytes of records, or this many
 	// records.
-	groupBytes   = 16 << 20
+	groupBytes   = 8 << 20
 	groupRecords = 50_000
 	// linger is the least time between the ends of two groups, so that a
 	// trickle of changes does not make a part in the warehouse for each.

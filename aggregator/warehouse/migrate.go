@@ -62,6 +62,11 @@ const durable = "fsync_after_insert = 1, fsync_part_directory = 1, non_replicate
 const bucketedMaps = ", map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'basic'" +
 	", map_buckets_strategy = 'constant', max_buckets_in_map = 16, map_buckets_min_avg_size = 0"
 
+// Settings that let buffers begin small, for each column of a part that is written
+// has several, and a map in buckets a hundred: a megabyte for each at once made
+// inserts fail for memory while parts were merged.
+const smallBuffers = "min_columns_to_activate_adaptive_write_buffer = 1, adaptive_write_buffer_initial_size = 131072"
+
 // Migrate brings the schema up to date. An interrupted migration is repeated:
 // each statement is skipped if what it makes is there already.
 func (w *Warehouse) Migrate(ctx context.Context, logger *slog.Logger) error {
@@ -81,11 +86,15 @@ func (w *Warehouse) Migrate(ctx context.Context, logger *slog.Logger) error {
 	if newest := steps[len(steps)-1].version; current > newest {
 		return fmt.Errorf("the warehouse has schema version %d, this aggregator knows %d: use the newer aggregator", current, newest)
 	}
-	maps, err := w.mapSettings(ctx)
+	maps, err := w.ifKnown(ctx, bucketedMaps, "", "map_serialization_version", "max_buckets_in_map")
 	if err != nil {
 		return err
 	}
-	fill := strings.NewReplacer("${durable}", durable, "${bucketed_maps}", maps)
+	buffers, err := w.ifKnown(ctx, smallBuffers, "fsync_after_insert = 1", "min_columns_to_activate_adaptive_write_buffer", "adaptive_write_buffer_initial_size")
+	if err != nil {
+		return err
+	}
+	fill := strings.NewReplacer("${durable}", durable, "${bucketed_maps}", maps, "${small_buffers}", buffers)
 	for _, m := range steps[current:] {
 		for _, s := range m.statements {
 			if err := w.conn.Exec(ctx, fill.Replace(s)); err != nil && !alreadyThere(err) {
@@ -125,18 +134,17 @@ func (w *Warehouse) columnTypes(ctx context.Context) (map[string]map[string]stri
 	return types, nil
 }
 
-// mapSettings returns the settings for bucketed maps if the engine knows them.
-// Without them everything works, more slowly.
-func (w *Warehouse) mapSettings(ctx context.Context) (string, error) {
+// ifKnown returns settings of tables if the engine knows their names, and others
+// if not. Without them everything works, more slowly or with more memory.
+func (w *Warehouse) ifKnown(ctx context.Context, settings, others string, names ...string) (string, error) {
 	var known uint64
-	if err := w.conn.QueryRow(ctx,
-		`SELECT count() FROM system.merge_tree_settings WHERE name IN ('map_serialization_version', 'max_buckets_in_map')`).Scan(&known); err != nil {
+	if err := w.conn.QueryRow(ctx, `SELECT count() FROM system.merge_tree_settings WHERE has($1, name)`, names).Scan(&known); err != nil {
 		return "", fmt.Errorf("asking the engine for its settings: %w", err)
 	}
-	if known < 2 {
-		return "", nil
+	if known < uint64(len(names)) {
+		return others, nil
 	}
-	return bucketedMaps, nil
+	return settings, nil
 }
 
 // codeTableExists is ClickHouse's TABLE_ALREADY_EXISTS.

@@ -57,6 +57,22 @@ func TestMigrateTwice(t *testing.T) {
 	}
 }
 
+// TestWideTablesHaveSmallBuffers: without them a merge of assets takes half a gigabyte.
+func TestWideTablesHaveSmallBuffers(t *testing.T) {
+	w := warehousetest.New(t)
+	for _, table := range []string{"asset", "asset_version", "charge"} {
+		var query string
+		if err := w.Conn().QueryRow(t.Context(), "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = $1", table).Scan(&query); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"min_columns_to_activate_adaptive_write_buffer = 1", "adaptive_write_buffer_initial_size = 131072", "fsync_after_insert = 1"} {
+			if !strings.Contains(query, want) {
+				t.Errorf("%s is without %s: %s", table, want, query)
+			}
+		}
+	}
+}
+
 func TestWriteAndRead(t *testing.T) {
 	w := warehousetest.New(t)
 	g := group(version(1, "a", warehouse.Created, `{"n":1,"s":"x"}`), version(2, "b", warehouse.Created, `{"n":1}`),

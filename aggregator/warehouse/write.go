@@ -31,25 +31,33 @@ type table struct {
 
 type column struct {
 	name   string
-	append func(driver.BatchColumn) error
+	append func(chcolumn.Interface) error
 }
 
 // values makes a column out of one value of each row.
 func values[R, T any](name string, rows []R, value func(*R) T) column {
-	return column{name, func(c driver.BatchColumn) error {
+	return column{name, func(c chcolumn.Interface) error {
 		list := make([]T, len(rows))
 		for i := range rows {
 			list[i] = value(&rows[i])
 		}
-		return c.Append(list)
+		_, err := c.Append(list)
+		return err
 	}}
 }
 
-// documents makes a column out of a long text of each row, by pointers, so that
-// the driver copies it and nothing else does.
+// documents makes a column out of a long text of each row.
 func documents[R any](name string, rows []R, value func(*R) *[]byte) column {
-	return column{name, func(c driver.BatchColumn) error {
+	return column{name, func(c chcolumn.Interface) error {
+		size := 0
 		for i := range rows {
+			size += len(*value(&rows[i]))
+		}
+		if err := reserve(c, strings.Repeat("\x00", size)); err != nil {
+			return err
+		}
+		for i := range rows {
+			// By a pointer, the driver copies it and nothing else does.
 			if err := c.AppendRow(value(&rows[i])); err != nil {
 				return err
 			}
@@ -61,8 +69,18 @@ func documents[R any](name string, rows []R, value func(*R) *[]byte) column {
 // texts makes a column of maps out of the entries of each row. The driver takes Go
 // maps too, but by reflection and with allocations for each entry.
 func texts[R any](name string, rows []R, value func(*R) iter.Seq2[string, string]) column {
-	return column{name, func(c driver.BatchColumn) error {
+	return column{name, func(c chcolumn.Interface) error {
+		size := 0
+		for i := range rows {
+			for _, v := range value(&rows[i]) {
+				size += len(v)
+			}
+		}
 		e := entries{boxed: make(map[string]any)}
+		e.set(maps.All(map[string]string{"": strings.Repeat("\x00", size)}))
+		if err := reserve(c, &e); err != nil {
+			return err
+		}
 		for i := range rows {
 			e.set(value(&rows[i]))
 			if err := c.AppendRow(&e); err != nil {
@@ -71,6 +89,17 @@ func texts[R any](name string, rows []R, value func(*R) iter.Seq2[string, string
 		}
 		return nil
 	}}
+}
+
+// reserve makes room in an empty column, by a row that has as much text as all that
+// will follow. Columns grow by a quarter whenever they are full: without it five
+// times the text would be copied, and be garbage.
+func reserve(c chcolumn.Interface, row any) error {
+	if err := c.AppendRow(row); err != nil {
+		return err
+	}
+	c.Reset()
+	return nil
 }
 
 // entries are those of one map, as the driver reads them.
@@ -202,9 +231,10 @@ func (w *Warehouse) insert(ctx context.Context, g *Group, t table, tokenSuffix s
 	if err != nil {
 		return fmt.Errorf("inserting into %s: %w", t.name, err)
 	}
-	for i, c := range t.columns {
-		if err := c.append(batch.Column(i)); err != nil {
-			return fmt.Errorf("inserting into %s: column %s: %w", t.name, c.name, err)
+	defer func() { _ = batch.Close() }() // which does nothing after Send, whose error counts
+	for i, c := range batch.Columns() {
+		if err := t.columns[i].append(c); err != nil {
+			return fmt.Errorf("inserting into %s: column %s: %w", t.name, c.Name(), err)
 		}
 	}
 	if err := batch.Send(); err != nil {

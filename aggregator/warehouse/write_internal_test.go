@@ -7,29 +7,15 @@ import (
 	"testing"
 
 	chcolumn "github.com/ClickHouse/clickhouse-go/v2/lib/column"
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
-// batchColumn is a column of a batch that is sent nowhere.
-type batchColumn struct {
-	driver.BatchColumn
-	chcolumn.Interface
-}
-
-func (c batchColumn) Append(v any) error {
-	_, err := c.Interface.Append(v)
-	return err
-}
-
-func (c batchColumn) AppendRow(v any) error { return c.Interface.AppendRow(v) }
-
-func newMapColumn(t testing.TB, kind chcolumn.Type) batchColumn {
+func newColumn(t testing.TB, kind chcolumn.Type) chcolumn.Interface {
 	t.Helper()
 	c, err := kind.Column("fields", &chcolumn.ServerContext{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return batchColumn{Interface: c}
+	return c
 }
 
 // flattened are rows with 50 paths, as documents have.
@@ -47,15 +33,15 @@ func flattened(rows int) []map[string]string {
 // TestTexts wants maps to come out of a column as they went in.
 func TestTexts(t *testing.T) {
 	rows := append(flattened(20), nil, map[string]string{}, map[string]string{"a": "", "": "b"})
-	c := newMapColumn(t, "Map(String, String)") // the other kind is not read before it was sent
+	c := newColumn(t, "Map(String, String)") // the other kind is not read before it was sent
 	if err := texts("fields", rows, func(m *map[string]string) iter.Seq2[string, string] { return maps.All(*m) }).append(c); err != nil {
 		t.Fatal(err)
 	}
-	if c.Interface.Rows() != len(rows) {
-		t.Fatalf("%d rows of %d", c.Interface.Rows(), len(rows))
+	if c.Rows() != len(rows) {
+		t.Fatalf("%d rows of %d", c.Rows(), len(rows))
 	}
 	for i, want := range rows {
-		if got, ok := c.Interface.Row(i, false).(map[string]string); !ok || !maps.Equal(got, want) {
+		if got, ok := c.Row(i, false).(map[string]string); !ok || !maps.Equal(got, want) {
 			t.Errorf("row %d is %v, not %v", i, got, want)
 		}
 	}
@@ -69,7 +55,7 @@ func BenchmarkTexts(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if err := column.append(newMapColumn(b, "Map(LowCardinality(String), String)")); err != nil {
+				if err := column.append(newColumn(b, "Map(LowCardinality(String), String)")); err != nil {
 					b.Fatal(err)
 				}
 			}
