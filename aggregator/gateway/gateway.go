@@ -130,10 +130,11 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		MaxIdleTimeout:        45 * time.Second,
 		MaxIncomingStreams:    1, // the control stream
 		MaxIncomingUniStreams: 8, // one a class, and room for more classes
-		// Agents that wait for the warehouse wait in these.
-		InitialStreamReceiveWindow:     256 << 10,
+		// What agents have sent that wait for the warehouse waits in these, thousands
+		// of them. They grow for those who are read from.
+		InitialStreamReceiveWindow:     16 << 10,
 		MaxStreamReceiveWindow:         4 << 20,
-		InitialConnectionReceiveWindow: 512 << 10,
+		InitialConnectionReceiveWindow: 32 << 10,
 		MaxConnectionReceiveWindow:     8 << 20,
 	})
 	if err != nil {

@@ -405,15 +405,21 @@ func (s *session) receive(ctx context.Context, stream io.Reader) error {
 		return fmt.Errorf("%w: data of class %d, which is unknown", ingest.ErrProtocol, head.GetClass())
 	}
 	for {
-		data, err := wire.ReadFrame(r, wire.MaxBatch)
+		size, err := wire.ReadSize(r, wire.MaxBatch)
 		if errors.Is(err, io.EOF) {
 			return nil // the agent has no more of this class
 		}
 		if err != nil {
 			return fmt.Errorf("receiving %s: %w", wire.ClassName(head.GetClass()), err)
 		}
-		s.metrics.received.WithLabelValues(wire.ClassName(head.GetClass())).Add(float64(len(data)))
-		if err := s.inlet.Submit(ctx, head.GetClass(), data); err != nil {
+		if err := s.inlet.Receive(ctx, head.GetClass(), size, func() ([]byte, error) {
+			data, err := wire.ReadPayload(r, size)
+			if err != nil {
+				return nil, fmt.Errorf("receiving %s: %w", wire.ClassName(head.GetClass()), err)
+			}
+			s.metrics.received.WithLabelValues(wire.ClassName(head.GetClass())).Add(float64(size))
+			return data, nil
+		}); err != nil {
 			return err
 		}
 		s.seen.Seen()

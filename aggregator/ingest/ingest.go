@@ -41,7 +41,7 @@ import (
 const (
 	// A group is closed when it has this many bytes of records, or this many
 	// records.
-	groupBytes   = 8 << 20
+	groupBytes   = 16 << 20
 	groupRecords = 50_000
 	// linger is the least time between the ends of two groups, so that a
 	// trickle of changes does not make a part in the warehouse for each.
@@ -49,6 +49,9 @@ const (
 
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = 10 * time.Second
+
+	// patience is for how long room is kept for a batch that has not come yet.
+	patience = time.Second
 )
 
 // Warehouse is where groups go.
@@ -93,7 +96,8 @@ type pending struct {
 	agent identity.Agent
 	batch *wirev1.Batch // without its records
 	data  []byte
-	cost  int64
+	cost  int64 // of bytes when it is decompressed
+	room  *room // as large
 	spool *spoolState
 }
 
@@ -196,10 +200,42 @@ func (in *Inlet) poke() {
 	}
 }
 
-// Submit takes an encoded batch that came on a stream of a class. It waits while
-// too much waits to be committed. A batch that was submitted before, in this or
-// an earlier session, is not taken again. The error is ErrProtocol, or ctx's.
+// expansion is by which factor batches usually grow when they are decompressed.
+const expansion = 10
+
+// Receive makes room for an encoded batch of some bytes that comes on a stream of a
+// class, reads and takes it. It waits while too much waits to be committed, and does
+// not read meanwhile. A batch that was submitted before, in this or an earlier
+// session, is not taken again. The error is ErrProtocol, read's, or ctx's.
+func (in *Inlet) Receive(ctx context.Context, class wirev1.Class, size int, read func() ([]byte, error)) error {
+	room, err := in.ingest.queue.reserve(ctx, in.agent.Site, min(int64(size)*expansion, queueBytes))
+	if err != nil {
+		return err
+	}
+	// Who sends slowly must not keep it from others.
+	impatience := time.AfterFunc(patience, room.expire)
+	data, err := read()
+	impatience.Stop()
+	if err != nil {
+		in.ingest.queue.release(room)
+		return err
+	}
+	return in.submit(ctx, class, data, room)
+}
+
+// Submit is Receive for a batch that has been read.
 func (in *Inlet) Submit(ctx context.Context, class wirev1.Class, data []byte) error {
+	return in.Receive(ctx, class, len(data), func() ([]byte, error) { return data, nil })
+}
+
+// submit takes a batch that has, or had, room for about its size.
+func (in *Inlet) submit(ctx context.Context, class wirev1.Class, data []byte, room *room) error {
+	queued := false
+	defer func() {
+		if !queued {
+			in.ingest.queue.release(room)
+		}
+	}()
 	b, err := wire.DecodeBatch(data)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
@@ -208,15 +244,16 @@ func (in *Inlet) Submit(ctx context.Context, class wirev1.Class, data []byte) er
 		return fmt.Errorf("%w: a batch of %s of spool %s, but the stream is for %s of spool %s", ErrProtocol,
 			wire.ClassName(b.GetClass()), b.GetSpoolId(), wire.ClassName(class), in.spool)
 	}
-	b.Records = nil // they are in data; thousands of sessions may wait here
-	p := &pending{agent: in.agent, batch: b, data: data, spool: in.state, cost: int64(min(max(int(b.GetRawBytes()), len(data)), queueBytes))}
-	if err := in.ingest.queue.reserve(ctx, in.agent.Site, p.cost); err != nil {
-		return err
+	b.Records = nil // they are in data
+	cost := int64(min(max(int(b.GetRawBytes()), len(data)), queueBytes))
+	if !room.fill(cost) {
+		again, err := in.ingest.queue.reserve(ctx, in.agent.Site, cost)
+		if err != nil {
+			return err
+		}
+		room = again
 	}
-	queued, err := in.enqueue(p)
-	if !queued {
-		in.ingest.queue.release(p)
-	}
+	queued, err = in.enqueue(&pending{agent: in.agent, batch: b, data: data, spool: in.state, cost: cost, room: room})
 	return err
 }
 
@@ -376,7 +413,11 @@ func (i *Ingest) commit(ctx context.Context, f *frozen) error {
 	}
 	i.metrics.committed(g, time.Since(f.began))
 	acknowledge(f.batches)
-	i.queue.release(f.batches...)
+	rooms := make([]*room, len(f.batches))
+	for n, p := range f.batches {
+		rooms[n] = p.room
+	}
+	i.queue.release(rooms...)
 	if i.o.Committed != nil {
 		i.o.Committed(g)
 	}

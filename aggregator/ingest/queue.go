@@ -61,9 +61,19 @@ func (q *queue) lane(site string) *lane {
 	return l
 }
 
+// room is what a batch of a site takes of a queue.
+type room struct {
+	queue *queue
+	site  string
+	// bytes is 0 if it was given back, and filled says that the batch is there. The
+	// queue's mu is held for both.
+	bytes  int64
+	filled bool
+}
+
 // reserve waits until there is room for a batch of a site. The room is kept
 // until release.
-func (q *queue) reserve(ctx context.Context, site string, bytes int64) error {
+func (q *queue) reserve(ctx context.Context, site string, bytes int64) (*room, error) {
 	c := &claim{bytes: bytes, granted: make(chan struct{})}
 	q.mu.Lock()
 	l := q.lane(site)
@@ -72,7 +82,7 @@ func (q *queue) reserve(ctx context.Context, site string, bytes int64) error {
 	q.mu.Unlock()
 	select {
 	case <-c.granted:
-		return nil
+		return &room{queue: q, site: site, bytes: bytes}, nil
 	case <-ctx.Done():
 	}
 	q.mu.Lock()
@@ -85,7 +95,48 @@ func (q *queue) reserve(ctx context.Context, site string, bytes int64) error {
 		q.used -= bytes
 	}
 	q.grant()
-	return ctx.Err()
+	return nil, ctx.Err()
+}
+
+// fill makes the room as large as the batch that has come is, without waiting, and
+// reports whether there still is any.
+func (r *room) fill(bytes int64) bool {
+	r.queue.mu.Lock()
+	defer r.queue.mu.Unlock()
+	if r.bytes == 0 {
+		return false
+	}
+	r.filled = true
+	r.take(bytes - r.bytes)
+	r.queue.grant()
+	return true
+}
+
+// expire gives the room back if the batch has not come.
+func (r *room) expire() {
+	r.queue.mu.Lock()
+	defer r.queue.mu.Unlock()
+	if !r.filled {
+		r.take(-r.bytes)
+		r.queue.grant()
+	}
+}
+
+// release gives rooms back, each once.
+func (q *queue) release(rooms ...*room) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range rooms {
+		r.take(-r.bytes)
+	}
+	q.grant()
+}
+
+// take makes the room larger, or smaller. The queue's mu is held.
+func (r *room) take(bytes int64) {
+	r.queue.lane(r.site).used += bytes
+	r.queue.used += bytes
+	r.bytes += bytes
 }
 
 // grant gives the room that there is to the lanes in turn. q.mu is held.
@@ -190,15 +241,4 @@ func (q *queue) gather() (group []*pending) {
 		idle = 0
 	}
 	return group
-}
-
-// release gives back the room of batches.
-func (q *queue) release(batches ...*pending) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, p := range batches {
-		q.lane(p.agent.Site).used -= p.cost
-		q.used -= p.cost
-	}
-	q.grant()
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/reeve-cloud/reeve/pkg/identity"
@@ -15,8 +16,25 @@ import (
 
 const mib = 1 << 20
 
-func waiting(site string, n uint64, cost int64) *pending {
-	return &pending{agent: identity.Agent{Site: site}, batch: &wirev1.Batch{FirstSeq: n, Count: 1}, cost: cost}
+func waiting(site string, n uint64, room *room) *pending {
+	return &pending{agent: identity.Agent{Site: site}, batch: &wirev1.Batch{FirstSeq: n, Count: 1}, cost: room.bytes, room: room}
+}
+
+// reserved is a batch that has found room at once.
+func reserved(t *testing.T, q *queue, site string, n uint64, cost int64) *pending {
+	t.Helper()
+	room, err := q.reserve(t.Context(), site, cost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return waiting(site, n, room)
+}
+
+// committed gives back the room of a group.
+func committed(q *queue, group []*pending) {
+	for _, p := range group {
+		q.release(p.room)
+	}
 }
 
 // fill has a site put batches until there is no room for more, and returns how
@@ -25,7 +43,7 @@ func fill(t *testing.T, q *queue, site string, cost int64) (n uint64) {
 	t.Helper()
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		err := q.reserve(ctx, site, cost)
+		room, err := q.reserve(ctx, site, cost)
 		cancel()
 		if errors.Is(err, context.DeadlineExceeded) {
 			return n
@@ -34,7 +52,7 @@ func fill(t *testing.T, q *queue, site string, cost int64) (n uint64) {
 			t.Fatal(err)
 		}
 		n++
-		q.put(waiting(site, n, cost))
+		q.put(waiting(site, n, room))
 	}
 }
 
@@ -45,10 +63,7 @@ func TestNoisySiteHoldsUpItselfOnly(t *testing.T) {
 	}
 	// Others find room at once, and a place in the next group.
 	for n := range uint64(3) {
-		if err := q.reserve(t.Context(), "quiet", mib); err != nil {
-			t.Fatal(err)
-		}
-		q.put(waiting("quiet", n+1, mib))
+		q.put(reserved(t, q, "quiet", n+1, mib))
 	}
 	group, err := q.take(t.Context())
 	if err != nil {
@@ -73,7 +88,7 @@ func TestRoomIsGivenInTurn(t *testing.T) {
 	claim := func(site string) {
 		before := claims(q)
 		done.Go(func() {
-			if q.reserve(ctx, site, mib) == nil {
+			if _, err := q.reserve(ctx, site, mib); err == nil {
 				got <- site
 			}
 		})
@@ -86,7 +101,7 @@ func TestRoomIsGivenInTurn(t *testing.T) {
 		claim("a")
 	}
 	claim("late")
-	q.release(q.gather()[:2]...)
+	committed(q, q.gather()[:2])
 	if first, second := <-got, <-got; first != "late" && second != "late" {
 		t.Error("the other site has to wait for more than its turn")
 	}
@@ -108,10 +123,7 @@ func claims(q *queue) (n int) {
 
 func TestABatchLargerThanALaneGoesAlone(t *testing.T) {
 	q := newQueue()
-	if err := q.reserve(t.Context(), "a", queueBytes); err != nil {
-		t.Fatal(err)
-	}
-	q.put(waiting("a", 1, queueBytes))
+	q.put(reserved(t, q, "a", 1, queueBytes))
 	if n := fill(t, q, "b", mib); n != 0 {
 		t.Errorf("%d more found room beside it", n)
 	}
@@ -119,7 +131,7 @@ func TestABatchLargerThanALaneGoesAlone(t *testing.T) {
 	if len(group) != 1 {
 		t.Fatalf("the group has %d batches", len(group))
 	}
-	q.release(group...)
+	committed(q, group)
 	if n := fill(t, q, "b", mib); n != laneBytes/mib {
 		t.Errorf("%d find room behind it", n)
 	}
@@ -133,12 +145,9 @@ func TestBusy(t *testing.T) {
 		if group := q.gather(); group != nil {
 			t.Fatalf("%d batches are taken of %d MiB", len(group), n)
 		}
-		if err := q.reserve(t.Context(), "a", mib); err != nil {
-			t.Fatal(err)
-		}
-		q.put(waiting("a", n+1, mib))
+		q.put(reserved(t, q, "a", n+1, mib))
 	}
-	q.put(waiting("a", groupBytes/mib+1, mib))
+	q.put(reserved(t, q, "a", groupBytes/mib+1, mib))
 	if group := q.gather(); len(group) != groupBytes/mib {
 		t.Errorf("the full group has %d batches", len(group))
 	}
@@ -171,7 +180,7 @@ func TestQueueUnderLoad(t *testing.T) {
 				last[p.agent.Site]++
 				count++
 			}
-			q.release(group...)
+			committed(q, group)
 		}
 	})
 	var put sync.WaitGroup
@@ -186,14 +195,14 @@ func TestQueueUnderLoad(t *testing.T) {
 				for range 100 {
 					cost := rand.Int64N(8*mib) + 1
 					limited, cancel := context.WithTimeout(ctx, time.Duration(rand.IntN(3000))*time.Microsecond)
-					err := q.reserve(limited, site, cost)
+					room, err := q.reserve(limited, site, cost)
 					cancel()
 					if err != nil {
 						continue
 					}
 					order.Lock()
 					n++
-					q.put(waiting(site, n, cost))
+					q.put(waiting(site, n, room))
 					order.Unlock()
 					mu.Lock()
 					total++
@@ -216,5 +225,69 @@ func TestQueueUnderLoad(t *testing.T) {
 	taken.Wait()
 	if count != total || total == 0 {
 		t.Errorf("%d taken of %d", count, total)
+	}
+}
+
+// TestRoomIsMadeBeforeABatchIsRead: while the queue is full nothing is read, and who
+// is slow keeps no room from others for longer than a second.
+func TestRoomIsMadeBeforeABatchIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		in := &Inlet{ingest: &Ingest{queue: q}, agent: identity.Agent{Site: "a"}}
+		full := []*pending{reserved(t, q, "b", 1, queueBytes)}
+		began, broken := time.Now(), errors.New("broken off")
+		read := make(chan struct{})
+		done := make(chan error)
+		go func() {
+			done <- in.Receive(t.Context(), wirev1.Class_CLASS_ASSETS, mib, func() ([]byte, error) {
+				close(read)
+				time.Sleep(3 * time.Second)
+				return nil, broken
+			})
+		}()
+		synctest.Wait()
+		select {
+		case <-read:
+			t.Error("the batch is read while the queue is full")
+		default:
+		}
+		committed(q, full)
+		<-read
+		if _, err := q.reserve(t.Context(), "b", queueBytes); err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(began); waited != patience {
+			t.Errorf("the room of the slow one was free after %v", waited)
+		}
+		if err := <-done; !errors.Is(err, broken) {
+			t.Errorf("the error is %v", err)
+		}
+		if q.used != queueBytes {
+			t.Errorf("%d bytes are used", q.used)
+		}
+	})
+}
+
+// TestRoomIsAsLargeAsTheBatch also where it was guessed wrongly or was given back
+// before.
+func TestRoomIsAsLargeAsTheBatch(t *testing.T) {
+	q := newQueue()
+	for _, guess := range []int64{1, mib, 5 * mib} {
+		room, err := q.reserve(t.Context(), "a", guess)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !room.fill(2*mib) || q.used != 2*mib {
+			t.Errorf("%d bytes are used", q.used)
+		}
+		room.expire() // too late
+		if q.used != 2*mib {
+			t.Errorf("%d bytes are used", q.used)
+		}
+		q.release(room)
+		q.release(room)
+		if room.fill(mib) || q.used != 0 {
+			t.Errorf("%d bytes are used in the end", q.used)
+		}
 	}
 }

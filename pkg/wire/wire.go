@@ -76,18 +76,33 @@ func WriteFrame(w io.Writer, payload []byte) error {
 // at the bound between two frames. Memory grows with what arrives, not with
 // what the length announces.
 func ReadFrame(r *bufio.Reader, limit int) ([]byte, error) {
+	n, err := ReadSize(r, limit)
+	if err != nil {
+		return nil, err
+	}
+	return ReadPayload(r, n)
+}
+
+// ReadSize receives how many bytes the next frame has, at most limit. ReadPayload
+// must follow. It returns io.EOF only at the bound between two frames.
+func ReadSize(r *bufio.Reader, limit int) (int, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return nil, err
+		return 0, err
 	}
 	n := binary.BigEndian.Uint32(head[:])
 	if uint64(n) > uint64(limit) {
-		return nil, fmt.Errorf("%w: %d bytes announced, %d allowed", ErrFrameTooLarge, n, limit)
+		return 0, fmt.Errorf("%w: %d bytes announced, %d allowed", ErrFrameTooLarge, n, limit)
 	}
+	return int(n), nil
+}
+
+// ReadPayload receives the n bytes of a frame. Memory grows with what arrives.
+func ReadPayload(r *bufio.Reader, n int) ([]byte, error) {
 	const chunk = 256 << 10
-	buf := make([]byte, 0, min(int(n), chunk))
-	for len(buf) < int(n) {
-		part := min(int(n)-len(buf), chunk)
+	buf := make([]byte, 0, min(n, chunk))
+	for len(buf) < n {
+		part := min(n-len(buf), chunk)
 		at := len(buf)
 		buf = append(buf, make([]byte, part)...)
 		if _, err := io.ReadFull(r, buf[at:]); err != nil {
