@@ -35,10 +35,11 @@ func caDir(c config.Config) string { return filepath.Join(c.DataDir, "ca") }
 
 // run is the aggregator: it wires the parts and runs them until ctx ends.
 func run(ctx context.Context, c config.Config, logger *slog.Logger) (err error) {
-	// What waits of thousands of agents is most of the heap; let it not be doubled
-	// by garbage, unless the user says otherwise.
+	// With thousands of agents sessions are most of the heap: half a gigabyte. A
+	// quarter of garbage on top costs a third more of the processor in a first load
+	// than a half does, and nothing to speak of afterwards.
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
+		debug.SetGCPercent(25)
 	}
 	metrics := health.NewRegistry("reeve-aggregator")
 	logger.Info("aggregator is starting", "version", version.String(), "data_dir", c.DataDir)
