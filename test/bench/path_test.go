@@ -1,6 +1,7 @@
 // Package bench_test measures the whole path, from a collector's observation to
 // the acknowledged row, side by side with the plain limit: the same rows inserted
-// straight into the same engine. Both in one run, for machines are noisy.
+// straight into the same engine, ready made and by a loader that makes them of the
+// documents meanwhile. All in one run, for machines are noisy.
 //
 //	make bench ARGS='-bench Path -count 3'
 package bench_test
@@ -104,18 +105,21 @@ func BenchmarkPath(b *testing.B) {
 		docs[i] = doc(i)
 		raw += len(docs[i])
 	}
-	var whole, limit time.Duration
+	var whole, limit, loader time.Duration
 	var wire int64
 	for b.Loop() {
 		took, bytes := throughPath(b, c, docs)
 		whole += took
 		wire += bytes
 		limit += straight(b, c.Store, docs)
+		loader += loaded(b, c.Store, docs)
 	}
 	n := float64(b.N * assets)
 	b.ReportMetric(float64(whole.Nanoseconds())/n, "ns/asset")
 	b.ReportMetric(float64(limit.Nanoseconds())/n, "ns/asset-straight")
+	b.ReportMetric(float64(loader.Nanoseconds())/n, "ns/asset-loader")
 	b.ReportMetric(limit.Seconds()/whole.Seconds(), "of-limit")
+	b.ReportMetric(loader.Seconds()/whole.Seconds(), "of-loader")
 	b.ReportMetric(float64(wire)/float64(b.N*raw), "wire/json")
 	b.ReportMetric(0, "ns/op")
 }
@@ -187,36 +191,69 @@ func sent(b *testing.B, r *prometheus.Registry) (bytes int64) {
 	return bytes
 }
 
-// straight inserts the same documents as rows that are ready made, in as large
-// groups as ingest would make.
+// rowsOf makes groups of rows of documents, as large as those that ingest makes.
+func rowsOf(docs []json.RawMessage, put func(*warehouse.Group)) error {
+	const size = 5000
+	now := time.Now()
+	for from := 0; from < len(docs); from += size {
+		g := &warehouse.Group{ID: uuid.New(), ReceivedAt: now.Truncate(time.Millisecond)}
+		for i := from; i < min(from+size, len(docs)); i++ {
+			canonical, err := document.Canonical(docs[i])
+			if err != nil {
+				return err
+			}
+			fields, err := document.Fields(canonical)
+			if err != nil {
+				return err
+			}
+			g.Versions = append(g.Versions, warehouse.AssetVersion{
+				Origin: warehouse.Origin{Site: "straight", AgentID: "a", SpoolID: g.ID.String(), Seq: uint64(i)},
+				Type:   "kubernetes.core.Pod", UID: uid(i), Version: uint64(hlc.FromTime(now)) + uint64(i), Operation: warehouse.Created, Scope: "k/pods",
+				Name: fmt.Sprint("web-", i), Document: canonical, Fields: fields, ObservedAt: now,
+			})
+		}
+		put(g)
+	}
+	return nil
+}
+
+// straight inserts the same documents as rows that are ready made.
 func straight(b *testing.B, w *warehouse.Warehouse, docs []json.RawMessage) time.Duration {
 	b.Helper()
-	groups := []*warehouse.Group{}
-	now := time.Now()
-	for i, d := range docs {
-		if i%5000 == 0 {
-			groups = append(groups, &warehouse.Group{ID: uuid.New(), ReceivedAt: now.Truncate(time.Millisecond)})
-		}
-		canonical, err := document.Canonical(d)
-		if err != nil {
-			b.Fatal(err)
-		}
-		fields, err := document.Fields(canonical)
-		if err != nil {
-			b.Fatal(err)
-		}
-		g := groups[len(groups)-1]
-		g.Versions = append(g.Versions, warehouse.AssetVersion{
-			Origin: warehouse.Origin{Site: "straight", AgentID: "a", SpoolID: g.ID.String(), Seq: uint64(i)},
-			Type:   "kubernetes.core.Pod", UID: uid(i), Version: uint64(hlc.FromTime(now)) + uint64(i), Operation: warehouse.Created, Scope: "k/pods",
-			Name: fmt.Sprint("web-", i), Document: canonical, Fields: fields, ObservedAt: now,
-		})
+	var groups []*warehouse.Group
+	if err := rowsOf(docs, func(g *warehouse.Group) { groups = append(groups, g) }); err != nil {
+		b.Fatal(err)
 	}
 	began := time.Now()
 	for _, g := range groups {
 		if err := w.Write(b.Context(), g); err != nil {
 			b.Fatal(err)
 		}
+	}
+	return time.Since(began)
+}
+
+// loaded inserts the same documents and makes rows of the next ones meanwhile.
+func loaded(b *testing.B, w *warehouse.Warehouse, docs []json.RawMessage) time.Duration {
+	b.Helper()
+	began := time.Now()
+	groups, made := make(chan *warehouse.Group), make(chan error, 1)
+	go func() {
+		defer close(groups)
+		made <- rowsOf(docs, func(g *warehouse.Group) {
+			select {
+			case groups <- g:
+			case <-b.Context().Done():
+			}
+		})
+	}()
+	for g := range groups {
+		if err := w.Write(b.Context(), g); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := <-made; err != nil {
+		b.Fatal(err)
 	}
 	return time.Since(began)
 }
