@@ -197,7 +197,7 @@ func settle(ctx context.Context, sc *gophercloud.ServiceClient, path, field stri
 			}
 		}
 		if last == "error" || last == "ERROR" {
-			return fmt.Errorf("%s: %s is %s, want %v: %v", path, field, last, want, o["fault"])
+			return fmt.Errorf("%s: %s is %s, want %v: %s", path, field, last, want, fault(ctx, sc, path, o))
 		}
 		select {
 		case <-ctx.Done():
@@ -206,6 +206,25 @@ func settle(ctx context.Context, sc *gophercloud.ServiceClient, path, field stri
 		}
 	}
 	return fmt.Errorf("%s: %s stays %s, want %v", path, field, last, want)
+}
+
+// fault is what the cloud says of an object that is in error: Nova in the object,
+// Cinder in a message beside it.
+func fault(ctx context.Context, sc *gophercloud.ServiceClient, path string, o obj) string {
+	if said, ok := o["fault"].(obj); ok {
+		return fmt.Sprint(said["message"])
+	}
+	if !strings.HasPrefix(path, "volumes/") {
+		return "the cloud does not say why"
+	}
+	messages, err := list(ctx, sc, "messages?resource_uuid="+id(o))
+	if err != nil {
+		return err.Error()
+	}
+	if len(messages) == 0 {
+		return "no message of Cinder says why"
+	}
+	return fmt.Sprint(messages[0]["user_message"])
 }
 
 // each runs f(0..n-1), a few at a time, and returns the first error.

@@ -35,10 +35,10 @@ func seedVolumes(ctx context.Context, t *tenant, every, parallel int) (int, erro
 		v, err := call(ctx, t.volume, "POST", "volumes", obj{"volume": obj{
 			"name": fmt.Sprintf("data-%04d", i), "size": sizes[i%len(sizes)],
 			"metadata": obj{"owner": "team-" + t.name}}})
-		if err != nil || i%2 == 1 {
+		if err != nil {
 			return err
 		}
-		if err := settle(ctx, t.volume, "volumes/"+id(v), "status", "available"); err != nil {
+		if err := settle(ctx, t.volume, "volumes/"+id(v), "status", "available"); err != nil || i%2 == 1 {
 			return err
 		}
 		_, err = call(ctx, t.compute, "POST", "servers/"+id(servers[i*every])+"/os-volume_attachments",
