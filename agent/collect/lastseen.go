@@ -93,9 +93,12 @@ func OpenLastSeen(dir string, logger *slog.Logger) (*LastSeen, error) {
 	// Writes survive the death of the process; before spool segments are given
 	// up they are also synced (Sync), so they survive a power cut too.
 	db, err := badgerdb.Open(dir, logger, func(o badger.Options) badger.Options {
-		// Badger builds a table in twice its size of memory, several at once.
-		return o.WithMemTableSize(4 << 20).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).
-			WithBaseTableSize(2 << 20).WithBlockCacheSize(2 << 20).WithIndexCacheSize(2 << 20).
+		// Badger builds a table in twice its size of memory, several at once. Keys come
+		// in no order, so what leaves level zero rewrites all of the level below: four
+		// tables at once, not two, and tables of 4 MiB take a sixth of the time from an
+		// agent's first load, and no more memory.
+		return o.WithMemTableSize(4 << 20).WithNumLevelZeroTables(4).WithNumLevelZeroTablesStall(8).
+			WithBaseTableSize(4 << 20).WithBlockCacheSize(2 << 20).WithIndexCacheSize(2 << 20).
 			WithValueLogFileSize(32 << 20).WithValueThreshold(4 << 10).
 			// What was stored and changed on disk is an error, not another state.
 			WithVerifyValueChecksum(true).WithChecksumVerificationMode(options.OnTableAndBlockRead)
@@ -535,13 +538,12 @@ func (w *writer) commit() error {
 }
 
 // asset returns what was last seen of an asset, or nil.
-func (s *LastSeen) asset(scope string, k plugin.Key) (*seen, error) {
-	v, err := s.get(assetKey(scope, k))
-	if err != nil || v == nil {
-		return nil, err
-	}
-	last, err := decodeValue(v)
-	return last, s.check(err)
+func (s *LastSeen) asset(scope string, k plugin.Key) (last *seen, err error) {
+	err = s.read(func(r reader) error {
+		last, err = r.asset(scope, k)
+		return err
+	})
+	return last, err
 }
 
 // keys calls visit for every asset of a scope.
@@ -667,19 +669,47 @@ func (s *LastSeen) setCheckpoint(scope string, c plugin.Checkpoint) error {
 
 // get returns a value, or nil.
 func (s *LastSeen) get(key []byte) (value []byte, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get(key)
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		value, err = item.ValueCopy(nil)
+	err = s.read(func(r reader) error {
+		value, err = r.get(key)
 		return err
 	})
+	return value, err
+}
+
+// reader reads the store as it was when the reader was made, which is what costs
+// most of reading a value.
+type reader struct {
+	store *LastSeen
+	txn   *badger.Txn
+}
+
+// read lends f a reader.
+func (s *LastSeen) read(f func(reader) error) error {
+	return s.db.View(func(txn *badger.Txn) error { return f(reader{s, txn}) })
+}
+
+// get returns a value, or nil.
+func (r reader) get(key []byte) ([]byte, error) {
+	item, err := r.txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
+	var value []byte
+	if err == nil {
+		value, err = item.ValueCopy(nil)
+	}
 	if err != nil {
-		return nil, s.check(readError(err))
+		return nil, r.store.check(readError(err))
 	}
 	return value, nil
+}
+
+// asset returns what was last seen of an asset, or nil.
+func (r reader) asset(scope string, k plugin.Key) (*seen, error) {
+	v, err := r.get(assetKey(scope, k))
+	if err != nil || v == nil {
+		return nil, err
+	}
+	last, err := decodeValue(v)
+	return last, r.store.check(err)
 }

@@ -209,35 +209,9 @@ func (s *sink) record(ctx context.Context, facts []plugin.Fact, checkpoint plugi
 	if len(checkpoint) > maxCheckpoint {
 		return fmt.Errorf("checkpoint of %d bytes: at most %d are allowed", len(checkpoint), maxCheckpoint)
 	}
-	// Events, and usage with them, do not hold up assets.
-	var assets, events []*wirev1.Record
-	// What the facts before in this same call have changed.
-	recent := make(map[plugin.Key]*seen)
-	for _, f := range facts {
-		switch {
-		case f.Event != nil:
-			events = append(events, s.event(f.Event))
-		case f.Usage != nil:
-			if u := s.usage(f.Usage); u != nil {
-				events = append(events, u)
-			}
-		case f.Upsert != nil:
-			versions, err := s.upsert(recent, f.Upsert)
-			if err != nil {
-				return err
-			}
-			for _, a := range versions {
-				assets = append(assets, assetRecord(a))
-			}
-		case f.Delete != nil:
-			a, err := s.delete(recent, *f.Delete)
-			if err != nil {
-				return err
-			}
-			if a != nil {
-				assets = append(assets, assetRecord(a))
-			}
-		}
+	assets, events, err := s.compare(facts)
+	if err != nil {
+		return err
 	}
 	// Events first: should the agent die now, the collector says them again
 	// from its old checkpoint, and their ids are the same. So are the subject,
@@ -258,22 +232,65 @@ func (s *sink) record(ctx context.Context, facts []plugin.Fact, checkpoint plugi
 	return nil
 }
 
+// compare makes records of facts. Events, and usage with them, are apart, so that
+// they do not hold up assets.
+func (s *sink) compare(facts []plugin.Fact) (assets, events []*wirev1.Record, err error) {
+	err = s.Seen.read(func(r reader) error {
+		c := comparison{reader: r, scope: s.id.String(), recent: make(map[plugin.Key]*seen)}
+		for _, f := range facts {
+			switch {
+			case f.Event != nil:
+				events = append(events, s.event(f.Event))
+			case f.Usage != nil:
+				if u := s.usage(f.Usage); u != nil {
+					events = append(events, u)
+				}
+			case f.Upsert != nil:
+				versions, err := s.upsert(c, f.Upsert)
+				if err != nil {
+					return err
+				}
+				for _, a := range versions {
+					assets = append(assets, assetRecord(a))
+				}
+			case f.Delete != nil:
+				a, err := s.delete(c, *f.Delete)
+				if err != nil {
+					return err
+				}
+				if a != nil {
+					assets = append(assets, assetRecord(a))
+				}
+			}
+		}
+		return nil
+	})
+	return assets, events, err
+}
+
 func assetRecord(a *wirev1.AssetVersion) *wirev1.Record {
 	return &wirev1.Record{Body: &wirev1.Record_Asset{Asset: a}}
 }
 
+// comparison is what facts are compared with.
+type comparison struct {
+	reader reader
+	scope  string
+	recent map[plugin.Key]*seen // what other facts of the same call have changed
+}
+
 // last returns what was last seen of an asset, or nil.
-func (s *sink) last(recent map[plugin.Key]*seen, k plugin.Key) (*seen, error) {
-	if last, ok := recent[k]; ok {
+func (c comparison) last(k plugin.Key) (*seen, error) {
+	if last, ok := c.recent[k]; ok {
 		return last, nil
 	}
-	return s.Seen.asset(s.id.String(), k)
+	return c.reader.asset(c.scope, k)
 }
 
 // upsert returns the versions that an observation makes. It makes none where
 // nothing changed, or the observation is not fit to be recorded, and two where
 // another asset has taken the place of the one before.
-func (s *sink) upsert(recent map[plugin.Key]*seen, o *plugin.Observation) (versions []*wirev1.AssetVersion, err error) {
+func (s *sink) upsert(c comparison, o *plugin.Observation) (versions []*wirev1.AssetVersion, err error) {
 	a, hash, err := s.prepare(o)
 	if err != nil {
 		// One asset that cannot be taken must not hold up the others. It counts
@@ -282,7 +299,7 @@ func (s *sink) upsert(recent map[plugin.Key]*seen, o *plugin.Observation) (versi
 		s.logger.Warn("refusing an observation", "type", o.Type, "uid", o.UID, "error", err)
 		return nil, nil
 	}
-	last, err := s.last(recent, o.Key)
+	last, err := c.last(o.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -297,7 +314,7 @@ func (s *sink) upsert(recent map[plugin.Key]*seen, o *plugin.Observation) (versi
 		}
 	}
 	if made := before.GetCreatedAt(); made != 0 && a.GetCreatedAt() != 0 && made != a.GetCreatedAt() {
-		old, err := s.delete(recent, o.Key)
+		old, err := s.delete(c, o.Key)
 		if err != nil {
 			return nil, err
 		}
@@ -314,14 +331,14 @@ func (s *sink) upsert(recent map[plugin.Key]*seen, o *plugin.Observation) (versi
 		a.RemovedRelations = gone(before.GetRelations(), a.GetRelations())
 	}
 	a.Version = uint64(s.Clock.Next())
-	recent[o.Key] = &seen{hash: hash, version: a}
+	c.recent[o.Key] = &seen{hash: hash, version: a}
 	s.Metrics.observed(s.id.collector, outcome)
 	return append(versions, a), nil
 }
 
 // delete returns the version that ends an asset, or nil if it is not known.
-func (s *sink) delete(recent map[plugin.Key]*seen, k plugin.Key) (*wirev1.AssetVersion, error) {
-	last, err := s.last(recent, k)
+func (s *sink) delete(c comparison, k plugin.Key) (*wirev1.AssetVersion, error) {
+	last, err := c.last(k)
 	if err != nil || last == nil {
 		return nil, err
 	}
@@ -335,7 +352,7 @@ func (s *sink) delete(recent map[plugin.Key]*seen, k plugin.Key) (*wirev1.AssetV
 	a.Changed = nil
 	a.RemovedRelations, a.Relations = a.GetRelations(), nil
 	a.Version = uint64(s.Clock.Next())
-	recent[k] = nil
+	c.recent[k] = nil
 	s.Metrics.observed(s.id.collector, "deleted")
 	return a, nil
 }

@@ -1,7 +1,6 @@
 package collect
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -30,14 +29,20 @@ var zstdDecoder = sync.OnceValue(func() *zstd.Decoder {
 	return d
 })
 
+var raws = sync.Pool{New: func() any { return new([]byte) }}
+
 // pack encodes a version behind what a value begins with.
 func pack(head []byte, a *wirev1.AssetVersion) ([]byte, error) {
-	raw, err := proto.Marshal(a)
+	scratch := raws.Get().(*[]byte)
+	defer raws.Put(scratch)
+	raw, err := proto.MarshalOptions{}.MarshalAppend((*scratch)[:0], a)
 	if err != nil {
 		return nil, err
 	}
-	packed := s2.Encode(nil, raw)
-	return append(append(make([]byte, 0, len(head)+len(packed)), head...), packed...), nil
+	*scratch = raw
+	value := make([]byte, len(head)+s2.MaxEncodedLen(len(raw)))
+	copy(value, head)
+	return value[:len(head)+len(s2.Encode(value[len(head):], raw))], nil
 }
 
 // unpack is the reverse, for what lies behind the head. Errors are ErrDamaged.
@@ -115,12 +120,13 @@ func hashOf(value []byte) ([]byte, error) {
 	return hash, err
 }
 
+// decodeValue takes a stored asset apart. What it returns refers to value.
 func decodeValue(value []byte) (*seen, error) {
 	format, hash, packed, err := split(value, len(document.Hash{}))
 	if err != nil {
 		return nil, err
 	}
-	return &seen{hash: document.Hash(hash), format: format, packed: bytes.Clone(packed)}, nil
+	return &seen{hash: document.Hash(hash), format: format, packed: packed}, nil
 }
 
 // unpack returns the version. It must not be changed.
