@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -108,10 +109,13 @@ func BenchmarkPath(b *testing.B) {
 	var whole, limit, loader time.Duration
 	var wire int64
 	for b.Loop() {
+		rest(b, c.Store)
 		took, bytes := throughPath(b, c, docs)
 		whole += took
 		wire += bytes
+		rest(b, c.Store)
 		limit += straight(b, c.Store, docs)
+		rest(b, c.Store)
 		loader += loaded(b, c.Store, docs)
 	}
 	n := float64(b.N * assets)
@@ -122,6 +126,23 @@ func BenchmarkPath(b *testing.B) {
 	b.ReportMetric(loader.Seconds()/whole.Seconds(), "of-loader")
 	b.ReportMetric(float64(wire)/float64(b.N*raw), "wire/json")
 	b.ReportMetric(0, "ns/op")
+}
+
+// rest waits until what a measurement left behind, garbage and parts to be merged,
+// takes nothing from the next one.
+func rest(b *testing.B, w *warehouse.Warehouse) {
+	b.Helper()
+	runtime.GC()
+	for idle := 0; idle < 5; idle++ {
+		var merges uint64
+		if err := w.Conn().QueryRow(b.Context(), "SELECT count() FROM system.merges").Scan(&merges); err != nil {
+			b.Fatal(err)
+		}
+		if merges > 0 {
+			idle = -1
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 // throughPath lets a new agent observe the estate, and returns the time until
