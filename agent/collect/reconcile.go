@@ -37,6 +37,34 @@ func (r *Recorder) Digest(ctx context.Context) ([]*wirev1.ScopeDigest, error) {
 	return list, err
 }
 
+// Types lists the versions of the types that were recorded.
+func (r *Recorder) Types(ctx context.Context) ([]*wirev1.TypeVersion, error) {
+	var list []*wirev1.TypeVersion
+	err := r.Seen.types(func(t *wirev1.AssetType) error {
+		list = append(list, &wirev1.TypeVersion{Name: t.GetName(), Version: t.GetVersion()})
+		return ctx.Err()
+	})
+	return list, err
+}
+
+// RestoreTypes appends types again, as they were recorded last.
+func (r *Recorder) RestoreTypes(ctx context.Context, names []string) error {
+	done := r.Seen.restore()
+	defer done()
+	var records []*wirev1.Record
+	for _, name := range names {
+		t, err := r.Seen.assetType(name)
+		if err != nil {
+			return err
+		}
+		if t == nil {
+			return fmt.Errorf("the aggregator misses the type %s, which was not announced", name)
+		}
+		records = append(records, typeRecord(t))
+	}
+	return r.appendTypes(ctx, records)
+}
+
 // withHash calls use with the hash of a stored asset.
 func withHash(item *badger.Item, use func([]byte)) error {
 	return itemValue(item, func(v []byte) error {

@@ -76,12 +76,9 @@ func (r *Recorder) recordTypes(ctx context.Context, types []plugin.Type) error {
 // resendTypes appends all types again, as they were recorded last.
 func (r *Recorder) resendTypes(ctx context.Context) error {
 	var records []*wirev1.Record
-	if err := r.Seen.scan([]byte{typePrefix}, func(item *badger.Item) error {
-		return itemValue(item, func(v []byte) error {
-			t, err := decodeType(v)
-			records = append(records, typeRecord(t))
-			return err
-		})
+	if err := r.Seen.types(func(t *wirev1.AssetType) error {
+		records = append(records, typeRecord(t))
+		return nil
 	}); err != nil {
 		return err
 	}
@@ -123,6 +120,19 @@ func decodeType(value []byte) (*wirev1.AssetType, error) {
 		return nil, fmt.Errorf("%w: decoding an asset type: %w", ErrDamaged, err)
 	}
 	return t, nil
+}
+
+// types calls visit for every type.
+func (s *LastSeen) types(visit func(*wirev1.AssetType) error) error {
+	return s.scan([]byte{typePrefix}, func(item *badger.Item) error {
+		return itemValue(item, func(v []byte) error {
+			t, err := decodeType(v)
+			if err != nil {
+				return err
+			}
+			return visit(t)
+		})
+	})
 }
 
 // assetType returns a type as it was recorded last, or nil.

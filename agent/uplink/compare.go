@@ -37,6 +37,10 @@ type Inventory interface {
 	Listing(ctx context.Context, scope, typ, after string, bytes int) (*wirev1.Listing, error)
 	// Restore puts some of a listing into the spool again, and returns how many.
 	Restore(ctx context.Context, l *wirev1.Listing, uids []string) (int, error)
+	// Types lists the types that were announced.
+	Types(context.Context) ([]*wirev1.TypeVersion, error)
+	// RestoreTypes puts some of them into the spool again.
+	RestoreTypes(ctx context.Context, names []string) error
 	// Gone returns those of the assets that are not known.
 	Gone(scope, typ string, assets []*wirev1.Unlisted) ([]*wirev1.Unlisted, error)
 }
@@ -71,14 +75,22 @@ func (s *session) compareOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	types, err := s.Inventory.Types(ctx)
+	if err != nil {
+		return err
+	}
 	if err := s.delivered(ctx); err != nil {
 		return err
 	}
-	if err := s.sendDigest(asOf, scopes); err != nil {
+	if err := s.sendDigest(asOf, types, scopes); err != nil {
 		return err
 	}
 	answer, err := s.answer(ctx, func(c *wirev1.Control) bool { return c.GetDiffering() != nil && c.GetDiffering().GetAsOf() == asOf })
 	if err != nil {
+		return err
+	}
+	missing := answer.GetDiffering().GetTypes()
+	if err := s.Inventory.RestoreTypes(ctx, missing); err != nil {
 		return err
 	}
 	restored, removed := 0, 0
@@ -94,8 +106,8 @@ func (s *session) compareOnce(ctx context.Context) error {
 			}
 		}
 	}
-	if restored+removed > 0 {
-		s.Logger.Warn("the aggregator had lost some of what it had acknowledged; it was sent again", "assets", restored, "deletions", removed)
+	if len(missing)+restored+removed > 0 {
+		s.Logger.Warn("the aggregator had lost some of what it had acknowledged; it was sent again", "asset_types", len(missing), "assets", restored, "deletions", removed)
 	}
 	return nil
 }
@@ -144,16 +156,21 @@ func (s *session) delivered(ctx context.Context) error {
 	return nil
 }
 
-func (s *session) sendDigest(asOf uint64, scopes []*wirev1.ScopeDigest) error {
+func (s *session) sendDigest(asOf uint64, types []*wirev1.TypeVersion, scopes []*wirev1.ScopeDigest) error {
 	for more := true; more; {
 		part := &wirev1.Digest{AsOf: asOf}
-		for size := 0; len(scopes) > 0; scopes = scopes[1:] {
-			if size += proto.Size(scopes[0]) + 4; size > compareFrame && len(part.Scopes) > 0 {
-				break
-			}
+		size := 0
+		fits := func(m proto.Message) bool {
+			size += proto.Size(m) + 4
+			return size <= compareFrame || len(part.Types)+len(part.Scopes) == 0
+		}
+		for ; len(types) > 0 && fits(types[0]); types = types[1:] {
+			part.Types = append(part.Types, types[0])
+		}
+		for ; len(types) == 0 && len(scopes) > 0 && fits(scopes[0]); scopes = scopes[1:] {
 			part.Scopes = append(part.Scopes, scopes[0])
 		}
-		more = len(scopes) > 0
+		more = len(types)+len(scopes) > 0
 		part.More = more
 		if err := s.say(&wirev1.Control{Message: &wirev1.Control_Digest{Digest: part}}); err != nil {
 			return err

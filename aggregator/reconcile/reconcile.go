@@ -9,6 +9,9 @@
 // still knows it; where it does not, the deletion was lost, and is recorded here with
 // the state that was last known.
 //
+// A digest also names the asset types that the agent announced, with their versions; it
+// is asked to send again those that the warehouse does not have.
+//
 // Nothing that is under way counts as lost. An agent lists only what had been
 // acknowledged, and what is newer here than its listing is left out. What is here was
 // applied at the agent before, so an asset that it does not know when it is asked is
@@ -39,8 +42,9 @@ import (
 const SpoolID = "00000000000000000000000000000000"
 
 const (
-	// maxScopes is how many scopes and types one digest may have.
-	maxScopes = 20_000
+	// maxScopes is how many scopes and types one digest may have, and maxTypes how
+	// many types.
+	maxScopes, maxTypes = 20_000, 5_000
 	// frameBytes is what a message to an agent may have before another is begun.
 	frameBytes = wire.MaxControlFrame / 2
 	// batchBytes is what a batch of deletions may have before another is begun.
@@ -56,6 +60,7 @@ var ErrProtocol = errors.New("protocol violation")
 // Warehouse is what agents are compared with.
 type Warehouse interface {
 	Digests(ctx context.Context, site, agentID string) (map[warehouse.ScopeType]wire.Digest, error)
+	TypeVersions(ctx context.Context, site string) (map[string]uint64, error)
 	Held(ctx context.Context, site, typ, after, until string) ([]warehouse.Held, error)
 	Current(ctx context.Context, site, typ string, uids []string) ([]warehouse.AssetVersion, []warehouse.Relation, error)
 }
@@ -124,9 +129,10 @@ func (s *Session) takeDigest(part *wirev1.Digest) error {
 		s.digest = part
 	} else {
 		s.digest.Scopes = append(s.digest.Scopes, part.GetScopes()...)
+		s.digest.Types = append(s.digest.Types, part.GetTypes()...)
 	}
-	if len(s.digest.GetScopes()) > maxScopes {
-		return fmt.Errorf("%w: a digest of more than %d scopes and types", ErrProtocol, maxScopes)
+	if len(s.digest.GetScopes()) > maxScopes || len(s.digest.GetTypes()) > maxTypes {
+		return fmt.Errorf("%w: a digest of more than %d scopes and types, or %d types", ErrProtocol, maxScopes, maxTypes)
 	}
 	if part.GetMore() {
 		return nil
@@ -202,14 +208,29 @@ func (s *Session) answerDigest(ctx context.Context, d *wirev1.Digest) error {
 	slices.SortFunc(differing, func(a, b warehouse.ScopeType) int {
 		return cmp.Or(cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.Type, b.Type))
 	})
-	result := "same"
-	if len(differing) > 0 {
-		result = "differing"
-		s.logger.Info("an agent knows something else than the warehouse; comparing", "site", s.agent.Site, "agent_id", s.agent.ID, "differing", len(differing))
+	types, err := s.warehouse.TypeVersions(ctx, s.agent.Site)
+	if err != nil {
+		return err
 	}
-	s.digests.WithLabelValues(result).Inc()
 	answer := &wirev1.Differing{AsOf: d.GetAsOf()}
 	size := 0
+	for _, t := range d.GetTypes() {
+		if types[t.GetName()] >= t.GetVersion() {
+			continue
+		}
+		// What does not fit is found the next time.
+		if size += len(t.GetName()) + 4; size > frameBytes {
+			break
+		}
+		answer.Types = append(answer.Types, t.GetName())
+	}
+	result := "same"
+	if len(differing)+len(answer.Types) > 0 {
+		result = "differing"
+		s.logger.Info("an agent knows something else than the warehouse; comparing", "site", s.agent.Site, "agent_id", s.agent.ID,
+			"differing", len(differing), "missing_types", len(answer.Types))
+	}
+	s.digests.WithLabelValues(result).Inc()
 	for _, key := range differing {
 		// What does not fit is found the next time.
 		if size += len(key.Scope) + len(key.Type) + 16; size > frameBytes {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
@@ -313,6 +315,39 @@ func TestOthersAreLeftAlone(t *testing.T) {
 	conv.list(230, "", "")
 	if got := c.state(); got != "a! b=1 c=1 e! f=2" {
 		t.Errorf("the warehouse has %q", got)
+	}
+}
+
+// TestTypes: an agent is asked for the types that the warehouse does not have, or
+// has as older versions.
+func TestTypes(t *testing.T) {
+	c := newCentre(t)
+	group := &warehouse.Group{ID: uuid.New(), ReceivedAt: time.Now().Truncate(time.Millisecond)}
+	for _, held := range []struct {
+		site, name string
+		version    uint64
+	}{{"west", "same", 5}, {"west", "older", 4}, {"west", "newer", 6}, {"west", "twice", 1}, {"west", "twice", 5}, {"east", "missing", 5}} {
+		group.Types = append(group.Types, warehouse.AssetType{
+			Origin: warehouse.Origin{Site: held.site, AgentID: "another", SpoolID: spoolID}, Name: held.name, Title: held.name, Version: held.version})
+	}
+	if err := c.store.Write(t.Context(), group); err != nil {
+		t.Fatal(err)
+	}
+	d := &wirev1.Digest{AsOf: start}
+	for _, name := range []string{"same", "older", "missing", "newer", "twice"} {
+		d.Types = append(d.Types, &wirev1.TypeVersion{Name: name, Version: 5})
+	}
+	conv := c.converse("one")
+	answer := conv.ask(&wirev1.Control{Message: &wirev1.Control_Digest{Digest: d}}).GetDiffering()
+	if got := answer.GetTypes(); !slices.Equal(got, []string{"older", "missing"}) || len(answer.GetScopes()) != 0 {
+		t.Errorf("the answer is %v", answer)
+	}
+	many := &wirev1.Digest{More: true, Types: make([]*wirev1.TypeVersion, 3000)}
+	if err := conv.s.Take(&wirev1.Control{Message: &wirev1.Control_Digest{Digest: many}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := conv.s.Take(&wirev1.Control{Message: &wirev1.Control_Digest{Digest: many}}); !errors.Is(err, reconcile.ErrProtocol) {
+		t.Errorf("6,000 types: %v", err)
 	}
 }
 

@@ -34,6 +34,24 @@ func (w *Warehouse) Digests(ctx context.Context, site, agentID string) (map[Scop
 	return digests, err
 }
 
+// TypeVersions returns the version of each asset type of a site.
+func (w *Warehouse) TypeVersions(ctx context.Context, site string) (map[string]uint64, error) {
+	rows, err := w.conn.Query(ctx, "SELECT name, max(version) FROM asset_type WHERE site = {site:String} GROUP BY name", clickhouse.Named("site", site))
+	if err != nil {
+		return nil, fmt.Errorf("listing asset types: %w", err)
+	}
+	type row struct {
+		name    string
+		version uint64
+	}
+	list, err := scan(rows, func(r *row) []any { return []any{&r.name, &r.version} })
+	versions := make(map[string]uint64, len(list))
+	for _, r := range list {
+		versions[r.name] = r.version
+	}
+	return versions, err
+}
+
 // Held is what is held of an asset, without what is in it.
 type Held struct {
 	UID            string

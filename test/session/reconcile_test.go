@@ -176,9 +176,34 @@ func TestWarehouseLosesThings(t *testing.T) {
 		t.Errorf("%d versions where there were %d", n, before)
 	}
 
+	// types waits until there are the collector's types, with their titles.
+	types := func() {
+		t.Helper()
+		centre.WaitFor(t, "all types", func() bool {
+			list, err := c.Store.Types(t.Context(), warehouse.TypeQuery{Site: "west", Limit: 100})
+			if err != nil {
+				t.Fatal(err)
+			}
+			titles := make(map[string]string)
+			for _, have := range list {
+				titles[have.Name] = have.Title
+			}
+			for _, want := range (fake.Plugin{}).Describe().Types {
+				if titles[want.Name] != want.Title {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	types()
+
 	// The warehouse is emptied.
-	a.compared(func() { exec("TRUNCATE TABLE asset", "TRUNCATE TABLE asset_version", "TRUNCATE TABLE relation") })
+	a.compared(func() {
+		exec("TRUNCATE TABLE asset", "TRUNCATE TABLE asset_type", "TRUNCATE TABLE asset_version", "TRUNCATE TABLE relation")
+	})
 	count(assets)
+	types()
 	time.Sleep(time.Second)
 	if n := warehousetest.Rows(t, c.Store, "asset_version"); n != len(assets) {
 		t.Errorf("%d versions of %d assets", n, len(assets))
@@ -212,13 +237,16 @@ func TestWarehouseLosesThings(t *testing.T) {
 		for _, table := range []string{"asset", "asset_version"} {
 			exec("ALTER TABLE " + table + " DELETE WHERE uid IN ('changed', 'deleted', 'created') SETTINGS mutations_sync = 1")
 		}
-		exec("ALTER TABLE relation DELETE WHERE from_uid IN ('changed', 'created') SETTINGS mutations_sync = 1")
+		exec("ALTER TABLE relation DELETE WHERE from_uid IN ('changed', 'created') SETTINGS mutations_sync = 1",
+			"TRUNCATE TABLE asset_type")
+		old.Types = []warehouse.AssetType{{Origin: old.Versions[0].Origin, Name: fake.TypeThing, Title: "an older title", Version: old.Versions[0].Version}}
 		if err := c.Store.Write(t.Context(), old); err != nil {
 			t.Fatal(err)
 		}
 		total = warehousetest.Rows(t, c.Store, "asset_version")
 	})
 	a.state("the older copy is mended", changed)
+	types()
 	if n := warehousetest.Rows(t, c.Store, "asset_version") - total; n != 3 {
 		t.Errorf("%d versions were sent again, want 3", n)
 	}
@@ -228,6 +256,7 @@ func TestWarehouseLosesThings(t *testing.T) {
 	if n := warehousetest.Rows(t, c.Store, "asset_version") - total; n != 3 {
 		t.Errorf("%d versions were sent again in the end, want 3", n)
 	}
+	types()
 	if text := a.log.String(); strings.Contains(text, "did not succeed") {
 		t.Error(text)
 	}

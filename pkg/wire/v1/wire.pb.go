@@ -245,7 +245,7 @@ func (x Gap_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Gap_Reason.Descriptor instead.
 func (Gap_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{28, 0}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{29, 0}
 }
 
 // Control is one message on a session's control stream. The agent starts with
@@ -1163,7 +1163,9 @@ type Digest struct {
 	AsOf   uint64         `protobuf:"varint,1,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	Scopes []*ScopeDigest `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
 	// More frames of this digest follow.
-	More          bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	More bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	// The asset types that it announced.
+	Types         []*TypeVersion `protobuf:"bytes,4,rep,name=types,proto3" json:"types,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1219,6 +1221,66 @@ func (x *Digest) GetMore() bool {
 	return false
 }
 
+func (x *Digest) GetTypes() []*TypeVersion {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+// TypeVersion is the version of an asset type's record.
+type TypeVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TypeVersion) Reset() {
+	*x = TypeVersion{}
+	mi := &file_wire_v1_wire_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TypeVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TypeVersion) ProtoMessage() {}
+
+func (x *TypeVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TypeVersion.ProtoReflect.Descriptor instead.
+func (*TypeVersion) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *TypeVersion) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TypeVersion) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 // ScopeDigest sums up the assets of one type in one scope.
 type ScopeDigest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1233,7 +1295,7 @@ type ScopeDigest struct {
 
 func (x *ScopeDigest) Reset() {
 	*x = ScopeDigest{}
-	mi := &file_wire_v1_wire_proto_msgTypes[12]
+	mi := &file_wire_v1_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1307,7 @@ func (x *ScopeDigest) String() string {
 func (*ScopeDigest) ProtoMessage() {}
 
 func (x *ScopeDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[12]
+	mi := &file_wire_v1_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1320,7 @@ func (x *ScopeDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScopeDigest.ProtoReflect.Descriptor instead.
 func (*ScopeDigest) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ScopeDigest) GetScope() string {
@@ -1292,16 +1354,19 @@ func (x *ScopeDigest) GetSum() uint64 {
 // Differing answers a digest: what the aggregator wants a listing of, because it
 // has something else, or because the agent did not name it. Sums are not set.
 type Differing struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	AsOf          uint64                 `protobuf:"varint,1,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
-	Scopes        []*ScopeDigest         `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	AsOf   uint64                 `protobuf:"varint,1,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	Scopes []*ScopeDigest         `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// The asset types of the digest that the aggregator does not have, or as an older
+	// version. They are to be sent again.
+	Types         []string `protobuf:"bytes,3,rep,name=types,proto3" json:"types,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Differing) Reset() {
 	*x = Differing{}
-	mi := &file_wire_v1_wire_proto_msgTypes[13]
+	mi := &file_wire_v1_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1378,7 @@ func (x *Differing) String() string {
 func (*Differing) ProtoMessage() {}
 
 func (x *Differing) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[13]
+	mi := &file_wire_v1_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1391,7 @@ func (x *Differing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Differing.ProtoReflect.Descriptor instead.
 func (*Differing) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Differing) GetAsOf() uint64 {
@@ -1339,6 +1404,13 @@ func (x *Differing) GetAsOf() uint64 {
 func (x *Differing) GetScopes() []*ScopeDigest {
 	if x != nil {
 		return x.Scopes
+	}
+	return nil
+}
+
+func (x *Differing) GetTypes() []string {
+	if x != nil {
+		return x.Types
 	}
 	return nil
 }
@@ -1362,7 +1434,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_wire_v1_wire_proto_msgTypes[14]
+	mi := &file_wire_v1_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1374,7 +1446,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[14]
+	mi := &file_wire_v1_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1387,7 +1459,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Listing) GetAsOf() uint64 {
@@ -1443,7 +1515,7 @@ type Listed struct {
 
 func (x *Listed) Reset() {
 	*x = Listed{}
-	mi := &file_wire_v1_wire_proto_msgTypes[15]
+	mi := &file_wire_v1_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1527,7 @@ func (x *Listed) String() string {
 func (*Listed) ProtoMessage() {}
 
 func (x *Listed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[15]
+	mi := &file_wire_v1_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1540,7 @@ func (x *Listed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listed.ProtoReflect.Descriptor instead.
 func (*Listed) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Listed) GetUid() string {
@@ -1501,7 +1573,7 @@ type Resend struct {
 
 func (x *Resend) Reset() {
 	*x = Resend{}
-	mi := &file_wire_v1_wire_proto_msgTypes[16]
+	mi := &file_wire_v1_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1513,7 +1585,7 @@ func (x *Resend) String() string {
 func (*Resend) ProtoMessage() {}
 
 func (x *Resend) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[16]
+	mi := &file_wire_v1_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1526,7 +1598,7 @@ func (x *Resend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resend.ProtoReflect.Descriptor instead.
 func (*Resend) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Resend) GetAsOf() uint64 {
@@ -1575,7 +1647,7 @@ type Unlisted struct {
 
 func (x *Unlisted) Reset() {
 	*x = Unlisted{}
-	mi := &file_wire_v1_wire_proto_msgTypes[17]
+	mi := &file_wire_v1_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1587,7 +1659,7 @@ func (x *Unlisted) String() string {
 func (*Unlisted) ProtoMessage() {}
 
 func (x *Unlisted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[17]
+	mi := &file_wire_v1_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1600,7 +1672,7 @@ func (x *Unlisted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unlisted.ProtoReflect.Descriptor instead.
 func (*Unlisted) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Unlisted) GetUid() string {
@@ -1632,7 +1704,7 @@ type Removed struct {
 
 func (x *Removed) Reset() {
 	*x = Removed{}
-	mi := &file_wire_v1_wire_proto_msgTypes[18]
+	mi := &file_wire_v1_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1716,7 @@ func (x *Removed) String() string {
 func (*Removed) ProtoMessage() {}
 
 func (x *Removed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[18]
+	mi := &file_wire_v1_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1729,7 @@ func (x *Removed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removed.ProtoReflect.Descriptor instead.
 func (*Removed) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Removed) GetAsOf() uint64 {
@@ -1698,7 +1770,7 @@ type DataHeader struct {
 
 func (x *DataHeader) Reset() {
 	*x = DataHeader{}
-	mi := &file_wire_v1_wire_proto_msgTypes[19]
+	mi := &file_wire_v1_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1710,7 +1782,7 @@ func (x *DataHeader) String() string {
 func (*DataHeader) ProtoMessage() {}
 
 func (x *DataHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[19]
+	mi := &file_wire_v1_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +1795,7 @@ func (x *DataHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataHeader.ProtoReflect.Descriptor instead.
 func (*DataHeader) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DataHeader) GetClass() Class {
@@ -1753,7 +1825,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_wire_v1_wire_proto_msgTypes[20]
+	mi := &file_wire_v1_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +1837,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[20]
+	mi := &file_wire_v1_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +1850,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Batch) GetSpoolId() string {
@@ -1832,7 +1904,7 @@ type Records struct {
 
 func (x *Records) Reset() {
 	*x = Records{}
-	mi := &file_wire_v1_wire_proto_msgTypes[21]
+	mi := &file_wire_v1_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1844,7 +1916,7 @@ func (x *Records) String() string {
 func (*Records) ProtoMessage() {}
 
 func (x *Records) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[21]
+	mi := &file_wire_v1_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1857,7 +1929,7 @@ func (x *Records) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Records.ProtoReflect.Descriptor instead.
 func (*Records) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Records) GetRecords() []*Record {
@@ -1883,7 +1955,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_wire_v1_wire_proto_msgTypes[22]
+	mi := &file_wire_v1_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +1967,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[22]
+	mi := &file_wire_v1_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +1980,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Record) GetBody() isRecord_Body {
@@ -2033,7 +2105,7 @@ type AssetVersion struct {
 
 func (x *AssetVersion) Reset() {
 	*x = AssetVersion{}
-	mi := &file_wire_v1_wire_proto_msgTypes[23]
+	mi := &file_wire_v1_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2045,7 +2117,7 @@ func (x *AssetVersion) String() string {
 func (*AssetVersion) ProtoMessage() {}
 
 func (x *AssetVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[23]
+	mi := &file_wire_v1_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2058,7 +2130,7 @@ func (x *AssetVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetVersion.ProtoReflect.Descriptor instead.
 func (*AssetVersion) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AssetVersion) GetType() string {
@@ -2198,7 +2270,7 @@ type Relation struct {
 
 func (x *Relation) Reset() {
 	*x = Relation{}
-	mi := &file_wire_v1_wire_proto_msgTypes[24]
+	mi := &file_wire_v1_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2210,7 +2282,7 @@ func (x *Relation) String() string {
 func (*Relation) ProtoMessage() {}
 
 func (x *Relation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[24]
+	mi := &file_wire_v1_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2223,7 +2295,7 @@ func (x *Relation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relation.ProtoReflect.Descriptor instead.
 func (*Relation) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Relation) GetKind() string {
@@ -2269,7 +2341,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_wire_v1_wire_proto_msgTypes[25]
+	mi := &file_wire_v1_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2281,7 +2353,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[25]
+	mi := &file_wire_v1_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2294,7 +2366,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Event) GetId() string {
@@ -2377,7 +2449,7 @@ type AssetType struct {
 
 func (x *AssetType) Reset() {
 	*x = AssetType{}
-	mi := &file_wire_v1_wire_proto_msgTypes[26]
+	mi := &file_wire_v1_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +2461,7 @@ func (x *AssetType) String() string {
 func (*AssetType) ProtoMessage() {}
 
 func (x *AssetType) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[26]
+	mi := &file_wire_v1_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +2474,7 @@ func (x *AssetType) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetType.ProtoReflect.Descriptor instead.
 func (*AssetType) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AssetType) GetName() string {
@@ -2458,7 +2530,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_wire_v1_wire_proto_msgTypes[27]
+	mi := &file_wire_v1_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2470,7 +2542,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[27]
+	mi := &file_wire_v1_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2483,7 +2555,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Usage) GetAssetType() string {
@@ -2579,7 +2651,7 @@ type Gap struct {
 
 func (x *Gap) Reset() {
 	*x = Gap{}
-	mi := &file_wire_v1_wire_proto_msgTypes[28]
+	mi := &file_wire_v1_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2591,7 +2663,7 @@ func (x *Gap) String() string {
 func (*Gap) ProtoMessage() {}
 
 func (x *Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[28]
+	mi := &file_wire_v1_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2604,7 +2676,7 @@ func (x *Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gap.ProtoReflect.Descriptor instead.
 func (*Gap) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Gap) GetReason() Gap_Reason {
@@ -2698,7 +2770,7 @@ type EndedRelation struct {
 
 func (x *EndedRelation) Reset() {
 	*x = EndedRelation{}
-	mi := &file_wire_v1_wire_proto_msgTypes[29]
+	mi := &file_wire_v1_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2710,7 +2782,7 @@ func (x *EndedRelation) String() string {
 func (*EndedRelation) ProtoMessage() {}
 
 func (x *EndedRelation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[29]
+	mi := &file_wire_v1_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2723,7 +2795,7 @@ func (x *EndedRelation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedRelation.ProtoReflect.Descriptor instead.
 func (*EndedRelation) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EndedRelation) GetType() string {
@@ -2826,19 +2898,24 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x0eREASON_VERSION\x10\x02\x12\x13\n" +
 	"\x0fREASON_IDENTITY\x10\x03\x12\x13\n" +
 	"\x0fREASON_STOPPING\x10\x04\x12\x13\n" +
-	"\x0fREASON_REPLACED\x10\x05\"e\n" +
+	"\x0fREASON_REPLACED\x10\x05\"\x97\x01\n" +
 	"\x06Digest\x12\x13\n" +
 	"\x05as_of\x18\x01 \x01(\x04R\x04asOf\x122\n" +
 	"\x06scopes\x18\x02 \x03(\v2\x1a.reeve.wire.v1.ScopeDigestR\x06scopes\x12\x12\n" +
-	"\x04more\x18\x03 \x01(\bR\x04more\"a\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\x120\n" +
+	"\x05types\x18\x04 \x03(\v2\x1a.reeve.wire.v1.TypeVersionR\x05types\";\n" +
+	"\vTypeVersion\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\"a\n" +
 	"\vScopeDigest\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
 	"\x06assets\x18\x03 \x01(\x04R\x06assets\x12\x10\n" +
-	"\x03sum\x18\x04 \x01(\x06R\x03sum\"T\n" +
+	"\x03sum\x18\x04 \x01(\x06R\x03sum\"j\n" +
 	"\tDiffering\x12\x13\n" +
 	"\x05as_of\x18\x01 \x01(\x04R\x04asOf\x122\n" +
-	"\x06scopes\x18\x02 \x03(\v2\x1a.reeve.wire.v1.ScopeDigestR\x06scopes\"\xa3\x01\n" +
+	"\x06scopes\x18\x02 \x03(\v2\x1a.reeve.wire.v1.ScopeDigestR\x06scopes\x12\x14\n" +
+	"\x05types\x18\x03 \x03(\tR\x05types\"\xa3\x01\n" +
 	"\aListing\x12\x13\n" +
 	"\x05as_of\x18\x01 \x01(\x04R\x04asOf\x12\x14\n" +
 	"\x05scope\x18\x02 \x01(\tR\x05scope\x12\x12\n" +
@@ -2988,7 +3065,7 @@ func file_wire_v1_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_v1_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_wire_v1_wire_proto_goTypes = []any{
 	(Class)(0),            // 0: reeve.wire.v1.Class
 	(Operation)(0),        // 1: reeve.wire.v1.Operation
@@ -3006,25 +3083,26 @@ var file_wire_v1_wire_proto_goTypes = []any{
 	(*Ack)(nil),           // 13: reeve.wire.v1.Ack
 	(*Goodbye)(nil),       // 14: reeve.wire.v1.Goodbye
 	(*Digest)(nil),        // 15: reeve.wire.v1.Digest
-	(*ScopeDigest)(nil),   // 16: reeve.wire.v1.ScopeDigest
-	(*Differing)(nil),     // 17: reeve.wire.v1.Differing
-	(*Listing)(nil),       // 18: reeve.wire.v1.Listing
-	(*Listed)(nil),        // 19: reeve.wire.v1.Listed
-	(*Resend)(nil),        // 20: reeve.wire.v1.Resend
-	(*Unlisted)(nil),      // 21: reeve.wire.v1.Unlisted
-	(*Removed)(nil),       // 22: reeve.wire.v1.Removed
-	(*DataHeader)(nil),    // 23: reeve.wire.v1.DataHeader
-	(*Batch)(nil),         // 24: reeve.wire.v1.Batch
-	(*Records)(nil),       // 25: reeve.wire.v1.Records
-	(*Record)(nil),        // 26: reeve.wire.v1.Record
-	(*AssetVersion)(nil),  // 27: reeve.wire.v1.AssetVersion
-	(*Relation)(nil),      // 28: reeve.wire.v1.Relation
-	(*Event)(nil),         // 29: reeve.wire.v1.Event
-	(*AssetType)(nil),     // 30: reeve.wire.v1.AssetType
-	(*Usage)(nil),         // 31: reeve.wire.v1.Usage
-	(*Gap)(nil),           // 32: reeve.wire.v1.Gap
-	(*EndedRelation)(nil), // 33: reeve.wire.v1.EndedRelation
-	nil,                   // 34: reeve.wire.v1.AssetVersion.LabelsEntry
+	(*TypeVersion)(nil),   // 16: reeve.wire.v1.TypeVersion
+	(*ScopeDigest)(nil),   // 17: reeve.wire.v1.ScopeDigest
+	(*Differing)(nil),     // 18: reeve.wire.v1.Differing
+	(*Listing)(nil),       // 19: reeve.wire.v1.Listing
+	(*Listed)(nil),        // 20: reeve.wire.v1.Listed
+	(*Resend)(nil),        // 21: reeve.wire.v1.Resend
+	(*Unlisted)(nil),      // 22: reeve.wire.v1.Unlisted
+	(*Removed)(nil),       // 23: reeve.wire.v1.Removed
+	(*DataHeader)(nil),    // 24: reeve.wire.v1.DataHeader
+	(*Batch)(nil),         // 25: reeve.wire.v1.Batch
+	(*Records)(nil),       // 26: reeve.wire.v1.Records
+	(*Record)(nil),        // 27: reeve.wire.v1.Record
+	(*AssetVersion)(nil),  // 28: reeve.wire.v1.AssetVersion
+	(*Relation)(nil),      // 29: reeve.wire.v1.Relation
+	(*Event)(nil),         // 30: reeve.wire.v1.Event
+	(*AssetType)(nil),     // 31: reeve.wire.v1.AssetType
+	(*Usage)(nil),         // 32: reeve.wire.v1.Usage
+	(*Gap)(nil),           // 33: reeve.wire.v1.Gap
+	(*EndedRelation)(nil), // 34: reeve.wire.v1.EndedRelation
+	nil,                   // 35: reeve.wire.v1.AssetVersion.LabelsEntry
 }
 var file_wire_v1_wire_proto_depIdxs = []int32{
 	5,  // 0: reeve.wire.v1.Control.hello:type_name -> reeve.wire.v1.Hello
@@ -3036,41 +3114,42 @@ var file_wire_v1_wire_proto_depIdxs = []int32{
 	10, // 6: reeve.wire.v1.Control.notice:type_name -> reeve.wire.v1.Notice
 	11, // 7: reeve.wire.v1.Control.renew:type_name -> reeve.wire.v1.Renew
 	15, // 8: reeve.wire.v1.Control.digest:type_name -> reeve.wire.v1.Digest
-	17, // 9: reeve.wire.v1.Control.differing:type_name -> reeve.wire.v1.Differing
-	18, // 10: reeve.wire.v1.Control.listing:type_name -> reeve.wire.v1.Listing
-	20, // 11: reeve.wire.v1.Control.resend:type_name -> reeve.wire.v1.Resend
-	22, // 12: reeve.wire.v1.Control.removed:type_name -> reeve.wire.v1.Removed
+	18, // 9: reeve.wire.v1.Control.differing:type_name -> reeve.wire.v1.Differing
+	19, // 10: reeve.wire.v1.Control.listing:type_name -> reeve.wire.v1.Listing
+	21, // 11: reeve.wire.v1.Control.resend:type_name -> reeve.wire.v1.Resend
+	23, // 12: reeve.wire.v1.Control.removed:type_name -> reeve.wire.v1.Removed
 	7,  // 13: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
 	0,  // 14: reeve.wire.v1.Watermark.class:type_name -> reeve.wire.v1.Class
 	12, // 15: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
 	0,  // 16: reeve.wire.v1.Backlog.class:type_name -> reeve.wire.v1.Class
 	7,  // 17: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
 	2,  // 18: reeve.wire.v1.Goodbye.reason:type_name -> reeve.wire.v1.Goodbye.Reason
-	16, // 19: reeve.wire.v1.Digest.scopes:type_name -> reeve.wire.v1.ScopeDigest
-	16, // 20: reeve.wire.v1.Differing.scopes:type_name -> reeve.wire.v1.ScopeDigest
-	19, // 21: reeve.wire.v1.Listing.assets:type_name -> reeve.wire.v1.Listed
-	21, // 22: reeve.wire.v1.Resend.unlisted:type_name -> reeve.wire.v1.Unlisted
-	21, // 23: reeve.wire.v1.Removed.assets:type_name -> reeve.wire.v1.Unlisted
-	0,  // 24: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
-	0,  // 25: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
-	26, // 26: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
-	27, // 27: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
-	29, // 28: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
-	30, // 29: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
-	31, // 30: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
-	32, // 31: reeve.wire.v1.Record.gap:type_name -> reeve.wire.v1.Gap
-	1,  // 32: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
-	34, // 33: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
-	28, // 34: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
-	28, // 35: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
-	3,  // 36: reeve.wire.v1.Gap.reason:type_name -> reeve.wire.v1.Gap.Reason
-	33, // 37: reeve.wire.v1.Gap.ended:type_name -> reeve.wire.v1.EndedRelation
-	28, // 38: reeve.wire.v1.EndedRelation.relation:type_name -> reeve.wire.v1.Relation
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	17, // 19: reeve.wire.v1.Digest.scopes:type_name -> reeve.wire.v1.ScopeDigest
+	16, // 20: reeve.wire.v1.Digest.types:type_name -> reeve.wire.v1.TypeVersion
+	17, // 21: reeve.wire.v1.Differing.scopes:type_name -> reeve.wire.v1.ScopeDigest
+	20, // 22: reeve.wire.v1.Listing.assets:type_name -> reeve.wire.v1.Listed
+	22, // 23: reeve.wire.v1.Resend.unlisted:type_name -> reeve.wire.v1.Unlisted
+	22, // 24: reeve.wire.v1.Removed.assets:type_name -> reeve.wire.v1.Unlisted
+	0,  // 25: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
+	0,  // 26: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
+	27, // 27: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
+	28, // 28: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
+	30, // 29: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
+	31, // 30: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
+	32, // 31: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
+	33, // 32: reeve.wire.v1.Record.gap:type_name -> reeve.wire.v1.Gap
+	1,  // 33: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
+	35, // 34: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
+	29, // 35: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
+	29, // 36: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
+	3,  // 37: reeve.wire.v1.Gap.reason:type_name -> reeve.wire.v1.Gap.Reason
+	34, // 38: reeve.wire.v1.Gap.ended:type_name -> reeve.wire.v1.EndedRelation
+	29, // 39: reeve.wire.v1.EndedRelation.relation:type_name -> reeve.wire.v1.Relation
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_wire_v1_wire_proto_init() }
@@ -3093,7 +3172,7 @@ func file_wire_v1_wire_proto_init() {
 		(*Control_Resend)(nil),
 		(*Control_Removed)(nil),
 	}
-	file_wire_v1_wire_proto_msgTypes[22].OneofWrappers = []any{
+	file_wire_v1_wire_proto_msgTypes[23].OneofWrappers = []any{
 		(*Record_Asset)(nil),
 		(*Record_Event)(nil),
 		(*Record_AssetType)(nil),
@@ -3106,7 +3185,7 @@ func file_wire_v1_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_v1_wire_proto_rawDesc), len(file_wire_v1_wire_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
