@@ -97,7 +97,7 @@ func (s *session) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if s.conn.Unanswered() == 0 {
+		if s.conn.Unanswered() < unansweredLook {
 			looks = 0
 			continue
 		}

@@ -135,8 +135,7 @@ func (c *quicConn) Kind() Kind { return QUIC }
 func (c *quicConn) ask() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.asked.IsZero() {
-		stats := c.conn.ConnectionStats()
+	if stats := c.conn.ConnectionStats(); c.asked.IsZero() || stats.PacketsReceived != c.received {
 		c.asked, c.received, c.sent = time.Now(), stats.PacketsReceived, stats.PacketsSent
 	}
 }
