@@ -676,8 +676,8 @@ func (s *LastSeen) get(key []byte) (value []byte, err error) {
 	return value, err
 }
 
-// reader reads the store as it was when the reader was made, which is what costs
-// most of reading a value.
+// reader reads the store as it was when the reader was made. Making one takes its
+// time, so what reads many values makes one for all.
 type reader struct {
 	store *LastSeen
 	txn   *badger.Txn

@@ -97,6 +97,7 @@ func (s *session) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		// In a busy session something is always on its way.
 		if s.conn.Unanswered() < unansweredLook {
 			looks = 0
 			continue

@@ -96,8 +96,7 @@ type pending struct {
 	agent identity.Agent
 	batch *wirev1.Batch // without its records
 	data  []byte
-	cost  int64 // of bytes when it is decompressed
-	room  *room // as large
+	room  *room // as large as it is when it is decompressed
 	spool *spoolState
 }
 
@@ -253,7 +252,7 @@ func (in *Inlet) submit(ctx context.Context, class wirev1.Class, data []byte, ro
 		}
 		room = again
 	}
-	queued, err = in.enqueue(&pending{agent: in.agent, batch: b, data: data, spool: in.state, cost: cost, room: room})
+	queued, err = in.enqueue(&pending{agent: in.agent, batch: b, data: data, spool: in.state, room: room})
 	return err
 }
 

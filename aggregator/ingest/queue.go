@@ -170,7 +170,7 @@ func (q *queue) put(p *pending) {
 	defer q.mu.Unlock()
 	l := q.lane(p.agent.Site)
 	l.waiting = append(l.waiting, p)
-	q.bytes += p.cost
+	q.bytes += p.room.bytes
 	q.records += int(p.batch.GetCount())
 	q.poke()
 }
@@ -231,10 +231,10 @@ func (q *queue) gather() (group []*pending) {
 		}
 		p := l.waiting[0]
 		count := int(p.batch.GetCount())
-		if len(group) > 0 && (bytes+p.cost > groupBytes || records+count > groupRecords) {
+		if len(group) > 0 && (bytes+p.room.bytes > groupBytes || records+count > groupRecords) {
 			return group // the lane has the first turn in the next
 		}
-		bytes += p.cost
+		bytes += p.room.bytes
 		records += count
 		l.waiting = l.waiting[1:]
 		group = append(group, p)

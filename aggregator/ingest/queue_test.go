@@ -17,7 +17,7 @@ import (
 const mib = 1 << 20
 
 func waiting(site string, n uint64, room *room) *pending {
-	return &pending{agent: identity.Agent{Site: site}, batch: &wirev1.Batch{FirstSeq: n, Count: 1}, cost: room.bytes, room: room}
+	return &pending{agent: identity.Agent{Site: site}, batch: &wirev1.Batch{FirstSeq: n, Count: 1}, room: room}
 }
 
 // reserved is a batch that has found room at once.

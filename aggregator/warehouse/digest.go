@@ -22,16 +22,7 @@ func (w *Warehouse) Digests(ctx context.Context, site, agentID string) (map[Scop
 	if err != nil {
 		return nil, fmt.Errorf("summing up assets: %w", err)
 	}
-	type row struct {
-		ScopeType
-		wire.Digest
-	}
-	list, err := scan(rows, func(r *row) []any { return []any{&r.Scope, &r.Type, &r.Assets, &r.Sum} })
-	digests := make(map[ScopeType]wire.Digest, len(list))
-	for _, r := range list {
-		digests[r.ScopeType] = r.Digest
-	}
-	return digests, err
+	return scanMap(rows, func(k *ScopeType, d *wire.Digest) []any { return []any{&k.Scope, &k.Type, &d.Assets, &d.Sum} })
 }
 
 // TypeVersions returns the version of each asset type of a site.
@@ -40,16 +31,7 @@ func (w *Warehouse) TypeVersions(ctx context.Context, site string) (map[string]u
 	if err != nil {
 		return nil, fmt.Errorf("listing asset types: %w", err)
 	}
-	type row struct {
-		name    string
-		version uint64
-	}
-	list, err := scan(rows, func(r *row) []any { return []any{&r.name, &r.version} })
-	versions := make(map[string]uint64, len(list))
-	for _, r := range list {
-		versions[r.name] = r.version
-	}
-	return versions, err
+	return scanMap(rows, func(name *string, version *uint64) []any { return []any{name, version} })
 }
 
 // Held is what is held of an asset, without what is in it.

@@ -250,16 +250,7 @@ func (w *Warehouse) AssetCounts(ctx context.Context) (map[string]int64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("counting assets: %w", err)
 	}
-	type count struct {
-		site   string
-		assets int64
-	}
-	counts, err := scan(rows, func(c *count) []any { return []any{&c.site, &c.assets} })
-	bySite := make(map[string]int64, len(counts))
-	for _, c := range counts {
-		bySite[c.site] = c.assets
-	}
-	return bySite, err
+	return scanMap(rows, func(site *string, assets *int64) []any { return []any{site, assets} })
 }
 
 // scan reads all rows and closes them.
@@ -276,6 +267,23 @@ func scan[T any](rows driver.Rows, targets func(*T) []any) (list []T, err error)
 		return nil, fmt.Errorf("reading the warehouse's answer: %w", err)
 	}
 	return list, nil
+}
+
+// scanMap reads rows that are a key and what belongs to it.
+func scanMap[K comparable, V any](rows driver.Rows, targets func(*K, *V) []any) (map[K]V, error) {
+	type row struct {
+		key   K
+		value V
+	}
+	list, err := scan(rows, func(r *row) []any { return targets(&r.key, &r.value) })
+	if err != nil {
+		return nil, err
+	}
+	m := make(map[K]V, len(list))
+	for _, r := range list {
+		m[r.key] = r.value
+	}
+	return m, nil
 }
 
 // text scans a String into bytes.

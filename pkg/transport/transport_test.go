@@ -651,7 +651,13 @@ func TestUnanswered(t *testing.T) {
 				}
 			}
 		}
-		// Nobody has looked yet: what was answered must not hide what is not.
+		eventually("the first word stays unanswered", func() bool { return client.Unanswered() == 0 })
+		// Nobody looks between this and what follows: what was answered must not hide
+		// what is not.
+		if _, err := ours.Write([]byte("hello?")); err != nil {
+			t.Fatal(err)
+		}
+		want(t, theirs, "hello?")
 		if _, err := theirs.Write([]byte("hello")); err != nil {
 			t.Fatal(err)
 		}
