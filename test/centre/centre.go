@@ -1,29 +1,22 @@
-// Package centre is a whole aggregator inside a test: gateway, API, ingest,
-// registry and the embedded warehouse, over directories that go with the test.
+// Package centre is a whole aggregator inside a test: the one that the program
+// runs, with the embedded warehouse, over a directory that goes with the test.
 package centre
 
 import (
 	"bytes"
 	"context"
-	"errors"
 	"log/slog"
-	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/reeve-cloud/reeve/agent/enroll"
-	"github.com/reeve-cloud/reeve/aggregator/api"
-	"github.com/reeve-cloud/reeve/aggregator/gateway"
-	"github.com/reeve-cloud/reeve/aggregator/ingest"
-	"github.com/reeve-cloud/reeve/aggregator/reconcile"
+	"github.com/reeve-cloud/reeve/aggregator/centre"
+	"github.com/reeve-cloud/reeve/aggregator/config"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
-	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 )
 
@@ -55,27 +48,22 @@ type Centre struct {
 	Registry *registry.Registry
 	Store    *warehouse.Warehouse
 	Log      *Log
-	// Stop stops it. Stores stay open, so that Start can follow.
-	Stop    func()
-	commits string
+
+	config  config.Config
+	running *centre.Centre
 }
 
-// New starts an aggregator on a free port. It goes with the test.
+// New starts an aggregator on a free port. It goes with the test, which is skipped
+// where there is no engine.
 func New(t testing.TB) *Centre {
-	c := &Centre{t: t, CADir: t.TempDir(), commits: t.TempDir(), Store: warehousetest.New(t), Log: &Log{}, Address: "127.0.0.1:0"}
-	var err error
-	if c.CA, err = identity.LoadCA(c.CADir); err != nil {
-		t.Fatal(err)
-	}
-	if c.Registry, err = registry.Open(registry.Options{Dir: t.TempDir()}); err != nil {
-		t.Fatal(err)
-	}
+	t.Helper()
+	warehousetest.Require(t)
+	c := &Centre{t: t, Log: &Log{}, config: config.Default()}
+	c.config.DataDir, c.config.Listen, c.config.HealthListen = t.TempDir(), "127.0.0.1:0", ""
+	c.CADir = centre.CADir(c.config)
 	c.Start()
 	t.Cleanup(func() {
 		c.Stop()
-		if err := c.Registry.Close(); err != nil {
-			t.Error(err)
-		}
 		if t.Failed() {
 			t.Log(c.Log.String())
 		}
@@ -86,69 +74,31 @@ func New(t testing.TB) *Centre {
 // Start starts it, at the address that it had before.
 func (c *Centre) Start() {
 	c.t.Helper()
+	if err := c.config.Finish(); err != nil {
+		c.t.Fatal(err)
+	}
 	logger := slog.New(slog.NewTextHandler(c.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	certificate := &identity.ServerCertificate{CA: c.CA}
-	tcp, udp := c.listen()
-	c.Address = tcp.Addr().String()
-	feed := &ingest.Feed{}
-	in, err := ingest.New(ingest.Options{Warehouse: c.Store, Watermarks: c.Registry, Dir: c.commits, Logger: logger, Committed: feed.Publish})
+	running, err := centre.New(context.Background(), c.config, logger)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	g := gateway.New(gateway.Options{
-		Conn: udp, Certificate: certificate.Get, CA: c.CA, Registry: c.Registry, Ingest: in,
-		Reconciler: reconcile.New(c.Store, in, logger, nil),
-		Clock:      hlc.New(0), ResetKey: quic.StatelessResetKey{1, 2, 3}, Logger: logger,
-	})
-	server, err := api.New(api.Options{
-		Agents: g, Listener: tcp, Certificate: certificate.Get, CA: c.CA, Registry: c.Registry, Addresses: []string{c.Address}, Logger: logger,
-		Warehouse:   func(context.Context) (string, string, error) { return "embedded", "", nil },
-		AssetCounts: c.Store.AssetCounts,
-		Inventory:   &api.Inventory{Warehouse: c.Store, Registry: c.Registry, Feed: feed, Started: time.Now(), Logger: logger},
-	})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	// As the program does before it takes anything.
-	if err := in.Recover(ctx); err != nil {
-		c.t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	for _, part := range []func(context.Context) error{in.Run, g.Serve, server.Serve} {
-		wg.Go(func() {
-			if err := part(ctx); err != nil && !errors.Is(err, context.Canceled) {
-				c.t.Error(err)
-			}
-		})
-	}
-	c.Stop = func() {
-		cancel()
-		wg.Wait()
-		c.Stop = func() {}
-	}
+	c.Address = running.Addr().String()
+	c.config.Listen, c.config.Advertise = c.Address, []string{c.Address}
+	c.CA, c.Registry, c.Store = running.CA(), running.Registry(), running.Warehouse()
+	c.running = running
+	running.Start()
 }
 
-// listen opens one port number for TCP and UDP. A number that is free for TCP may
-// be another program's for UDP: where any will do, others are tried.
-func (c *Centre) listen() (net.Listener, *net.UDPConn) {
+// Stop stops it, unless it is stopped. Start may follow.
+func (c *Centre) Stop() {
 	c.t.Helper()
-	for range 20 {
-		tcp, err := net.Listen("tcp", c.Address)
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(tcp.Addr().(*net.TCPAddr).AddrPort()))
-		if err == nil {
-			return tcp, udp
-		}
-		tcp.Close()
-		if !strings.HasSuffix(c.Address, ":0") {
-			c.t.Fatal(err)
-		}
+	if c.running == nil {
+		return
 	}
-	c.t.Fatal("no port number is free for both TCP and UDP")
-	return nil, nil
+	if err := c.running.Stop(); err != nil {
+		c.t.Error(err)
+	}
+	c.running = nil
 }
 
 // Token makes a join token.

@@ -31,9 +31,9 @@ func Main(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// New returns an empty warehouse with its schema. Without the engine's library
-// the test is skipped, unless REEVE_ENGINE_REQUIRED is set.
-func New(t testing.TB) *warehouse.Warehouse {
+// Require skips the test where the engine's library is not here, or fails it if
+// REEVE_ENGINE_REQUIRED is set.
+func Require(t testing.TB) {
 	t.Helper()
 	if _, err := embedded.FindLibrary(""); err != nil {
 		if os.Getenv("REEVE_ENGINE_REQUIRED") != "" {
@@ -41,6 +41,12 @@ func New(t testing.TB) *warehouse.Warehouse {
 		}
 		t.Skip("the engine's library is not here: ", err)
 	}
+}
+
+// New returns an empty warehouse with its schema, where Require lets it.
+func New(t testing.TB) *warehouse.Warehouse {
+	t.Helper()
+	Require(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

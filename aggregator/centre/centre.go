@@ -1,0 +1,297 @@
+// Package centre is the aggregator as a whole: it wires the parts, runs them, and
+// ends them. The program reeve-aggregator is this package behind a command line,
+// and tests that need an aggregator run the same.
+package centre
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/quic-go/quic-go"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/reeve-cloud/reeve/aggregator/api"
+	"github.com/reeve-cloud/reeve/aggregator/config"
+	"github.com/reeve-cloud/reeve/aggregator/gateway"
+	"github.com/reeve-cloud/reeve/aggregator/ingest"
+	"github.com/reeve-cloud/reeve/aggregator/reconcile"
+	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
+	"github.com/reeve-cloud/reeve/pkg/atomicfile"
+	"github.com/reeve-cloud/reeve/pkg/health"
+	"github.com/reeve-cloud/reeve/pkg/hlc"
+	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/version"
+)
+
+// CADir is where the aggregator keeps its certificate authority.
+func CADir(c config.Config) string { return filepath.Join(c.DataDir, "ca") }
+
+// Centre is an aggregator. New opens it, Start lets it serve, and Stop ends it.
+type Centre struct {
+	config    config.Config
+	logger    *slog.Logger
+	metrics   *prometheus.Registry
+	ca        *identity.CA
+	registry  *registry.Registry
+	warehouse *warehouse.Warehouse
+	// tokenFile is where the admin's token lies, if this start made it.
+	tokenFile string
+
+	tcp    net.Listener
+	health *health.Server
+	// parts serve until their context ends.
+	parts []func(context.Context) error
+	// closers close what New has opened, in the order of opening.
+	closers []closer
+
+	cancel context.CancelFunc
+	// done is closed when the parts have ended; failed is why, and nil after Stop.
+	done   chan struct{}
+	failed error
+}
+
+type closer struct {
+	name  string
+	close func() error
+}
+
+// New opens an aggregator: its sockets, its stores, which it makes if they are not
+// there, and the warehouse, whose schema it brings up to date. What was under way
+// when it ended last is settled. Start or Stop must follow. The configuration must
+// be finished.
+//
+// The embedded engine, if it is to be a process of its own, is this program with
+// the argument "engine".
+func New(ctx context.Context, c config.Config, logger *slog.Logger) (*Centre, error) {
+	a := &Centre{config: c, logger: logger, metrics: health.NewRegistry("reeve-aggregator"), done: make(chan struct{})}
+	logger.Info("aggregator is starting", "version", version.String(), "data_dir", c.DataDir)
+	if err := a.open(ctx); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	return a, nil
+}
+
+func (a *Centre) open(ctx context.Context) error {
+	c, logger := a.config, a.logger
+	// Sockets first: a port that is taken is the most common fault, and the
+	// rest takes seconds.
+	udp, tcp, err := listen(c.Listen)
+	if err != nil {
+		return err
+	}
+	a.tcp = tcp
+	// The servers close them too; this is for when they never start.
+	a.closing("the sockets", func() error { udp.Close(); tcp.Close(); return nil })
+
+	if a.ca, err = identity.LoadCA(CADir(c)); err != nil {
+		return err
+	}
+	if err := a.ca.LetSignNext(); err != nil {
+		return err
+	}
+	certificate := &identity.ServerCertificate{CA: a.ca, Hosts: c.Hosts()}
+	resetKey, err := loadResetKey(filepath.Join(c.DataDir, "quic-reset.key"))
+	if err != nil {
+		return err
+	}
+
+	if a.registry, err = registry.Open(registry.Options{Dir: filepath.Join(c.DataDir, "registry"), Logger: logger}); err != nil {
+		return err
+	}
+	a.closing("the registry", a.registry.Close)
+	if a.tokenFile, err = api.EnsureAdminToken(ctx, a.registry, c.DataDir); err != nil {
+		return err
+	}
+
+	if a.warehouse, err = openWarehouse(ctx, c, logger); err != nil {
+		return err
+	}
+	a.closing("the warehouse", a.warehouse.Close)
+	if err := a.warehouse.Migrate(ctx, logger); err != nil {
+		return err
+	}
+
+	feed := &ingest.Feed{}
+	in, err := ingest.New(ingest.Options{
+		Warehouse: a.warehouse, Watermarks: a.registry, Dir: filepath.Join(c.DataDir, "commit-log"),
+		Logger: logger, Metrics: a.metrics, Committed: feed.Publish,
+	})
+	if err != nil {
+		return err
+	}
+	if err := in.Recover(ctx); err != nil {
+		return err
+	}
+
+	agents := gateway.New(gateway.Options{
+		Conn: udp, Certificate: certificate.Get, CA: a.ca, Registry: a.registry, Ingest: in,
+		Reconciler: reconcile.New(a.warehouse, in, logger, a.metrics),
+		Clock:      hlc.New(0), ResetKey: resetKey, Logger: logger, Metrics: a.metrics,
+	})
+	server, err := api.New(api.Options{
+		Agents: agents, Listener: tcp, Certificate: certificate.Get, CA: a.ca, Registry: a.registry, Addresses: c.Advertise,
+		Warehouse:   func(context.Context) (string, string, error) { return a.warehouse.Kind(), a.warehouse.Version(), nil },
+		AssetCounts: a.warehouse.AssetCounts,
+		Inventory:   &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger},
+		Metrics:     a.metrics, Logger: logger,
+	})
+	if err != nil {
+		return err
+	}
+	if c.HealthListen != "" {
+		if a.health, err = health.Listen(c.HealthListen, a.metrics, a.warehouse.Ping); err != nil {
+			return err
+		}
+		a.closing("the address for health checks", a.health.Close)
+		a.parts = append(a.parts, a.health.Serve)
+	}
+	a.parts = append(a.parts, in.Run, agents.Serve, server.Serve)
+	return nil
+}
+
+// closing has something closed at the end, before what was opened before it.
+func (a *Centre) closing(name string, close func() error) {
+	a.closers = append(a.closers, closer{name, close})
+}
+
+func (a *Centre) close() error {
+	var errs []error
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		if err := a.closers[i].close(); err != nil {
+			errs = append(errs, fmt.Errorf("closing %s: %w", a.closers[i].name, err))
+		}
+	}
+	a.closers = nil
+	return errors.Join(errs...)
+}
+
+// Start lets the aggregator serve, in the background. If one part fails, the
+// others end too, and Done is closed.
+func (a *Centre) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	a.cancel = cancel
+	group, ctx := errgroup.WithContext(ctx)
+	for _, part := range a.parts {
+		group.Go(func() error { return part(ctx) })
+	}
+	a.logger.Info("aggregator is ready", "listen", a.Addr().String(), "advertise", a.config.Advertise, "warehouse", a.warehouse.Kind(),
+		"clickhouse", a.warehouse.Version(), "ca_hash", a.ca.Pin().String(), "admin_token_file", a.tokenFile)
+	go func() {
+		defer close(a.done)
+		if err := group.Wait(); !errors.Is(err, context.Canceled) {
+			a.failed = err
+		}
+	}()
+}
+
+// Done is closed when the aggregator has ended, by Stop or because a part failed.
+// Stop must follow all the same.
+func (a *Centre) Done() <-chan struct{} { return a.done }
+
+// Stop ends the aggregator and closes its stores: calls that are under way get a
+// few seconds, agents hear why their sessions end. It returns why the aggregator
+// had ended before, and what could not be closed. It must be called once.
+func (a *Centre) Stop() error {
+	var failed error
+	if a.cancel != nil {
+		a.cancel()
+		<-a.done
+		failed = a.failed
+	}
+	err := errors.Join(failed, a.close())
+	if err == nil {
+		a.logger.Info("aggregator has stopped")
+	}
+	return err
+}
+
+// Addr is the address at which agents (UDP and TCP) and the API (TCP) are served.
+func (a *Centre) Addr() net.Addr { return a.tcp.Addr() }
+
+// HealthAddr is the address of health checks and metrics: nil if there is none.
+func (a *Centre) HealthAddr() net.Addr {
+	if a.health == nil {
+		return nil
+	}
+	return a.health.Addr()
+}
+
+// CA is the aggregator's certificate authority.
+func (a *Centre) CA() *identity.CA { return a.ca }
+
+// Registry is open until Stop.
+func (a *Centre) Registry() *registry.Registry { return a.registry }
+
+// Warehouse is open until Stop.
+func (a *Centre) Warehouse() *warehouse.Warehouse { return a.warehouse }
+
+// listen opens one port number for UDP and TCP. A number that is free for TCP may
+// be another program's for UDP: where any will do, others are tried.
+func listen(address string) (*net.UDPConn, net.Listener, error) {
+	const tries = 20
+	for try := 1; ; try++ {
+		tcp, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, nil, fmt.Errorf("listening for the API: %w", err)
+		}
+		// With port 0 the kernel has chosen one.
+		at := tcp.Addr().(*net.TCPAddr)
+		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: at.IP, Port: at.Port, Zone: at.Zone})
+		if err == nil {
+			return udp, tcp, nil
+		}
+		tcp.Close()
+		if _, port, _ := net.SplitHostPort(address); port != "0" || try == tries {
+			return nil, nil, fmt.Errorf("listening for agents: %w", err)
+		}
+	}
+}
+
+func openWarehouse(ctx context.Context, c config.Config, logger *slog.Logger) (*warehouse.Warehouse, error) {
+	password, err := c.WarehousePassword()
+	if err != nil {
+		return nil, err
+	}
+	o := warehouse.Options{
+		Address: c.Warehouse, Password: password, Logger: logger,
+		Engine: embedded.Options{Library: c.Engine.Library, MemoryLimit: c.Engine.MemoryBytes},
+	}
+	if c.Engine.Process {
+		exe, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("finding this program, to run the engine with: %w", err)
+		}
+		o.EngineCommand = []string{exe, "engine"}
+	}
+	return warehouse.Open(ctx, o)
+}
+
+// loadResetKey reads the key for QUIC's stateless resets, or makes one.
+func loadResetKey(file string) (key quic.StatelessResetKey, err error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		rand.Read(key[:])
+		if err := atomicfile.Write(file, key[:], 0o600); err != nil {
+			return key, fmt.Errorf("storing the QUIC reset key: %w", err)
+		}
+		return key, nil
+	}
+	if err == nil && len(data) != len(key) {
+		err = fmt.Errorf("%s has %d bytes, not %d: remove it", file, len(data), len(key))
+	}
+	if err != nil {
+		return key, fmt.Errorf("reading the QUIC reset key: %w", err)
+	}
+	return quic.StatelessResetKey(data), nil
+}
