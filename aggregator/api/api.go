@@ -71,6 +71,8 @@ type Options struct {
 	AssetCounts func(context.Context) (map[string]int64, error)
 	// Inventory may be nil: its calls are CodeUnimplemented then.
 	Inventory reevev1connect.InventoryServiceHandler
+	// Events may be nil, as Inventory may.
+	Events reevev1connect.EventServiceHandler
 	// Agents takes the sessions of agents over TCP, which come in at the same
 	// port. It may be nil: there are none then.
 	Agents Agents
@@ -111,6 +113,9 @@ func (o *Options) validate() error {
 	}
 	if o.Inventory == nil {
 		o.Inventory = reevev1connect.UnimplementedInventoryServiceHandler{}
+	}
+	if o.Events == nil {
+		o.Events = reevev1connect.UnimplementedEventServiceHandler{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -166,6 +171,7 @@ func (s *Server) Addr() net.Addr { return s.options.Listener.Addr() }
 
 func (s *Server) mux() http.Handler {
 	common := connect.WithHandlerOptions(
+		strictJSON(),
 		connect.WithReadMaxBytes(maxMessage),
 		connect.WithCompressMinBytes(1<<10),
 		connect.WithInterceptors(observer{s}),
@@ -178,8 +184,10 @@ func (s *Server) mux() http.Handler {
 	mux.Handle(reevev1connect.NewEnrollmentServiceHandler(enrollmentService{s}, open))
 	mux.Handle(reevev1connect.NewFleetServiceHandler(fleetService{s}, closed))
 	mux.Handle(reevev1connect.NewInventoryServiceHandler(s.options.Inventory, closed))
+	mux.Handle(reevev1connect.NewEventServiceHandler(s.options.Events, closed))
 	reflector := grpcreflect.NewStaticReflector(
-		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.InventoryServiceName)
+		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.InventoryServiceName,
+		reevev1connect.EventServiceName)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, closed))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, closed))
 	return mux

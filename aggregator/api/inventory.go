@@ -450,7 +450,8 @@ func numbers(v any) any {
 		}
 	case json.Number:
 		f, err := v.Float64()
-		if i, intErr := v.Int64(); err != nil || intErr == nil && (i > maxExact || i < -maxExact) {
+		whole := !strings.ContainsAny(v.String(), ".eE")
+		if err != nil || whole && (f > maxExact || f < -maxExact) {
 			return v.String()
 		}
 		return f

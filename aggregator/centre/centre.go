@@ -139,12 +139,13 @@ func (a *Centre) open(ctx context.Context) error {
 		Reconciler: reconcile.New(a.warehouse, in, logger, a.metrics),
 		Clock:      hlc.New(0), ResetKey: resetKey, Logger: logger, Metrics: a.metrics,
 	})
+	inventory := &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger}
 	server, err := api.New(api.Options{
 		Agents: agents, Listener: tcp, Certificate: certificate.Get, CA: a.ca, Registry: a.registry, Addresses: c.Advertise,
 		Warehouse:   func(context.Context) (string, string, error) { return a.warehouse.Kind(), a.warehouse.Version(), nil },
 		AssetCounts: a.warehouse.AssetCounts,
-		Inventory:   &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger},
-		Metrics:     a.metrics, Logger: logger,
+		Inventory:   inventory, Events: inventory,
+		Metrics: a.metrics, Logger: logger,
 	})
 	if err != nil {
 		return err

@@ -258,7 +258,8 @@ type Asset struct {
 	// When the source made it and last changed it, where the source says so.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// When an agent observed this version.
+	// When an agent observed this version, which is when the asset last changed.
+	// Paths of the document that are declared volatile are as old.
 	ObserveTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=observe_time,json=observeTime,proto3" json:"observe_time,omitempty"`
 	// When it was deleted, or since when its agent has been silent.
 	DeleteTime     *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=delete_time,json=deleteTime,proto3" json:"delete_time,omitempty"`
