@@ -28,6 +28,8 @@ type agent struct {
 	t     *testing.T
 	state string // its stores
 	world string // what the fake collector observes
+	// sources, if set, are run instead of it.
+	sources []Source
 
 	seen    *LastSeen
 	spool   *spool.Spool
@@ -70,9 +72,13 @@ func (a *agent) start() {
 		a.t.Fatal(err)
 	}
 	a.metrics = prometheus.NewRegistry()
+	sources := a.sources
+	if sources == nil {
+		sources = []Source{{Name: "f", Description: fake.Plugin{}.Describe(), Collector: collector}}
+	}
 	runner := &Runner{
 		Recorder:   &Recorder{Seen: a.seen, Spool: a.spool, Clock: hlc.New(stamp), Logger: logger, Metrics: NewMetrics(a.metrics)},
-		Sources:    []Source{{Name: "f", Description: fake.Plugin{}.Describe(), Collector: collector}},
+		Sources:    sources,
 		RetryAfter: 10 * time.Millisecond,
 	}
 	ctx, cancel := context.WithCancel(context.Background())

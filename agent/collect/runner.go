@@ -24,9 +24,6 @@ const (
 	lastRetry  = 5 * time.Minute
 	// A watch that has gone on for so long works.
 	worksAfter = time.Minute
-	// concurrentSweeps is how many sweeps an agent runs at once: each holds a
-	// listing in memory and loads an API.
-	concurrentSweeps = 2
 )
 
 // Source is a configured collector.
@@ -47,11 +44,10 @@ type Runner struct {
 
 // Run runs the collectors until ctx ends.
 func (r *Runner) Run(ctx context.Context) error {
-	turns := make(chan struct{}, concurrentSweeps)
 	var wg sync.WaitGroup
 	for _, source := range r.Sources {
 		c := &collectorRun{
-			Source: source, recorder: r.Recorder, turns: turns, retryAfter: r.RetryAfter,
+			Source: source, recorder: r.Recorder, turns: make(chan struct{}, concurrentSweeps), retryAfter: r.RetryAfter,
 			logger: r.Recorder.Logger.With("collector", source.Name),
 			scopes: make(map[string]*scopeRun), sources: make(map[string]*outage),
 		}
@@ -66,14 +62,17 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // outage is a source of several scopes that cannot be had.
 type outage struct {
-	// over is closed when one of the scopes has succeeded.
+	// over is closed when one of the scopes has succeeded, or none waits any more.
 	over chan struct{}
+	// scopes are the names of those that fail for it.
+	scopes map[string]bool
 }
 
 // collectorRun runs one collector's scopes.
 type collectorRun struct {
 	Source
-	recorder   *Recorder
+	recorder *Recorder
+	// turns has a place for each sweep that runs at once.
 	turns      chan struct{}
 	retryAfter time.Duration
 	logger     *slog.Logger
@@ -169,6 +168,7 @@ func (c *collectorRun) start(ctx context.Context, scope plugin.Scope, last bool)
 		defer cancel()
 		if s.before != nil {
 			<-s.before.done // never two calls at once for a scope
+			s.failing, s.fault, s.source = s.before.failing, s.before.fault, s.before.source
 			s.before = nil
 		}
 		s.run(ctx)
@@ -231,6 +231,8 @@ func (s *scopeRun) run(ctx context.Context) {
 		watcher = nil
 	}
 	pause := retry.BackOff(s.retryAfter, lastRetry)
+	again := retry.BackOff(s.retryAfter, lastRetry)
+	expired := 0 // checkpoints in a row that did not hold for a while
 	due := time.Now()
 	if watcher != nil {
 		if from, err := s.recorder.Seen.checkpoint(s.sink.id.String()); err == nil && from != "" {
@@ -245,13 +247,22 @@ func (s *scopeRun) run(ctx context.Context) {
 			if err = s.sweep(ctx); err == nil {
 				due = s.nextSweep()
 				if s.last {
+					s.recovered(ctx)
 					return
 				}
 			}
 		case watcher != nil:
+			began := time.Now()
 			if err = s.watch(ctx, watcher, due); errors.Is(err, plugin.ErrCheckpointExpired) {
-				s.logger.Info("checkpoint has expired at the source; sweeping")
-				due, err = time.Now(), nil
+				if time.Since(began) >= worksAfter {
+					expired = 0
+					again.Reset()
+				}
+				if expired++; !s.sweepAgain(ctx, expired, again.NextBackOff) {
+					return
+				}
+				due = time.Now()
+				continue
 			}
 		case due.IsZero():
 			<-ctx.Done()
@@ -275,6 +286,21 @@ func (s *scopeRun) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// sweepAgain waits until a scope is to be swept whose checkpoint has expired: the
+// n-th in a row. The first one is swept for at once, and makes a new one. A source
+// whose checkpoints never hold is swept now and then. It returns false when ctx
+// ends.
+func (s *scopeRun) sweepAgain(ctx context.Context, n int, pause func() time.Duration) bool {
+	switch n {
+	case 1:
+		s.logger.Info("checkpoint has expired at the source; sweeping")
+		return ctx.Err() == nil
+	case 2:
+		s.logger.Info("the checkpoints of this scope do not hold at the source; sweeping now and then")
+	}
+	return retry.Sleep(ctx, pause()) == nil
 }
 
 // sleep waits for d, or until over is closed. It returns false when ctx ends.
@@ -303,13 +329,11 @@ func (s *scopeRun) nextSweep() time.Time {
 }
 
 func (s *scopeRun) sweep(ctx context.Context) error {
-	select {
-	case s.turns <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	turnCtx, turn, err := takeTurn(ctx, s.turns, s.sink)
+	if err != nil {
+		return err
 	}
-	defer func() { <-s.turns }()
-	err := s.guard(func() error { return s.Collector.Sweep(ctx, s.scope, s.sink) })
+	err = turn.end(turnCtx, s.guard(func() error { return s.Collector.Sweep(turnCtx, s.scope, turn) }))
 	if s.sink.abandon() && err == nil {
 		err = errors.New("the sweep ended without a commit")
 	}
@@ -366,11 +390,15 @@ func (s *scopeRun) failed(ctx context.Context, err error, retryIn time.Duration)
 	var out *plugin.SourceError
 	news := !s.failing
 	if errors.As(err, &out) {
-		over, news = s.beginOutage(out.Source)
+		if s.source != out.Source {
+			s.leaveOutage(ctx)
+		}
+		over, news = s.beginOutage(out.Source, s.scope.Name)
 		s.source = out.Source
 	} else if s.source != "" {
 		// The source answers, and this scope fails for a reason of its own.
-		s.source, news = "", true
+		s.leaveOutage(ctx)
+		news = true
 	}
 	// Errors of sources may repeat URLs and requests, with what is in them. The
 	// same fault again and again is no news, whoever reads the log.
@@ -393,16 +421,17 @@ func (s *scopeRun) failed(ctx context.Context, err error, retryIn time.Duration)
 	return over
 }
 
-// beginOutage takes note that a source cannot be had, and reports whether that
-// is news.
-func (c *collectorRun) beginOutage(source string) (over <-chan struct{}, news bool) {
+// beginOutage takes note that a scope's source cannot be had, and reports whether
+// that is news.
+func (c *collectorRun) beginOutage(source, scope string) (over <-chan struct{}, news bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o := c.sources[source]
 	if o == nil {
-		o, news = &outage{over: make(chan struct{})}, true
+		o, news = &outage{over: make(chan struct{}), scopes: make(map[string]bool)}, true
 		c.sources[source] = o
 	}
+	o.scopes[scope] = true
 	return o.over, news
 }
 
@@ -420,6 +449,23 @@ func (c *collectorRun) endOutage(source string) bool {
 	return true
 }
 
+// leaveOutage takes note that the scope does not wait for its source any more. An
+// outage that nobody waits for is over. s.health is held.
+func (s *scopeRun) leaveOutage(ctx context.Context) {
+	source := s.source
+	s.source = ""
+	s.mu.Lock()
+	o := s.sources[source]
+	if o != nil {
+		delete(o.scopes, s.scope.Name)
+	}
+	over := o != nil && len(o.scopes) == 0
+	s.mu.Unlock()
+	if over && s.endOutage(source) {
+		s.emit(ctx, "cloud.reeve.agent.source.recovered", plugin.Info, fmt.Sprintf("collecting from %s does not fail any more: %s", s.Name, source))
+	}
+}
+
 func (s *scopeRun) isFailing() bool {
 	s.health.Lock()
 	defer s.health.Unlock()
@@ -433,14 +479,24 @@ func (s *scopeRun) recovered(ctx context.Context) {
 		return
 	}
 	source := s.source
-	s.failing, s.fault, s.source = false, "", ""
+	s.failing, s.fault = false, ""
 	s.recorder.Metrics.health(s.sink.id, false)
-	s.logger.Info("collecting works again")
 	switch {
+	case source == "" && s.last:
+		s.logger.Info("what failed is not collected any more")
+		s.emit(ctx, "cloud.reeve.agent.scope.recovered", plugin.Info, fmt.Sprintf("%s is gone and does not fail any more", s.sink.id))
 	case source == "":
+		s.logger.Info("collecting works again")
 		s.emit(ctx, "cloud.reeve.agent.scope.recovered", plugin.Info, fmt.Sprintf("collecting %s works again", s.sink.id))
-	case s.endOutage(source):
-		s.emit(ctx, "cloud.reeve.agent.source.recovered", plugin.Info, fmt.Sprintf("collecting from %s works again: %s", s.Name, source))
+	case s.last:
+		// Its end says nothing of its source.
+		s.leaveOutage(ctx)
+	default:
+		s.source = ""
+		s.logger.Info("collecting works again")
+		if s.endOutage(source) {
+			s.emit(ctx, "cloud.reeve.agent.source.recovered", plugin.Info, fmt.Sprintf("collecting from %s works again: %s", s.Name, source))
+		}
 	}
 }
 

@@ -135,7 +135,9 @@ type Collector interface {
 	Scopes(ctx context.Context, publish func([]Scope)) error
 
 	// Sweep lists a scope once into out: Begin, Upsert ..., Commit. An error,
-	// or a return without Commit, abandons the sweep.
+	// or a return without Commit, abandons the sweep. Few sweeps of a collector run
+	// at once; one that hands over nothing for a moment holds up no other, and one
+	// that does so for a quarter of an hour is ended.
 	Sweep(ctx context.Context, scope Scope, out Sink) error
 }
 
