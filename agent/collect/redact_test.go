@@ -34,7 +34,7 @@ func TestOwnRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	event := s.event(&plugin.Event{ID: "i", Type: "e", Time: time.Now(), Message: "lost " + canary, Data: doc})
-	usage := s.usage(&plugin.Usage{Subject: key, Meter: canary, Unit: canary, Start: time.Unix(1, 0), End: time.Unix(2, 0)})
+	usage := s.usage(&plugin.Usage{Subject: key, Meter: canary, Unit: canary, Start: time.Now().Add(-time.Hour), End: time.Now()})
 	for _, text := range []string{usage.GetUsage().GetMeter(), usage.GetUsage().GetUnit()} {
 		if text != redact.Mask {
 			t.Errorf("%s", text)

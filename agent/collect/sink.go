@@ -9,7 +9,6 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +19,7 @@ import (
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
@@ -28,10 +28,13 @@ const (
 	flushObservations = 256
 	flushBytes        = 1 << 20
 
-	maxName       = 1 << 10
 	maxCheckpoint = 64 << 10
 	// maxVersion is the size of the largest version, with labels and relations.
 	maxVersion = 6 << 20
+
+	// usageReach is how far from now a usage may begin, so that the centre takes it
+	// also when it has lain in the spool for long.
+	usageReach = wire.UsageReach - 60*24*time.Hour
 )
 
 // sink takes what is observed in one scope.
@@ -240,7 +243,9 @@ func (s *sink) compare(facts []plugin.Fact) (assets, events []*wirev1.Record, er
 		for _, f := range facts {
 			switch {
 			case f.Event != nil:
-				events = append(events, s.event(f.Event))
+				if e := s.event(f.Event); e != nil {
+					events = append(events, e)
+				}
 			case f.Usage != nil:
 				if u := s.usage(f.Usage); u != nil {
 					events = append(events, u)
@@ -370,6 +375,9 @@ func (s *sink) prepare(o *plugin.Observation) (*wirev1.AssetVersion, document.Ha
 	if doc, err = s.Redact.Document(doc); err != nil {
 		return fail(err)
 	}
+	if err := document.CheckPaths(doc); err != nil {
+		return fail(err)
+	}
 	a := &wirev1.AssetVersion{
 		Type:       o.Type,
 		Uid:        o.UID,
@@ -379,8 +387,8 @@ func (s *sink) prepare(o *plugin.Observation) (*wirev1.AssetVersion, document.Ha
 		Project:    s.text(o.Project),
 		Status:     s.text(o.Status),
 		Labels:     s.labels(o.Labels),
-		CreatedAt:  millis(o.CreatedAt),
-		UpdatedAt:  millis(o.UpdatedAt),
+		CreatedAt:  wire.Millis(o.CreatedAt),
+		UpdatedAt:  wire.Millis(o.UpdatedAt),
 		ObservedAt: time.Now().UnixMilli(),
 		Document:   doc,
 	}
@@ -405,6 +413,11 @@ func (s *sink) prepare(o *plugin.Observation) (*wirev1.AssetVersion, document.Ha
 		return fail(err)
 	}
 	a.Hash = hash[:]
+	// Both are set anew where it is found to differ.
+	a.Operation, a.Version = wirev1.Operation_OPERATION_CREATED, 1
+	if err := wire.CheckAsset(a); err != nil {
+		return fail(err)
+	}
 	if size := proto.Size(a); size > maxVersion {
 		return fail(fmt.Errorf("it has %d bytes with its labels and relations; at most %d are allowed", size, maxVersion))
 	}
@@ -500,6 +513,7 @@ func (r *Recorder) Tell(ctx context.Context, eventType string, severity plugin.S
 	}}}})
 }
 
+// event returns the record of an event, or nil if it is not fit to be recorded.
 func (s *sink) event(e *plugin.Event) *wirev1.Record {
 	w := &wirev1.Event{
 		Id:        s.text(e.ID),
@@ -507,9 +521,14 @@ func (s *sink) event(e *plugin.Event) *wirev1.Record {
 		Scope:     s.id.String(),
 		AssetType: s.text(e.Subject.Type),
 		AssetUid:  s.text(e.Subject.UID),
-		Time:      millis(e.Time),
+		Time:      wire.Millis(e.Time),
 		Severity:  s.text(string(e.Severity)),
 		Message:   s.text(e.Message),
+	}
+	if err := wire.CheckEvent(w); err != nil {
+		s.Metrics.observed(s.id.collector, "refused")
+		s.logger.Warn("refusing an event", "event_type", e.Type, "error", err)
+		return nil
 	}
 	if len(e.Data) > 0 {
 		doc, err := document.Canonical(e.Data)
@@ -527,36 +546,23 @@ func (s *sink) event(e *plugin.Event) *wirev1.Record {
 
 // usage returns the record of a usage, or nil if it is not fit to be recorded.
 func (s *sink) usage(u *plugin.Usage) *wirev1.Record {
-	if err := checkUsage(u); err != nil {
-		s.Metrics.observed(s.id.collector, "refused")
-		s.logger.Warn("refusing a usage", "type", u.Subject.Type, "uid", u.Subject.UID, "meter", u.Meter, "error", err)
-		return nil
-	}
-	return &wirev1.Record{Body: &wirev1.Record_Usage{Usage: &wirev1.Usage{
+	w := &wirev1.Usage{
 		AssetType: u.Subject.Type,
 		AssetUid:  u.Subject.UID,
 		Scope:     s.id.String(),
 		Meter:     s.text(u.Meter),
 		Unit:      s.text(u.Unit),
-		Start:     u.Start.UnixMilli(),
-		End:       u.End.UnixMilli(),
+		Start:     wire.Millis(u.Start),
+		End:       wire.Millis(u.End),
 		Quantity:  u.Quantity,
 		Version:   uint64(s.Clock.Next()),
-	}}}
-}
-
-func checkUsage(u *plugin.Usage) error {
-	if err := errors.Join(checkKey(u.Subject), checkName("meter", u.Meter), checkName("unit", u.Unit)); err != nil {
-		return err
 	}
-	// To the millisecond, as it is recorded.
-	if start, end := u.Start.UnixMilli(), u.End.UnixMilli(); start <= 0 || end <= start {
-		return fmt.Errorf("its period is from %v to %v: it must start before it ends", u.Start, u.End)
+	if err := errors.Join(checkKey(u.Subject), wire.CheckUsage(w, time.Now(), usageReach)); err != nil {
+		s.Metrics.observed(s.id.collector, "refused")
+		s.logger.Warn("refusing a usage", "type", u.Subject.Type, "uid", u.Subject.UID, "meter", u.Meter, "error", err)
+		return nil
 	}
-	if math.IsNaN(u.Quantity) || math.IsInf(u.Quantity, 0) || u.Quantity < 0 {
-		return fmt.Errorf("its quantity is %v: it must be a finite number, not below zero", u.Quantity)
-	}
-	return nil
+	return &wirev1.Record{Body: &wirev1.Record_Usage{Usage: w}}
 }
 
 // text makes a text of a collector fit to be recorded: valid UTF-8 without
@@ -580,17 +586,13 @@ func checkKey(k plugin.Key) error {
 	return checkName("uid", k.UID)
 }
 
-// checkName checks a text that things are told apart by.
+// checkName checks a text that things are told apart by. Of what was no UTF-8 nobody
+// knows what it was.
 func checkName(what, s string) error {
-	if s == "" || len(s) > maxName {
-		return fmt.Errorf("%s %.80q: must have 1 to %d bytes", what, s, maxName)
+	if strings.ContainsRune(s, '\ufffd') {
+		return fmt.Errorf("%s %.80q: is not UTF-8", what, s)
 	}
-	for _, r := range s {
-		if r < ' ' || r == '\x7f' || r == '\ufffd' {
-			return fmt.Errorf("%s %.80q: must not have control characters in it", what, s)
-		}
-	}
-	return nil
+	return wire.CheckName(what, s)
 }
 
 // gone returns the relations in before that are not in after. Both are sorted.
@@ -613,11 +615,4 @@ func fromMillis(ms int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(ms).UTC()
-}
-
-func millis(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
 }

@@ -37,6 +37,9 @@ func Fields(doc []byte) ([]Field, error) {
 			return nil, err
 		}
 	}
+	if err := CheckPaths(doc); err != nil {
+		return nil, err
+	}
 	f := flatteners.Get().(*flattener)
 	defer flatteners.Put(f)
 	return f.flatten(doc)

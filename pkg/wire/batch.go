@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -24,7 +25,8 @@ var (
 		return e
 	})
 	decoder = sync.OnceValue(func() *zstd.Decoder {
-		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
+		// It writes no more than there is room for, whatever the bytes say.
+		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithDecodeAllCapLimit(true),
 			zstd.WithDecoderMaxMemory(MaxRecords), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			panic(err)
@@ -33,11 +35,19 @@ var (
 	})
 )
 
-// EncodeBatch numbers records from firstSeq and freezes them.
+// EncodeBatch numbers records from firstSeq and freezes them. There may be MaxCount of
+// them, with MaxRecords bytes, and with MaxBatch bytes when they are compressed: whoever
+// has more makes several batches.
 func EncodeBatch(spoolID string, class wirev1.Class, firstSeq uint64, records []*wirev1.Record) ([]byte, error) {
+	if len(records) > MaxCount {
+		return nil, fmt.Errorf("batch of %d records: at most %d are allowed", len(records), MaxCount)
+	}
 	raw, err := proto.Marshal(&wirev1.Records{Records: records})
 	if err != nil {
 		return nil, fmt.Errorf("encoding records: %w", err)
+	}
+	if len(raw) > MaxRecords {
+		return nil, fmt.Errorf("batch with %d bytes of records: at most %d are allowed", len(raw), MaxRecords)
 	}
 	data, err := proto.Marshal(&wirev1.Batch{
 		SpoolId:  spoolID,
@@ -73,6 +83,8 @@ func DecodeBatch(data []byte) (*wirev1.Batch, error) {
 		return nil, errors.New("batch: records are numbered from 1, not 0")
 	case b.GetCount() == 0:
 		return nil, errors.New("batch: it has no records")
+	case b.GetCount() > MaxCount:
+		return nil, fmt.Errorf("batch: %d records, %d allowed", b.GetCount(), MaxCount)
 	case b.GetFirstSeq() > 1<<62:
 		return nil, fmt.Errorf("batch: record number %d is out of range", b.GetFirstSeq())
 	case b.GetRawBytes() > MaxRecords:
@@ -82,21 +94,64 @@ func DecodeBatch(data []byte) (*wirev1.Batch, error) {
 }
 
 // DecodeRecords decompresses and reads a batch's records. There are as many as
-// the envelope says.
+// the envelope says, with as many bytes. What [CheckRecords] refuses it does not read.
 func DecodeRecords(b *wirev1.Batch) ([]*wirev1.Record, error) {
-	raw, err := decoder().DecodeAll(b.GetRecords(), make([]byte, 0, b.GetRawBytes()))
-	if err != nil {
-		return nil, fmt.Errorf("decompressing records: %w", err)
-	}
 	var rs wirev1.Records
-	if err := proto.Unmarshal(raw, &rs); err != nil {
-		return nil, fmt.Errorf("decoding records: %w", err)
-	}
-	if len(rs.GetRecords()) != int(b.GetCount()) {
-		return nil, fmt.Errorf("batch: %d records, its envelope says %d", len(rs.GetRecords()), b.GetCount())
+	if err := withRecords(b, func(raw []byte) error {
+		if _, err := weigh(raw, b.GetCount(), nil); err != nil {
+			return err
+		}
+		if err := proto.Unmarshal(raw, &rs); err != nil {
+			return fmt.Errorf("decoding records: %w", err)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
 	}
 	return rs.GetRecords(), nil
 }
+
+// withRecords has use read a batch's records, decompressed. They must be as many bytes
+// as the envelope says; no more is decompressed. They are use's only until it returns.
+func withRecords(b *wirev1.Batch, use func(raw []byte) error) error {
+	size := int(b.GetRawBytes())
+	if size == 0 || size > MaxRecords {
+		return fmt.Errorf("batch: its envelope says %d bytes of records, 1 to %d are allowed", size, MaxRecords)
+	}
+	// The frame says how large its content is: a lie costs nothing.
+	var head zstd.Header
+	if err := head.Decode(b.GetRecords()); err != nil {
+		return fmt.Errorf("decompressing records: %w", err)
+	}
+	if head.HasFCS && head.FrameContentSize != uint64(size) {
+		return fmt.Errorf("batch: %d bytes of records, its envelope says %d", head.FrameContentSize, size)
+	}
+	buf, _ := buffers.Get().(*[]byte)
+	if buf == nil || cap(*buf) < size+1 {
+		fresh := make([]byte, 0, size+1)
+		buf = &fresh
+	}
+	defer func() {
+		if cap(*buf) <= keptBuffer {
+			buffers.Put(buf)
+		}
+	}()
+	// One byte more than there may be, to see that there is more.
+	raw, err := decoder().DecodeAll(b.GetRecords(), (*buf)[:0:size+1])
+	if errors.Is(err, zstd.ErrDecoderSizeExceeded) || err == nil && len(raw) != size {
+		return fmt.Errorf("batch: it has not the %d bytes of records that its envelope says", size)
+	}
+	if err != nil {
+		return fmt.Errorf("decompressing records: %w", err)
+	}
+	return use(raw)
+}
+
+// keptBuffer is the size in bytes of the largest buffer that is used again: the usual
+// batch fits into it.
+const keptBuffer = 4 << 20
+
+var buffers sync.Pool
 
 // LastSeq is the number of the last record in a batch.
 func LastSeq(b *wirev1.Batch) uint64 {

@@ -56,6 +56,8 @@ const (
 	MaxBatch = 8 << 20
 	// MaxRecords is the size in bytes of the largest decompressed batch.
 	MaxRecords = 64 << 20
+	// MaxCount is how many records a batch may have.
+	MaxCount = 1 << 16
 )
 
 // ErrFrameTooLarge means that a peer announced a frame above the limit.

@@ -149,8 +149,12 @@ func FuzzBatch(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if rs, err := DecodeRecords(b); err == nil && len(rs) != int(b.GetCount()) {
+		rs, err := DecodeRecords(b)
+		if err == nil && len(rs) != int(b.GetCount()) {
 			t.Fatal("the count is wrong")
+		}
+		if _, refused := CheckRecords(b, nil); err == nil && refused != nil {
+			t.Fatal("it is decoded, and was refused before:", refused)
 		}
 	})
 }
