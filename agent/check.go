@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/reeve-cloud/reeve/agent/config"
+	"github.com/reeve-cloud/reeve/agent/edge"
 	"github.com/reeve-cloud/reeve/agent/enroll"
 	"github.com/reeve-cloud/reeve/agent/uplink"
 	"github.com/reeve-cloud/reeve/pkg/transport"
@@ -111,7 +112,7 @@ func checkReach(ctx context.Context, c config.Config, r *report) {
 		r.line("proxy", err, "")
 		return
 	}
-	id, err := enroll.Load(filepath.Join(c.DataDir, "identity"))
+	id, err := enroll.Load(edge.IdentityDir(c))
 	if errors.Is(err, enroll.ErrNotEnrolled) {
 		checkToken(ctx, c, proxy, r)
 		return
@@ -122,7 +123,7 @@ func checkReach(ctx context.Context, c config.Config, r *report) {
 	}
 	leaf := id.Certificate().Leaf
 	r.line("identity", nil, fmt.Sprintf("agent %s of site %s, certificate until %s", id.Agent.ID, id.Agent.Site, leaf.NotAfter.Format(time.RFC3339)))
-	for _, address := range addresses(c, id) {
+	for _, address := range edge.Addresses(c, id) {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		reached, err := uplink.Probe(ctx, address, proxy, id.ClientTLS())
 		cancel()

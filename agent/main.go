@@ -1,8 +1,8 @@
 // Command reeve-agent observes one site and ships what changes to an aggregator.
 //
-// Data flows through the packages beside this file in the order of their names:
+// Package edge wires the parts. Data flows through the packages beside this file:
 // collect runs the collectors and keeps what was last seen; spool keeps what is
-// on its way; uplink ships it. enroll gives the agent its identity, config its
+// on its way, stores opens both; uplink ships it. enroll gives the agent its identity, config its
 // settings.
 package main
 
@@ -13,11 +13,14 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/reeve-cloud/reeve/agent/config"
+	"github.com/reeve-cloud/reeve/agent/edge"
 	"github.com/reeve-cloud/reeve/pkg/logging"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/pkg/version"
@@ -25,6 +28,13 @@ import (
 	"github.com/reeve-cloud/reeve/plugins/kubernetes"
 	"github.com/reeve-cloud/reeve/plugins/openstack"
 )
+
+// wallClock is what stamps follow. It is another in the builds of tests.
+var wallClock = time.Now
+
+// softMemoryLimit is what an agent's heap needs not exceed, up to some fifty
+// thousand assets.
+const softMemoryLimit = 112 << 20
 
 // plugins are the collectors that are built in.
 var plugins = []plugin.Plugin{host.Plugin, kubernetes.Plugin, openstack.Plugin}
@@ -60,10 +70,34 @@ func command() *cobra.Command {
 			}
 			// For what libraries say through the standard logger.
 			slog.SetDefault(logger)
-			return run(cmd.Context(), c, logger)
+			return run(cmd.Context(), edge.Options{Config: c, Plugins: plugins, Logger: logger, Now: wallClock})
 		},
 	}
 	root.PersistentFlags().StringVar(&file, "config", "", "configuration file (YAML)")
 	root.AddCommand(checkCommand(&file), spoolCommand(&file))
 	return root
+}
+
+// run runs an agent until ctx ends.
+func run(ctx context.Context, o edge.Options) error {
+	// Memory is what an agent must not take from its host: collect garbage
+	// earlier than Go does by default, unless the user says otherwise.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		// No hard limit: above it garbage is collected more eagerly, and memory
+		// that a first listing needed is given back soon after.
+		debug.SetMemoryLimit(softMemoryLimit)
+	}
+	agent, err := edge.New(o)
+	if err != nil {
+		return err
+	}
+	agent.Start()
+	select {
+	case <-ctx.Done():
+	case <-agent.Done():
+	}
+	return agent.Stop()
 }

@@ -54,7 +54,10 @@ type Metrics struct {
 }
 
 // NewMetrics registers the metrics.
-func NewMetrics(r prometheus.Registerer) *Metrics {
+//
+// What is counted by collector is there from the start, at 0, for the collectors
+// that are named.
+func NewMetrics(r prometheus.Registerer, collectors ...string) *Metrics {
 	m := &Metrics{
 		observations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_agent_observations_total",
@@ -74,6 +77,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}, []string{"collector", "scope"}),
 	}
 	r.MustRegister(m.observations, m.sweeps, m.lastSweep, m.failing)
+	for _, name := range collectors {
+		for _, outcome := range []string{"created", "updated", "deleted", "unchanged", "refused"} {
+			m.observations.WithLabelValues(name, outcome)
+		}
+	}
 	return m
 }
 

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -118,14 +117,12 @@ func OpenLastSeen(dir string, logger *slog.Logger) (*LastSeen, error) {
 	return s, nil
 }
 
-// openError tells damage from what keeps a sound store from being opened: rights,
-// another process, a full disk.
+// openError says that a store is damaged where that is certain.
 func openError(err error) error {
-	var errno syscall.Errno
-	if strings.Contains(err.Error(), "directory lock") || errors.As(err, &errno) && errno != syscall.ENOENT && errno != syscall.EIO {
-		return err
+	if errors.Is(err, badgerdb.ErrDamaged) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return fmt.Errorf("%w: %w", ErrDamaged, err)
+	return err
 }
 
 // ErrDamaged means that the store is not what had been written.

@@ -229,7 +229,7 @@ func listSegments(dir string) ([]segment, error) {
 		path := filepath.Join(dir, e.Name())
 		first, err := strconv.ParseUint(digits, 10, 64)
 		if err != nil || first == 0 || len(digits) != 20 {
-			return nil, fmt.Errorf("%w: unexpected file %s", ErrCorrupt, path)
+			return nil, fmt.Errorf("%s is not a segment of the spool: what is it? Move it away", path)
 		}
 		info, err := e.Info()
 		if err != nil {
@@ -307,6 +307,9 @@ func checkHeader(r io.ReaderAt, class wirev1.Class) error {
 	head := make([]byte, segmentHeaderSize)
 	if _, err := r.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
+	}
+	if base := len(segmentMagic) - 1; string(head[:base]) == segmentMagic[:base] && head[base] > '2' && head[base] <= '9' {
+		return fmt.Errorf("it has the format %c, of a newer version of the agent: use that one", head[base])
 	}
 	if !bytes.Equal(head, segmentHeader(segmentMagic, class)) && !bytes.Equal(head, segmentHeader(segmentMagicStubs, class)) {
 		return fmt.Errorf("%w: not a segment of %s in a format that this version knows", ErrCorrupt, wire.ClassName(class))

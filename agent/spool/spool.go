@@ -40,9 +40,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/reeve-cloud/reeve/pkg/atomicfile"
+	"github.com/reeve-cloud/reeve/pkg/dirlock"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
@@ -130,7 +132,7 @@ type Options struct {
 // Spool is an open spool. Only one process may have it open.
 type Spool struct {
 	id   string
-	lock *os.File
+	lock *dirlock.Lock
 	logs map[wirev1.Class]*log
 }
 
@@ -157,9 +159,9 @@ func Open(o Options) (*Spool, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("opening the spool: %w", err)
 	}
-	lock, err := lockDir(o.Dir)
+	lock, err := dirlock.Take(o.Dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening the spool: %w", err)
 	}
 	s := &Spool{lock: lock, logs: make(map[wirev1.Class]*log)}
 	if s.id, err = loadID(o.Dir, o.Logger); err != nil {
@@ -260,7 +262,7 @@ func (s *Spool) Close() error {
 	for _, l := range s.logs {
 		errs = append(errs, l.close())
 	}
-	return errors.Join(append(errs, s.lock.Close())...)
+	return errors.Join(append(errs, s.lock.Release())...)
 }
 
 // loadID reads the spool's id. Where the file does not agree with what is in the
@@ -280,6 +282,9 @@ func loadID(dir string, logger *slog.Logger) (string, error) {
 		return "", fmt.Errorf("reading the spool's id: %w", err)
 	}
 	id, err := parseID(data)
+	if err != nil && !damage(err) {
+		return "", fmt.Errorf("%s: %w", file, err)
+	}
 	if written != "" && (err != nil || id != written) {
 		logger.Error("the file with the spool's id is damaged; the id is taken from its segments", "file", file, "id", written)
 		return written, writeID(file, written)
@@ -319,12 +324,18 @@ func idInSegments(dir string) (string, error) {
 }
 
 func parseID(data []byte) (string, error) {
+	if version := idVersion.FindSubmatch(data); version != nil && string(version[1]) != "1" {
+		return "", fmt.Errorf("it has the format %s, of a newer version of the agent: use that one", version[1])
+	}
 	id, ok := strings.CutPrefix(strings.TrimSpace(string(data)), idPrefix)
 	if !ok || wire.CheckSpoolID(id) != nil {
-		return "", fmt.Errorf("%w: it does not hold %q and an id; if a newer version wrote it, use that one", ErrCorrupt, idPrefix)
+		return "", fmt.Errorf("%w: it does not hold %q and an id", ErrCorrupt, idPrefix)
 	}
 	return id, nil
 }
+
+// idVersion finds the format of a spool, also of one that is still to come.
+var idVersion = regexp.MustCompile(`^reeve-spool ([1-9]\d?) [0-9a-f]{32}`)
 
 func makeID(file string) (string, error) {
 	var raw [16]byte

@@ -117,7 +117,7 @@ type Metrics struct {
 	ackedRecords *prometheus.GaugeVec
 }
 
-// NewMetrics registers the metrics.
+// NewMetrics registers the metrics. All are there from the start, at 0.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	class := []string{"class"}
 	m := &Metrics{
@@ -135,6 +135,18 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "reeve_agent_acknowledged_record", Help: "The number of the last acknowledged record."}, class),
 	}
 	r.MustRegister(m.connected, m.transport, m.sessions, m.sentBytes, m.sentRecords, m.ackedRecords)
+	for _, kind := range []transport.Kind{transport.QUIC, transport.TCP} {
+		m.transport.WithLabelValues(string(kind))
+	}
+	for _, outcome := range []string{"established", "failed"} {
+		m.sessions.WithLabelValues(outcome)
+	}
+	for _, class := range spool.Classes {
+		name := wire.ClassName(class)
+		m.sentBytes.WithLabelValues(name)
+		m.sentRecords.WithLabelValues(name)
+		m.ackedRecords.WithLabelValues(name)
+	}
 	return m
 }
 

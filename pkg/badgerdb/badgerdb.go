@@ -14,7 +14,7 @@ import (
 )
 
 // Open opens or makes the database in dir. Beyond what both programs need, tune
-// sets what differs.
+// sets what differs. The error is ErrDamaged only where that is certain.
 func Open(dir string, logger *slog.Logger, tune func(badger.Options) badger.Options) (*badger.DB, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -22,7 +22,10 @@ func Open(dir string, logger *slog.Logger, tune func(badger.Options) badger.Opti
 	if err := removeUnborn(dir); err != nil {
 		return nil, err
 	}
-	return badger.Open(tune(badger.DefaultOptions(dir).
+	if err := accessible(dir); err != nil {
+		return nil, explain(err)
+	}
+	db, err := badger.Open(tune(badger.DefaultOptions(dir).
 		WithMemTableSize(8 << 20).
 		WithNumMemtables(2).
 		WithNumCompactors(2).
@@ -32,6 +35,10 @@ func Open(dir string, logger *slog.Logger, tune func(badger.Options) badger.Opti
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).
 		WithLogger(badgerLogger{logger})))
+	if err != nil {
+		return nil, explain(classify(err))
+	}
+	return db, nil
 }
 
 // removeUnborn removes the logs that have no length yet. Badger makes a file and

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package stores
 
 import (
 	"errors"
@@ -46,7 +46,7 @@ func TestFullDisk(t *testing.T) {
 		t.Helper()
 		for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(end) {
-				t.Fatalf("%s: did not happen; %+v\n%s", what, l.stores.spool.Stat(), w.log.String())
+				t.Fatalf("%s: did not happen; %+v\n%s", what, l.stores.Spool.Stat(), w.log.String())
 			}
 		}
 	}
@@ -75,14 +75,14 @@ func TestFullDisk(t *testing.T) {
 		}
 		t.Logf("%d bytes were free, %d are", free, int64(s.Bavail)*s.Bsize)
 		want := change()
-		wait("appends are refused", func() bool { return l.stores.spool.Err() != nil })
+		wait("appends are refused", func() bool { return l.stores.Spool.Err() != nil })
 		if w.has(want) {
 			t.Error("what could not be stored arrived")
 		}
 		if err := os.Remove(ballast); err != nil {
 			t.Fatal(err)
 		}
-		wait("it goes on by itself", func() bool { return w.has(want) && l.stores.spool.Err() == nil })
+		wait("it goes on by itself", func() bool { return w.has(want) && l.stores.Spool.Err() == nil })
 	}
 }
 
@@ -120,7 +120,7 @@ func TestUnwritableAtStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 5 {
-		if _, err := w.start(); !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), "cannot be written") {
+		if _, err := w.start(); !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), "cannot be used") {
 			t.Fatalf("on a read-only disk: %v", err)
 		}
 	}

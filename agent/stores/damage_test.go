@@ -1,4 +1,4 @@
-package main
+package stores
 
 import (
 	"bytes"
@@ -12,13 +12,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/reeve-cloud/reeve/agent/collect"
-	"github.com/reeve-cloud/reeve/agent/config"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
@@ -29,7 +30,7 @@ import (
 
 // life is one run of the parts of an agent that have to do with its disk.
 type life struct {
-	stores stores
+	stores *Stores
 	stop   func() error
 }
 
@@ -70,16 +71,13 @@ func (w *world) list(assets ...fake.Asset) {
 func (w *world) start() (*life, error) {
 	w.log.Reset()
 	logger := slog.New(slog.NewTextHandler(&w.log, nil))
-	c := config.Default()
-	c.DataDir = w.dir
-	c.Spool.MaxBytes = testBudget
-	stores, err := openStores(c, logger)
+	stores, err := Open(Options{Dir: w.dir, MaxBytes: testBudget, Logger: logger})
 	if err != nil {
 		return nil, err
 	}
-	stamp, err := stores.seen.Clock()
+	stamp, err := stores.Seen.Clock()
 	if err != nil {
-		return nil, errors.Join(err, stores.spool.Close(), stores.seen.Close())
+		return nil, errors.Join(err, stores.Close())
 	}
 	options, err := json.Marshal(map[string]string{"directory": w.world})
 	if err != nil {
@@ -89,7 +87,7 @@ func (w *world) start() (*life, error) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	recorder := &collect.Recorder{Seen: stores.seen, Spool: stores.spool, Clock: hlc.New(stamp), Logger: logger}
+	recorder := &collect.Recorder{Seen: stores.Seen, Spool: stores.Spool, Clock: hlc.New(stamp), Logger: logger}
 	runner := &collect.Runner{
 		Recorder: recorder, RetryAfter: 20 * time.Millisecond,
 		Sources: []collect.Source{{Name: "f", Description: fake.Plugin{}.Describe(), Collector: collector}},
@@ -99,16 +97,16 @@ func (w *world) start() (*life, error) {
 	var ended error
 	wg.Go(func() { runner.Run(ctx) })
 	wg.Go(func() {
-		if err := stores.makeGood(ctx, recorder, logger); !errors.Is(err, context.Canceled) {
+		if err := stores.MakeGood(ctx, recorder); !errors.Is(err, context.Canceled) {
 			ended = err
 			cancel()
 		}
 	})
-	wg.Go(func() { w.take(ctx, stores.spool) })
+	wg.Go(func() { w.take(ctx, stores.Spool) })
 	return &life{stores: stores, stop: sync.OnceValue(func() error {
 		cancel()
 		wg.Wait()
-		return errors.Join(ended, stores.spool.Close(), stores.seen.Close())
+		return errors.Join(ended, stores.Close())
 	})}, nil
 }
 
@@ -192,18 +190,24 @@ func TestMain(m *testing.M) {
 	if dir == "" {
 		os.Exit(m.Run())
 	}
-	c := config.Default()
-	c.DataDir = dir
-	c.Spool.MaxBytes = testBudget
-	stores, err := openStores(c, slog.New(slog.DiscardHandler))
+	if files := os.Getenv("REEVE_TEST_FILES"); files != "" {
+		n, err := strconv.ParseUint(files, 10, 64)
+		if err == nil {
+			err = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: n, Max: n})
+		}
+		if err != nil {
+			panic(err)
+		}
+	}
+	stores, err := Open(Options{Dir: dir, MaxBytes: testBudget, Logger: slog.New(slog.DiscardHandler)})
 	if err == nil {
-		err = stores.seen.Assets(func(*wirev1.AssetVersion) error { return nil })
+		err = stores.Seen.Assets(func(*wirev1.AssetVersion) error { return nil })
 		select {
-		case damaged := <-stores.seen.Damaged():
+		case damaged := <-stores.Seen.Damaged():
 			err = errors.Join(damaged, os.WriteFile(filepath.Join(dir, seenDamaged), nil, 0o600))
 		default:
 		}
-		err = errors.Join(err, stores.spool.Close(), stores.seen.Close(), remove(filepath.Join(dir, seenCrashes)))
+		err = errors.Join(err, stores.Close())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -216,14 +220,14 @@ const testBudget = 16 << 20
 // supervise starts the agent until it does not end by itself.
 func (w *world) supervise() {
 	w.t.Helper()
-	for range openTries + 2 {
+	for range crashTries + 2 {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "REEVE_TEST_OPEN="+w.dir)
 		out, err := cmd.CombinedOutput()
 		if err == nil {
 			return
 		}
-		w.t.Logf("the agent ended: %v: %.120s", err, out)
+		w.t.Logf("the agent ended: %v: %.500s", err, out)
 	}
 	w.t.Fatal("the agent ends again and again")
 }
@@ -279,7 +283,7 @@ func TestDamage(t *testing.T) {
 					t.Logf("%s: %v %.60s, want %.60s", uid, a.GetOperation(), a.GetDocument(), document)
 				}
 			}
-			t.Fatalf("after %d restarts the aggregator does not know everything; it has taken %v of %+v\n%s", restarts, w.accepted, l.stores.spool.Stat(), w.log.String())
+			t.Fatalf("after %d restarts the aggregator does not know everything; it has taken %v of %+v\n%s", restarts, w.accepted, l.stores.Spool.Stat(), w.log.String())
 		}
 	}
 	live(change())
