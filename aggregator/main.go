@@ -39,6 +39,7 @@ func main() {
 // flags are the settings that can also be given on the command line.
 type flags struct {
 	file, dataDir, listen, warehouse string
+	newWarehouse                     bool
 }
 
 // load reads the configuration with the flags over it.
@@ -52,6 +53,7 @@ func (f *flags) load() (config.Config, error) {
 			*target = *value
 		}
 	}
+	c.NewWarehouse = f.newWarehouse
 	return c, c.Finish()
 }
 
@@ -84,6 +86,7 @@ func command() *cobra.Command {
 	root.PersistentFlags().StringVar(&f.dataDir, "data-dir", "", "directory for the CA, registry, commit log and embedded warehouse")
 	root.Flags().StringVar(&f.listen, "listen", "", "address for agents (UDP) and the API (TCP), host:port")
 	root.Flags().StringVar(&f.warehouse, "warehouse", "", "embedded:DIR or clickhouse://USER@HOST:9000 (give the password in a file: REEVE_WAREHOUSE_PASSWORD_FILE)")
+	root.Flags().BoolVar(&f.newWarehouse, "new-warehouse", false, "begin with an empty warehouse though there was another one before (once)")
 	root.AddCommand(caHashCommand(&f), engineCommand())
 	return root
 }
@@ -118,11 +121,14 @@ func caHashCommand(f *flags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ca, err := identity.LoadCA(centre.CADir(c))
+			pin, err := identity.ReadPin(centre.CADir(c))
+			if errors.Is(err, identity.ErrNoCA) {
+				return fmt.Errorf("%w: the aggregator makes one at its first start; --data-dir must be the same as its own", err)
+			}
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), ca.Pin())
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), pin)
 			return err
 		},
 	}

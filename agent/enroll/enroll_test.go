@@ -47,7 +47,7 @@ func newKey(t *testing.T, file string) crypto.Signer {
 
 // TestRenewalCutShort stops a renewal at each step.
 func TestRenewalCutShort(t *testing.T) {
-	ca, err := identity.LoadCA(t.TempDir())
+	ca, err := identity.MakeCA(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,15 +13,12 @@ import (
 
 const adminTokenFile = "admin-token"
 
-// EnsureAdminToken makes a bearer token for the user "admin" unless the registry
-// has a token already, and writes it to the file admin-token in dir, which only
-// its owner can read. The secret is nowhere else. It returns the file's path if
-// it made one.
+// EnsureAdminToken makes a bearer token for the user "admin" at the first start,
+// when nothing was ever written to the registry, and writes it to the file
+// admin-token in dir, which only its owner can read. The secret is nowhere else. It
+// returns the file's path if it made one.
 func EnsureAdminToken(ctx context.Context, r *registry.Registry, dir string) (file string, err error) {
-	for _, err := range r.APITokens(ctx, "") {
-		if err != nil && !errors.Is(err, registry.ErrCorrupt) {
-			return "", fmt.Errorf("looking for API tokens: %w", err)
-		}
+	if r.Store().Revision() > 0 {
 		return "", nil
 	}
 	token, secret := registry.NewAPIToken("admin", registry.RoleAdmin)

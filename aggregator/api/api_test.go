@@ -335,17 +335,11 @@ func TestFloodOfRefusalsDoesNotFloodTheLog(t *testing.T) {
 }
 
 func TestEnsureAdminToken(t *testing.T) {
-	f := start(t, nil)
-	dir := t.TempDir()
-	if file, err := EnsureAdminToken(t.Context(), f.registry, dir); err != nil || file != "" {
-		t.Errorf("with a token: %q, %v", file, err)
+	r, dir := openEmpty(t), t.TempDir()
+	if _, err := EnsureAdminToken(t.Context(), r, filepath.Join(dir, "nosuch")); err == nil {
+		t.Error("a directory that is not there: no error")
 	}
-	for token := range f.registry.APITokens(t.Context(), "") {
-		if err := f.registry.DeleteAPIToken(t.Context(), registry.System, token.ID); err != nil {
-			t.Fatal(err)
-		}
-	}
-	file, err := EnsureAdminToken(t.Context(), f.registry, dir)
+	file, err := EnsureAdminToken(t.Context(), r, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,12 +350,22 @@ func TestEnsureAdminToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.bearer = strings.TrimSpace(string(content))
-	if _, err := f.fleet().GetStatus(t.Context(), connect.NewRequest(&reevev1.GetStatusRequest{})); err != nil {
-		t.Errorf("with the new token: %v", err)
+	id, secret, err := parseBearer("Bearer " + strings.TrimSpace(string(content)))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := EnsureAdminToken(t.Context(), openEmpty(t), filepath.Join(dir, "nosuch")); err == nil {
-		t.Error("a directory that is not there: no error")
+	if token, err := r.CheckAPIToken(t.Context(), id, secret); err != nil || token.User != "admin" {
+		t.Errorf("the token in the file: %v, %v", token, err)
+	}
+	if file, err := EnsureAdminToken(t.Context(), r, dir); err != nil || file != "" {
+		t.Errorf("with a token: %q, %v", file, err)
+	}
+	// That all were revoked is somebody's will, and no first start.
+	if err := r.DeleteAPIToken(t.Context(), registry.System, id); err != nil {
+		t.Fatal(err)
+	}
+	if file, err := EnsureAdminToken(t.Context(), r, dir); err != nil || file != "" {
+		t.Errorf("with all tokens revoked: %q, %v", file, err)
 	}
 }
 

@@ -175,7 +175,7 @@ func TestRenew(t *testing.T) {
 	wantError(t, err, connect.CodeUnauthenticated, "does not serve")
 
 	foreignDir := t.TempDir()
-	if _, err := identity.LoadCA(foreignDir); err != nil {
+	if _, err := identity.MakeCA(foreignDir); err != nil {
 		t.Fatal(err)
 	}
 	_, err = renew(certificateOf(t, foreignDir, uri, time.Now().Add(time.Hour)), csr)

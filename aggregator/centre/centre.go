@@ -34,9 +34,6 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/version"
 )
 
-// CADir is where the aggregator keeps its certificate authority.
-func CADir(c config.Config) string { return filepath.Join(c.DataDir, "ca") }
-
 // Centre is an aggregator. New opens it, Start lets it serve, and Stop ends it.
 type Centre struct {
 	config    config.Config
@@ -94,10 +91,7 @@ func (a *Centre) open(ctx context.Context) error {
 	// The servers close them too; this is for when they never start.
 	a.closing("the sockets", func() error { udp.Close(); tcp.Close(); return nil })
 
-	if a.ca, err = identity.LoadCA(CADir(c)); err != nil {
-		return err
-	}
-	if err := a.ca.LetSignNext(); err != nil {
+	if err := a.openIdentity(ctx); err != nil {
 		return err
 	}
 	certificate := &identity.ServerCertificate{CA: a.ca, Hosts: c.Hosts()}
@@ -106,25 +100,20 @@ func (a *Centre) open(ctx context.Context) error {
 		return err
 	}
 
-	if a.registry, err = registry.Open(registry.Options{Dir: filepath.Join(c.DataDir, "registry"), Logger: logger}); err != nil {
-		return err
-	}
-	a.closing("the registry", a.registry.Close)
-	if a.tokenFile, err = api.EnsureAdminToken(ctx, a.registry, c.DataDir); err != nil {
-		return err
-	}
-
 	if a.warehouse, err = openWarehouse(ctx, c, logger); err != nil {
 		return err
 	}
 	a.closing("the warehouse", a.warehouse.Close)
+	if err := a.checkWarehouseThere(ctx); err != nil {
+		return err
+	}
 	if err := a.warehouse.Migrate(ctx, logger); err != nil {
 		return err
 	}
 
 	feed := &ingest.Feed{}
 	in, err := ingest.New(ingest.Options{
-		Warehouse: a.warehouse, Watermarks: a.registry, Dir: filepath.Join(c.DataDir, "commit-log"),
+		Warehouse: a.warehouse, Watermarks: a.registry, Dir: commitLogDir(c),
 		Logger: logger, Metrics: a.metrics, Committed: feed.Publish,
 	})
 	if err != nil {

@@ -6,11 +6,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/reeve-cloud/reeve/aggregator/config"
+	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
 func TestMain(m *testing.M) { warehousetest.Main(m) }
@@ -98,4 +102,105 @@ func TestFailedStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	udp.Close()
+}
+
+// TestNothingIsMadeAnew takes parts of an aggregator's directory away. It refuses to
+// start, says what is missing and what to do, and makes nothing in its place.
+func TestNothingIsMadeAnew(t *testing.T) {
+	warehousetest.Require(t)
+	c := settings(t)
+	a, err := New(t.Context(), c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spool := registry.SpoolClass{Spool: strings.Repeat("ab", 16), Class: wirev1.Class_CLASS_ASSETS}
+	if err := a.Registry().SetWatermarks(t.Context(), map[registry.SpoolClass]uint64{spool: 7}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	// Its socket is left over, and cannot be copied.
+	if err := os.RemoveAll(filepath.Join(c.DataDir, "warehouse", "run")); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		gone []string
+		want []string
+	}{
+		"certificate":       {[]string{"ca/ca.crt"}, []string{"ca.crt is missing", "backup"}},
+		"key":               {[]string{"ca/ca.key"}, []string{"ca.key is missing", "backup"}},
+		"CA":                {[]string{"ca"}, []string{"the certificate authority in", "ca is missing", "backup", "join again"}},
+		"registry":          {[]string{"registry"}, []string{"the registry in", "is missing", "a certificate authority in", "a warehouse in", "backup"}},
+		"contents":          {[]string{"registry/MANIFEST"}, []string{"the registry in", "is missing"}},
+		"CA and registry":   {[]string{"registry", "ca"}, []string{"the registry in", "is missing", "a warehouse in"}},
+		"warehouse":         {[]string{"warehouse"}, []string{"the warehouse is empty", "--new-warehouse"}},
+		"all but the token": {[]string{"registry", "ca", "warehouse"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := c
+			from := c.DataDir
+			c.DataDir = t.TempDir()
+			c.Warehouse = "embedded:" + filepath.Join(c.DataDir, "warehouse")
+			if err := os.CopyFS(c.DataDir, os.DirFS(from)); err != nil {
+				t.Fatal(err)
+			}
+			for _, g := range test.gone {
+				if err := os.RemoveAll(filepath.Join(c.DataDir, g)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 { // the first refusal leaves nothing that the second one takes for what was missing
+				a, err := New(t.Context(), c, slog.New(slog.DiscardHandler))
+				if test.want == nil {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := a.Stop(); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				if err == nil {
+					t.Fatal("it started", a.Stop())
+				}
+				for _, w := range test.want {
+					if !strings.Contains(err.Error(), w) {
+						t.Errorf("error without %q: %v", w, err)
+					}
+				}
+			}
+			if name != "warehouse" {
+				return
+			}
+			c.NewWarehouse = true
+			a, err := New(t.Context(), c, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := a.Stop(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestFirstStartCutShort is killed between the registry and the CA.
+func TestFirstStartCutShort(t *testing.T) {
+	warehousetest.Require(t)
+	c := settings(t)
+	r, err := registry.Open(registry.Options{Dir: RegistryDir(c)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(t.Context(), c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Stop(); err != nil {
+		t.Fatal(err)
+	}
 }

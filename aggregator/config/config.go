@@ -34,9 +34,12 @@ type Config struct {
 	// Warehouse is embedded:DIR or the address of a ClickHouse server.
 	Warehouse string `yaml:"warehouse" env:"WAREHOUSE"`
 	// WarehousePasswordFile holds the password for a server.
-	WarehousePasswordFile string          `yaml:"warehouse_password_file" env:"WAREHOUSE_PASSWORD_FILE"`
-	Engine                Engine          `yaml:"engine" envPrefix:"ENGINE_"`
-	Log                   logging.Options `yaml:"log" envPrefix:"LOG_"`
+	WarehousePasswordFile string `yaml:"warehouse_password_file" env:"WAREHOUSE_PASSWORD_FILE"`
+	// NewWarehouse lets this one start begin with an empty warehouse though there was
+	// another. It is a flag only: in a file it would count at the next start as well.
+	NewWarehouse bool            `yaml:"-" env:"-"`
+	Engine       Engine          `yaml:"engine" envPrefix:"ENGINE_"`
+	Log          logging.Options `yaml:"log" envPrefix:"LOG_"`
 }
 
 // Engine configures the embedded engine.

@@ -19,9 +19,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 var (
@@ -72,6 +77,18 @@ type Registry struct {
 
 	close    sync.Once
 	closeErr error
+}
+
+// Exists reports whether there is a registry in dir. It makes nothing.
+func Exists(dir string) (bool, error) {
+	_, err := os.Stat(filepath.Join(dir, badger.ManifestFilename))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for a registry: %w", err)
+	}
+	return true, nil
 }
 
 // Open opens or makes the registry in o.Dir.

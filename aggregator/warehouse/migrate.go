@@ -67,6 +67,15 @@ const bucketedMaps = ", map_serialization_version = 'with_buckets', map_serializ
 // inserts fail for memory while parts were merged.
 const smallBuffers = "min_columns_to_activate_adaptive_write_buffer = 1, adaptive_write_buffer_initial_size = 131072"
 
+// Empty reports whether the warehouse has no schema: Migrate was never called on it.
+func (w *Warehouse) Empty(ctx context.Context) (bool, error) {
+	var tables uint64
+	if err := w.conn.QueryRow(ctx, "SELECT count() FROM system.tables WHERE database = currentDatabase()").Scan(&tables); err != nil {
+		return false, fmt.Errorf("looking whether the warehouse is empty: %w", err)
+	}
+	return tables == 0, nil
+}
+
 // Migrate brings the schema up to date. An interrupted migration is repeated:
 // each statement is skipped if what it makes is there already.
 func (w *Warehouse) Migrate(ctx context.Context, logger *slog.Logger) error {

@@ -56,9 +56,15 @@ type Warehouse struct {
 
 const embeddedScheme = "embedded:"
 
+// EmbeddedDir returns the directory of an embedded warehouse: false if the address
+// is that of a server.
+func EmbeddedDir(address string) (dir string, ok bool) {
+	return strings.CutPrefix(address, embeddedScheme)
+}
+
 // CheckAddress returns an error unless address is of a form that Open takes.
 func CheckAddress(address string) error {
-	if dir, ok := strings.CutPrefix(address, embeddedScheme); ok {
+	if dir, ok := EmbeddedDir(address); ok {
 		if dir == "" {
 			return errors.New(`warehouse "embedded:": the directory is missing`)
 		}
@@ -93,7 +99,7 @@ func serverOptions(o Options) (*clickhouse.Options, error) {
 func Open(ctx context.Context, o Options) (*Warehouse, error) {
 	w := &Warehouse{kind: "server"}
 	var options *clickhouse.Options
-	if dir, ok := strings.CutPrefix(o.Address, embeddedScheme); ok {
+	if dir, ok := EmbeddedDir(o.Address); ok {
 		w.kind = "embedded"
 		dial, err := w.startEngine(ctx, dir, o)
 		if err != nil {

@@ -90,14 +90,12 @@ type authorities struct {
 	crossed []*x509.Certificate
 }
 
-// LoadCA reads the CA out of dir, or makes one there. The key file is readable
-// by its owner only.
+// ErrNoCA means that a directory holds neither certificates nor keys of a CA.
+var ErrNoCA = errors.New("there is no certificate authority")
+
+// LoadCA reads the CA out of dir. It never makes one. The error is ErrNoCA if
+// nothing of one is there.
 func LoadCA(dir string) (*CA, error) {
-	if _, err := os.Stat(filepath.Join(dir, caFile)); errors.Is(err, fs.ErrNotExist) {
-		if err := makeCA(dir); err != nil {
-			return nil, fmt.Errorf("making the certificate authority in %s: %w", dir, err)
-		}
-	}
 	set, err := loadAuthorities(dir)
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate authority in %s: %w", dir, err)
@@ -105,7 +103,66 @@ func LoadCA(dir string) (*CA, error) {
 	return &CA{dir: dir, now: time.Now, set: set, changed: make(chan struct{})}, nil
 }
 
+// MakeCA makes a CA in dir, which must be empty or not exist. All of it is there at
+// once, or nothing: what a kill leaves behind is in a directory beside it, whose
+// name ends with ".new". The key file is readable by its owner only.
+func MakeCA(dir string) (*CA, error) {
+	if err := makeCA(dir); err != nil {
+		return nil, fmt.Errorf("making the certificate authority in %s: %w", dir, err)
+	}
+	return LoadCA(dir)
+}
+
+// ReadPin returns the pin of the authority that signs, of a CA that may be in use.
+// It changes nothing, and needs no key. The error is ErrNoCA if there is none.
+func ReadPin(dir string) (Pin, error) {
+	data, err := os.ReadFile(filepath.Join(dir, caFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrNoCA
+	}
+	if err != nil {
+		return Pin{}, fmt.Errorf("reading the certificate authority in %s: %w", dir, err)
+	}
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return Pin{}, fmt.Errorf("%s: holds no certificate", filepath.Join(dir, caFile))
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return Pin{}, fmt.Errorf("%s: %w", filepath.Join(dir, caFile), err)
+	}
+	return PinOf(c), nil
+}
+
+// missing returns an error that says what of a CA is not there, and the mend; nil
+// if there are certificates and a key. An authority without its key, or a key
+// without its certificates, is damage: a new one in its place would shut out every
+// agent.
+func missing(dir string) error {
+	there := make(map[string]bool)
+	for _, name := range []string{caFile, keyFile, nextKeyFile} {
+		_, err := os.Stat(filepath.Join(dir, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		there[name] = err == nil
+	}
+	key := there[keyFile] || there[nextKeyFile]
+	switch {
+	case !there[caFile] && !key:
+		return ErrNoCA
+	case !there[caFile]:
+		return fmt.Errorf("%s is missing, though there is a key: bring the file back from a backup; it is not made anew, for no agent would trust the new one", caFile)
+	case !key:
+		return fmt.Errorf("%s is missing, though there is %s: bring the file back from a backup; it is not made anew, for no agent would trust the new one", keyFile, caFile)
+	}
+	return nil
+}
+
 func loadAuthorities(dir string) (*authorities, error) {
+	if err := missing(dir); err != nil {
+		return nil, err
+	}
 	certs, key, next := filepath.Join(dir, caFile), filepath.Join(dir, keyFile), filepath.Join(dir, nextKeyFile)
 	pair, err := tls.LoadX509KeyPair(certs, key)
 	if err != nil {
@@ -157,9 +214,6 @@ func (a *authorities) chain() [][]byte {
 }
 
 func makeCA(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
 	key, err := NewKey()
 	if err != nil {
 		return err
@@ -168,11 +222,27 @@ func makeCA(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := WriteKey(filepath.Join(dir, keyFile), key); err != nil {
+	fresh := filepath.Clean(dir) + ".new"
+	if err := os.RemoveAll(fresh); err != nil {
 		return err
 	}
-	// The certificate comes last: it is what says that a CA is there.
-	return (&authorities{roots: []*x509.Certificate{root}}).store(dir)
+	if err := os.MkdirAll(fresh, 0o700); err != nil {
+		return err
+	}
+	if err := WriteKey(filepath.Join(fresh, keyFile), key); err != nil {
+		return err
+	}
+	if err := (&authorities{roots: []*x509.Certificate{root}}).store(fresh); err != nil {
+		return err
+	}
+	// A directory with something in it is not removed.
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Rename(fresh, dir); err != nil {
+		return err
+	}
+	return atomicfile.SyncDir(filepath.Dir(filepath.Clean(dir)))
 }
 
 // newRoot makes an authority that signs itself.

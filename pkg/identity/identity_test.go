@@ -24,7 +24,7 @@ import (
 
 func newCA(t *testing.T) *CA {
 	t.Helper()
-	ca, err := LoadCA(t.TempDir())
+	ca, err := MakeCA(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr e
 
 func TestReloadedCAIsTheSame(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "ca")
-	first, err := LoadCA(dir)
+	first, err := MakeCA(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestReloadedCAIsTheSame(t *testing.T) {
 // trusts what.
 func TestRotation(t *testing.T) {
 	dir := t.TempDir()
-	ca, err := LoadCA(dir)
+	ca, err := MakeCA(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,10 +179,88 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// TestMissingFiles takes files of a CA away. It is never made anew over what is left,
+// and what is read makes nothing.
+func TestMissingFiles(t *testing.T) {
+	for _, test := range []struct {
+		gone []string
+		want string
+		pin  bool // the pin can be read
+	}{
+		{gone: []string{caFile}, want: caFile + " is missing"},
+		{gone: []string{keyFile}, want: keyFile + " is missing", pin: true},
+		{gone: []string{caFile, keyFile}, want: ErrNoCA.Error()},
+	} {
+		dir := filepath.Join(t.TempDir(), "ca")
+		ca, err := MakeCA(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := MakeCA(dir); err == nil {
+			t.Fatal("made over another one")
+		}
+		for _, name := range test.gone {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadCA(dir); err == nil || !strings.Contains(err.Error(), test.want) || errors.Is(err, ErrNoCA) != (len(test.gone) == 2) {
+			t.Errorf("without %v: %v", test.gone, err)
+		}
+		if pin, err := ReadPin(dir); (err == nil) != test.pin || test.pin && pin != ca.Pin() {
+			t.Errorf("without %v: the pin: %v", test.gone, err)
+		}
+		if len(before) > 0 {
+			if _, err := MakeCA(dir); err == nil {
+				t.Errorf("without %v: made anew over what is left", test.gone)
+			}
+		}
+		after, err := os.ReadDir(dir)
+		if err != nil || len(after) != len(before) {
+			t.Errorf("without %v: %d files, and %d before: %v", test.gone, len(after), len(before), err)
+		}
+	}
+	nowhere := filepath.Join(t.TempDir(), "nonexistent")
+	_, err := LoadCA(nowhere)
+	if !errors.Is(err, ErrNoCA) {
+		t.Error(err)
+	}
+	if _, err := ReadPin(nowhere); !errors.Is(err, ErrNoCA) {
+		t.Error(err)
+	}
+	if _, err := os.Stat(nowhere); !errors.Is(err, os.ErrNotExist) {
+		t.Error("reading made a directory")
+	}
+}
+
+// TestMakingCutShort is killed while it makes a CA: the next one makes it whole.
+func TestMakingCutShort(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ca")
+	if err := os.Mkdir(dir+".new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir+".new", keyFile), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadCA(dir); !errors.Is(err, ErrNoCA) {
+		t.Fatal(err)
+	}
+	if _, err := MakeCA(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir + ".new"); !errors.Is(err, os.ErrNotExist) {
+		t.Error("something is left")
+	}
+}
+
 // TestRotationCutShort has the key of a rotation not yet in its place.
 func TestRotationCutShort(t *testing.T) {
 	dir := t.TempDir()
-	ca, err := LoadCA(dir)
+	ca, err := MakeCA(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +343,7 @@ func TestOldCACanBeRotated(t *testing.T) {
 
 func FuzzLoadCA(f *testing.F) {
 	dir := f.TempDir()
-	ca, err := LoadCA(dir)
+	ca, err := MakeCA(dir)
 	if err != nil {
 		f.Fatal(err)
 	}

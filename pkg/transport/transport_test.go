@@ -35,7 +35,7 @@ type ends struct {
 
 func newEnds(t testing.TB) ends {
 	t.Helper()
-	ca, err := identity.LoadCA(t.TempDir())
+	ca, err := identity.MakeCA(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

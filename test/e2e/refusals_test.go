@@ -83,7 +83,7 @@ func TestRefusals(t *testing.T) {
 		refused("agent with an unknown token", unknown, []string{"join token is unknown"}, []string{"refused an agent", "unknown"})
 	})
 	step("wrong CA hash", func() {
-		ca, err := identity.LoadCA(t.TempDir())
+		ca, err := identity.MakeCA(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +96,7 @@ func TestRefusals(t *testing.T) {
 		g.stop()
 	})
 	step("wrong CA hash of the client", func() {
-		ca, err := identity.LoadCA(t.TempDir())
+		ca, err := identity.MakeCA(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +107,7 @@ func TestRefusals(t *testing.T) {
 		t.Logf("client:     %v", err)
 	})
 	step("foreign certificate", func() {
-		foreign, err := identity.LoadCA(t.TempDir())
+		foreign, err := identity.MakeCA(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +123,7 @@ func TestRefusals(t *testing.T) {
 	})
 	step("foreign aggregator", func() {
 		// The other way round: an agent that belongs to another aggregator's CA.
-		foreign, err := identity.LoadCA(t.TempDir())
+		foreign, err := identity.MakeCA(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}

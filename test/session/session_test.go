@@ -141,7 +141,7 @@ func TestShipAndReconnect(t *testing.T) {
 
 func TestRefusedEnrollment(t *testing.T) {
 	c := centre.New(t)
-	other, err := identity.LoadCA(t.TempDir())
+	other, err := identity.MakeCA(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

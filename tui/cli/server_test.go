@@ -49,7 +49,7 @@ type fakeServer struct {
 }
 
 func newFakeServer(dir string, page int, inventory []byte) (*fakeServer, error) {
-	ca, err := identity.LoadCA(dir)
+	ca, err := identity.MakeCA(dir)
 	if err != nil {
 		return nil, err
 	}
