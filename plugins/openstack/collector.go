@@ -385,6 +385,9 @@ func sourceError(api cloud.API, region string, err error) error {
 	switch {
 	case err == nil, errors.As(err, &known):
 		return err
+	case errors.Is(err, cloud.ErrToken):
+		// The others may take the token that this one refuses.
+		return &plugin.SourceError{Source: sourceName(api, region), Err: err}
 	case errors.Is(err, cloud.ErrCredential):
 		return &plugin.SourceError{Source: credentialSource, Err: err}
 	case errors.Is(err, cloud.ErrUnavailable):

@@ -231,6 +231,7 @@ func (r *elementReader) request(query url.Values) cloud.List {
 	list := cloud.List{
 		Request:  cloud.Request{Path: k.Path, Query: q, Microversion: cloud.ParseMicroversion(k.Microversion)},
 		Envelope: k.Envelope, Paging: k.Paging, Limit: k.Limit, Key: k.MarkerKey,
+		Ended: k.Changes.Deletions() && query != nil,
 	}
 	if r.l.project == "" {
 		list.Headers = k.AllHeaders

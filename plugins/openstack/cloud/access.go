@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 
 	"github.com/goccy/go-yaml"
@@ -35,45 +34,45 @@ type credentials struct {
 	tls        *tls.Config
 	// renewable says that a new token can be had when one has ended.
 	renewable bool
+	// overrides are what is said of single services, by the names of their APIs.
+	overrides map[string]override
 }
 
 // resolve reads the file or the environment. What it says of a file never
 // includes what the file holds.
 func (a Access) resolve() (credentials, error) {
-	var options []clouds.ParseOption
-	source := "clouds.yaml"
-	if a.File != "" {
-		source = a.File
-		options = append(options, clouds.WithLocations(a.File))
+	text, err := a.read()
+	if err != nil {
+		return credentials{}, err
 	}
-	name := a.Cloud
-	if name == "" {
-		name = os.Getenv("OS_CLOUD")
+	fail := func(err error) (credentials, error) {
+		return credentials{}, fmt.Errorf("reading the credentials of %q (%s): %w", text.name, text.source, err)
 	}
-	if name == "" {
-		if a.File != "" {
-			return credentials{}, fmt.Errorf("the option cloud must say which entry of %s is meant", a.File)
-		}
-		if os.Getenv("OS_AUTH_URL") == "" {
-			return credentials{}, errors.New("there are no credentials: set the options clouds_file and cloud, or OS_CLOUD, or OS_AUTH_URL and the variables beside it")
-		}
-		text, err := environmentFile(os.Getenv)
-		if err != nil {
-			return credentials{}, err
-		}
-		name, source = environmentCloud, "environment"
-		options = append(options, clouds.WithCloudsYAML(bytes.NewReader(text)))
+	entry, err := text.entry()
+	if err != nil {
+		return fail(err)
 	}
-	options = append(options, clouds.WithCloudName(name))
+	if err := entry.supported(); err != nil {
+		return fail(err)
+	}
+	options := []clouds.ParseOption{clouds.WithCloudName(text.name), clouds.WithCloudsYAML(bytes.NewReader(text.clouds))}
+	public := text.public
+	if public == nil {
+		public = []byte("public-clouds: {}") // else the library looks elsewhere
+	}
+	options = append(options, clouds.WithCloudsPublicYAML(bytes.NewReader(public)))
+	if text.secure != nil {
+		options = append(options, clouds.WithSecureYAML(bytes.NewReader(text.secure)))
+	}
 	if a.Interface != "" {
 		options = append(options, clouds.WithEndpointType(a.Interface))
 	}
 	auth, endpoint, tlsConfig, err := clouds.Parse(options...)
 	if err != nil {
-		return credentials{}, fmt.Errorf("reading the credentials of %q (%s): %w", name, source, err)
+		return fail(entry.explain(err))
 	}
 	if auth.IdentityEndpoint == "" {
-		return credentials{}, fmt.Errorf("reading the credentials of %q (%s): auth_url is missing", name, source)
+		return fail(entry.explain(errors.New("auth_url is missing")))
 	}
 	if auth.TokenID != "" {
 		// With a token nothing else may be told, and its end cannot be helped. Its
@@ -83,6 +82,9 @@ func (a Access) resolve() (credentials, error) {
 	c := credentials{
 		auth: auth, region: endpoint.Region, visibility: endpoint.Availability, tls: tlsConfig,
 		renewable: auth.TokenID == "",
+	}
+	if c.overrides, err = entry.overrides(c.region); err != nil {
+		return fail(err)
 	}
 	c.auth.AllowReauth = c.renewable
 	c.tls.MinVersion = tls.VersionTLS12
@@ -133,7 +135,7 @@ func environmentFile(getenv func(string) string) ([]byte, error) {
 		auth.Username, auth.UserDomainID, auth.UserDomainName = "", "", ""
 	}
 	c := clouds.Cloud{
-		AuthInfo: auth, RegionName: getenv("OS_REGION_NAME"), Interface: first("OS_INTERFACE", "OS_ENDPOINT_TYPE"),
+		AuthInfo: auth, AuthType: clouds.AuthType(first("OS_AUTH_TYPE", "OS_AUTH_PLUGIN")), RegionName: getenv("OS_REGION_NAME"), Interface: first("OS_INTERFACE", "OS_ENDPOINT_TYPE"),
 		CACertFile: getenv("OS_CACERT"), ClientCertFile: getenv("OS_CERT"), ClientKeyFile: getenv("OS_KEY"),
 	}
 	if text := getenv("OS_INSECURE"); text != "" {

@@ -14,7 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -25,22 +25,6 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
 
 	"github.com/reeve-cloud/reeve/pkg/version"
-)
-
-// Errors of services, as far as they are told apart.
-var (
-	// ErrForbidden says that the credential may not do this.
-	ErrForbidden = errors.New("the credential may not do this")
-	// ErrNotFound says that there is no such thing, or no such API.
-	ErrNotFound = errors.New("not found")
-	// ErrChanged says that the credential sees something else than before.
-	ErrChanged = errors.New("the credential's project or roles have changed")
-	// ErrCredential says that the identity service refuses the credential.
-	ErrCredential = errors.New("the credential was refused")
-	// ErrUnavailable says that the service does not answer, or only that it cannot.
-	ErrUnavailable = errors.New("the service is not available")
-	// ErrNoService says that the catalog has no such service.
-	ErrNoService = errors.New("the catalog does not have this service")
 )
 
 // Cloud is a client of a cloud. It may be used by several goroutines at once.
@@ -112,7 +96,7 @@ func Connect(ctx context.Context, access Access) (*Cloud, error) {
 		return nil, fmt.Errorf("the address of the identity service: %w", err)
 	}
 	t := newTransport(creds.tls)
-	provider.HTTPClient = http.Client{Transport: t}
+	provider.HTTPClient = http.Client{Transport: t, CheckRedirect: sameHost}
 	provider.UserAgent.Prepend("reeve-agent/" + version.String())
 	c := &Cloud{
 		Host: creds.auth.IdentityEndpoint, credentials: creds, provider: provider, transport: t,
@@ -120,8 +104,9 @@ func Connect(ctx context.Context, access Access) (*Cloud, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := openstack.Authenticate(ctx, provider, creds.auth); err != nil {
-		return nil, fmt.Errorf("logging in at %s: %w", c.Host, explain(err))
+	// The version is not looked up: the answer would lead to any address that it names.
+	if err := openstack.AuthenticateV3(ctx, provider, &creds.auth, gophercloud.EndpointOpts{}); err != nil {
+		return nil, fmt.Errorf("logging in at %s: %w", c.Host, explainLogin(err))
 	}
 	if err := c.Refresh(); err != nil {
 		return nil, fmt.Errorf("logging in at %s: %w", c.Host, err)
@@ -216,8 +201,15 @@ func (c *Cloud) Region() string { return c.credentials.region }
 
 // Has reports whether the catalog has an API in a region.
 func (c *Cloud) Has(a API, region string) bool {
-	_, ok := c.find(a, region)
+	_, _, ok := c.find(a, region)
 	return ok
+}
+
+// Endpoint returns the address that the catalog, or the operator, has for an API
+// in a region, or empty.
+func (c *Cloud) Endpoint(a API, region string) string {
+	address, _, _ := c.find(a, region)
+	return strings.TrimRight(address, "/")
 }
 
 // Service is one API in one region.
@@ -230,7 +222,39 @@ type Service struct {
 	Base string
 	// Lowest and Highest are the microversions that it speaks, if it has any.
 	Lowest, Highest Microversion
+	// untold is set where it does not tell which it speaks.
+	untold *untold
 }
+
+// untold is what was learned of the microversions of a service that does not tell.
+type untold struct {
+	mu      sync.Mutex
+	refused bool
+	highest Microversion
+}
+
+// speaks returns the microversion to try where wanted would be best.
+func (u *untold) speaks(wanted Microversion) Microversion {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.refused {
+		return wanted
+	}
+	return within(wanted, Microversion{}, u.highest)
+}
+
+// learn takes what a refusal says: "Maximum is 2.60". Where it says nothing there
+// are none.
+func (u *untold) learn(refusal string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.refused = true
+	if at := newest.FindStringSubmatch(refusal); at != nil {
+		u.highest = ParseMicroversion(at[1])
+	}
+}
+
+var newest = regexp.MustCompile(`(?i)max(?:imum)?(?:[ _a-z]*)["':= ]+([0-9]+\.[0-9]+)`)
 
 // Service returns an API in a region. It asks the service for its versions, once.
 func (c *Cloud) Service(ctx context.Context, a API, region string) (*Service, error) {
@@ -244,9 +268,13 @@ func (c *Cloud) Service(ctx context.Context, a API, region string) (*Service, er
 	if s != nil {
 		return s, nil
 	}
-	endpoint, ok := c.find(a, region)
+	endpoint, overridden, ok := c.find(a, region)
 	if !ok {
 		return nil, fmt.Errorf("%s in region %q: %w", a.Types[0], region, ErrNoService)
+	}
+	if !overridden && onlyHere(endpoint) && !onlyHere(c.Host) {
+		return nil, fmt.Errorf("the catalog has %q as the address of %s, which leads to this machine and not to the cloud: no token is sent there; "+
+			"mend the endpoint, or set %s_endpoint_override beside the credentials", endpoint, a.Types[0], strings.ReplaceAll(a.Types[0], "-", "_"))
 	}
 	base, root, err := a.base(endpoint)
 	if err != nil {
@@ -254,48 +282,19 @@ func (c *Cloud) Service(ctx context.Context, a API, region string) (*Service, er
 	}
 	s = &Service{cloud: c, API: a, Region: region, Base: base}
 	if a.Header != "" {
-		if s.Lowest, s.Highest, err = c.versions(ctx, root); err != nil {
+		s.Lowest, s.Highest, err = c.versions(ctx, root)
+		switch {
+		case err == nil:
+		case errors.Is(err, ErrUnavailable), errors.Is(err, ErrCredential) && !errors.Is(err, ErrToken), ctx.Err() != nil:
 			return nil, fmt.Errorf("asking %s at %s for its versions: %w", a.Types[0], root, err)
+		default:
+			// A proxy may let nothing pass but what is behind the version. The endpoint is
+			// tried as it is, and says itself which microversion is too new.
+			s.untold = &untold{}
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.services[key] = s
 	return s, nil
-}
-
-// explain turns what the client library says into words for people, and into
-// the errors of this package. It leaves out what bodies of answers hold beyond
-// their message.
-func explain(err error) error {
-	var unexpected gophercloud.ErrUnexpectedResponseCode
-	var reauth *gophercloud.ErrUnableToReauthenticate
-	switch {
-	case errors.As(err, &reauth):
-		// The one from before says no more than that the token had ended.
-		return fmt.Errorf("the token has ended, and there is no new one: %w", explain(reauth.ErrReauth))
-	case errors.As(err, &unexpected):
-		text := message(unexpected.Body)
-		if text == "" {
-			text = strings.ToLower(http.StatusText(unexpected.Actual))
-		}
-		e := fmt.Errorf("%d: %s", unexpected.Actual, text)
-		switch unexpected.Actual {
-		case http.StatusUnauthorized:
-			return fmt.Errorf("%w (%w)", ErrCredential, e)
-		case http.StatusForbidden:
-			return fmt.Errorf("%w (%w)", ErrForbidden, e)
-		case http.StatusNotFound, http.StatusGone:
-			return fmt.Errorf("%w (%w)", ErrNotFound, e)
-		}
-		if unexpected.Actual >= 500 || unexpected.Actual == http.StatusTooManyRequests {
-			return fmt.Errorf("%w (%w)", ErrUnavailable, e)
-		}
-		return e
-	}
-	var address *url.Error
-	if errors.As(err, &address) && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%w: %w", ErrUnavailable, address.Err)
-	}
-	return err
 }

@@ -150,8 +150,8 @@ func TestPaging(t *testing.T) {
 		"marker":                          {Marker, 2, nil, 4},
 		"marker, no limit":                {Marker, 0, nil, 4},
 		"marker, and a limit of theirs":   {Marker, 1000, nil, 4},
-		"offset":                          {Offset, 2, nil, 4},
-		"offset, and a limit of theirs":   {Offset, 1000, nil, 4},
+		"offset":                          {Offset, 2, nil, 5},
+		"offset, and a limit of theirs":   {Offset, 1000, nil, 5},
 		"whole":                           {Links, 0, nil, 1},
 	} {
 		t.Run(name, func(t *testing.T) {

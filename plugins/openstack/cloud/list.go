@@ -42,7 +42,9 @@ const (
 	Links Paging = iota
 	// Marker asks for what is behind the last element, until nothing is.
 	Marker
-	// Offset asks for what is behind so many elements, until nothing is.
+	// Offset asks for what is behind so many elements, until nothing is. Elements
+	// move up when one before them goes, so the pages overlap by one: where it is
+	// not the same in both, the list is read from its beginning.
 	Offset
 	// First reads the first page and no more.
 	First
@@ -60,6 +62,13 @@ type List struct {
 	Limit int
 	// Key is the element's member that a marker names. Empty means id.
 	Key string
+	// Ended says that elements which are deleted are in the list: a service may
+	// refuse them as markers.
+	Ended bool
+
+	// known is the element that a page of an offset begins with, and the page before
+	// ended with.
+	known string
 }
 
 // Listed is what is known of a list that was read to its end.
@@ -90,6 +99,7 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 	// keys are those of the page before: should its last element be deleted
 	// before the next page is asked for, the ones before it do as well.
 	var keys []string
+	linked, restarts, overlap := false, 0, 1
 	for {
 		if done.Pages == maxPages {
 			return done, fmt.Errorf("listing %s of %s: %d pages, and no end", l.Path, s.API.Name, done.Pages)
@@ -99,6 +109,10 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 			query.Set("marker", keys[len(keys)-back])
 			p, err = s.page(ctx, l, query, key, visit)
 		}
+		if err != nil && isGone(err) && l.Ended && l.Paging == Marker && done.Pages > 0 && !linked {
+			// All of the page before is deleted, and it did not lead to another.
+			return done, nil
+		}
 		if err != nil {
 			return done, fmt.Errorf("listing %s of %s: %w", l.Path, s.API.Name, err)
 		}
@@ -106,14 +120,40 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 			done.At = p.at
 		}
 		done.Pages++
-		done.Elements += p.elements
-		if l.Paging == Marker && len(p.keys) > 0 && slices.Equal(p.keys, keys) {
+		linked = p.next != ""
+		switch {
+		case l.Paging == Marker && len(p.keys) > 0 && slices.Equal(p.keys, keys):
 			return done, fmt.Errorf("listing %s of %s: the page behind %q is the same once more", l.Path, s.API.Name, query.Get("marker"))
+		case l.Paging == Offset && overlap > 0 && done.Elements > 0:
+			again, err := overlaps(l, p, keys)
+			if err != nil {
+				return done, fmt.Errorf("listing %s of %s: %w", l.Path, s.API.Name, err)
+			}
+			if again {
+				if restarts++; restarts == maxRestarts {
+					return done, fmt.Errorf("listing %s of %s: its elements moved each of %d times that it was read", l.Path, s.API.Name, restarts)
+				}
+				done.Elements, keys, l.known = 0, nil, ""
+				query.Del("offset")
+				continue
+			}
+			if p.elements > 0 && len(p.keys) == len(keys) && slices.Equal(p.keys, keys) && len(keys) > 1 {
+				return done, nil // it knows no offset, and all was in the first page
+			}
+			p.elements = max(0, p.elements-overlap)
 		}
+		done.Elements += p.elements
 		if len(p.keys) > 0 {
 			keys = p.keys
 		}
-		query, err = l.next(query, p, keys, done.Elements)
+		if done.Elements == 1 {
+			overlap = 0 // there is one, or one to a page
+		}
+		l.known = ""
+		if l.Paging == Offset && overlap > 0 && len(keys) > 0 {
+			l.known = keys[len(keys)-1]
+		}
+		query, err = l.next(query, p, keys, done.Elements-overlap)
 		if err != nil {
 			return done, fmt.Errorf("listing %s of %s: %w", l.Path, s.API.Name, err)
 		}
@@ -123,8 +163,31 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 	}
 }
 
-// next returns the query of the next page, or nil if there is none.
-func (l *List) next(query url.Values, p page, keys []string, elements int) (url.Values, error) {
+// maxRestarts is how often a list whose elements move is read.
+const maxRestarts = 5
+
+// overlaps compares a page with the one before, whose last element must be its
+// first. It reports whether the list is to be read again.
+func overlaps(l List, p page, before []string) (again bool, err error) {
+	switch {
+	case len(before) == 0:
+		return false, fmt.Errorf("the elements have no %s to tell them by", cmp.Or(l.Key, "id"))
+	case len(p.keys) == 0:
+		return true, nil
+	case p.keys[0] == before[len(before)-1]:
+		return false, nil
+	case slices.Equal(p.keys, before):
+		if len(before) == l.Limit {
+			return false, fmt.Errorf("the page behind %d elements is the first one once more", len(before))
+		}
+		return false, nil
+	}
+	return true, nil
+}
+
+// next returns the query of the next page, or nil if there is none. A page of an
+// offset begins behind so many elements.
+func (l *List) next(query url.Values, p page, keys []string, offset int) (url.Values, error) {
 	switch l.Paging {
 	case Links:
 		if p.next == "" {
@@ -153,7 +216,7 @@ func (l *List) next(query url.Values, p page, keys []string, elements int) (url.
 		if p.elements == 0 {
 			return nil, nil
 		}
-		query.Set("offset", strconv.Itoa(elements))
+		query.Set("offset", strconv.Itoa(offset))
 		return query, nil
 	default:
 		return nil, nil
@@ -213,10 +276,15 @@ func (s *Service) readPage(ctx context.Context, l List, r Request, key string, v
 	var ours error
 	element := func(v jsontext.Value) error {
 		p.elements++
-		if l.Paging != Offset {
-			if k := memberText(v, key); k != "" {
-				p.keys = append(p.keys, k)
-			}
+		k := memberText(v, key)
+		if k == "" && l.Paging == Offset {
+			k = string(v) // it is told by all that it has
+		}
+		if k != "" {
+			p.keys = append(p.keys, k)
+		}
+		if p.elements == 1 && l.known != "" && k == l.known {
+			return nil
 		}
 		ours = visit(v)
 		return ours

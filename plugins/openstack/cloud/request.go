@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,11 +27,28 @@ type Request struct {
 
 // Speaks returns the microversion that is used where wanted would be best.
 func (s *Service) Speaks(wanted Microversion) Microversion {
+	if s.untold != nil {
+		return s.untold.speaks(wanted)
+	}
 	return within(wanted, s.Lowest, s.Highest)
 }
 
 // do makes a GET request. The caller closes the answer's body.
 func (s *Service) do(ctx context.Context, r Request, address string) (*http.Response, error) {
+	answer, err := s.try(ctx, r, address)
+	var refused gophercloud.ErrUnexpectedResponseCode
+	if err != nil && s.untold != nil && s.Speaks(r.Microversion) != (Microversion{}) && errors.As(err, &refused) &&
+		(refused.Actual == http.StatusNotAcceptable || refused.Actual == http.StatusBadRequest && newest.Match(refused.Body)) {
+		s.untold.learn(string(refused.Body[:min(len(refused.Body), 4<<10)]))
+		answer, err = s.try(ctx, r, address)
+	}
+	if err != nil {
+		return nil, explain(err)
+	}
+	return answer, nil
+}
+
+func (s *Service) try(ctx context.Context, r Request, address string) (*http.Response, error) {
 	headers := map[string]string{}
 	for k, v := range r.Headers {
 		headers[k] = v
@@ -46,13 +64,9 @@ func (s *Service) do(ctx context.Context, r Request, address string) (*http.Resp
 			headers["X-OpenStack-Ironic-API-Version"] = v.String()
 		}
 	}
-	answer, err := s.cloud.provider.Request(ctx, http.MethodGet, address, &gophercloud.RequestOpts{
+	return s.cloud.provider.Request(ctx, http.MethodGet, address, &gophercloud.RequestOpts{
 		MoreHeaders: headers, KeepResponseBody: true, OkCodes: []int{http.StatusOK, http.StatusMultipleChoices, http.StatusNoContent},
 	})
-	if err != nil {
-		return nil, explain(err)
-	}
-	return answer, nil
 }
 
 func (s *Service) address(r Request) string {

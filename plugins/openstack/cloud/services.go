@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -58,8 +59,9 @@ var versioned = regexp.MustCompile(`/v[0-9]+(\.[0-9]+)?(/|$)`)
 // end, and the one where it tells its versions.
 func (a API) base(endpoint string) (base, root string, err error) {
 	u, err := url.Parse(endpoint)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", "", fmt.Errorf("the catalog has %q as the address of %s", endpoint, a.Types[0])
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Contains(endpoint, "(") {
+		return "", "", fmt.Errorf("the catalog has %q as the address of %s: there must be a scheme, a host and no placeholder in it; "+
+			"mend the endpoint, or set %s_endpoint_override beside the credentials", endpoint, a.Types[0], strings.ReplaceAll(a.Types[0], "-", "_"))
 	}
 	u.RawQuery, u.Fragment, u.User = "", "", nil
 	u.Path = strings.TrimRight(u.Path, "/") + "/"
@@ -117,21 +119,73 @@ func within(wanted, lowest, highest Microversion) Microversion {
 	return wanted
 }
 
-// find returns the endpoint of an API in a region.
-func (c *Cloud) find(a API, region string) (string, bool) {
-	for _, kind := range a.Types {
+// find returns the endpoint of an API in a region, and whether it is the
+// operator's own word and not the catalog's.
+func (c *Cloud) find(a API, region string) (address string, overridden, ok bool) {
+	o := c.credentials.overrides[a.Name]
+	if o.endpoint != "" {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return fill(o.endpoint, c.identity), true, true
+	}
+	types, visibility := a.Types, string(c.credentials.visibility)
+	if o.serviceType != "" {
+		types = []string{o.serviceType}
+	}
+	if o.visibility != "" {
+		visibility = o.visibility
+	}
+	for _, kind := range types {
 		for _, entry := range c.entries() {
-			if entry.Type != kind {
+			if entry.Type != kind || o.serviceName != "" && entry.Name != o.serviceName {
 				continue
 			}
 			for _, e := range entry.Endpoints {
-				if e.Interface == string(c.credentials.visibility) && (region == "" || a.Global || e.Region == region || e.RegionID == region) {
-					return e.URL, true
+				if e.Interface != visibility || region != "" && !a.Global && e.Region != region && e.RegionID != region {
+					continue
+				}
+				// Of several, as /v2 beside /v2.1, the one of the version that is spoken.
+				if path, _, _ := strings.Cut(e.URL, "?"); strings.Contains(path+"/", "/"+a.Path+"/") {
+					return e.URL, false, true
+				}
+				if !ok {
+					address, ok = e.URL, true
 				}
 			}
 		}
+		if ok {
+			return address, false, true
+		}
 	}
-	return "", false
+	return "", false, false
+}
+
+// fill puts the project and the user in the places of an endpoint that stand for them.
+func fill(endpoint string, who Identified) string {
+	if !strings.Contains(endpoint, "(") {
+		return endpoint
+	}
+	var pairs []string
+	for name, id := range map[string]string{"project_id": who.ProjectID, "tenant_id": who.ProjectID, "user_id": who.UserID} {
+		pairs = append(pairs, "%("+name+")s", id, "$("+name+")s", id)
+	}
+	return strings.NewReplacer(pairs...).Replace(endpoint)
+}
+
+// onlyHere reports whether an address leads to whoever asks, or to who is linked
+// with it: what listens there is another one for each machine.
+func onlyHere(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	ip = ip.Unmap()
+	return err == nil && (ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast())
 }
 
 // Regions returns the regions that the catalog has, in order.

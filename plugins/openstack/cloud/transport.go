@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,8 +30,11 @@ const (
 	tries      = 5
 	firstPause = 500 * time.Millisecond
 	lastPause  = 20 * time.Second
-	// longestWait is how long Retry-After may ask a request to wait.
-	longestWait = time.Minute
+	// longestWait is how long Retry-After may ask a request to wait. For longer than
+	// that nothing waits: the request fails, and so do all that follow until then, or
+	// until an hour is over.
+	longestWait  = time.Minute
+	longestPause = time.Hour
 	// headerWait is how long a service may take to begin its answer: a page of
 	// a thousand servers takes some ten seconds.
 	headerWait = 2 * time.Minute
@@ -47,6 +52,9 @@ type transport struct {
 
 	mu     sync.Mutex
 	limits map[string]*rate.Limiter
+	// pauses are until when services want to be left alone, by host and the first
+	// part of the path: many stand behind one host.
+	pauses map[string]time.Time
 }
 
 func newTransport(config *tls.Config) *transport {
@@ -62,7 +70,31 @@ func newTransport(config *tls.Config) *transport {
 		},
 		first:  firstPause,
 		limits: make(map[string]*rate.Limiter),
+		pauses: make(map[string]time.Time),
 	}
+}
+
+func pauseKey(u *url.URL) string {
+	first, _, _ := strings.Cut(strings.TrimLeft(u.Path, "/"), "/")
+	return u.Host + "/" + first
+}
+
+// paused returns until when a service wants to be left alone, or zero.
+func (t *transport) paused(u *url.URL) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	until := t.pauses[pauseKey(u)]
+	if until.IsZero() || time.Now().Before(until) {
+		return until
+	}
+	delete(t.pauses, pauseKey(u))
+	return time.Time{}
+}
+
+func (t *transport) pause(u *url.URL, length time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pauses[pauseKey(u)] = time.Now().Add(min(length, longestPause))
 }
 
 func (t *transport) limiter(host string) *rate.Limiter {
@@ -97,6 +129,9 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	pauses := retry.BackOff(t.first, lastPause)
 	// Logging in is a POST and changes nothing: it may be made again too.
 	again := r.Body == nil || r.GetBody != nil
+	if until := t.paused(r.URL); !until.IsZero() {
+		return nil, fmt.Errorf("it has asked for no more requests until %s", until.UTC().Format(time.RFC3339))
+	}
 	for n := 1; ; n++ {
 		if err := limit.Wait(r.Context()); err != nil {
 			// The request's turn comes after its time is up. That is no fault of the
@@ -128,17 +163,21 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			answer.Body = &watchedBody{answer.Body}
 			return answer, nil
 		default:
-			t.learn(limit, answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusServiceUnavailable)
+			t.learn(limit, limits(answer.StatusCode) || answer.StatusCode == http.StatusServiceUnavailable)
+			asked, says := retryAfter(answer.Header, time.Now())
+			if says && asked > longestWait {
+				t.pause(r.URL, asked)
+				return answer, nil
+			}
 			if !again || n == tries {
 				return answer, nil
 			}
-			asked, says := retryAfter(answer.Header, time.Now())
 			// The body of an answer that is not taken is read, so that its connection
 			// can be used again.
 			_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 64<<10))
 			answer.Body.Close()
 			if says {
-				pause = max(pause, min(asked, longestWait))
+				pause = max(pause, asked)
 			}
 		}
 		if err := retry.Sleep(r.Context(), pause); err != nil {
@@ -150,11 +189,17 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 // refused reports whether a status says that the same request may succeed later.
 func refused(status int) bool {
 	switch status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+	case http.StatusRequestTimeout, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	}
-	return false
+	return limits(status)
+}
+
+// limits reports whether a status says that there were too many requests. Older
+// limiters answer 413 to what has no body that could be too large, Swift's 498.
+func limits(status int) bool {
+	return status == http.StatusTooManyRequests || status == http.StatusRequestEntityTooLarge || status == 498
 }
 
 // passing reports whether what went wrong with a connection may pass. A
