@@ -185,13 +185,12 @@ func (w *Warehouse) Types(ctx context.Context, q TypeQuery) ([]TypeSummary, erro
 		told.add("name > {after:String}", clickhouse.Named("after", q.After))
 		there.add("type > {after:String}")
 	}
-	there.add("NOT deleted")
 	parameters := append(told.parameters, clickhouse.Named("silent", q.Silent))
 	rows, err := w.conn.Query(ctx, fmt.Sprintf(`
 		SELECT name, argMax(title, (told, version)), argMax(layout, (told, version)), toInt64(sum(active)) FROM (
 			SELECT name, title, layout, version, true AS told, 0 AS active FROM asset_type FINAL%s
 			UNION ALL
-			SELECT type, '', '', 0, false, countIf(NOT has({silent:Array(String)}, agent_id)) FROM asset FINAL%s GROUP BY type
+			SELECT type, '', '', 0, false, countIf(NOT deleted AND NOT has({silent:Array(String)}, agent_id)) FROM asset FINAL%s GROUP BY type
 		) GROUP BY name ORDER BY name LIMIT %d`, told.String(), there.String(), q.Limit), parameters...)
 	if err != nil {
 		return nil, fmt.Errorf("listing types: %w", err)

@@ -153,8 +153,11 @@ func TestTypes(t *testing.T) {
 	}
 	east := version(4, "c", warehouse.Created, `{}`)
 	east.Site, east.AgentID = "east", "agent-2"
-	g := group(version(1, "a", warehouse.Created, `{}`), version(2, "b", warehouse.Deleted, `{}`), version(3, "c", warehouse.Created, `{}`), east)
+	g := group(version(1, "a", warehouse.Created, `{}`), version(2, "b", warehouse.Deleted, `{}`), version(3, "c", warehouse.Created, `{}`), east,
+		version(5, "d", warehouse.Deleted, `{}`))
 	g.Versions[2].Type = "fake.test.Untold"
+	// Of which nothing is left, and which can be asked for all the same.
+	g.Versions[4].Type = "fake.test.Gone"
 	g.Types = []warehouse.AssetType{
 		kind("west", "fake.test.Thing", "Thing", `{"icon":"pod"}`, 7), kind("east", "fake.test.Thing", "Older", `{}`, 6),
 		kind("west", "fake.test.Empty", "Empty", "", 5),
@@ -163,15 +166,16 @@ func TestTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	const thing, empty, untold = `fake.test.Thing "Thing" {"icon":"pod"} `, `fake.test.Empty "Empty"  0`, `fake.test.Untold ""  1`
+	const gone = `fake.test.Gone ""  0`
 	for _, test := range []struct {
 		q    warehouse.TypeQuery
 		want []string
 	}{
-		{warehouse.TypeQuery{}, []string{empty, thing + "2", untold}},
-		{warehouse.TypeQuery{Silent: []string{"agent-2"}}, []string{empty, thing + "1", untold}},
+		{warehouse.TypeQuery{}, []string{empty, gone, thing + "2", untold}},
+		{warehouse.TypeQuery{Silent: []string{"agent-2"}}, []string{empty, gone, thing + "1", untold}},
 		{warehouse.TypeQuery{Site: "east"}, []string{`fake.test.Thing "Older" {} 1`}},
 		{warehouse.TypeQuery{Site: "nowhere' OR 1=1 --"}, nil},
-		{warehouse.TypeQuery{After: "fake.test.Empty"}, []string{thing + "2", untold}},
+		{warehouse.TypeQuery{After: "fake.test.Empty"}, []string{gone, thing + "2", untold}},
 		{warehouse.TypeQuery{After: "fake.test.Thing", Site: "west"}, []string{untold}},
 		{warehouse.TypeQuery{Limit: 1}, []string{empty}},
 	} {

@@ -18,7 +18,8 @@ func (a *app) agentCommand() *cobra.Command {
 			Long: `Shut an agent out for good. Its session is cut within seconds, and its certificate
 serves for nothing any more. What it brought stays, as DISCONNECTED. It is also the
 way to remove an agent whose machine is gone: get agents shows it no more, unless
-asked to with --revoked. To come back, an agent joins anew, with a new token.`,
+asked to with --revoked. To come back, an agent joins anew, with a new token. As
+much of the ID as no other agent has is enough.`,
 			Args:              exactly("ID"),
 			ValidArgsFunction: first(a.completeAgents),
 			RunE:              func(cmd *cobra.Command, args []string) error { return a.agentRevoke(cmd.Context(), args[0]) },
@@ -32,6 +33,9 @@ func (a *app) agentRevoke(ctx context.Context, id string) error {
 		return err
 	}
 	defer s.Close()
+	if id, err = s.agentID(ctx, id); err != nil {
+		return err
+	}
 	answer, err := s.Fleet.RevokeAgent(ctx, connect.NewRequest(&reevev1.RevokeAgentRequest{Id: id}))
 	if connect.CodeOf(err) == connect.CodeNotFound {
 		return &explained{text: fmt.Sprintf("agent %q not found: see reeve get agents", id), cause: err}

@@ -41,7 +41,7 @@ func (a *app) caListCommand() *cobra.Command {
 }
 
 func (a *app) caList(ctx context.Context, o listOptions) error {
-	return list(ctx, a, o, "certificate_authorities", caColumns, func(s *session) client.PageFunc[*reevev1.CertificateAuthority] {
+	return list(ctx, a, siteListOptions{listOptions: o}, "certificate_authorities", caColumns, func(s *session) client.PageFunc[*reevev1.CertificateAuthority] {
 		return func(ctx context.Context, _ int32, _ string) ([]*reevev1.CertificateAuthority, string, error) {
 			answer, err := s.Fleet.ListCertificateAuthorities(ctx, connect.NewRequest(&reevev1.ListCertificateAuthoritiesRequest{}))
 			if err != nil {
@@ -63,7 +63,7 @@ func caColumns(p *output.Printer) []output.Column[*reevev1.CertificateAuthority]
 		}},
 		{Heading: "AGENTS", Value: func(c *reevev1.CertificateAuthority) string { return fmt.Sprint(c.GetAgents()) }},
 		{Heading: "CREATED", Value: func(c *reevev1.CertificateAuthority) string { return p.Time(c.GetCreateTime()) }},
-		{Heading: "EXPIRES", Value: func(c *reevev1.CertificateAuthority) string { return p.Time(c.GetExpireTime()) }},
+		{Heading: "EXPIRES", Value: func(c *reevev1.CertificateAuthority) string { return p.Expiry(c.GetExpireTime()) }},
 	}
 }
 
@@ -107,8 +107,11 @@ func (a *app) caRetire(ctx context.Context, hash string, force bool) error {
 	}
 	defer s.Close()
 	_, err = s.Fleet.RetireCertificateAuthority(ctx, connect.NewRequest(&reevev1.RetireCertificateAuthorityRequest{Hash: hash, Force: force}))
+	if err = s.explain(err); connect.CodeOf(err) == connect.CodeFailedPrecondition && !force {
+		return &explained{text: err.Error() + "; or use --force: they must join anew then", cause: err}
+	}
 	if err != nil {
-		return s.explain(err)
+		return err
 	}
 	return a.say("Certificate authority %s is retired", hash)
 }

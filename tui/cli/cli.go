@@ -3,7 +3,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/reeve-cloud/reeve/pkg/nearest"
 	"github.com/reeve-cloud/reeve/tui/config"
 	"github.com/reeve-cloud/reeve/tui/output"
 )
@@ -104,6 +104,7 @@ Sign in with "reeve login", then look around with "reeve get".`,
 			return unknownCommand(cmd, args[0])
 		},
 	}
+	root.SetFlagErrorFunc(flagError)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configFile, "config", "", "configuration file (default: $REEVE_CONFIG, .reeve/cli.yaml here or above, ~/.config/reeve/cli.yaml)")
 	flags.StringVar(&a.contextName, "context", "", "context to use (default: $REEVE_CONTEXT, else the current one)")
@@ -158,16 +159,6 @@ func noArguments(cmd *cobra.Command, args []string) error {
 		return usagef("%s takes no arguments; there are %d", cmd.CommandPath(), len(args))
 	}
 	return nil
-}
-
-func unknownCommand(cmd *cobra.Command, name string) error {
-	if cmd.SuggestionsMinimumDistance <= 0 {
-		cmd.SuggestionsMinimumDistance = 2
-	}
-	if near := cmd.SuggestionsFor(name); len(near) > 0 {
-		return usagef("%s has no command %q; is it %s?", cmd.CommandPath(), name, near[0])
-	}
-	return usagef("%s has no command %q", cmd.CommandPath(), name)
 }
 
 // note writes a line for the user beside the output.
@@ -226,6 +217,15 @@ func (a *app) chosenContext(file *config.File) (name, by string) {
 	return file.Current, "current"
 }
 
+// unknownContext is the error for a context that a file does not have.
+func unknownContext(file *config.File, shown, name, path string) error {
+	known := make([]string, len(file.Contexts))
+	for i, c := range file.Contexts {
+		known[i] = c.Name
+	}
+	return fmt.Errorf("no context %s in %s%s: see reeve context list", shown, path, nearest.Hint(name, known))
+}
+
 // pickContext returns the context to use.
 func (a *app) pickContext(file *config.File, path string) (config.Context, error) {
 	name, by := a.chosenContext(file)
@@ -233,11 +233,11 @@ func (a *app) pickContext(file *config.File, path string) (config.Context, error
 		if len(file.Contexts) > 0 {
 			return config.Context{}, fmt.Errorf("no context is chosen in %s: choose one with reeve context use", path)
 		}
-		return config.Context{}, errors.New("not signed in: sign in with reeve login SERVER")
+		return config.Context{}, fmt.Errorf("not signed in (%s has no context): sign in with reeve login SERVER", path)
 	}
 	c := file.Context(name)
 	if c == nil {
-		return config.Context{}, fmt.Errorf("no context %q (%s) in %s: see reeve context list", name, by, path)
+		return config.Context{}, unknownContext(file, fmt.Sprintf("%q (%s)", name, by), name, path)
 	}
 	return *c, nil
 }

@@ -79,7 +79,7 @@ func (a *app) changeContext(name string, change func(*config.File), done string)
 		return err
 	}
 	if file.Context(name) == nil {
-		return fmt.Errorf("no context %q in %s: see reeve context list", name, path)
+		return unknownContext(file, fmt.Sprintf("%q", name), name, path)
 	}
 	change(file)
 	if err := file.Save(path); err != nil {

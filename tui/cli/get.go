@@ -19,13 +19,14 @@ const (
 )
 
 func (a *app) getCommand() *cobra.Command {
-	return group("get", "Show sites, agents, assets, their types and changes, and what is missing",
+	return group("get", "Show sites, agents, assets, their types and changes, events, and what is missing",
 		a.getSitesCommand(),
 		a.getAgentsCommand(),
 		a.getTypesCommand(),
 		a.getAssetsCommand(),
 		a.getAssetCommand(),
 		a.getChangesCommand(),
+		a.getEventsCommand(),
 		a.getGapsCommand(),
 	)
 }
@@ -58,7 +59,7 @@ func (o *siteListOptions) addTo(a *app, cmd *cobra.Command) {
 
 // list prints a list of the API. Its name is the field that has it in the API.
 func list[T proto.Message](
-	ctx context.Context, a *app, o listOptions, name string,
+	ctx context.Context, a *app, o siteListOptions, name string,
 	columns func(*output.Printer) []output.Column[T],
 	pages func(*session) client.PageFunc[T],
 ) error {
@@ -85,7 +86,7 @@ func (o *listOptions) open(a *app) (*output.Printer, *session, error) {
 
 // listFrom is list with a session that is open already.
 func listFrom[T proto.Message](
-	ctx context.Context, s *session, o listOptions, p *output.Printer, name string, columns []output.Column[T], pages client.PageFunc[T],
+	ctx context.Context, s *session, o siteListOptions, p *output.Printer, name string, columns []output.Column[T], pages client.PageFunc[T],
 ) error {
 	size := o.page
 	if size == 0 {
@@ -94,6 +95,11 @@ func listFrom[T proto.Message](
 	l := output.NewList(p, name, columns)
 	if err := client.Pages(ctx, o.limit, size, pages, l.Write); err != nil {
 		return s.explain(err)
+	}
+	if l.Count() == 0 {
+		if err := s.checkSite(ctx, o.site); err != nil {
+			return err
+		}
 	}
 	return finish(s.app, p, l, strings.ReplaceAll(name, "_", " "))
 }

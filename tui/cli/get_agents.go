@@ -33,15 +33,21 @@ func (a *app) getAgentsCommand() *cobra.Command {
 }
 
 func (a *app) getAgents(ctx context.Context, o getAgentsOptions) error {
-	return list(ctx, a, o.listOptions, "agents", agentColumns, func(s *session) client.PageFunc[*reevev1.Agent] {
-		return func(ctx context.Context, size int32, token string) ([]*reevev1.Agent, string, error) {
-			answer, err := s.Fleet.ListAgents(ctx, connect.NewRequest(&reevev1.ListAgentsRequest{PageSize: size, PageToken: token, Site: o.site, ShowRevoked: o.revoked}))
-			if err != nil {
-				return nil, "", err
-			}
-			return answer.Msg.GetAgents(), answer.Msg.GetNextPageToken(), nil
-		}
+	return list(ctx, a, o.siteListOptions, "agents", agentColumns, func(s *session) client.PageFunc[*reevev1.Agent] {
+		return s.agentPages(&reevev1.ListAgentsRequest{Site: o.site, ShowRevoked: o.revoked})
 	})
+}
+
+// agentPages returns the pages of the list that a request asks for.
+func (s *session) agentPages(r *reevev1.ListAgentsRequest) client.PageFunc[*reevev1.Agent] {
+	return func(ctx context.Context, size int32, token string) ([]*reevev1.Agent, string, error) {
+		r.PageSize, r.PageToken = size, token
+		answer, err := s.Fleet.ListAgents(ctx, connect.NewRequest(r))
+		if err != nil {
+			return nil, "", err
+		}
+		return answer.Msg.GetAgents(), answer.Msg.GetNextPageToken(), nil
+	}
 }
 
 func agentColumns(p *output.Printer) []output.Column[*reevev1.Agent] {
@@ -68,7 +74,7 @@ func agentColumns(p *output.Printer) []output.Column[*reevev1.Agent] {
 			return a.GetClone().GetHostname() + "@" + a.GetClone().GetAddress()
 		}},
 		{Heading: "ENROLLED", Only: output.Wide, Value: func(a *reevev1.Agent) string { return p.Time(a.GetEnrollTime()) }},
-		{Heading: "CERTIFICATE-EXPIRES", Only: output.Wide, Value: func(a *reevev1.Agent) string { return p.Time(a.GetCertificateExpireTime()) }},
+		{Heading: "CERTIFICATE-EXPIRES", Only: output.Wide, Value: func(a *reevev1.Agent) string { return p.Expiry(a.GetCertificateExpireTime()) }},
 	}
 }
 

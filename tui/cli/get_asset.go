@@ -26,9 +26,12 @@ func (o *assetOptions) addTo(a *app, cmd *cobra.Command) {
 }
 
 // explainAsset puts an error of a call for one asset into words.
-func (s *session) explainAsset(err error, o assetOptions) error {
+func (s *session) explainAsset(ctx context.Context, err error, o assetOptions) error {
 	if connect.CodeOf(err) != connect.CodeNotFound {
 		return s.explain(err)
+	}
+	if err := s.checkSite(ctx, o.site); err != nil {
+		return err
 	}
 	text := fmt.Sprintf("asset %q not found", o.uid)
 	if o.site != "" {
@@ -38,6 +41,18 @@ func (s *session) explainAsset(err error, o assetOptions) error {
 		text += " with type " + o.typ
 	}
 	return &explained{text: text, cause: err}
+}
+
+// resolveType makes the type that a user gave the whole name of it.
+func (s *session) resolveType(ctx context.Context, o *assetOptions) error {
+	if o.typ == "" {
+		return nil
+	}
+	t, err := s.assetType(ctx, o.site, o.typ)
+	if err == nil {
+		o.typ = t.GetName()
+	}
+	return err
 }
 
 type getAssetOptions struct {
@@ -73,9 +88,12 @@ func (a *app) getAsset(ctx context.Context, o getAssetOptions) error {
 		return err
 	}
 	defer s.Close()
+	if err := s.resolveType(ctx, &o.assetOptions); err != nil {
+		return err
+	}
 	answer, err := s.Inventory.GetAsset(ctx, connect.NewRequest(&reevev1.GetAssetRequest{Uid: o.uid, Site: o.site, Type: o.typ}))
 	if err != nil {
-		return s.explainAsset(err, o.assetOptions)
+		return s.explainAsset(ctx, err, o.assetOptions)
 	}
 	if !isTable(p) {
 		return p.Document(answer.Msg)
@@ -98,7 +116,7 @@ func printAsset(p *output.Printer, answer *reevev1.GetAssetResponse) error {
 	d.Field("Labels", labels(asset.GetLabels())...)
 	d.Field("Created", p.Time(asset.GetCreateTime()))
 	d.Field("Updated", p.Time(asset.GetUpdateTime()))
-	d.Field("Observed", p.Time(asset.GetObserveTime()))
+	d.Field("Changed", p.Time(asset.GetObserveTime()))
 	d.Field("Scope", asset.GetScope())
 	d.Field("Agent", asset.GetAgentId())
 	d.Field("Version", fmt.Sprint(asset.GetVersion()))
@@ -106,7 +124,8 @@ func printAsset(p *output.Printer, answer *reevev1.GetAssetResponse) error {
 		d.Section("Relations", []string{"KIND", "DIRECTION", "TYPE", "UID"}, relationRows(asset, relations))
 	}
 	if document := asset.GetDocument(); document != nil {
-		if err := d.Message("Document", document); err != nil {
+		// What ticks in it is as old as the last change.
+		if err := d.Message("Document (as of "+p.Moment(asset.GetObserveTime())+")", document); err != nil {
 			return err
 		}
 	}

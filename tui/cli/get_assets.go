@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/pkg/nearest"
 	"github.com/reeve-cloud/reeve/tui/output"
 )
 
@@ -39,7 +40,7 @@ name may be the whole of it, or its end, or the plural of that, in any case.`,
 	cmd.Flags().StringSliceVar(&o.states, "state", nil, "only these states: active, disconnected, deleted")
 	cmd.Flags().BoolVar(&o.full, "full", false, "with the documents (json and yaml)")
 	a.complete(cmd, "type", a.completeTypes)
-	a.complete(cmd, "state", func(context.Context) []string { return []string{"active", "disconnected", "deleted"} })
+	a.complete(cmd, "state", func(context.Context) []string { return stateNames })
 	return cmd
 }
 
@@ -74,7 +75,7 @@ func (a *app) getAssets(ctx context.Context, o getAssetsOptions) error {
 			o.page = documentPage
 		}
 	}
-	return listFrom(ctx, s, o.listOptions, p, "assets", columns, func(ctx context.Context, size int32, token string) ([]*reevev1.Asset, string, error) {
+	return listFrom(ctx, s, o.siteListOptions, p, "assets", columns, func(ctx context.Context, size int32, token string) ([]*reevev1.Asset, string, error) {
 		answer, err := s.Inventory.ListAssets(ctx, connect.NewRequest(&reevev1.ListAssetsRequest{
 			PageSize:  size,
 			PageToken: token,
@@ -102,12 +103,15 @@ func (o *listOptions) view(full bool) (reevev1.AssetView, error) {
 	return reevev1.AssetView_ASSET_VIEW_FULL, nil
 }
 
+// stateNames are the states as a user gives them.
+var stateNames = []string{"active", "disconnected", "deleted"}
+
 func parseStates(names []string) ([]reevev1.State, error) {
 	var states []reevev1.State
 	for _, name := range names {
 		state, ok := reevev1.State_value["STATE_"+strings.ToUpper(name)]
 		if !ok || state == int32(reevev1.State_STATE_UNSPECIFIED) {
-			return nil, usagef("--state %q: must be active, disconnected or deleted", name)
+			return nil, usagef("--state %q: must be active, disconnected or deleted%s", name, nearest.Hint(name, stateNames))
 		}
 		states = append(states, reevev1.State(state))
 	}
@@ -127,7 +131,7 @@ func assetColumns(p *output.Printer) []output.Column[*reevev1.Asset] {
 		},
 		{Heading: "SINCE", Value: func(a *reevev1.Asset) string { return p.Time(stateSince(a)) }},
 		{Heading: "STATUS", Value: (*reevev1.Asset).GetStatus},
-		{Heading: "OBSERVED", Value: func(a *reevev1.Asset) string { return p.Time(a.GetObserveTime()) }},
+		{Heading: "CHANGED", Value: func(a *reevev1.Asset) string { return p.Time(a.GetObserveTime()) }},
 		{Heading: "CREATED", Only: output.Wide, Value: func(a *reevev1.Asset) string { return p.Time(a.GetCreateTime()) }},
 		{Heading: "UPDATED", Only: output.Wide, Value: func(a *reevev1.Asset) string { return p.Time(a.GetUpdateTime()) }},
 		{Heading: "REGION", Only: output.Wide, Value: (*reevev1.Asset).GetRegion},

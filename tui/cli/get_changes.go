@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
-	"github.com/reeve-cloud/reeve/tui/client"
 	"github.com/reeve-cloud/reeve/tui/output"
 )
 
@@ -42,8 +41,16 @@ func (a *app) getChanges(ctx context.Context, o getChangesOptions) error {
 	if err != nil {
 		return err
 	}
-	return list(ctx, a, o.listOptions, "changes", changeColumns, func(s *session) client.PageFunc[*reevev1.Change] {
-		return func(ctx context.Context, size int32, token string) ([]*reevev1.Change, string, error) {
+	p, s, err := o.open(a)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.resolveType(ctx, &o.assetOptions); err != nil {
+		return err
+	}
+	return listFrom(ctx, s, siteListOptions{listOptions: o.listOptions}, p, "changes", changeColumns(p),
+		func(ctx context.Context, size int32, token string) ([]*reevev1.Change, string, error) {
 			answer, err := s.Inventory.ListChanges(ctx, connect.NewRequest(&reevev1.ListChangesRequest{
 				PageSize:  size,
 				PageToken: token,
@@ -53,16 +60,15 @@ func (a *app) getChanges(ctx context.Context, o getChangesOptions) error {
 				View:      view,
 			}))
 			if err != nil {
-				return nil, "", s.explainAsset(err, o.assetOptions)
+				return nil, "", s.explainAsset(ctx, err, o.assetOptions)
 			}
 			return answer.Msg.GetChanges(), answer.Msg.GetNextPageToken(), nil
-		}
-	})
+		})
 }
 
 func changeColumns(p *output.Printer) []output.Column[*reevev1.Change] {
 	return []output.Column[*reevev1.Change]{
-		{Heading: "OBSERVED", Value: func(c *reevev1.Change) string { return p.Time(c.GetObserveTime()) }},
+		{Heading: "CHANGED", Value: func(c *reevev1.Change) string { return p.Time(c.GetObserveTime()) }},
 		{Heading: "RECEIVED", Only: output.Wide, Value: func(c *reevev1.Change) string { return p.Time(c.GetReceiveTime()) }},
 		{Heading: "VERSION", Only: output.Wide, Value: func(c *reevev1.Change) string { return fmt.Sprint(c.GetVersion()) }},
 		{
@@ -72,8 +78,8 @@ func changeColumns(p *output.Printer) []output.Column[*reevev1.Change] {
 		},
 		{Heading: "STATUS", Value: (*reevev1.Change).GetStatus},
 		{Heading: "AGENT", Only: output.Wide, Value: (*reevev1.Change).GetAgentId},
-		{Heading: "CHANGED", Only: output.Table, Value: func(c *reevev1.Change) string { return somePaths(c.GetChangedPaths()) }},
-		{Heading: "CHANGED", Only: output.Wide, Value: func(c *reevev1.Change) string { return strings.Join(c.GetChangedPaths(), ",") }},
+		{Heading: "PATHS", Only: output.Table, Value: func(c *reevev1.Change) string { return somePaths(c.GetChangedPaths()) }},
+		{Heading: "PATHS", Only: output.Wide, Value: func(c *reevev1.Change) string { return strings.Join(c.GetChangedPaths(), ",") }},
 	}
 }
 

@@ -27,7 +27,7 @@ func (a *app) getGapsCommand() *cobra.Command {
 }
 
 func (a *app) getGaps(ctx context.Context, o siteListOptions) error {
-	return list(ctx, a, o.listOptions, "gaps", gapColumns, func(s *session) client.PageFunc[*reevev1.Gap] {
+	return list(ctx, a, o, "gaps", gapColumns, func(s *session) client.PageFunc[*reevev1.Gap] {
 		return func(ctx context.Context, size int32, token string) ([]*reevev1.Gap, string, error) {
 			answer, err := s.Inventory.ListGaps(ctx, connect.NewRequest(&reevev1.ListGapsRequest{PageSize: size, PageToken: token, Site: o.site}))
 			if err != nil {

@@ -26,15 +26,17 @@ func (a *app) getSitesCommand() *cobra.Command {
 }
 
 func (a *app) getSites(ctx context.Context, o listOptions) error {
-	return list(ctx, a, o, "sites", siteColumns, func(s *session) client.PageFunc[*reevev1.Site] {
-		return func(ctx context.Context, size int32, token string) ([]*reevev1.Site, string, error) {
-			answer, err := s.Fleet.ListSites(ctx, connect.NewRequest(&reevev1.ListSitesRequest{PageSize: size, PageToken: token}))
-			if err != nil {
-				return nil, "", err
-			}
-			return answer.Msg.GetSites(), answer.Msg.GetNextPageToken(), nil
+	return list(ctx, a, siteListOptions{listOptions: o}, "sites", siteColumns, (*session).sitePages)
+}
+
+func (s *session) sitePages() client.PageFunc[*reevev1.Site] {
+	return func(ctx context.Context, size int32, token string) ([]*reevev1.Site, string, error) {
+		answer, err := s.Fleet.ListSites(ctx, connect.NewRequest(&reevev1.ListSitesRequest{PageSize: size, PageToken: token}))
+		if err != nil {
+			return nil, "", err
 		}
-	})
+		return answer.Msg.GetSites(), answer.Msg.GetNextPageToken(), nil
+	}
 }
 
 func siteColumns(p *output.Printer) []output.Column[*reevev1.Site] {

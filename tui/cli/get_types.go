@@ -25,7 +25,7 @@ func (a *app) getTypesCommand() *cobra.Command {
 }
 
 func (a *app) getTypes(ctx context.Context, o siteListOptions) error {
-	return list(ctx, a, o.listOptions, "asset_types", typeColumns, func(s *session) client.PageFunc[*reevev1.AssetType] {
+	return list(ctx, a, o, "asset_types", typeColumns, func(s *session) client.PageFunc[*reevev1.AssetType] {
 		return s.typePages(o.site)
 	})
 }

@@ -50,7 +50,7 @@ it starts. The context is named after the host unless --context gives a name.`,
 		if e, ok := errors.AsType[*pflag.NotExistError](err); ok && e.GetSpecifiedName() == "token" {
 			return errors.New("a token does not belong on the command line, where other users can see it: use --token-file")
 		}
-		return err
+		return flagError(cmd, err)
 	})
 	return cmd
 }
@@ -118,7 +118,7 @@ func (a *app) loginName(file *config.File, server string) (string, error) {
 		return "", usagef("%s makes no name for a context: give one with --context", name)
 	}
 	if old := file.Context(name); old != nil && old.Server != server {
-		return "", usagef("context %s is there already, for %s: give another name with --context", name, old.Server)
+		return "", usagef("context %s already exists, for %s: give another name with --context", name, old.Server)
 	}
 	return name, nil
 }

@@ -39,6 +39,7 @@ type fakeServer struct {
 	related []*reevev1.Relation
 	cas     []*reevev1.CertificateAuthority
 	gaps    []*reevev1.Gap
+	events  []*reevev1.Event
 
 	address string
 	http    *http.Server
@@ -64,13 +65,15 @@ func newFakeServer(dir string, page int, inventory []byte) (*fakeServer, error) 
 		related reevev1.GetAssetResponse
 		cas     reevev1.ListCertificateAuthoritiesResponse
 		gaps    reevev1.ListGapsResponse
+		events  reevev1.ListEventsResponse
 	)
 	// Each message takes its own field of the file.
-	for _, m := range []proto.Message{&sites, &agents, &tokens, &types, &assets, &changes, &related, &cas, &gaps} {
+	for _, m := range []proto.Message{&sites, &agents, &tokens, &types, &assets, &changes, &related, &cas, &gaps, &events} {
 		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(inventory, m); err != nil {
 			return nil, err
 		}
 	}
+	f.events = events.Events
 	f.types, f.cas, f.gaps = types.AssetTypes, cas.CertificateAuthorities, gaps.Gaps
 	f.sites, f.agents, f.tokens, f.assets, f.changes, f.related = sites.Sites, agents.Agents, tokens.Tokens, assets.Assets, changes.Changes, related.Relations
 	return f, nil
@@ -94,6 +97,7 @@ func (f *fakeServer) start() error {
 	mux := http.NewServeMux()
 	mux.Handle(reevev1connect.NewFleetServiceHandler(fakeFleet{fakeServer: f}))
 	mux.Handle(reevev1connect.NewInventoryServiceHandler(fakeInventory{fakeServer: f}))
+	mux.Handle(reevev1connect.NewEventServiceHandler(fakeEvents{fakeServer: f}))
 	f.http = &http.Server{
 		Handler:           f.check(mux),
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{*certificate}},
@@ -325,6 +329,44 @@ func (f fakeInventory) ListGaps(_ context.Context, r *connect.Request[reevev1.Li
 	}
 	page, next := pageOf(f.fakeServer, gaps, r.Msg.PageSize, r.Msg.PageToken)
 	return connect.NewResponse(&reevev1.ListGapsResponse{Gaps: page, NextPageToken: next}), nil
+}
+
+type fakeEvents struct {
+	reevev1connect.UnimplementedEventServiceHandler
+	*fakeServer
+}
+
+func (f fakeEvents) ListEvents(_ context.Context, r *connect.Request[reevev1.ListEventsRequest]) (*connect.Response[reevev1.ListEventsResponse], error) {
+	m := r.Msg
+	var events []*reevev1.Event
+	for _, e := range f.events {
+		at := e.Time.AsTime()
+		if m.Site != "" && m.Site != e.Site || m.Type != "" && m.Type != e.Type || m.AssetUid != "" && m.AssetUid != e.AssetUid ||
+			len(m.Severities) > 0 && !slices.Contains(m.Severities, e.Severity) ||
+			m.StartTime != nil && at.Before(m.StartTime.AsTime()) || m.EndTime != nil && !at.Before(m.EndTime.AsTime()) {
+			continue
+		}
+		if m.View != reevev1.EventView_EVENT_VIEW_FULL {
+			e = proto.CloneOf(e)
+			e.Data = nil
+		}
+		events = append(events, e)
+	}
+	page, next := pageOf(f.fakeServer, events, m.PageSize, m.PageToken)
+	return connect.NewResponse(&reevev1.ListEventsResponse{Events: page, NextPageToken: next}), nil
+}
+
+func (f fakeEvents) ListEventTypes(_ context.Context, r *connect.Request[reevev1.ListEventTypesRequest]) (*connect.Response[reevev1.ListEventTypesResponse], error) {
+	seen := make(map[string]bool)
+	var types []*reevev1.EventType
+	for _, e := range f.events {
+		if !seen[e.Type] {
+			types = append(types, &reevev1.EventType{Name: e.Type, LatestTime: e.Time})
+		}
+		seen[e.Type] = true
+	}
+	page, next := pageOf(f.fakeServer, types, r.Msg.PageSize, r.Msg.PageToken)
+	return connect.NewResponse(&reevev1.ListEventTypesResponse{EventTypes: page, NextPageToken: next}), nil
 }
 
 func (f fakeInventory) WatchChanges(ctx context.Context, r *connect.Request[reevev1.WatchChangesRequest], stream *connect.ServerStream[reevev1.WatchChangesResponse]) error {

@@ -135,15 +135,17 @@ func (a *app) tokenListCommand() *cobra.Command {
 }
 
 func (a *app) tokenList(ctx context.Context, o listOptions) error {
-	return list(ctx, a, o, "tokens", tokenColumns, func(s *session) client.PageFunc[*reevev1.JoinToken] {
-		return func(ctx context.Context, size int32, token string) ([]*reevev1.JoinToken, string, error) {
-			answer, err := s.Fleet.ListJoinTokens(ctx, connect.NewRequest(&reevev1.ListJoinTokensRequest{PageSize: size, PageToken: token}))
-			if err != nil {
-				return nil, "", err
-			}
-			return answer.Msg.GetTokens(), answer.Msg.GetNextPageToken(), nil
+	return list(ctx, a, siteListOptions{listOptions: o}, "tokens", tokenColumns, (*session).tokenPages)
+}
+
+func (s *session) tokenPages() client.PageFunc[*reevev1.JoinToken] {
+	return func(ctx context.Context, size int32, token string) ([]*reevev1.JoinToken, string, error) {
+		answer, err := s.Fleet.ListJoinTokens(ctx, connect.NewRequest(&reevev1.ListJoinTokensRequest{PageSize: size, PageToken: token}))
+		if err != nil {
+			return nil, "", err
 		}
-	})
+		return answer.Msg.GetTokens(), answer.Msg.GetNextPageToken(), nil
+	}
 }
 
 func tokenColumns(p *output.Printer) []output.Column[*reevev1.JoinToken] {
@@ -151,7 +153,7 @@ func tokenColumns(p *output.Printer) []output.Column[*reevev1.JoinToken] {
 		{Heading: "ID", Value: (*reevev1.JoinToken).GetId},
 		{Heading: "SITE", Value: (*reevev1.JoinToken).GetSite},
 		{Heading: "USES", Value: func(t *reevev1.JoinToken) string { return fmt.Sprintf("%d/%d", t.GetUses(), t.GetMaxUses()) }},
-		{Heading: "EXPIRES", Value: func(t *reevev1.JoinToken) string { return p.Time(t.GetExpireTime()) }},
+		{Heading: "EXPIRES", Value: func(t *reevev1.JoinToken) string { return p.Expiry(t.GetExpireTime()) }},
 		{Heading: "LAST-USED", Value: func(t *reevev1.JoinToken) string { return p.Time(t.GetLastUseTime()) }},
 		{Heading: "CREATED", Value: func(t *reevev1.JoinToken) string { return p.Time(t.GetCreateTime()) }},
 		{Heading: "CREATED-BY", Only: output.Wide, Value: (*reevev1.JoinToken).GetCreatedBy},
@@ -164,6 +166,17 @@ func (a *app) tokenDelete(ctx context.Context, id string) error {
 		return err
 	}
 	defer s.Close()
+	tokens, err := everything(ctx, s, s.tokenPages())
+	if err != nil {
+		return err
+	}
+	ids := make([]string, len(tokens))
+	for i, t := range tokens {
+		ids[i] = t.GetId()
+	}
+	if id, err = oneOf("join token", id, ids); err != nil {
+		return err
+	}
 	_, err = s.Fleet.DeleteJoinToken(ctx, connect.NewRequest(&reevev1.DeleteJoinTokenRequest{Id: id}))
 	if connect.CodeOf(err) == connect.CodeNotFound {
 		return &explained{text: fmt.Sprintf("join token %q not found: see reeve token list", id), cause: err}

@@ -7,6 +7,7 @@ import (
 	"connectrpc.com/connect"
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/pkg/nearest"
 	"github.com/reeve-cloud/reeve/tui/client"
 )
 
@@ -21,8 +22,7 @@ func (s *session) typePages(site string) client.PageFunc[*reevev1.AssetType] {
 }
 
 // assetType returns the type that a user means by a name, which may be the whole
-// of it, its last part, or the plural of that, in any case. A whole name that
-// nobody told of is taken at its word.
+// of it, its last part, or the plural of that, in any case.
 func (s *session) assetType(ctx context.Context, site, name string) (*reevev1.AssetType, error) {
 	var types []*reevev1.AssetType
 	err := client.Pages(ctx, 0, maxPage, s.typePages(site), func(page []*reevev1.AssetType) error {
@@ -43,10 +43,37 @@ func (s *session) assetType(ctx context.Context, site, name string) (*reevev1.As
 			names[i] = t.GetName()
 		}
 		return nil, usagef("--type %q could be %s: give more of the name", name, strings.Join(names, " or "))
-	case err != nil || strings.Count(name, ".") >= 2:
+	case err != nil:
 		return &reevev1.AssetType{Name: name}, nil
 	}
-	return nil, usagef("--type %q: there is no such type; reeve get types lists those that there are", name)
+	if err := s.checkSite(ctx, site); err != nil {
+		return nil, err
+	}
+	known := make([]string, len(types))
+	for i, t := range types {
+		known[i] = t.GetName()
+	}
+	near := tails(name, known)
+	hint := nearest.Hint(name, near)
+	if hint == "" {
+		for i := range near {
+			near[i] = plural(strings.ToLower(near[i]))
+		}
+		hint = nearest.Hint(name, near)
+	}
+	return nil, usagef("--type %q: there is no such type%s; reeve get types lists those that there are", name, hint)
+}
+
+// tails returns as many of the last parts of the names as a word has, and the
+// names themselves, so that Podd is near to Pod.
+func tails(word string, names []string) []string {
+	parts := strings.Count(word, ".") + 1
+	var ends []string
+	for _, name := range names {
+		all := strings.Split(name, ".")
+		ends = append(ends, strings.Join(all[max(len(all)-parts, 0):], "."))
+	}
+	return append(ends, names...)
 }
 
 // matchTypes returns the types that a name could stand for. What fits better

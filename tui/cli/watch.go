@@ -41,7 +41,7 @@ connection breaks it is made again; what changed in between is not shown.`,
 	o.addTo(cmd, output.Table, output.JSON)
 	o.addNoHeaders(cmd)
 	cmd.Flags().StringVar(&o.site, "site", "", "only this site")
-	cmd.Flags().StringVar(&o.typ, "type", "", "only this type (provider.group.Kind)")
+	cmd.Flags().StringVar(&o.typ, "type", "", "only this type, by a name that get assets takes as well")
 	a.complete(cmd, "site", a.completeSites)
 	a.complete(cmd, "type", a.completeTypes)
 	return cmd
@@ -57,6 +57,17 @@ func (a *app) watch(ctx context.Context, o watchOptions) error {
 		return err
 	}
 	defer s.Close()
+	// A watch over words that are wrong would be silent for ever.
+	if err := s.checkSite(ctx, o.site); err != nil {
+		return err
+	}
+	if o.typ != "" {
+		t, err := s.assetType(ctx, "", o.typ)
+		if err != nil {
+			return err
+		}
+		o.typ = t.GetName()
+	}
 	w := &watcher{
 		session: s,
 		request: &reevev1.WatchChangesRequest{Site: o.site, Type: o.typ},
@@ -87,7 +98,7 @@ func changePrinter(p *output.Printer) func([]*reevev1.Change) error {
 
 func watchColumns() []output.Column[*reevev1.Change] {
 	return []output.Column[*reevev1.Change]{
-		{Heading: "OBSERVED", Value: func(c *reevev1.Change) string { return output.Timestamp(c.GetObserveTime()) }},
+		{Heading: "CHANGED", Value: func(c *reevev1.Change) string { return output.Timestamp(c.GetObserveTime()) }},
 		{
 			Heading: "OPERATION",
 			Value:   func(c *reevev1.Change) string { return operationName(c.GetOperation()) },
@@ -98,7 +109,7 @@ func watchColumns() []output.Column[*reevev1.Change] {
 		{Heading: "NAME", Value: (*reevev1.Change).GetName},
 		{Heading: "UID", Value: (*reevev1.Change).GetUid},
 		{Heading: "STATUS", Value: (*reevev1.Change).GetStatus},
-		{Heading: "CHANGED", Value: func(c *reevev1.Change) string { return somePaths(c.GetChangedPaths()) }},
+		{Heading: "PATHS", Value: func(c *reevev1.Change) string { return somePaths(c.GetChangedPaths()) }},
 	}
 }
 

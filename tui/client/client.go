@@ -37,6 +37,7 @@ type Options struct {
 type Client struct {
 	Fleet     reevev1connect.FleetServiceClient
 	Inventory reevev1connect.InventoryServiceClient
+	Events    reevev1connect.EventServiceClient
 	transport *http.Transport
 }
 
@@ -77,6 +78,7 @@ func New(o Options) (*Client, error) {
 	return &Client{
 		Fleet:     reevev1connect.NewFleetServiceClient(httpClient, server, interceptors),
 		Inventory: reevev1connect.NewInventoryServiceClient(httpClient, server, interceptors),
+		Events:    reevev1connect.NewEventServiceClient(httpClient, server, interceptors),
 		transport: transport,
 	}, nil
 }

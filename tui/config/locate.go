@@ -27,17 +27,32 @@ func (s Source) Locate(warn func(string)) (string, error) {
 	if s.File != "" {
 		return s.File, nil
 	}
+	home := s.home()
 	if path := s.project(warn); path != "" {
+		// Whoever signed in elsewhere would not expect this one.
+		if _, err := os.Stat(home); err == nil && home != path {
+			warn(fmt.Sprintf("using %s, which counts in %s and below, instead of %s (--config or REEVE_CONFIG choose one)",
+				path, filepath.Dir(filepath.Dir(path)), home))
+		}
 		return path, nil
 	}
+	if home == "" {
+		return "", errors.New("no place for the configuration: neither HOME nor XDG_CONFIG_HOME is set; name a file with --config")
+	}
+	return home, nil
+}
+
+// home returns the path of the user's own configuration file, or "" if there is no
+// place for it.
+func (s Source) home() string {
 	home := s.ConfigHome
 	if !filepath.IsAbs(home) {
 		if s.Home == "" {
-			return "", errors.New("no place for the configuration: neither HOME nor XDG_CONFIG_HOME is set; name a file with --config")
+			return ""
 		}
 		home = filepath.Join(s.Home, ".config")
 	}
-	return filepath.Join(home, "reeve", "cli.yaml"), nil
+	return filepath.Join(home, "reeve", "cli.yaml")
 }
 
 func (s Source) project(warn func(string)) string {

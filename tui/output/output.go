@@ -16,6 +16,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/reeve-cloud/reeve/pkg/nearest"
 )
 
 // Format is how to write an answer.
@@ -38,7 +40,7 @@ func ParseFormat(name string, allowed ...Format) (Format, error) {
 	for i, f := range allowed {
 		names[i] = string(f)
 	}
-	return "", fmt.Errorf("output format %q: must be one of %s", name, strings.Join(names, ", "))
+	return "", fmt.Errorf("output format %q: must be one of %s%s", name, strings.Join(names, ", "), nearest.Hint(name, names))
 }
 
 // Printer writes answers in one format.
@@ -91,6 +93,28 @@ func (p *Printer) Time(t *timestamppb.Timestamp) string {
 	default:
 		return Age(p.Now.Sub(t.AsTime()))
 	}
+}
+
+// Expiry returns a time at which something ends, as tables show it: what is over
+// says so.
+func (p *Printer) Expiry(t *timestamppb.Timestamp) string {
+	if t == nil || p.Now.Before(t.AsTime()) {
+		return p.Time(t)
+	}
+	return "expired " + p.Moment(t)
+}
+
+// Moment returns a time for a sentence: "3m ago", or in the wide format the time
+// itself.
+func (p *Printer) Moment(t *timestamppb.Timestamp) string {
+	if t == nil || p.Format == Wide {
+		return Timestamp(t)
+	}
+	age := p.Time(t)
+	if strings.HasPrefix(age, "in ") {
+		return age
+	}
+	return age + " ago"
 }
 
 func (p *Printer) write(text []byte) error {

@@ -226,3 +226,22 @@ func floats(v any) any {
 	}
 	return v
 }
+
+func TestMomentsAndExpiries(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	past, future := timestamppb.New(now.Add(-106*time.Second)), timestamppb.New(now.Add(106*time.Second))
+	table, wide := &output.Printer{Format: output.Table, Now: now}, &output.Printer{Format: output.Wide, Now: now}
+	for got, want := range map[string]string{
+		table.Expiry(past):   "expired 106s ago",
+		table.Expiry(future): "in 106s",
+		wide.Expiry(past):    "expired 2026-03-01T11:58:14Z",
+		wide.Expiry(future):  "2026-03-01T12:01:46Z",
+		table.Moment(past):   "106s ago",
+		wide.Moment(past):    "2026-03-01T11:58:14Z",
+		table.Expiry(nil):    "",
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

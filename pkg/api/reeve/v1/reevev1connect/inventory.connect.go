@@ -60,7 +60,7 @@ type InventoryServiceClient interface {
 	// GetAsset returns one asset with its document and relations.
 	GetAsset(context.Context, *connect.Request[v1.GetAssetRequest]) (*connect.Response[v1.GetAssetResponse], error)
 	// ListAssetTypes lists the types of assets that the agents told of or that
-	// have assets, ordered by name.
+	// have assets, deleted ones included, ordered by name.
 	ListAssetTypes(context.Context, *connect.Request[v1.ListAssetTypesRequest]) (*connect.Response[v1.ListAssetTypesResponse], error)
 	// ListChanges lists the versions of one asset, newest first.
 	ListChanges(context.Context, *connect.Request[v1.ListChangesRequest]) (*connect.Response[v1.ListChangesResponse], error)
@@ -173,7 +173,7 @@ type InventoryServiceHandler interface {
 	// GetAsset returns one asset with its document and relations.
 	GetAsset(context.Context, *connect.Request[v1.GetAssetRequest]) (*connect.Response[v1.GetAssetResponse], error)
 	// ListAssetTypes lists the types of assets that the agents told of or that
-	// have assets, ordered by name.
+	// have assets, deleted ones included, ordered by name.
 	ListAssetTypes(context.Context, *connect.Request[v1.ListAssetTypesRequest]) (*connect.Response[v1.ListAssetTypesResponse], error)
 	// ListChanges lists the versions of one asset, newest first.
 	ListChanges(context.Context, *connect.Request[v1.ListChangesRequest]) (*connect.Response[v1.ListChangesResponse], error)
