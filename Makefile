@@ -1,6 +1,6 @@
-# `make help` says what there is. Needed: Go 1.26, Node.js with npm, git if there
-# is a history to tell the version from. `make test` adds the race detector where
-# there is a C compiler.
+# `make help` says what there is. Needed: Go 1.26, and git if there is a history to
+# tell the version from. `make test` adds the race detector where there is a C
+# compiler.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := build
@@ -14,6 +14,10 @@ flags    := -trimpath -buildvcs=false
 ldflags  := -s -w -X github.com/reeve-cloud/reeve/pkg/version.stamped=$(VERSION)
 # Every build tag in use. What is checked is checked with all of them.
 tags     := e2e,fakecollector
+
+# Prints the path of the engine's library, and fetches it first if need be. Built
+# as tests are, so that there is less to compile; what has built the programs uses those.
+fetch := $(GO) run ./aggregator engine fetch
 
 buf         := github.com/bufbuild/buf/cmd/buf@v1.75.0
 staticcheck := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -35,20 +39,24 @@ build: need-go ## Build the programs into bin/
 	$(GO) build $(flags) -ldflags '$(ldflags)' -o bin/reeve-aggregator ./aggregator
 
 .PHONY: run
-run: need-go need-node ## Build, and run an aggregator and an agent here (REEVE_RUN_PORT=8443)
-	@$(MAKE) --no-print-directory build
-	@exec node deploy/dev/run.mjs
+run: build build-dev ## Build, and run an aggregator and an agent here (REEVE_RUN_PORT=8443)
+	@exec bin/reeve-dev
+
+# What `make run` runs the programs with.
+.PHONY: build-dev
+build-dev: need-go
+	$(GO) build $(flags) -ldflags '$(ldflags)' -o bin/reeve-dev ./deploy/dev
 
 .PHONY: engine
-engine: need-node ## Fetch the ClickHouse engine into the cache (once for all checkouts)
-	@node deploy/engine/fetch.mjs
+engine: need-go ## Fetch the ClickHouse engine into the cache (once for all checkouts)
+	@$(fetch)
 
 # One pass over everything, with the race detector where there is a C compiler,
 # and without it otherwise. What calls into the engine is tested in both ways of
 # linking: the programs are built without C.
 .PHONY: test
-test: need-go need-node ## Run the tests (ARGS=-v)
-	@engine=$$(node deploy/engine/fetch.mjs) && export CHDB_LIB_PATH="$$engine" REEVE_ENGINE_REQUIRED=1 && set -e && \
+test: need-go ## Run the tests (ARGS=-v)
+	@engine=$$($(fetch)) && export CHDB_LIB_PATH="$$engine" REEVE_ENGINE_REQUIRED=1 && set -e && \
 	if cc=$$($(GO) env CC) && command -v "$$cc" >/dev/null; then \
 	  echo "$(GO) test -race ./..."; CGO_ENABLED=1 $(GO) test -race -timeout 20m ./... $(ARGS); \
 	  echo "$(GO) test ./aggregator/... (without C, as shipped)"; $(GO) test -timeout 20m ./aggregator/... $(ARGS); \
@@ -58,20 +66,20 @@ test: need-go need-node ## Run the tests (ARGS=-v)
 	fi
 
 .PHONY: e2e
-e2e: need-node build ## Run the end-to-end tests of the built programs (ARGS='-run Chaos')
+e2e: build build-dev ## Run the end-to-end tests of the built programs (ARGS='-run Chaos')
 	@rm -rf test/e2e/_artifacts
-	engine=$$(node deploy/engine/fetch.mjs) && \
+	engine=$$(bin/reeve-aggregator engine fetch) && \
 	CHDB_LIB_PATH="$$engine" $(GO) test -tags $(tags) -count=1 -timeout 60m -v -artifacts -outputdir test/e2e ./test/e2e $(ARGS)
 
 .PHONY: chaos
-chaos: need-node build ## Kill processes and break links for longer than `make e2e` does (ARGS='-kills 500 -faults 50 -seed 7')
+chaos: build build-dev ## Kill processes and break links for longer than `make e2e` does (ARGS='-kills 500 -faults 50 -seed 7')
 	@rm -rf test/e2e/_artifacts
-	engine=$$(node deploy/engine/fetch.mjs) && \
+	engine=$$(bin/reeve-aggregator engine fetch) && \
 	CHDB_LIB_PATH="$$engine" $(GO) test -tags $(tags) -count=1 -timeout 6h -v -artifacts -outputdir test/e2e ./test/e2e -run 'TestChaos$$' $(ARGS)
 
 .PHONY: fleet
-fleet: need-node build ## Hold an aggregator against many agents (ARGS='-agents 200 -assets 400')
-	@engine=$$(node deploy/engine/fetch.mjs) && CHDB_LIB_PATH="$$engine" $(GO) run ./test/fleet $(ARGS)
+fleet: build ## Hold an aggregator against many agents (ARGS='-agents 200 -assets 400')
+	@engine=$$(bin/reeve-aggregator engine fetch) && CHDB_LIB_PATH="$$engine" $(GO) run ./test/fleet $(ARGS)
 
 # A real Kubernetes control plane with made-up nodes; see deploy/lab/kubernetes.
 lab := deploy/lab/kubernetes
@@ -121,8 +129,8 @@ lint: need-go ## Check format, vet, staticcheck
 	$(GO) run $(staticcheck) -tags $(tags) ./...
 
 .PHONY: bench
-bench: need-go need-node ## Run the benchmarks (ARGS='-bench Flatten')
-	engine=$$(node deploy/engine/fetch.mjs) && \
+bench: need-go ## Run the benchmarks (ARGS='-bench Flatten')
+	engine=$$($(fetch)) && \
 	CHDB_LIB_PATH="$$engine" REEVE_ENGINE_REQUIRED=1 $(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./... $(ARGS)
 
 # Every target in its turn, and the first that finds something ends it.
@@ -146,14 +154,9 @@ clean: ## Remove what was built, and the state of `make run` and the lab in .ree
 	@if [ -d .reeve/lab/openstack ]; then env -u OPENSTACK_LAB $(oslab)/openstack-down.sh; fi
 	rm -rf bin .reeve test/e2e/_artifacts coverage.out
 
-.PHONY: need-go need-node
+.PHONY: need-go
 need-go:
 	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go 1.26 or newer from https://go.dev/dl/" >&2; exit 1; }
 	@have=$$($(GO) env GOVERSION 2>&1) || { echo "this Go cannot build Reeve, which needs Go 1.26 or newer: $$have" >&2; exit 1; }; \
 	minor=$${have#go1.}; minor=$${minor%%[!0-9]*}; case $$have in devel*) minor=999;; esac; \
 	[ "$${minor:-0}" -ge 26 ] || { echo "Go is too old: this is $$have, Reeve needs Go 1.26 or newer, from https://go.dev/dl/" >&2; exit 1; }
-
-need-node:
-	@command -v node >/dev/null || { echo "Node.js is missing: install version 18 or newer, with npm. It fetches the ClickHouse engine and runs the development set-up." >&2; exit 1; }
-	@[ -n "$$CHDB_LIB_PATH" ] || command -v npm >/dev/null || { echo "npm is missing: install it (it comes with Node.js), or set CHDB_LIB_PATH to a copy of libchdb.so." >&2; exit 1; }
-	@node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)' || { echo "Node.js is too old: this is $$(node --version), version 18 or newer is needed." >&2; exit 1; }

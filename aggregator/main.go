@@ -21,7 +21,6 @@ import (
 
 	"github.com/reeve-cloud/reeve/aggregator/centre"
 	"github.com/reeve-cloud/reeve/aggregator/config"
-	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/logging"
 	"github.com/reeve-cloud/reeve/pkg/version"
@@ -130,31 +129,6 @@ func caHashCommand(f *flags) *cobra.Command {
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), pin)
 			return err
-		},
-	}
-}
-
-// engineCommand runs the embedded engine in a process of its own. The
-// aggregator starts it; people do not.
-func engineCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:                "engine",
-		Hidden:             true,
-		DisableFlagParsing: true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o, socket, err := embedded.ParseArguments(args)
-			if err != nil {
-				return err
-			}
-			// The aggregator logs what this process says, so it says only what
-			// is wrong.
-			o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-			// Ctrl-C reaches every process of a terminal, but the aggregator
-			// still needs the engine to finish: it says when to stop.
-			signal.Ignore(os.Interrupt)
-			ctx, stop := signal.NotifyContext(context.WithoutCancel(cmd.Context()), syscall.SIGTERM)
-			defer stop()
-			return embedded.Serve(ctx, o, socket, os.Stdin)
 		},
 	}
 }

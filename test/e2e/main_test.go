@@ -22,6 +22,8 @@ var (
 var programs struct {
 	// The programs as they are shipped.
 	reeve, agent, aggregator string
+	// dev is what `make run` runs.
+	dev string
 	// fakeAgent is the agent with the collector of plugins/fake beside the host
 	// collector.
 	fakeAgent string
@@ -57,9 +59,10 @@ func prepare(dir string) error {
 	programs.reeve = filepath.Join(bin, "reeve")
 	programs.agent = filepath.Join(bin, "reeve-agent")
 	programs.aggregator = filepath.Join(bin, "reeve-aggregator")
-	for _, path := range []string{programs.reeve, programs.agent, programs.aggregator} {
+	programs.dev = filepath.Join(bin, "reeve-dev")
+	for _, path := range []string{programs.reeve, programs.agent, programs.aggregator, programs.dev} {
 		if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("%w; run `make build`, or the tests by `make e2e`", err)
+			return fmt.Errorf("%w; run the tests by `make e2e`, which builds it", err)
 		}
 	}
 	if programs.engine = os.Getenv("CHDB_LIB_PATH"); programs.engine == "" {

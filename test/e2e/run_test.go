@@ -6,7 +6,6 @@ import (
 	"debug/elf"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -30,7 +29,7 @@ func launchRun(t *testing.T, name, home string, port int) *process {
 	env := environment(home, map[string]string{
 		"REEVE_RUN_DIR": filepath.Join(home, ".reeve"), "REEVE_RUN_PORT": strconv.Itoa(port), "CHDB_LIB_PATH": programs.engine,
 	})
-	return start(t, name, home, env, "node", filepath.Join(programs.root, "deploy", "dev", "run.mjs"))
+	return start(t, name, home, env, programs.dev)
 }
 
 func startRun(t *testing.T, home string, port int) *devRun {
@@ -72,16 +71,8 @@ func (r *devRun) find(commandLine ...string) int {
 	return 0
 }
 
-func needNode(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath("node"); err != nil {
-		t.Skip("make run needs Node.js")
-	}
-}
-
 // TestRun starts, interrupts and starts again what `make run` runs.
 func TestRun(t *testing.T) {
-	needNode(t)
 	home, port := t.TempDir(), freePorts(t, 1)[0]
 	r := startRun(t, home, port)
 	t.Logf("first run:  the first asset was listed after %4d ms", r.listed.Milliseconds())
@@ -147,7 +138,6 @@ func quoted(document, key string) string {
 // TestFigures prints what the programs need. The ceilings are generous: they are
 // there to notice when something is off by a factor.
 func TestFigures(t *testing.T) {
-	needNode(t)
 	const rest = 30 * time.Second
 	r := startRun(t, t.TempDir(), freePorts(t, 1)[0])
 	time.Sleep(rest)

@@ -50,18 +50,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-)
 
-// Version is the version of the engine package that Reeve is built and tested
-// with, as deploy/engine/engine.json pins it. A library of another version may
-// work too when given explicitly.
-const Version = "26.7.3-stable.1"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse/engine"
+)
 
 // DefaultMemoryLimit is what the engine may use where [Options] does not say.
 const DefaultMemoryLimit = 1 << 30
@@ -89,7 +85,7 @@ var ErrInUse = errors.New("an engine is open in this process already")
 type Options struct {
 	// Dir is the storage directory, made with mode 0700 when missing. Required.
 	Dir string
-	// Library is the path of libchdb.so; empty: see [FindLibrary].
+	// Library is the path of libchdb.so; empty: see [engine.Find].
 	Library string
 	// MemoryLimit is how many bytes the engine may use for statements, merges
 	// and caches; caches are sized by it, and one statement may have half of
@@ -121,7 +117,7 @@ func (o Options) resolve() (Options, error) {
 	case o.MemoryLimit < minMemoryLimit:
 		return o, fmt.Errorf("engine options: MemoryLimit is %d bytes, the engine needs at least %d", o.MemoryLimit, minMemoryLimit)
 	}
-	if o.Library, err = FindLibrary(o.Library); err != nil {
+	if o.Library, err = engine.Find(o.Library); err != nil {
 		return o, err
 	}
 	if o.Logger == nil {
@@ -178,75 +174,6 @@ func (o Options) connectionArguments() []string {
 		// Small blocks of one INSERT are gathered up to this; by default 256 MB.
 		fmt.Sprintf("--min_insert_block_size_bytes=%d", o.MemoryLimit/16),
 	}
-}
-
-// FindLibrary gives the absolute path of the engine's library: explicit when
-// not empty, else $CHDB_LIB_PATH, else libchdb.so beside the executable or in
-// ../lib from there, else the one that deploy/engine/fetch.mjs put into the
-// cache. The error says how to get it.
-func FindLibrary(explicit string) (string, error) {
-	for _, given := range []struct{ path, from string }{
-		{explicit, "the given path"},
-		{os.Getenv("CHDB_LIB_PATH"), "CHDB_LIB_PATH"},
-	} {
-		if given.path == "" {
-			continue
-		}
-		path, err := filepath.Abs(given.path)
-		if err == nil {
-			err = isFile(path)
-		}
-		if err != nil {
-			return "", fmt.Errorf("engine library from %s: %w", given.from, err)
-		}
-		return path, nil
-	}
-	var candidates []string
-	if executable, err := os.Executable(); err == nil {
-		dir := filepath.Dir(executable)
-		candidates = append(candidates, filepath.Join(dir, "libchdb.so"), filepath.Join(dir, "..", "lib", "libchdb.so"))
-	}
-	if cache := cacheDir(); cache != "" {
-		candidates = append(candidates, filepath.Join(cache, "engine", Version+"-"+platform(), "libchdb.so"))
-	}
-	for _, path := range candidates {
-		if isFile(path) == nil {
-			return path, nil
-		}
-	}
-	return "", fmt.Errorf("the ClickHouse engine library libchdb.so is missing (looked for %s): run `make engine` in a checkout, or set CHDB_LIB_PATH to a copy of it",
-		strings.Join(candidates, ", "))
-}
-
-func isFile(path string) error {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a file", path)
-	}
-	return err
-}
-
-// cacheDir is the directory of deploy/engine/fetch.mjs, empty when there is no home.
-func cacheDir() string {
-	if dir := os.Getenv("REEVE_CACHE_DIR"); dir != "" {
-		return dir
-	}
-	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
-		return filepath.Join(dir, "reeve")
-	}
-	if home, err := os.UserHomeDir(); err == nil {
-		return filepath.Join(home, ".cache", "reeve")
-	}
-	return ""
-}
-
-// platform is this machine's name in the npm registry's terms.
-func platform() string {
-	arch := runtime.GOARCH
-	if arch == "amd64" {
-		arch = "x64"
-	}
-	return runtime.GOOS + "-" + arch
 }
 
 // Engine is the ClickHouse engine inside this process. Its methods may be

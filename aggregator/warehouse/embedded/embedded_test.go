@@ -16,6 +16,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/reeve-cloud/reeve/aggregator/warehouse/engine"
 )
 
 // TestMain lets the test binary be the engine's process ("engine ...") and a
@@ -68,7 +70,7 @@ func engineCommand() []string {
 // needLibrary skips the test where there is no engine and none is required.
 func needLibrary(t testing.TB) {
 	t.Helper()
-	if _, err := FindLibrary(""); err != nil {
+	if _, err := engine.Find(""); err != nil {
 		if os.Getenv("REEVE_ENGINE_REQUIRED") != "" {
 			t.Fatal(err)
 		}

@@ -2,12 +2,10 @@ package embedded
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -76,58 +74,6 @@ func TestLockedStorage(t *testing.T) {
 	time.AfterFunc(100*time.Millisecond, func() { _ = lock.Close() })
 	if err := prepareStorage(t.Context(), dir, log); err != nil {
 		t.Errorf("a storage whose lock went away: %v", err)
-	}
-}
-
-func TestFindLibrary(t *testing.T) {
-	dir := t.TempDir()
-	make := func(parts ...string) string {
-		path := filepath.Join(append([]string{dir}, parts...)...)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	t.Setenv("CHDB_LIB_PATH", "")
-	t.Setenv("REEVE_CACHE_DIR", filepath.Join(dir, "cache"))
-	if _, err := FindLibrary(""); err == nil || !strings.Contains(err.Error(), "make engine") || !strings.Contains(err.Error(), "CHDB_LIB_PATH") {
-		t.Errorf("the error does not help: %v", err)
-	}
-	cached := make("cache", "engine", Version+"-"+platform(), "libchdb.so")
-	if got, err := FindLibrary(""); got != cached || err != nil {
-		t.Errorf("got %q, %v, want %q", got, err, cached)
-	}
-	own := make("own.so")
-	t.Setenv("CHDB_LIB_PATH", own)
-	if got, err := FindLibrary(""); got != own || err != nil {
-		t.Errorf("got %q, %v, want %q", got, err, own)
-	}
-	given := make("given.so")
-	if got, err := FindLibrary(given); got != given || err != nil {
-		t.Errorf("got %q, %v, want %q", got, err, given)
-	}
-	for _, missing := range []string{filepath.Join(dir, "missing.so"), dir} {
-		if _, err := FindLibrary(missing); err == nil {
-			t.Errorf("%s was taken", missing)
-		}
-	}
-	t.Setenv("CHDB_LIB_PATH", filepath.Join(dir, "missing.so"))
-	if _, err := FindLibrary(""); err == nil || !strings.Contains(err.Error(), "CHDB_LIB_PATH") {
-		t.Errorf("a wrong CHDB_LIB_PATH: %v", err)
-	}
-}
-
-func TestVersionIsThePinnedOne(t *testing.T) {
-	b, err := os.ReadFile(filepath.Join("..", "..", "..", "deploy", "engine", "engine.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pinned struct{ Version string }
-	if err := json.Unmarshal(b, &pinned); err != nil {
-		t.Fatal(err)
-	}
-	if pinned.Version != Version {
-		t.Errorf("Version is %s, deploy/engine/engine.json pins %s", Version, pinned.Version)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse/engine"
 )
 
 // Main is what TestMain must call: the test binary is also the engine's process,
@@ -35,7 +36,7 @@ func Main(m *testing.M) {
 // REEVE_ENGINE_REQUIRED is set.
 func Require(t testing.TB) {
 	t.Helper()
-	if _, err := embedded.FindLibrary(""); err != nil {
+	if _, err := engine.Find(""); err != nil {
 		if os.Getenv("REEVE_ENGINE_REQUIRED") != "" {
 			t.Fatal(err)
 		}
