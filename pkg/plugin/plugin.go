@@ -190,8 +190,17 @@ type Sink interface {
 	// Begin starts a sweep of the scope. One sweep may be open at a time.
 	Begin(ctx context.Context) (Sweep, error)
 
-	// Apply records facts in their order. They and the checkpoint take effect
-	// in one step, or not at all. An empty checkpoint leaves the last one.
+	// Apply records facts in their order, and then the checkpoint. An empty
+	// checkpoint leaves the last one.
+	//
+	// Facts whose documents have up to 1 MiB together, and no more than 4,096 of
+	// them, take effect in one step with the checkpoint, or not at all. More are
+	// taken too, but in several steps with the checkpoint in the last: where Apply
+	// fails, or the agent dies, a first part of them may have taken effect. A fact
+	// that is recorded again as it is changes nothing, so a collector that goes on
+	// from the old checkpoint repeats what it must. A single observation may have
+	// 6 MiB with its labels and relations, and a document 4 MiB; what is larger is
+	// passed over.
 	Apply(ctx context.Context, checkpoint Checkpoint, facts ...Fact) error
 
 	// Recall calls visit with every asset of the scope as it was last recorded,
