@@ -153,11 +153,27 @@ type Watcher interface {
 	Watch(ctx context.Context, scope Scope, from Checkpoint, out Sink) error
 }
 
+// Selector is a [Collector] whose configuration can leave scopes out.
+type Selector interface {
+	Collector
+
+	// Selects reports whether the configuration has a scope collected, if the source
+	// has it. It does no I/O. Assets of a scope that was collected before and is not
+	// selected any more are deleted by that: up to a tenth of what the agent knows at
+	// once, and beyond it when a person has said so.
+	Selects(scope string) bool
+}
+
 // Scope is what one listing covers completely: a cluster's Deployments, the
 // volumes of a region, a machine's network. Deletes are decided inside it.
 type Scope struct {
-	// Name is unique in the collector and stable over restarts.
+	// Name is unique in the collector and stable over restarts. A site has one scope of
+	// a collector and a name, and one agent holds it.
 	Name string
+	// Local is the machine that the scope is local to, where each machine has one of
+	// its own: what stays the same over restarts and differs between machines. It is
+	// part of the scope's identity, and empty for all others.
+	Local string
 	// Types found at run time that the scope holds, beyond [Description.Types].
 	Types []Type
 	// SweepEvery is the time between two sweeps. Zero means never again after a

@@ -174,3 +174,13 @@ func CheckSpoolID(id string) error {
 	}
 	return nil
 }
+
+// AssetRecord is the record of a version.
+func AssetRecord(a *wirev1.AssetVersion) *wirev1.Record {
+	return &wirev1.Record{Body: &wirev1.Record_Asset{Asset: a}}
+}
+
+// TypeRecord is the record of an asset type.
+func TypeRecord(t *wirev1.AssetType) *wirev1.Record {
+	return &wirev1.Record{Body: &wirev1.Record_AssetType{AssetType: t}}
+}
