@@ -73,6 +73,8 @@ type Options struct {
 	Inventory reevev1connect.InventoryServiceHandler
 	// Events may be nil, as Inventory may.
 	Events reevev1connect.EventServiceHandler
+	// Query may be nil, as Inventory may.
+	Query reevev1connect.QueryServiceHandler
 	// Agents takes the sessions of agents over TCP, which come in at the same
 	// port. It may be nil: there are none then.
 	Agents Agents
@@ -116,6 +118,9 @@ func (o *Options) validate() error {
 	}
 	if o.Events == nil {
 		o.Events = reevev1connect.UnimplementedEventServiceHandler{}
+	}
+	if o.Query == nil {
+		o.Query = reevev1connect.UnimplementedQueryServiceHandler{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -185,9 +190,10 @@ func (s *Server) mux() http.Handler {
 	mux.Handle(reevev1connect.NewFleetServiceHandler(fleetService{s}, closed))
 	mux.Handle(reevev1connect.NewInventoryServiceHandler(s.options.Inventory, closed))
 	mux.Handle(reevev1connect.NewEventServiceHandler(s.options.Events, closed))
+	mux.Handle(reevev1connect.NewQueryServiceHandler(s.options.Query, closed))
 	reflector := grpcreflect.NewStaticReflector(
 		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.InventoryServiceName,
-		reevev1connect.EventServiceName)
+		reevev1connect.EventServiceName, reevev1connect.QueryServiceName)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, closed))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, closed))
 	return mux

@@ -25,6 +25,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/sqlgate"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
 	"github.com/reeve-cloud/reeve/pkg/atomicfile"
@@ -134,6 +135,7 @@ func (a *Centre) open(ctx context.Context) error {
 		Warehouse:   func(context.Context) (string, string, error) { return a.warehouse.Kind(), a.warehouse.Version(), nil },
 		AssetCounts: a.warehouse.AssetCounts,
 		Inventory:   inventory, Events: inventory,
+		Query:   &api.Query{Gate: sqlgate.New(a.warehouse.Conn(), warehouse.Database), Registry: a.registry, Logger: logger},
 		Metrics: a.metrics, Logger: logger,
 	})
 	if err != nil {

@@ -119,6 +119,7 @@ Sign in with "reeve login", then look around with "reeve get".`,
 		a.caCommand(),
 		a.getCommand(),
 		a.watchCommand(),
+		a.sqlCommand(),
 		a.versionCommand(),
 	)
 	return root

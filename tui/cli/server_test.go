@@ -16,6 +16,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
@@ -98,6 +99,7 @@ func (f *fakeServer) start() error {
 	mux.Handle(reevev1connect.NewFleetServiceHandler(fakeFleet{fakeServer: f}))
 	mux.Handle(reevev1connect.NewInventoryServiceHandler(fakeInventory{fakeServer: f}))
 	mux.Handle(reevev1connect.NewEventServiceHandler(fakeEvents{fakeServer: f}))
+	mux.Handle(reevev1connect.NewQueryServiceHandler(fakeQuery{}))
 	f.http = &http.Server{
 		Handler:           f.check(mux),
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{*certificate}},
@@ -354,6 +356,31 @@ func (f fakeEvents) ListEvents(_ context.Context, r *connect.Request[reevev1.Lis
 	}
 	page, next := pageOf(f.fakeServer, events, m.PageSize, m.PageToken)
 	return connect.NewResponse(&reevev1.ListEventsResponse{Events: page, NextPageToken: next}), nil
+}
+
+// fakeQuery answers every statement with rows of all kinds, in two messages, and one
+// that asks for it with an error.
+type fakeQuery struct{}
+
+func (fakeQuery) RunSQL(_ context.Context, r *connect.Request[reevev1.RunSQLRequest], stream *connect.ServerStream[reevev1.RunSQLResponse]) error {
+	if r.Msg.Statement == "DROP TABLE asset" {
+		return connect.NewError(connect.CodeInvalidArgument, errors.New("statement: only a SELECT statement can be run"))
+	}
+	m := &reevev1.RunSQLResponse{Columns: []*reevev1.SQLColumn{
+		{Name: "site", Type: "String"}, {Name: "count()", Type: "UInt64"}, {Name: "labels", Type: "Map"}, {Name: "statement", Type: "String"},
+	}}
+	row := func(values ...any) *structpb.ListValue {
+		list, err := structpb.NewList(values)
+		if err != nil {
+			panic(err)
+		}
+		return list
+	}
+	m.Rows = []*structpb.ListValue{row("seoul-1", 4, map[string]any{"a": "b, \"c\""}, r.Msg.Statement)}
+	if err := stream.Send(m); err != nil || r.Msg.MaxRows == 1 {
+		return err
+	}
+	return stream.Send(&reevev1.RunSQLResponse{Rows: []*structpb.ListValue{row("busan-1\x1b[31m", "18446744073709551615", nil, 1.5)}, Truncated: r.Msg.MaxRows == 2})
 }
 
 func (f fakeEvents) ListEventTypes(_ context.Context, r *connect.Request[reevev1.ListEventTypesRequest]) (*connect.Response[reevev1.ListEventTypesResponse], error) {
