@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/reeve-cloud/reeve/pkg/logging"
 	"github.com/reeve-cloud/reeve/pkg/version"
 )
 
@@ -29,7 +30,11 @@ func NewRegistry(program string) *prometheus.Registry {
 		ConstLabels: prometheus.Labels{"program": program, "version": version.String()},
 	})
 	build.Set(1)
-	r.MustRegister(build, collectors.NewGoCollector(),
+	dropped := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "reeve_log_lines_dropped_total",
+		Help: "Lines of the log that were dropped: whoever reads it was too slow, or gone.",
+	}, func() float64 { return float64(logging.Dropped()) })
+	r.MustRegister(build, dropped, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
