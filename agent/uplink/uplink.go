@@ -27,7 +27,6 @@ import (
 
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
-	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/retry"
 	"github.com/reeve-cloud/reeve/pkg/transport"
 	"github.com/reeve-cloud/reeve/pkg/version"
@@ -319,7 +318,7 @@ func Probe(ctx context.Context, address string, proxy transport.Proxy, config *t
 		}
 		errs = append(errs, Explain(err))
 		var closed *transport.CloseError
-		if ctx.Err() != nil || errors.Is(err, identity.ErrWrongCA) || errors.Is(err, transport.ErrRefused) || errors.As(err, &closed) {
+		if ctx.Err() != nil || errors.As(err, &closed) {
 			break // the aggregator has answered
 		}
 	}
@@ -517,7 +516,7 @@ func (u *Uplink) acknowledge(class wirev1.Class, seq uint64) error {
 	}
 	if seq >= u.Spool.Next(class) {
 		return fmt.Errorf("the aggregator holds record %d of %s, but this spool ends with %d: its directory was restored from an old copy; "+
-			"stop the agent, remove the spool directory, and start it again", seq, wire.ClassName(class), u.Spool.Next(class)-1)
+			"stop the agent, move the spool directory away, and start it again", seq, wire.ClassName(class), u.Spool.Next(class)-1)
 	}
 	if u.Metrics != nil {
 		u.Metrics.ackedRecords.WithLabelValues(wire.ClassName(class)).Set(float64(seq))

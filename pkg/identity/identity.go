@@ -29,7 +29,7 @@ const (
 // JoinAnew is what to do with an agent whose identity does not serve any more. A
 // new spool makes it send everything again: what it brought before belongs to the
 // old identity.
-const JoinAnew = "stop the agent, remove the directories identity and spool in its data directory, and start it with a new join token"
+const JoinAnew = "stop the agent, move the directories identity and spool in its data directory away, and start it with a new join token"
 
 // Revoked is what an agent that was revoked is told.
 const Revoked = "this agent was revoked; if it is to come back, " + JoinAnew

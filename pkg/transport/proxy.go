@@ -101,6 +101,29 @@ func DialThrough(ctx context.Context, address string, proxy Proxy) (net.Conn, er
 	return tunnel, nil
 }
 
+// Places are the places (host:port) that an address stands for over TCP, in the
+// resolver's order, each of which may be another server. A proxy resolves names
+// itself, so behind one it is the address.
+func Places(ctx context.Context, address string, proxy Proxy) ([]string, error) {
+	through, err := proxy.For(address)
+	if err != nil || through != nil {
+		return []string{address}, err
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	var places []string
+	for _, ip := range ips {
+		places = append(places, net.JoinHostPort(ip.Unmap().String(), port))
+	}
+	return places, nil
+}
+
 func dial(ctx context.Context, address string) (net.Conn, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", address)
