@@ -129,7 +129,7 @@ func (s fleetService) RevokeAgent(ctx context.Context, req *connect.Request[reev
 	case err != nil:
 		return nil, s.failed(ctx, "revoking an agent", err)
 	}
-	s.options.Logger.InfoContext(ctx, "agent revoked", "agent", id, "site", a.Site, "hostname", a.Hostname, "user", caller.User, "address", caller.Address)
+	s.options.Logger.InfoContext(ctx, "agent revoked", "agent_id", id, "site", a.Site, "hostname", a.Hostname, "user", caller.User, "address", caller.Address)
 	return connect.NewResponse(&reevev1.RevokeAgentResponse{Agent: agent(a)}), nil
 }
 
@@ -181,7 +181,7 @@ func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[
 	if err != nil {
 		return nil, s.failed(ctx, "creating a join token", err)
 	}
-	s.options.Logger.InfoContext(ctx, "join token created", "token", token.ID, "site", token.Site,
+	s.options.Logger.InfoContext(ctx, "join token created", "token_id", token.ID, "site", token.Site,
 		"max_uses", token.MaxUses, "expires", token.ExpireTime, "user", caller.User, "address", caller.Address)
 	return connect.NewResponse(&reevev1.CreateJoinTokenResponse{Token: joinToken(token), Secret: encoded}), nil
 }
@@ -258,7 +258,7 @@ func (s fleetService) DeleteJoinToken(ctx context.Context, req *connect.Request[
 	case err != nil:
 		return nil, s.failed(ctx, "deleting a join token", err)
 	}
-	s.options.Logger.InfoContext(ctx, "join token deleted", "token", id, "user", caller.User, "address", caller.Address)
+	s.options.Logger.InfoContext(ctx, "join token deleted", "token_id", id, "user", caller.User, "address", caller.Address)
 	return connect.NewResponse(&reevev1.DeleteJoinTokenResponse{}), nil
 }
 

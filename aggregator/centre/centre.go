@@ -19,6 +19,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/reeve-cloud/reeve/aggregator/admission"
 	"github.com/reeve-cloud/reeve/aggregator/api"
 	"github.com/reeve-cloud/reeve/aggregator/config"
 	"github.com/reeve-cloud/reeve/aggregator/gateway"
@@ -130,6 +131,15 @@ func (a *Centre) open(ctx context.Context) error {
 		Clock:      hlc.New(0), ResetKey: resetKey, Logger: logger, Metrics: a.metrics,
 	})
 	inventory := &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger}
+	descriptors, err := admission.Descriptors()
+	if err != nil {
+		return err
+	}
+	inside := a.warehouse.Kind() == "embedded" && !c.Engine.Process
+	places := admission.PlacesWithin(descriptors, inside)
+	if places < 1024 {
+		logger.Warn("few files may be open, so there is room for few connections: raise the limit (ulimit -n, LimitNOFILE=)", "files", descriptors, "connections", places)
+	}
 	server, err := api.New(api.Options{
 		Agents: agents, Listener: tcp, Certificate: certificate.Get, CA: a.ca, Registry: a.registry, Addresses: c.Advertise,
 		Warehouse:   func(context.Context) (string, string, error) { return a.warehouse.Kind(), a.warehouse.Version(), nil },

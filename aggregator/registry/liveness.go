@@ -216,7 +216,7 @@ func loadLiveness(ctx context.Context, s *Store, o Options) (*liveness, error) {
 			id := string(item.key[1:])
 			known, err := decode[Liveness](id, item.value)
 			if err != nil {
-				l.logger.Error("when an agent was last seen cannot be read, it counts as never", "agent", id, "error", err)
+				l.logger.Error("when an agent was last seen cannot be read, it counts as never", "agent_id", id, "error", err)
 				continue
 			}
 			l.agents[id] = &agentLiveness{Liveness: known}

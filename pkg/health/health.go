@@ -15,10 +15,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"github.com/reeve-cloud/reeve/pkg/logging"
 	"github.com/reeve-cloud/reeve/pkg/version"
 )
+
+// maxConnections is enough for whoever asks for health, and leaves descriptors.
+const maxConnections = 64
 
 // NewRegistry returns a metrics registry with the figures that every program
 // has: Go runtime, process, and build.
@@ -64,7 +68,7 @@ func Listen(address string, registry *prometheus.Registry, ready func(context.Co
 		fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	return &Server{listener: l, server: &http.Server{
+	return &Server{listener: netutil.LimitListener(l, maxConnections), server: &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
