@@ -27,6 +27,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/aggregator/admission"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 )
@@ -74,6 +75,11 @@ type Options struct {
 	Events reevev1connect.EventServiceHandler
 	// Query may be nil, as Inventory may.
 	Query reevev1connect.QueryServiceHandler
+	// CountSite returns what the warehouse has of a site, and RemoveSites has the
+	// sites removed that are marked as deleted in the registry. They may be nil:
+	// no site can be deleted then.
+	CountSite   func(context.Context, string) (warehouse.SiteCounts, error)
+	RemoveSites func()
 	// Agents takes the sessions of agents over TCP, which come in at the same
 	// port. It may be nil: there are none then.
 	Agents Agents

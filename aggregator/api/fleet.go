@@ -69,6 +69,7 @@ func (s fleetService) ListSites(ctx context.Context, req *connect.Request[reevev
 			Agents:          agents[site.Name],
 			ConnectedAgents: connected[site.Name],
 			Assets:          assets[site.Name],
+			DeleteTime:      timestamp(site.DeleteTime),
 		})
 	}
 	return connect.NewResponse(res), nil
@@ -168,6 +169,9 @@ func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[
 	}
 	wanted.CreatedBy, wanted.CA = caller.User, s.options.CA.Pin().String()
 	token, secret, err := s.options.Registry.CreateJoinToken(ctx, caller.Actor(), wanted)
+	if errors.Is(err, registry.ErrSiteDeleted) {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("site: "+wanted.Site+" is being deleted: when ListSites has it no more, its name can be used again"))
+	}
 	if err != nil {
 		return nil, s.failed(ctx, "creating a join token", err)
 	}
@@ -272,6 +276,7 @@ func joinToken(t registry.JoinToken) *reevev1.JoinToken {
 		Uses:        int32(t.Uses),
 		LastUseTime: timestamp(t.LastUseTime),
 		CreatedBy:   t.CreatedBy,
+		Addresses:   t.Addresses,
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/removal"
 	"github.com/reeve-cloud/reeve/aggregator/sqlgate"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
@@ -130,6 +131,7 @@ func (a *Centre) open(ctx context.Context) error {
 		Reconciler: reconcile.New(a.warehouse, in, logger, a.metrics),
 		Clock:      hlc.New(0), ResetKey: resetKey, Logger: logger, Metrics: a.metrics,
 	})
+	remover := removal.New(removal.Options{Registry: a.registry, Warehouse: a.warehouse, Logger: logger})
 	inventory := &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger}
 	descriptors, err := admission.Descriptors()
 	if err != nil {
@@ -143,8 +145,8 @@ func (a *Centre) open(ctx context.Context) error {
 	server, err := api.New(api.Options{
 		Agents: agents, Listener: tcp, Certificate: certificate.Get, CA: a.ca, Registry: a.registry, Addresses: c.Advertise,
 		Warehouse:   func(context.Context) (string, string, error) { return a.warehouse.Kind(), a.warehouse.Version(), nil },
-		AssetCounts: a.warehouse.AssetCounts,
-		Inventory:   inventory, Events: inventory,
+		AssetCounts: a.warehouse.AssetCounts, CountSite: a.warehouse.CountSite, RemoveSites: remover.Wake,
+		Inventory: inventory, Events: inventory,
 		Query:   &api.Query{Gate: sqlgate.New(a.warehouse.Conn(), warehouse.Database), Registry: a.registry, Logger: logger},
 		Metrics: a.metrics, Logger: logger,
 	})
@@ -158,7 +160,7 @@ func (a *Centre) open(ctx context.Context) error {
 		a.closing("the address for health checks", a.health.Close)
 		a.parts = append(a.parts, a.health.Serve)
 	}
-	a.parts = append(a.parts, in.Run, agents.Serve, server.Serve)
+	a.parts = append(a.parts, in.Run, agents.Serve, server.Serve, remover.Run)
 	return nil
 }
 

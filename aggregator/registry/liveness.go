@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // livenessInterval is how often the liveness of agents is saved: after a crash,
@@ -195,6 +197,20 @@ func (r *Registry) AllLiveness() map[string]Liveness {
 		all[id] = a.current()
 	}
 	return all
+}
+
+// forget removes what is known of when an agent was seen.
+func (l *liveness) forget(id string) error {
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	l.mu.Lock()
+	delete(l.agents, id)
+	l.mu.Unlock()
+	if err := l.store.enter(); err != nil {
+		return err
+	}
+	defer l.store.leave()
+	return l.store.db.Update(func(txn *badger.Txn) error { return txn.Delete(livenessKey(id)) })
 }
 
 func livenessKey(id string) []byte { return append([]byte{spaceLiveness}, id...) }

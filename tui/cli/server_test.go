@@ -187,6 +187,18 @@ func (f fakeFleet) ListSites(_ context.Context, r *connect.Request[reevev1.ListS
 	return connect.NewResponse(&reevev1.ListSitesResponse{Sites: page, NextPageToken: next}), nil
 }
 
+func (f fakeFleet) DeleteSite(_ context.Context, r *connect.Request[reevev1.DeleteSiteRequest]) (*connect.Response[reevev1.DeleteSiteResponse], error) {
+	for _, s := range f.sites {
+		if s.Name == r.Msg.Name {
+			if !r.Msg.ValidateOnly {
+				s.DeleteTime = timestamppb.New(testNow)
+			}
+			return connect.NewResponse(&reevev1.DeleteSiteResponse{Site: s, JoinTokens: 1, StoredAssets: 5, StoredVersions: 70, StoredEvents: 1}), nil
+		}
+	}
+	return nil, connect.NewError(connect.CodeNotFound, errors.New("name: there is no site "+r.Msg.Name+"; is it seoul-1?"))
+}
+
 func (f fakeFleet) ListAgents(_ context.Context, r *connect.Request[reevev1.ListAgentsRequest]) (*connect.Response[reevev1.ListAgentsResponse], error) {
 	agents := slices.DeleteFunc(slices.Clone(f.agents), func(a *reevev1.Agent) bool {
 		return r.Msg.Site != "" && a.Site != r.Msg.Site || a.RevokeTime != nil && !r.Msg.ShowRevoked
