@@ -365,10 +365,10 @@ func (r *reader) tags(array jsontext.Value) {
 	}
 }
 
-// label adds a label. A text that does not leave the site in a document does not
-// do so here.
+// label adds a label. What does not leave the site in a document, by its name or
+// by its text, does not do so here.
 func (r *reader) label(k, v string) {
-	if k == "" || len(v) > maxLabel || boots([]byte(v)) {
+	if k == "" || len(k) > maxLabel || len(v) > maxLabel || r.kind.drops(k) || slices.Contains(sized, k) || boots([]byte(k)) || boots([]byte(v)) {
 		return
 	}
 	if r.Labels == nil {
