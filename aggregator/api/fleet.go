@@ -187,7 +187,7 @@ func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[
 	}
 	s.options.Logger.InfoContext(ctx, "join token created", "token_id", token.ID, "site", token.Site,
 		"max_uses", token.MaxUses, "expires", token.ExpireTime, "user", caller.User, "address", caller.Address)
-	return connect.NewResponse(&reevev1.CreateJoinTokenResponse{Token: joinToken(token), Secret: encoded}), nil
+	return connect.NewResponse(&reevev1.CreateJoinTokenResponse{Token: joinToken(token), Secret: encoded, Warnings: doubts(ctx, token.Addresses)}), nil
 }
 
 // wantedJoinToken checks a request for a token and fills in what it leaves open.
@@ -218,7 +218,7 @@ func (s fleetService) wantedJoinToken(m *reevev1.CreateJoinTokenRequest) (regist
 		addresses = s.options.Addresses
 	}
 	if len(addresses) == 0 {
-		return none, invalid("addresses", "the aggregator is not configured with addresses for agents: name at least one (host:port)")
+		return none, invalid("addresses", "the aggregator does not know by which address agents reach it: name at least one (host:port), or set advertise in its configuration%s", s.suggestion())
 	}
 	if len(addresses) > maxAddresses {
 		return none, invalid("addresses", "%d of them: must be at most %d", len(addresses), maxAddresses)

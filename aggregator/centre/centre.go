@@ -189,6 +189,14 @@ func (a *Centre) Start() {
 	for _, part := range a.parts {
 		group.Go(func() error { return part(ctx) })
 	}
+	if len(a.config.Advertise) == 0 {
+		a.logger.Warn("advertise is not configured, and the host name has no domain: each join token must be made with addresses by which agents reach this aggregator")
+	}
+	for _, address := range a.config.Advertise {
+		if doubt := identity.Doubt(address); doubt != "" {
+			a.logger.Warn("agents on other machines may not reach an address that is advertised", "address", address, "reason", doubt)
+		}
+	}
 	a.logger.Info("aggregator is ready", "listen", a.Addr().String(), "advertise", a.config.Advertise, "warehouse", a.warehouse.Kind(),
 		"clickhouse", a.warehouse.Version(), "ca_hash", a.ca.Pin().String(), "admin_token_file", a.tokenFile)
 	go func() {

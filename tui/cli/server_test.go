@@ -240,6 +240,13 @@ func (f fakeFleet) CreateJoinToken(_ context.Context, r *connect.Request[reevev1
 	if r.Msg.Ttl.AsDuration() > 30*24*time.Hour {
 		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("ttl: must be 30 days at most"))
 	}
+	if r.Msg.Site == "nowhere" {
+		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("addresses: the aggregator does not know by which address agents reach it"))
+	}
+	var warnings []string
+	if len(r.Msg.Addresses) == 2 {
+		warnings = []string{"agents on other machines may not reach b:2"}
+	}
 	return connect.NewResponse(&reevev1.CreateJoinTokenResponse{
 		Token: &reevev1.JoinToken{
 			Id:         "x9y8",
@@ -248,8 +255,10 @@ func (f fakeFleet) CreateJoinToken(_ context.Context, r *connect.Request[reevev1
 			ExpireTime: timestamppb.New(testNow.Add(r.Msg.Ttl.AsDuration())),
 			MaxUses:    r.Msg.MaxUses,
 			CreatedBy:  "admin",
+			Addresses:  r.Msg.Addresses,
 		},
-		Secret: fmt.Sprintf("reeve-join-1.for-%s-at-%d-addresses", r.Msg.Site, len(r.Msg.Addresses)),
+		Warnings: warnings,
+		Secret:   fmt.Sprintf("reeve-join-1.for-%s-at-%d-addresses", r.Msg.Site, len(r.Msg.Addresses)),
 	}), nil
 }
 

@@ -1081,7 +1081,9 @@ type CreateJoinTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Token *JoinToken             `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
 	// The token itself. It is shown this once and stored nowhere.
-	Secret        string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	Secret string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	// What speaks against the addresses in it, in words for people.
+	Warnings      []string `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1128,6 +1130,13 @@ func (x *CreateJoinTokenResponse) GetSecret() string {
 		return x.Secret
 	}
 	return ""
+}
+
+func (x *CreateJoinTokenResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
 }
 
 type ListJoinTokensRequest struct {
@@ -1736,10 +1745,11 @@ const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x19\n" +
 	"\bmax_uses\x18\x03 \x01(\x05R\amaxUses\x12\x1c\n" +
-	"\taddresses\x18\x04 \x03(\tR\taddresses\"\\\n" +
+	"\taddresses\x18\x04 \x03(\tR\taddresses\"x\n" +
 	"\x17CreateJoinTokenResponse\x12)\n" +
 	"\x05token\x18\x01 \x01(\v2\x13.reeve.v1.JoinTokenR\x05token\x12\x16\n" +
-	"\x06secret\x18\x02 \x01(\tR\x06secret\"S\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\x12\x1a\n" +
+	"\bwarnings\x18\x03 \x03(\tR\bwarnings\"S\n" +
 	"\x15ListJoinTokensRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
