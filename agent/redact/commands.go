@@ -25,12 +25,12 @@ var commands = []struct {
 	{programs: `mysql\w*|mariadb[\w-]*|xtrabackup|innobackupex`, flags: `-p`, glued: true},
 	{programs: `curl`, flags: `-[sSfLkvi]*[uU]|--user|--proxy-user`, glued: true, apart: true},
 	{programs: `redis-\w+|valkey-\w+`, flags: `-a`, glued: true, apart: true},
-	{programs: `sshpass|mongo\w*|rabbitmqadmin|cqlsh|nodetool|useradd|usermod`, flags: `-p`, glued: true, apart: true},
+	{programs: `sshpass|mongo\w*|rabbitmqadmin|cqlsh|nodetool|useradd|usermod|fence_\w+|redfishtool|cypher-shell|rdesktop`, flags: `-p`, glued: true, apart: true},
 	{programs: `nodetool|plink|pscp|psftp`, flags: `-pw`, apart: true},
 	{programs: `ldap\w+`, flags: `-w`, glued: true, apart: true},
 	{programs: `slappasswd`, flags: `-s`, apart: true},
 	{programs: `sqlcmd|bcp|isql|tsql|ipmitool|zip|unzip|ipmi-\w+|ipmipower|ncli`, flags: `-P`, glued: true, apart: true},
-	{programs: `ipmi-\w+|ipmipower|racadm|7z|7za|unrar`, flags: `-p`, glued: true, apart: true},
+	{programs: `ipmi-\w+|ipmipower|racadm|7z|7za|unrar|rar`, flags: `-h?p`, glued: true, apart: true},
 	{programs: `ipmitool`, flags: `-[kKY]`, apart: true},
 	{programs: `ipmitool`, verb: `user set password`, nth: 2},
 	{programs: `smbclient|rpcclient|winexe`, flags: `-U`, glued: true, apart: true},
@@ -43,16 +43,20 @@ var commands = []struct {
 	{programs: `keytool|jarsigner`, flags: `-storepass|-keypass|-srcstorepass|-deststorepass|-destkeypass`, apart: true},
 	{programs: `gpg2?`, flags: `--passphrase`, apart: true},
 	{programs: `xfreerdp|wfreerdp|xfreerdp3`, flags: `/p:|/pth:`, glued: true},
-	{programs: `wpa_passphrase`, verb: ``, nth: 2},
+	{programs: `wpa_passphrase`, nth: 2},
 	{programs: `virsh`, flags: `--base64`, apart: true},
 	{programs: `virsh`, verb: `secret-set-value`, nth: 2},
+	{programs: `mosquitto_\w+`, flags: `-P|--pw`, apart: true},
+	{programs: `smbclient`, nth: 2},
+	{programs: `openssl`, verb: `passwd`, nth: -1},
+	{programs: `mkpasswd`, nth: -1},
 	{programs: `rabbitmqctl`, verb: `add_user|change_password|authenticate_user`, nth: 2},
 	{programs: `htpasswd`, verb: `-\w*b\w*`, flagged: true, nth: -1},
 	{programs: `vault|bao`, verb: `operator unseal|login|unwrap|operator rekey|operator generate-root`, nth: 1},
 	{programs: `bao|vault`, flags: `-otp|-decode`, apart: true},
 	{programs: `mc|mcli`, verb: `alias set`, nth: 4},
 	{programs: `mc|mcli`, verb: `config host add`, nth: 4},
-	{programs: `sqlplus|rman|expdp|impdp|sqlldr`, verb: ``, nth: 1},
+	{programs: `sqlplus|rman|expdp|impdp|sqlldr`, nth: 1},
 	{programs: `chpasswd|kinit`, flags: `<<<`, apart: true},
 	{programs: `nmcli`, flags: `(?:\S+\.)?(?:psk|password|wep-key\d?|leap-password)`, apart: true},
 	{programs: `iwconfig`, flags: `key`, apart: true},
@@ -62,6 +66,7 @@ var commands = []struct {
 	{programs: `kubeadm|k3s|rke2`, flags: `--certificate-key|-t`, apart: true},
 	{programs: `cryptsetup`, flags: `--volume-key|--key`, apart: true},
 	{programs: `net`, verb: `user`, nth: 2},
+	{programs: `net`, verb: `use`, nth: 3},
 	{programs: `smbpasswd`, flags: `-w`, apart: true},
 }
 
@@ -105,7 +110,8 @@ var programs = newHints("mysql", "mariadb", "xtrabackup", "innobackupex", "curl"
 	"oc ", `oc"`, "az ", `az"`, "ibmcloud", "openssl", "snmp",
 	"iscsiadm", "keytool", "jarsigner", "gpg", "freerdp", "wpa_passphrase", "virsh", "htpasswd", "vault ", `vault"`, "bao ", `bao"`, "mc ", `mc"`, "mcli",
 	"sqlplus", "rman ", `rman"`, "expdp", "impdp", "sqlldr", "chpasswd", "kinit", "nmcli", "iwconfig", "ceph ", `ceph"`, "rados ", `rados"`, "rbd ", `rbd"`,
-	"mount.ceph", "cockroach", "kubeadm", "k3s ", `k3s"`, "rke2 ", `rke2"`, "cryptsetup", "smbpasswd", "net user")
+	"mount.ceph", "cockroach", "kubeadm", "k3s ", `k3s"`, "rke2 ", `rke2"`, "cryptsetup", "smbpasswd", "mkpasswd",
+	"mosquitto_", "fence_", "redfishtool", "cypher-shell", "rdesktop", "rar ", `rar"`, "net use")
 
 const (
 	// maxArguments is how many arguments of one program are looked at, and

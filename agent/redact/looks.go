@@ -16,6 +16,8 @@ const (
 	idLook
 	// pathLook is that of paths, names of files, URLs.
 	pathLook
+	// dirLook is that of a folder that is written from the root: PWD.
+	dirLook
 	// wordLook is that of whatever looks not like a secret.
 	wordLook
 )
@@ -63,6 +65,8 @@ func (v verdict) has(text string) bool {
 		return true
 	case pathLook:
 		return !strings.ContainsAny(text, `/\.`) && looksSecret(text)
+	case dirLook:
+		return text[0] != '/'
 	case idLook:
 		return !isID(text) && looksSecret(text)
 	}

@@ -1,6 +1,7 @@
 package redact
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -118,6 +119,9 @@ func (c *scanner) name(i, j int) int {
 	}
 	name := c.s[from:to]
 	flag := c.s[i] == '-' && (i == 0 || strings.IndexByte(" \t\n\r\"'`([{,=;|", c.s[i-1]) >= 0)
+	if flag && len(name) > 2 && name[0] == 'D' { // -Dkey=value
+		name = name[1:]
+	}
 	mark, behind := c.separator(j)
 	if mark == 0 {
 		switch {
@@ -138,7 +142,7 @@ func (c *scanner) name(i, j int) int {
 			of, words = two, 2
 		}
 	}
-	if !of.secret && mark == '=' && i > 0 && (c.s[i-1] == '?' || c.s[i-1] == '&') && table.byWord[strings.ToLower(name)]&inQuery != 0 {
+	if (!of.secret || of.look != noLook) && mark == '=' && i > 0 && (c.s[i-1] == '?' || c.s[i-1] == '&') && table.byWord[strings.ToLower(name)]&inQuery != 0 {
 		of.verdict = verdict{secret: true}
 	}
 	at := c.lineStart(i)
@@ -259,6 +263,8 @@ func (c *scanner) separator(i int) (mark byte, end int) {
 		return '=', i
 	case strings.HasPrefix(rest, ":="), strings.HasPrefix(rest, "?="), strings.HasPrefix(rest, "+="):
 		return '=', i + 2
+	case strings.HasPrefix(rest, ":: "): // base64 in LDIF
+		return ':', i + 2
 	case strings.HasPrefix(rest, "://"), strings.HasPrefix(rest, "::"):
 	case rest[0] == ':':
 		return ':', i + 1
@@ -307,6 +313,7 @@ func (c *scanner) valueAt(i int, mark byte, start bool) value {
 		return value{span: span{i, i}, nested: start && mark == ':' && c.lines}
 	case strings.HasPrefix(c.s[i:], Mask):
 		return value{span: span{i, i + len(Mask)}}
+	case b == '{' && braced.MatchString(c.s[i:min(len(c.s), i+maxName)]): // {SSHA}x, PWD={x};
 	case b == '{' && !strings.HasPrefix(c.s[i:], "{{"), b == '(' && mark == ':':
 		return value{span: span{i, i}}
 	case b == '[':
@@ -330,6 +337,9 @@ func (c *scanner) valueAt(i int, mark byte, start bool) value {
 	}
 	return value{span: span{i, end}}
 }
+
+// braced is a value that begins with a brace, and no object.
+var braced = regexp.MustCompile(`^\{[\w.+/=!$-]+\}(?:\S|;|$)`)
 
 func lineEnd(s string) int {
 	if n := strings.IndexByte(s, '\n'); n >= 0 {
@@ -373,6 +383,10 @@ func quotedSpan(s string, i, q int) (from, to int) {
 			slashes++
 			continue
 		case s[q]:
+			if x+1 < len(s) && s[q] == '\'' && s[x+1] == '\'' && i == q && x > q+1 && slashes == 0 { // it''s
+				x++
+				continue
+			}
 			if depth := q - i; slashes <= depth && depth > 0 || depth == 0 && slashes%2 == 0 {
 				return q + 1, x - min(slashes, depth)
 			}
@@ -568,6 +582,9 @@ func (c *scanner) flag(name string, j int) int {
 // bare looks at a value that stands behind a name without any mark: requirepass X,
 // machine m password X. What looks like a word is none.
 func (c *scanner) bare(name string, i, j int) int {
+	if to := c.argument(name, i, j); to > j {
+		return to
+	}
 	if j >= len(c.s) || c.s[j] != ' ' && c.s[j] != '\t' {
 		return j
 	}
@@ -590,8 +607,11 @@ func (c *scanner) bare(name string, i, j int) int {
 		secret = !isProse(text) && text != "" && text[0] != '-'
 	case quoted:
 		secret = of.password && !strings.Contains(text, " ")
-	case isVariable(name): // docker -e DB_PASSWORD image:1.2
-		return j
+	case isVariable(name): // docker -e DB_PASSWORD image:1.2, but ENV DB_PASSWORD x
+		if !setters[strings.ToLower(c.s[c.before:c.beforeEnd])] || c.beforeEnd >= i {
+			return j
+		}
+		secret = true
 	case of.password:
 		secret = hasDigitAndLetter(text) && len(text) >= 6 && !strings.ContainsAny(text, "/()")
 	case strings.ContainsAny(name, "-_") && name != strings.ToLower(name) || c.lineStart(i) && strings.ContainsAny(name, "-_"):
@@ -601,6 +621,26 @@ func (c *scanner) bare(name string, i, j int) int {
 		return j
 	}
 	c.found = append(c.found, span{v.from, v.from + len(text)})
+	return v.to
+}
+
+// setters are words behind which a variable and its value stand.
+var setters = set("env setenv fastcgi_param uwsgi_param arg passenger_env_var set putenv")
+
+// argument looks at a value that stands behind a name in a call or a tuple:
+// define('DB_PASSWORD', 'x').
+func (c *scanner) argument(name string, i, j int) int {
+	if i < 2 || j+3 > len(c.s) || !isQuote(c.s[j]) || c.s[i-1] != c.s[j] || c.s[j+1] != ',' {
+		return j
+	}
+	if before := strings.TrimRight(c.s[max(0, i-8):i-1], " "); !strings.HasSuffix(before, "(") && !strings.HasSuffix(before, "[[") && !strings.HasSuffix(before, ", [") {
+		return j
+	}
+	v, ok := c.quoted(c.blanks(j + 2))
+	if !ok || v.from >= v.to || v.to+1 >= len(c.s) || c.s[v.to+1] != ')' && c.s[v.to+1] != ']' || !c.judge([]byte(name)).has(c.s[v.from:v.to]) {
+		return j
+	}
+	c.found = append(c.found, v.span)
 	return v.to
 }
 

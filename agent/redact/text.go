@@ -51,13 +51,14 @@ var forms = []form{
 		"GOCSPX-", "dop_v1_", "glsa_", "AGE-SECRET-KEY-", "reeve-join-"),
 	// Addresses that are secrets themselves.
 	newForm(`(?i)(hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/webhooks/|`+
-		`\.webhook\.office\.com/|api\.telegram\.org/bot)[^\s"']+`, "${1}"+Mask,
-		"hooks.slack", "api/webhooks/", "webhook.office", "api.telegram"),
+		`\.webhook\.office\.com/|api\.telegram\.org/bot|hc-ping\.com/)[^\s"']+`, "${1}"+Mask,
+		"hooks.slack", "api/webhooks/", "webhook.office", "api.telegram", "hc-ping.com"),
 	// A password in Go's form of the address of a MySQL, and in Oracle's.
 	newForm(`\b([\w.\-]+:)[^\s@"']+(@(?:tcp|unix|udp)\()`, "${1}"+Mask+"${2}", "@tcp(", "@unix(", "@udp("),
 	newForm(`(?i)(jdbc:oracle:\w+:[^/\s"']+/)[^\s"']+(@)`, "${1}"+Mask+"${2}", "jdbc:oracle"),
 	newForm(`(\b[A-Za-z]\w*/)[^\s"'/@]+(@//\w)`, "${1}"+Mask+"${2}", "@//"),
 	newForm(`(?i)(\busername=[^\s,%"']+%)[^\s,"']+`, "${1}"+Mask, "username="),
+	newForm(`(?i)\b(authorization["']?\s*[=:]\s*["']?)(?:digest|aws4-\S+|hawk|oauth|signature|negotiate|ntlm)\s[^\n']+`, "${1}"+Mask, "authorization"),
 	newForm(`(?i)\b(authorization["']?\s*[=:]\s*["']?)(?:[a-z0-9-]+ +)?[^\s"']+`, "${1}"+Mask, "authorization"),
 	newForm(`(?i)\b((?:set-)?cookie["']?:\s*["']?)[^"'\n]+`, "${1}"+Mask, "cookie"),
 	newForm(`(?i)\b((?:bearer|basic)\s+)[A-Za-z0-9+/=_\-.~]{8,}`, "${1}"+Mask, "bearer", "basic"),
@@ -69,6 +70,16 @@ var forms = []form{
 		`(?:passwd|docker|podman|helm|oc|nerdctl|cryptsetup|gpg|openssl|argocd|vault|az|aws|net)\b[^|;&\n]*(?:stdin|\s-(?:\s|$)|passphrase-fd|fd:0)|`+
 		`chpasswd|kinit|smbpasswd|su\b|sudo\s[^|;&\n]*-S|systemd-creds|kubeseal|htpasswd|mkpasswd))`,
 		"${1}"+Mask+"${2}", "echo ", "printf "),
+	newForm(`(\b(?:passwd|chpasswd|kinit|gpg|sudo|docker|podman|openssl|cryptsetup|vault|su|htpasswd|smbpasswd|mkpasswd)\b[^\n|;&]*<<<\s*\\?["']?)`+
+		`[^"'\n|;&]*[^"'\n|;&\s]`, "${1}"+Mask, "<<<"),
+	// Configurations of programs and of network devices.
+	newForm(`(\b(?:machine\s+\S+|default)\s+login\s+\S+\s+password\s+)\S+`, "${1}"+Mask, "login"), // .netrc
+	newForm(`(?m)^([\w.*-]+:(?:\d+|\*):[^:\s]*:[^:\s]+:)\S+$`, "${1}"+Mask, ":5432:", ":*:"),      // .pgpass
+	newForm(`(\bcreateUser\s+(?:-e\s+\S+\s+)?\S+\s+\w+\s+)(?:"[^"]*"|\S+)((?:\s+\w+\s+)?)(?:"[^"]*"|\S*)`, "${1}"+Mask+"${2}"+Mask, "createUser"),
+	newForm(`(?i)(\b(?:snmp-server\s+community|snmp\s+community|set\s+community|enable\s+(?:secret|password)(?:\s+\d)?|username\s+\S+\s.{0,40}?(?:secret|password)(?:\s+\d)?|`+
+		`neighbor\s+\S+\s+password(?:\s+\d)?|message-digest-key\s+\d+\s+\w+(?:\s+\d)?|(?:tacacs|radius)(?:-server)?\s+(?:host\s+\S+\s+)?key(?:\s+\d)?|`+
+		`pre-shared-key\s+(?:ascii-text|hexadecimal|local|remote)(?:\s+\d)?|key-string(?:\s+\d)?)\s+["']?)[^\s"';]+`, "${1}"+Mask,
+		"community ", "enable secret", "enable password", "username ", "neighbor ", "message-digest-key", "tacacs", "radius", "pre-shared-key", "key-string"),
 	newForm(`(?m)^(\s*"[^"\n]+"\s+")[^"\n]+("\s*)$`, "${1}"+Mask+"${2}", `" "`), // pgbouncer's list of users
 }
 

@@ -59,7 +59,7 @@ func login(s, scheme string, begin, end int) (found spans) {
 	if n := strings.IndexAny(address, "/?#"); n >= 0 {
 		authority = address[:n]
 	}
-	web := strings.HasPrefix(scheme, "http")
+	web := strings.HasPrefix(scheme, "http") || strings.HasPrefix(scheme, "nats")
 	last := strings.LastIndexByte(authority, '@')
 	if last < 0 {
 		// user:pass/word@host, but not host:8080/x@y
@@ -116,7 +116,7 @@ func isHost(s string) bool {
 
 // callers are words of paths behind which there is what lets a caller in.
 var callers = set("hook hooks webhook webhooks import imports callback callbacks trigger triggers invite invites join incoming integrations services " +
-	"workflows webhookb2 rest enroll enrol register ingest notify collect events reset verify activate share shared capability capabilities b")
+	"workflows webhookb2 rest enroll enrol register ingest notify collect events reset verify activate share shared heartbeat heartbeats capability capabilities b")
 
 // pathOf finds the parts of a path that are no words.
 func pathOf(s string, begin, end int) (found spans) {
