@@ -31,9 +31,6 @@ type Reader struct {
 func (r *Reader) Next(ctx context.Context) (Frame, error) {
 	for mended := 0; ; {
 		f, seg, err := r.read(ctx)
-		if err == nil && f.Last <= r.log.found {
-			err = f.check()
-		}
 		if damage(err) && mended < 3 {
 			mended++
 			if err := r.askToMend(ctx, seg, err); err != nil {

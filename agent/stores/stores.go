@@ -20,7 +20,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/reeve-cloud/reeve/agent/collect"
-	"github.com/reeve-cloud/reeve/agent/lastseen"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/dirlock"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
@@ -40,7 +39,7 @@ type Options struct {
 
 // Stores are what an agent keeps on disk.
 type Stores struct {
-	Seen  *lastseen.Store
+	Seen  *collect.LastSeen
 	Spool *spool.Spool
 
 	dir    string

@@ -33,8 +33,6 @@ type session struct {
 
 	// answers are what the aggregator says to a comparison.
 	answers chan *wirev1.Control
-	// grants are what it says to claims of scopes.
-	grants chan *wirev1.Control
 }
 
 // listen takes what the aggregator says on the control stream.
@@ -77,11 +75,7 @@ func (s *session) listen(r *bufio.Reader) error {
 		case *wirev1.Control_Notice:
 			s.Logger.Warn("the aggregator says: " + m.Notice.GetMessage())
 		case *wirev1.Control_Differing, *wirev1.Control_Resend:
-			if err := take(s.answers, &c); err != nil {
-				return err
-			}
-		case *wirev1.Control_Grants, *wirev1.Control_Seed:
-			if err := take(s.grants, &c); err != nil {
+			if err := s.takeAnswer(&c); err != nil {
 				return err
 			}
 		case *wirev1.Control_Goodbye:

@@ -38,7 +38,6 @@ type Client struct {
 	Fleet     reevev1connect.FleetServiceClient
 	Inventory reevev1connect.InventoryServiceClient
 	Events    reevev1connect.EventServiceClient
-	Query     reevev1connect.QueryServiceClient
 	transport *http.Transport
 }
 
@@ -80,7 +79,6 @@ func New(o Options) (*Client, error) {
 		Fleet:     reevev1connect.NewFleetServiceClient(httpClient, server, interceptors),
 		Inventory: reevev1connect.NewInventoryServiceClient(httpClient, server, interceptors),
 		Events:    reevev1connect.NewEventServiceClient(httpClient, server, interceptors),
-		Query:     reevev1connect.NewQueryServiceClient(httpClient, server, interceptors),
 		transport: transport,
 	}, nil
 }
