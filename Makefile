@@ -20,7 +20,8 @@ tags     := e2e,fakecollector
 fetch := $(GO) run ./aggregator engine fetch
 
 buf         := github.com/bufbuild/buf/cmd/buf@v1.75.0
-staticcheck := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+golangci    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+govulncheck := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # Arguments for tests, as in `make test ARGS=-v` and `make e2e ARGS='-run Chaos'`.
 ARGS ?=
@@ -121,12 +122,14 @@ lab-openstack-down: ## Stop it (WIPE=1 removes its state)
 	@$(oslab)/openstack-down.sh $(if $(filter 1,$(WIPE)),--purge)
 
 .PHONY: lint
-lint: need-go ## Check format, vet, staticcheck
-	@bad=$$("$$($(GO) env GOROOT)/bin/gofmt" -l agent aggregator deploy pkg plugins test tui) && if [ -n "$$bad" ]; then \
-	  echo "not formatted (gofmt -w mends it):"; echo "$$bad"; exit 1; fi
+lint: need-go ## Vet, and check what .golangci.yml says: format, errors, logs, imports
 	$(GO) vet ./...
-	$(GO) vet -tags $(tags) ./...
-	$(GO) run $(staticcheck) -tags $(tags) ./...
+	$(GO) run $(golangci) run
+
+# The database is https://vuln.go.dev, or what GOVULNDB names.
+.PHONY: vuln
+vuln: need-go ## Look for known vulnerabilities in what is called (needs their database)
+	$(GO) run $(govulncheck) -tags $(tags) ./...
 
 .PHONY: bench
 bench: need-go ## Run the benchmarks (ARGS='-bench Flatten')

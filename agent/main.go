@@ -42,11 +42,18 @@ var plugins = []plugin.Plugin{host.Plugin, kubernetes.Plugin, openstack.Plugin}
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "reeve-agent:", err)
-		os.Exit(1)
+	err := command().ExecuteContext(ctx)
+	if err == nil || errors.Is(err, context.Canceled) {
+		return
 	}
+	if !errors.Is(err, errTold) {
+		fmt.Fprintln(os.Stderr, "reeve-agent:", err)
+	}
+	os.Exit(1)
 }
+
+// errTold is an error that was printed already.
+var errTold = errors.New("the program has ended with an error")
 
 func command() *cobra.Command {
 	var file string
@@ -64,13 +71,19 @@ func command() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			logger, err := logging.New(os.Stderr, c.Log)
+			logger, out, err := logging.Open(os.Stderr, c.Log)
 			if err != nil {
 				return err
 			}
+			defer out.Close()
 			// For what libraries say through the standard logger.
 			slog.SetDefault(logger)
-			return run(cmd.Context(), edge.Options{Config: c, Plugins: plugins, Logger: logger, Now: wallClock})
+			if err := run(cmd.Context(), edge.Options{Config: c, Plugins: plugins, Logger: logger, Now: wallClock}); err != nil && !errors.Is(err, context.Canceled) {
+				// By the way of the log: the end must not wait for its reader either.
+				fmt.Fprintln(out, "reeve-agent:", err)
+				return errTold
+			}
+			return nil
 		},
 	}
 	root.PersistentFlags().StringVar(&file, "config", "", "configuration file (YAML)")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/reeve-cloud/reeve/agent/lastseen"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
@@ -26,7 +27,7 @@ func BenchmarkChanged(b *testing.B)   { benchmarkRecord(b, true) }
 func newSink(b *testing.B) (s *sink, closeStores func() error) {
 	b.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	seen, err := OpenLastSeen(b.TempDir(), logger)
+	seen, err := lastseen.Open(b.TempDir(), logger)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -5,14 +5,14 @@
 // unchanged one is dropped. A changed one becomes a version, with the paths that
 // changed and a hybrid-logical-clock stamp, and goes to the spool; once it is
 // synced there, last seen is brought up to date from the very same frame
-// ([LastSeen.Apply]). The spool is thus the redo log of last seen, and a crash
+// ([lastseen.Store.Apply]). The spool is thus the redo log of last seen, and a crash
 // between the two repeats nothing and loses nothing.
 //
 // The types of assets go the same way: each once, and again when a collector
 // changes what it is called or how it is shown.
 //
-// Whether and when a scope is swept or watched is decided here ([Runner]), so
-// that collectors need no schedule, no retries and no memory of their own.
+// Whether and when a scope is swept or watched is decided here ([Runner], and
+// [Holdings] for scopes that another agent of the site may hold), so that collectors need no schedule, no retries and no memory of their own.
 package collect
 
 import (
@@ -21,6 +21,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/reeve-cloud/reeve/agent/lastseen"
 	"github.com/reeve-cloud/reeve/agent/redact"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
@@ -35,7 +36,7 @@ type Spool interface {
 
 // Recorder turns observations into records in the spool.
 type Recorder struct {
-	Seen   *LastSeen
+	Seen   *lastseen.Store
 	Spool  Spool
 	Clock  *hlc.Clock
 	Logger *slog.Logger
@@ -43,6 +44,15 @@ type Recorder struct {
 	Redact *redact.Rules
 	// Metrics may be nil.
 	Metrics *Metrics
+	// Holdings say which scopes the agent holds. Nil means all that it has.
+	Holdings *Holdings
+}
+
+// release says that the agent does not look after a scope any more.
+func (r *Recorder) release(scope string) {
+	if r.Holdings != nil {
+		r.Holdings.release(scope)
+	}
 }
 
 // Metrics counts what the collectors do.

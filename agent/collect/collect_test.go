@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/reeve-cloud/reeve/agent/lastseen"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
@@ -31,7 +32,7 @@ type agent struct {
 	// sources, if set, are run instead of it.
 	sources []Source
 
-	seen    *LastSeen
+	seen    *lastseen.Store
 	spool   *spool.Spool
 	metrics *prometheus.Registry
 	cancel  context.CancelFunc
@@ -48,7 +49,7 @@ func (a *agent) start() {
 	a.t.Helper()
 	logger := slog.New(slog.DiscardHandler)
 	var err error
-	if a.seen, err = OpenLastSeen(filepath.Join(a.state, "seen"), logger); err != nil {
+	if a.seen, err = lastseen.Open(filepath.Join(a.state, "seen"), logger); err != nil {
 		a.t.Fatal(err)
 	}
 	if a.spool, err = spool.Open(spool.Options{
@@ -579,7 +580,7 @@ func TestResendAfterALostSpool(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(a.state, "spool")); err != nil {
 		t.Fatal(err)
 	}
-	seen, err := OpenLastSeen(filepath.Join(a.state, "seen"), slog.New(slog.DiscardHandler))
+	seen, err := lastseen.Open(filepath.Join(a.state, "seen"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

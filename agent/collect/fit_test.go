@@ -85,7 +85,7 @@ func TestWhatIsRecordedIsTaken(t *testing.T) {
 			if _, err := document.Fields(a.GetDocument()); err != nil {
 				t.Fatalf("%+v: %v", o, err)
 			}
-			records = append(records, assetRecord(a))
+			records = append(records, wire.AssetRecord(a))
 		}
 		e := &plugin.Event{
 			ID: r.text(), Type: r.text(), Subject: plugin.Key{Type: r.text(), UID: r.text()}, Time: r.time(), Severity: plugin.Severity(r.text()),

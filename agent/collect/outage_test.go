@@ -17,6 +17,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/reeve-cloud/reeve/agent/lastseen"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
@@ -37,7 +38,7 @@ type site struct {
 	rand *rand.Rand
 	dir  string
 
-	seen  *LastSeen
+	seen  *lastseen.Store
 	spool *spool.Spool
 	clock *hlc.Clock
 	sink  *sink
@@ -60,7 +61,7 @@ func (s *site) open() {
 	s.t.Helper()
 	logger := slog.New(slog.DiscardHandler)
 	var err error
-	if s.seen, err = OpenLastSeen(filepath.Join(s.dir, "seen"), logger); err != nil {
+	if s.seen, err = lastseen.Open(filepath.Join(s.dir, "seen"), logger); err != nil {
 		s.t.Fatal(err)
 	}
 	if s.spool, err = spool.Open(spool.Options{
@@ -394,7 +395,7 @@ func (s *site) check() {
 
 // BenchmarkAppendFull appends to a spool that gives up as much as it takes.
 func BenchmarkAppendFull(b *testing.B) {
-	seen, err := OpenLastSeen(b.TempDir(), slog.New(slog.DiscardHandler))
+	seen, err := lastseen.Open(b.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/dgraph-io/badger/v4"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/reeve-cloud/reeve/pkg/document"
+	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
@@ -15,32 +16,62 @@ import (
 
 // What follows is what the uplink compares with the aggregator (uplink.Inventory).
 
-// Digest sums up what was last seen, by scope and type.
-func (r *Recorder) Digest(ctx context.Context) ([]*wirev1.ScopeDigest, error) {
-	var list []*wirev1.ScopeDigest
-	var sum wire.Digest
-	err := r.Seen.scan([]byte{assetPrefix}, func(item *badger.Item) error {
-		if ctx.Err() != nil {
+// Digest sums up what was last seen, by scope and type, of the scopes of which all is
+// known, and names those.
+func (r *Recorder) Digest(ctx context.Context) (list []*wirev1.ScopeDigest, complete []string, err error) {
+	if complete, err = r.completeScopes(); err != nil {
+		return nil, nil, err
+	}
+	for _, scope := range complete {
+		var last *wirev1.ScopeDigest
+		var sum wire.Digest
+		if err := r.Seen.Hashes(scope, plugin.Key{}, func(k plugin.Key, hash []byte) error {
+			if last == nil || last.GetType() != k.Type {
+				last, sum = &wirev1.ScopeDigest{Scope: scope, Type: k.Type}, wire.Digest{}
+				list = append(list, last)
+			}
+			sum.Add(k.UID, hash)
+			last.Assets, last.Sum = sum.Assets, sum.Sum
 			return ctx.Err()
+		}); err != nil {
+			return nil, nil, err
 		}
-		scope, k := splitAssetKey(item.Key())
-		if n := len(list); n == 0 || list[n-1].GetScope() != scope || list[n-1].GetType() != k.Type {
-			list, sum = append(list, &wirev1.ScopeDigest{Scope: scope, Type: k.Type}), wire.Digest{}
+	}
+	return list, complete, nil
+}
+
+// completeScopes lists the scopes of which all is known.
+func (r *Recorder) completeScopes() (list []string, err error) {
+	scopes, err := r.Seen.AllScopes()
+	if err != nil {
+		return nil, err
+	}
+	for _, scope := range scopes {
+		complete, err := r.complete(scope)
+		if err != nil {
+			return nil, err
 		}
-		if err := withHash(item, func(hash []byte) { sum.Add(k.UID, hash) }); err != nil {
-			return err
+		if complete {
+			list = append(list, scope)
 		}
-		last := list[len(list)-1]
-		last.Assets, last.Sum = sum.Assets, sum.Sum
-		return nil
-	})
-	return list, err
+	}
+	return list, nil
+}
+
+// complete reports whether all is known of a scope, and the agent holds it: only then
+// what is not known is not there.
+func (r *Recorder) complete(scope string) (bool, error) {
+	if r.Holdings != nil && !r.Holdings.complete(scope) {
+		return false, nil
+	}
+	state, err := r.Seen.Scope(scope)
+	return !state.Completed.IsZero(), err
 }
 
 // Types lists the versions of the types that were recorded.
 func (r *Recorder) Types(ctx context.Context) ([]*wirev1.TypeVersion, error) {
 	var list []*wirev1.TypeVersion
-	err := r.Seen.types(func(t *wirev1.AssetType) error {
+	err := r.Seen.Types(func(t *wirev1.AssetType) error {
 		list = append(list, &wirev1.TypeVersion{Name: t.GetName(), Version: t.GetVersion()})
 		return ctx.Err()
 	})
@@ -49,34 +80,23 @@ func (r *Recorder) Types(ctx context.Context) ([]*wirev1.TypeVersion, error) {
 
 // RestoreTypes appends types again, as they were recorded last.
 func (r *Recorder) RestoreTypes(ctx context.Context, names []string) error {
-	done := r.Seen.restore()
+	done := r.Seen.Restoring()
 	defer done()
 	var records []*wirev1.Record
 	for _, name := range names {
-		t, err := r.Seen.assetType(name)
+		t, err := r.Seen.AssetType(name)
 		if err != nil {
 			return err
 		}
 		if t == nil {
 			return fmt.Errorf("the aggregator misses the type %s, which was not announced", name)
 		}
-		records = append(records, typeRecord(t))
+		records = append(records, wire.TypeRecord(t))
 	}
 	return r.appendTypes(ctx, records)
 }
 
-// withHash calls use with the hash of a stored asset.
-func withHash(item *badger.Item, use func([]byte)) error {
-	return itemValue(item, func(v []byte) error {
-		hash, err := hashOf(v)
-		if err == nil {
-			use(hash)
-		}
-		return err
-	})
-}
-
-// errFull ends a scan that has enough.
+// errFull ends a listing that has enough.
 var errFull = errors.New("enough")
 
 // Listing lists what was last seen of a type in a scope whose uid is above after,
@@ -84,8 +104,10 @@ var errFull = errors.New("enough")
 func (r *Recorder) Listing(ctx context.Context, scope, typ, after string, bytes int) (*wirev1.Listing, error) {
 	l := &wirev1.Listing{Scope: scope, Type: typ, After: after}
 	size := 0
-	err := r.Seen.scanFrom(assetKey(scope, plugin.Key{Type: typ}), assetKey(scope, plugin.Key{Type: typ, UID: after}), func(item *badger.Item) error {
-		_, k := splitAssetKey(item.Key())
+	err := r.Seen.Hashes(scope, plugin.Key{Type: typ, UID: after}, func(k plugin.Key, hash []byte) error {
+		if k.Type != typ {
+			return errFull
+		}
 		if k.UID == after {
 			return ctx.Err()
 		}
@@ -93,9 +115,8 @@ func (r *Recorder) Listing(ctx context.Context, scope, typ, after string, bytes 
 			l.Until = l.Assets[len(l.Assets)-1].GetUid()
 			return errFull
 		}
-		return withHash(item, func(hash []byte) {
-			l.Assets = append(l.Assets, &wirev1.Listed{Uid: k.UID, Hash: append([]byte(nil), hash...)})
-		})
+		l.Assets = append(l.Assets, &wirev1.Listed{Uid: k.UID, Hash: append([]byte(nil), hash...)})
+		return nil
 	})
 	if errors.Is(err, errFull) {
 		err = nil
@@ -103,45 +124,58 @@ func (r *Recorder) Listing(ctx context.Context, scope, typ, after string, bytes 
 	return l, err
 }
 
-// Restore appends again those of a listing that are named by their uids, as the
-// versions that they are, and returns how many. What has changed since the listing
-// is left out: it is on its way.
-func (r *Recorder) Restore(ctx context.Context, l *wirev1.Listing, uids []string) (restored int, err error) {
+// Restore appends again those of a listing that are named by their uids, and returns
+// how many: as the versions that they are, or, where what the aggregator has is newer
+// by its stamp (held, or zero) and not what is true, as new ones. What has changed
+// since the listing is left out: it is on its way.
+func (r *Recorder) Restore(ctx context.Context, l *wirev1.Listing, uids []string, held []uint64) (restored int, err error) {
 	listed := make(map[string]document.Hash, len(l.GetAssets()))
 	for _, a := range l.GetAssets() {
 		listed[a.GetUid()] = document.Hash(a.GetHash())
 	}
-	done := r.Seen.restore()
+	done := r.Seen.Restoring()
 	defer done()
 	again := resending{ctx: ctx, to: r.Spool}
-	for _, uid := range uids {
+	for i, uid := range uids {
 		hash, ok := listed[uid]
 		if !ok {
 			return again.sent, fmt.Errorf("the aggregator misses %s, which was not listed", uid)
 		}
-		last, err := r.Seen.asset(l.GetScope(), plugin.Key{Type: l.GetType(), UID: uid})
+		last, err := r.Seen.Asset(l.GetScope(), plugin.Key{Type: l.GetType(), UID: uid})
 		if err != nil {
 			return again.sent, err
 		}
-		if last == nil || last.hash != hash {
+		if last == nil || last.Hash != hash {
 			continue
 		}
-		a, err := last.unpack()
-		if err == nil {
-			err = again.add(a)
-		}
+		a, err := last.Version()
 		if err != nil {
-			return again.sent, r.Seen.check(err)
+			return again.sent, r.Seen.Check(err)
+		}
+		if i < len(held) && held[i] >= a.GetVersion() {
+			r.Clock.Observe(hlc.Stamp(held[i]))
+			a = proto.CloneOf(a)
+			a.Version, a.Operation, a.Changed = uint64(r.Clock.Next()), wirev1.Operation_OPERATION_UPDATED, []string{corrected}
+		}
+		if err := again.add(a); err != nil {
+			return again.sent, err
 		}
 	}
 	err = again.flush()
 	return again.sent, err
 }
 
-// Gone returns those of the assets that are not known here.
+// corrected is what changed in a version that puts right what the aggregator has.
+const corrected = "@corrected"
+
+// Gone returns those of the assets that are not known here, if all is known of their
+// scope. Otherwise that says nothing of them.
 func (r *Recorder) Gone(scope, typ string, assets []*wirev1.Unlisted) (gone []*wirev1.Unlisted, err error) {
+	if complete, err := r.complete(scope); err != nil || !complete {
+		return nil, err
+	}
 	for _, a := range assets {
-		last, err := r.Seen.asset(scope, plugin.Key{Type: typ, UID: a.GetUid()})
+		last, err := r.Seen.Asset(scope, plugin.Key{Type: typ, UID: a.GetUid()})
 		if err != nil {
 			return nil, err
 		}

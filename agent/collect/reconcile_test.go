@@ -43,8 +43,8 @@ func TestRestoreInParts(t *testing.T) {
 	to := &parts{Spool: a.spool}
 	r := &Recorder{Seen: a.seen, Spool: to, Logger: slog.New(slog.DiscardHandler)}
 
-	digests, err := r.Digest(t.Context())
-	if err != nil || len(digests) != 1 || digests[0].GetAssets() != things || digests[0].GetScope() != "f/s" || digests[0].GetType() != fake.TypeThing {
+	digests, complete, err := r.Digest(t.Context())
+	if err != nil || fmt.Sprint(complete) != "[f/s]" || len(digests) != 1 || digests[0].GetAssets() != things || digests[0].GetScope() != "f/s" || digests[0].GetType() != fake.TypeThing {
 		t.Fatalf("the digests are %v, %v", digests, err)
 	}
 	var uids []string
@@ -66,7 +66,7 @@ func TestRestoreInParts(t *testing.T) {
 		t.Fatalf("listed are %q", uids)
 	}
 	whole.Assets[3].Hash = make([]byte, 16) // as if it had changed since
-	n, err := r.Restore(t.Context(), &whole, uids)
+	n, err := r.Restore(t.Context(), &whole, uids, nil)
 	if err != nil || n != things-1 {
 		t.Fatalf("%d were restored, %v", n, err)
 	}
@@ -78,7 +78,7 @@ func TestRestoreInParts(t *testing.T) {
 	if len(to.sizes) < 2 {
 		t.Errorf("all were appended in %d parts", len(to.sizes))
 	}
-	if n, err := r.Restore(t.Context(), &whole, []string{"nowhere"}); err == nil || n != 0 {
+	if n, err := r.Restore(t.Context(), &whole, []string{"nowhere"}, nil); err == nil || n != 0 {
 		t.Errorf("what was not listed: %d, %v", n, err)
 	}
 	gone, err := r.Gone("f/s", fake.TypeThing, []*wirev1.Unlisted{{Uid: "u07", Version: 1}, {Uid: "other", Version: 2}})

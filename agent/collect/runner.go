@@ -40,15 +40,19 @@ type Runner struct {
 	Sources  []Source
 	// RetryAfter is the first pause after a failure. Zero means a second.
 	RetryAfter time.Duration
+
+	// leaving counts the assets of scopes that the configuration leaves out.
+	leaving leaving
 }
 
 // Run runs the collectors until ctx ends.
 func (r *Runner) Run(ctx context.Context) error {
+	r.tellUnconfigured()
 	var wg sync.WaitGroup
 	for _, source := range r.Sources {
 		c := &collectorRun{
 			Source: source, recorder: r.Recorder, turns: make(chan struct{}, concurrentSweeps), retryAfter: r.RetryAfter,
-			logger: r.Recorder.Logger.With("collector", source.Name),
+			logger: r.Recorder.Logger.With("collector", source.Name), leaving: &r.leaving,
 			scopes: make(map[string]*scopeRun), sources: make(map[string]*outage),
 		}
 		if c.retryAfter == 0 {
@@ -76,8 +80,10 @@ type collectorRun struct {
 	turns      chan struct{}
 	retryAfter time.Duration
 	logger     *slog.Logger
+	leaving    *leaving
 
-	mu     sync.Mutex
+	mu sync.Mutex
+	// scopes are those that run, by their names (scopeName).
 	scopes map[string]*scopeRun
 	// sources are those that cannot be had, by what they are called.
 	sources map[string]*outage
@@ -111,14 +117,23 @@ func (c *collectorRun) run(ctx context.Context) {
 	<-ctx.Done()
 }
 
+// scopeName is the name of a scope in its collector, with what it is local to.
+func scopeName(s plugin.Scope) string {
+	if s.Local == "" {
+		return s.Name
+	}
+	return s.Name + "@" + s.Local
+}
+
 // publish starts the scopes that are new in the list and stops those that left.
 func (c *collectorRun) publish(ctx context.Context, list []plugin.Scope) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	listed := make(map[string]bool)
 	for _, scope := range list {
-		listed[scope.Name] = true
-		run, runs := c.scopes[scope.Name]
+		name := scopeName(scope)
+		listed[name] = true
+		run, runs := c.scopes[name]
 		if runs && run.last { // it is back
 			run.cancel()
 			runs = false
@@ -131,23 +146,15 @@ func (c *collectorRun) publish(ctx context.Context, list []plugin.Scope) {
 		if !listed[name] && !run.last {
 			run.cancel()
 			c.logger.Info("scope is gone", "scope", name)
-			c.start(ctx, plugin.Scope{Name: name, Types: run.scope.Types}, true)
+			c.start(ctx, plugin.Scope{Name: run.scope.Name, Local: run.scope.Local, Types: run.scope.Types}, true)
 		}
 	}
 	if c.orphans {
 		return
 	}
 	c.orphans = true
-	left, err := c.recorder.Seen.scopes(c.Name)
-	if err != nil {
+	if err := c.lookForOrphans(ctx, list, listed); err != nil {
 		c.logger.Error("looking for scopes from before", "error", err)
-		return
-	}
-	for _, name := range left {
-		if !listed[name] {
-			c.logger.Info("a scope from before is gone", "scope", name)
-			c.start(ctx, plugin.Scope{Name: name}, true)
-		}
 	}
 }
 
@@ -155,14 +162,15 @@ func (c *collectorRun) publish(ctx context.Context, list []plugin.Scope) {
 // held.
 func (c *collectorRun) start(ctx context.Context, scope plugin.Scope, last bool) {
 	ctx, cancel := context.WithCancel(ctx)
-	id := scopeID{collector: c.Name, scope: scope.Name}
+	name := scopeName(scope)
+	id := scopeID{collector: c.Name, scope: name}
 	s := &scopeRun{
 		collectorRun: c, scope: scope, cancel: cancel, last: last,
-		before: c.scopes[scope.Name], done: make(chan struct{}),
-		logger: c.logger.With("scope", scope.Name),
+		before: c.scopes[name], done: make(chan struct{}),
+		logger: c.logger.With("scope", name),
 	}
 	s.sink = &sink{Recorder: c.recorder, id: id, logger: s.logger, volatile: c.volatile(scope), progressed: s.recovered}
-	c.scopes[scope.Name] = s
+	c.scopes[name] = s
 	c.wg.Go(func() {
 		defer close(s.done)
 		defer cancel()
@@ -171,12 +179,16 @@ func (c *collectorRun) start(ctx context.Context, scope plugin.Scope, last bool)
 			s.failing, s.fault, s.source = s.before.failing, s.before.fault, s.before.source
 			s.before = nil
 		}
+		if err := s.claim(); err != nil {
+			s.logger.Error("claiming a scope", "error", err)
+		}
 		s.run(ctx)
 		if last {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			if c.scopes[scope.Name] == s {
-				delete(c.scopes, scope.Name)
+			if c.scopes[name] == s {
+				delete(c.scopes, name)
+				c.recorder.release(id.String())
 			}
 		}
 	})
@@ -224,8 +236,41 @@ type scopeRun struct {
 	fault, source string
 }
 
-// run alternates between sweeping and watching until ctx ends.
+// claim has the scope claimed, under the name that it has today.
+func (s *scopeRun) claim() (err error) {
+	id := s.sink.id
+	if s.scope.Local != "" {
+		if err := s.recorder.Seen.Rename(scopeID{id.collector, s.scope.Name}.String(), id.String()); err != nil {
+			return err
+		}
+	}
+	if s.recorder.Holdings != nil {
+		s.sink.holding, err = s.recorder.Holdings.claim(id.String())
+	}
+	return err
+}
+
+// run collects the scope while the agent holds it, until ctx ends.
 func (s *scopeRun) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		held, done := ctx, func() {}
+		if s.sink.holding != nil {
+			var err error
+			if held, done, err = s.sink.holding.hold(ctx); err != nil {
+				return
+			}
+		}
+		over := s.collect(held)
+		done()
+		if over {
+			return
+		}
+	}
+}
+
+// collect alternates between sweeping and watching until ctx ends. It returns true when
+// a scope that has left was swept for the last time.
+func (s *scopeRun) collect(ctx context.Context) (over bool) {
 	watcher, _ := s.Collector.(plugin.Watcher)
 	if !s.scope.Watch {
 		watcher = nil
@@ -235,7 +280,7 @@ func (s *scopeRun) run(ctx context.Context) {
 	expired := 0 // checkpoints in a row that did not hold for a while
 	due := time.Now()
 	if watcher != nil {
-		if from, err := s.recorder.Seen.checkpoint(s.sink.id.String()); err == nil && from != "" {
+		if from, err := s.recorder.Seen.Checkpoint(s.sink.id.String()); err == nil && from != "" {
 			// It is known how far the scope was followed: go on from there.
 			due = s.nextSweep()
 		}
@@ -247,8 +292,10 @@ func (s *scopeRun) run(ctx context.Context) {
 			if err = s.sweep(ctx); err == nil {
 				due = s.nextSweep()
 				if s.last {
-					s.recovered(ctx)
-					return
+					if err = s.recorder.Seen.ForgetScope(s.sink.id.String()); err == nil {
+						s.recovered(ctx)
+						return true
+					}
 				}
 			}
 		case watcher != nil:
@@ -270,7 +317,7 @@ func (s *scopeRun) run(ctx context.Context) {
 			err = retry.Sleep(ctx, time.Until(due))
 		}
 		if ctx.Err() != nil {
-			return
+			return false
 		}
 		if err == nil {
 			s.recovered(ctx)
@@ -281,11 +328,11 @@ func (s *scopeRun) run(ctx context.Context) {
 			pause.Reset()
 		}
 		wait := pause.NextBackOff()
-		over := s.failed(ctx, err, wait)
-		if !sleep(ctx, wait, over) {
-			return
+		if !sleep(ctx, wait, s.failed(ctx, err, wait)) {
+			return false
 		}
 	}
+	return false
 }
 
 // sweepAgain waits until a scope is to be swept whose checkpoint has expired: the
@@ -346,7 +393,7 @@ func (s *scopeRun) sweep(ctx context.Context) error {
 
 // watch follows the scope until the next sweep is due.
 func (s *scopeRun) watch(ctx context.Context, w plugin.Watcher, due time.Time) error {
-	from, err := s.recorder.Seen.checkpoint(s.sink.id.String())
+	from, err := s.recorder.Seen.Checkpoint(s.sink.id.String())
 	if err != nil {
 		return err
 	}
@@ -366,6 +413,8 @@ func (s *scopeRun) watch(ctx context.Context, w plugin.Watcher, due time.Time) e
 			s.recovered(ctx)
 		}
 	})
+	s.sink.holding.watches(true)
+	defer s.sink.holding.watches(false)
 	err = s.guard(func() error { return w.Watch(watchCtx, s.scope, from, s.sink) })
 	ended()
 	works.Wait()
@@ -410,6 +459,7 @@ func (s *scopeRun) failed(ctx context.Context, err error, retryIn time.Duration)
 	s.fault = fault
 	s.logger.Log(ctx, level, "collecting failed; what is known stays as it is", "error", fault, "retry_in", retryIn.Round(time.Millisecond))
 	s.failing = true
+	s.sink.holding.fails(fault)
 	s.recorder.Metrics.health(s.sink.id, true)
 	switch {
 	case !news:
@@ -480,6 +530,7 @@ func (s *scopeRun) recovered(ctx context.Context) {
 	}
 	source := s.source
 	s.failing, s.fault = false, ""
+	s.sink.holding.fails("")
 	s.recorder.Metrics.health(s.sink.id, false)
 	switch {
 	case source == "" && s.last:

@@ -16,6 +16,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/reeve-cloud/reeve/agent/lastseen"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
@@ -43,6 +44,8 @@ type sink struct {
 	id       scopeID
 	volatile func(assetType string) document.Paths
 	logger   *slog.Logger
+	// holding is the scope's, or nil where the agent has no holdings.
+	holding *holding
 	// progressed, if set, is called when the scope was followed further.
 	progressed func(context.Context)
 
@@ -85,6 +88,10 @@ func (s *sink) apply(ctx context.Context, checkpoint plugin.Checkpoint, facts []
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sweep != nil {
+		// What the listing said before must not come behind what is said now.
+		if err := s.sweep.flush(ctx, ""); err != nil {
+			return err
+		}
 		for _, f := range facts {
 			if f.Upsert != nil {
 				s.sweep.list(f.Upsert.Key)
@@ -96,7 +103,7 @@ func (s *sink) apply(ctx context.Context, checkpoint plugin.Checkpoint, facts []
 
 // Recall implements [plugin.Sink].
 func (s *sink) Recall(ctx context.Context, visit func(plugin.Observation) error) error {
-	return s.Seen.assets(s.id.String(), func(a *wirev1.AssetVersion) error {
+	return s.Seen.ScopeAssets(s.id.String(), func(a *wirev1.AssetVersion) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -181,7 +188,7 @@ func (w *sweep) Commit(ctx context.Context, checkpoint plugin.Checkpoint) error 
 		return err
 	}
 	var missing []plugin.Key
-	if err := w.sink.Seen.keys(w.sink.id.String(), func(k plugin.Key) error {
+	if err := w.sink.Seen.Keys(w.sink.id.String(), func(k plugin.Key) error {
 		if _, ok := w.listed[w.hash(k)]; !ok {
 			missing = append(missing, k)
 		}
@@ -199,6 +206,9 @@ func (w *sweep) Commit(ctx context.Context, checkpoint plugin.Checkpoint) error 
 	}
 	// The checkpoint counts only when all of the sweep is on disk.
 	if err := w.flush(ctx, checkpoint); err != nil {
+		return err
+	}
+	if err := w.sink.completed(); err != nil {
 		return err
 	}
 	w.sink.sweep = nil
@@ -230,7 +240,7 @@ func (s *sink) record(ctx context.Context, facts []plugin.Fact, checkpoint plugi
 	case len(assets) > 0:
 		return s.Spool.Append(ctx, wirev1.Class_CLASS_ASSETS, assets)
 	case checkpoint != "":
-		return s.Seen.setCheckpoint(s.id.String(), checkpoint)
+		return s.Seen.SetCheckpoint(s.id.String(), checkpoint)
 	}
 	return nil
 }
@@ -238,8 +248,8 @@ func (s *sink) record(ctx context.Context, facts []plugin.Fact, checkpoint plugi
 // compare makes records of facts. Events, and usage with them, are apart, so that
 // they do not hold up assets.
 func (s *sink) compare(facts []plugin.Fact) (assets, events []*wirev1.Record, err error) {
-	err = s.Seen.read(func(r reader) error {
-		c := comparison{reader: r, scope: s.id.String(), recent: make(map[plugin.Key]*seen)}
+	err = s.Seen.Read(func(r lastseen.Reader) error {
+		c := comparison{reader: r, scope: s.id.String(), recent: make(map[plugin.Key]*lastseen.Seen)}
 		for _, f := range facts {
 			switch {
 			case f.Event != nil:
@@ -256,7 +266,7 @@ func (s *sink) compare(facts []plugin.Fact) (assets, events []*wirev1.Record, er
 					return err
 				}
 				for _, a := range versions {
-					assets = append(assets, assetRecord(a))
+					assets = append(assets, wire.AssetRecord(a))
 				}
 			case f.Delete != nil:
 				a, err := s.delete(c, *f.Delete)
@@ -264,7 +274,7 @@ func (s *sink) compare(facts []plugin.Fact) (assets, events []*wirev1.Record, er
 					return err
 				}
 				if a != nil {
-					assets = append(assets, assetRecord(a))
+					assets = append(assets, wire.AssetRecord(a))
 				}
 			}
 		}
@@ -273,23 +283,19 @@ func (s *sink) compare(facts []plugin.Fact) (assets, events []*wirev1.Record, er
 	return assets, events, err
 }
 
-func assetRecord(a *wirev1.AssetVersion) *wirev1.Record {
-	return &wirev1.Record{Body: &wirev1.Record_Asset{Asset: a}}
-}
-
 // comparison is what facts are compared with.
 type comparison struct {
-	reader reader
+	reader lastseen.Reader
 	scope  string
-	recent map[plugin.Key]*seen // what other facts of the same call have changed
+	recent map[plugin.Key]*lastseen.Seen // what other facts of the same call have changed
 }
 
 // last returns what was last seen of an asset, or nil.
-func (c comparison) last(k plugin.Key) (*seen, error) {
+func (c comparison) last(k plugin.Key) (*lastseen.Seen, error) {
 	if last, ok := c.recent[k]; ok {
 		return last, nil
 	}
-	return c.reader.asset(c.scope, k)
+	return c.reader.Asset(c.scope, k)
 }
 
 // upsert returns the versions that an observation makes. It makes none where
@@ -308,14 +314,14 @@ func (s *sink) upsert(c comparison, o *plugin.Observation) (versions []*wirev1.A
 	if err != nil {
 		return nil, err
 	}
-	if last != nil && last.hash == hash {
+	if last != nil && last.Hash == hash {
 		s.Metrics.observed(s.id.collector, "unchanged")
 		return nil, nil
 	}
 	var before *wirev1.AssetVersion
 	if last != nil {
-		if before, err = last.unpack(); err != nil {
-			return nil, s.Seen.check(err)
+		if before, err = last.Version(); err != nil {
+			return nil, s.Seen.Check(err)
 		}
 	}
 	if made := before.GetCreatedAt(); made != 0 && a.GetCreatedAt() != 0 && made != a.GetCreatedAt() {
@@ -335,8 +341,8 @@ func (s *sink) upsert(c comparison, o *plugin.Observation) (versions []*wirev1.A
 		}
 		a.RemovedRelations = gone(before.GetRelations(), a.GetRelations())
 	}
-	a.Version = uint64(s.Clock.Next())
-	c.recent[o.Key] = &seen{hash: hash, version: a}
+	a.Version, a.Epoch = uint64(s.Clock.Next()), s.holding.epoch()
+	c.recent[o.Key] = lastseen.Of(a)
 	s.Metrics.observed(s.id.collector, outcome)
 	return append(versions, a), nil
 }
@@ -347,16 +353,16 @@ func (s *sink) delete(c comparison, k plugin.Key) (*wirev1.AssetVersion, error) 
 	if err != nil || last == nil {
 		return nil, err
 	}
-	before, err := last.unpack()
+	before, err := last.Version()
 	if err != nil {
-		return nil, s.Seen.check(err)
+		return nil, s.Seen.Check(err)
 	}
 	a := proto.CloneOf(before)
 	a.Operation = wirev1.Operation_OPERATION_DELETED
 	a.ObservedAt = time.Now().UnixMilli()
 	a.Changed = nil
 	a.RemovedRelations, a.Relations = a.GetRelations(), nil
-	a.Version = uint64(s.Clock.Next())
+	a.Version, a.Epoch = uint64(s.Clock.Next()), s.holding.epoch()
 	c.recent[k] = nil
 	s.Metrics.observed(s.id.collector, "deleted")
 	return a, nil
@@ -453,20 +459,20 @@ func (s *sink) changed(before, after *wirev1.AssetVersion) ([]string, error) {
 // when the spool that held them, or something in it, was lost. Collectors may
 // run meanwhile.
 func (r *Recorder) Resend(ctx context.Context) (assets int, err error) {
-	sendings := r.Seen.sendings()
+	sendings := r.Seen.Sendings()
 	if err := r.resendTypes(ctx); err != nil {
 		return 0, err
 	}
 	again := resending{ctx: ctx, to: r.Spool}
 	err = r.Seen.Assets(again.add)
 	if err == nil {
-		err = r.Seen.deletions(func(_ []byte, _ uint64, a *wirev1.AssetVersion) error { return again.add(a) })
+		err = r.Seen.Deletions(func(_ []byte, _ uint64, a *wirev1.AssetVersion) error { return again.add(a) })
 	}
 	if err == nil {
 		err = again.flush()
 	}
 	if err == nil {
-		err = r.Seen.resent(sendings)
+		err = r.Seen.Resent(sendings)
 	}
 	return again.sent, err
 }
@@ -483,7 +489,7 @@ type resending struct {
 }
 
 func (s *resending) add(a *wirev1.AssetVersion) error {
-	s.part, s.size = append(s.part, assetRecord(a)), s.size+len(a.GetDocument())
+	s.part, s.size = append(s.part, wire.AssetRecord(a)), s.size+len(a.GetDocument())
 	if len(s.part) < flushObservations && s.size < flushBytes {
 		return nil
 	}

@@ -3,16 +3,13 @@ package collect
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
-
-	"github.com/dgraph-io/badger/v4"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/reeve-cloud/reeve/pkg/layout"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/pkg/retry"
+	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
@@ -57,7 +54,7 @@ func (r *Recorder) recordTypes(ctx context.Context, types []plugin.Type) error {
 			}
 		}
 		title := r.text(t.Title)
-		last, err := r.Seen.assetType(t.Name)
+		last, err := r.Seen.AssetType(t.Name)
 		if err != nil {
 			return err
 		}
@@ -68,7 +65,7 @@ func (r *Recorder) recordTypes(ctx context.Context, types []plugin.Type) error {
 	records := make([]*wirev1.Record, 0, len(changed))
 	for _, name := range slices.Sorted(maps.Keys(changed)) {
 		changed[name].Version = uint64(r.Clock.Next())
-		records = append(records, typeRecord(changed[name]))
+		records = append(records, wire.TypeRecord(changed[name]))
 	}
 	return r.appendTypes(ctx, records)
 }
@@ -76,8 +73,8 @@ func (r *Recorder) recordTypes(ctx context.Context, types []plugin.Type) error {
 // resendTypes appends all types again, as they were recorded last.
 func (r *Recorder) resendTypes(ctx context.Context) error {
 	var records []*wirev1.Record
-	if err := r.Seen.types(func(t *wirev1.AssetType) error {
-		records = append(records, typeRecord(t))
+	if err := r.Seen.Types(func(t *wirev1.AssetType) error {
+		records = append(records, wire.TypeRecord(t))
 		return nil
 	}); err != nil {
 		return err
@@ -92,55 +89,4 @@ func (r *Recorder) appendTypes(ctx context.Context, records []*wirev1.Record) er
 		}
 	}
 	return nil
-}
-
-func typeRecord(t *wirev1.AssetType) *wirev1.Record {
-	return &wirev1.Record{Body: &wirev1.Record_AssetType{AssetType: t}}
-}
-
-// typeFormat is what a stored type begins with.
-const typeFormat = 1
-
-func typeKey(name string) []byte { return append([]byte{typePrefix}, name...) }
-
-func encodeType(t *wirev1.AssetType) ([]byte, error) {
-	value, err := proto.MarshalOptions{}.MarshalAppend([]byte{typeFormat}, t)
-	if err != nil {
-		return nil, fmt.Errorf("encoding an asset type: %w", err)
-	}
-	return value, nil
-}
-
-func decodeType(value []byte) (*wirev1.AssetType, error) {
-	if len(value) == 0 || value[0] != typeFormat {
-		return nil, fmt.Errorf("%w: an asset type in a format that this version does not know", ErrDamaged)
-	}
-	t := new(wirev1.AssetType)
-	if err := proto.Unmarshal(value[1:], t); err != nil {
-		return nil, fmt.Errorf("%w: decoding an asset type: %w", ErrDamaged, err)
-	}
-	return t, nil
-}
-
-// types calls visit for every type.
-func (s *LastSeen) types(visit func(*wirev1.AssetType) error) error {
-	return s.scan([]byte{typePrefix}, func(item *badger.Item) error {
-		return itemValue(item, func(v []byte) error {
-			t, err := decodeType(v)
-			if err != nil {
-				return err
-			}
-			return visit(t)
-		})
-	})
-}
-
-// assetType returns a type as it was recorded last, or nil.
-func (s *LastSeen) assetType(name string) (*wirev1.AssetType, error) {
-	v, err := s.get(typeKey(name))
-	if err != nil || v == nil {
-		return nil, err
-	}
-	t, err := decodeType(v)
-	return t, s.check(err)
 }

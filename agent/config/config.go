@@ -258,8 +258,7 @@ func validate(what string, schema json.RawMessage, settings map[string]any) (jso
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	if err := compiled.Validate(value); err != nil {
-		var ve *jsonschema.ValidationError
-		if errors.As(err, &ve) {
+		if ve, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
 			return nil, fmt.Errorf("%s: %s", what, describe(ve))
 		}
 		return nil, fmt.Errorf("%s: %w", what, err)

@@ -50,6 +50,7 @@ type Agent struct {
 
 	stores   *stores.Stores
 	clock    *hlc.Clock
+	holdings *collect.Holdings
 	recorder *collect.Recorder
 	runner   *collect.Runner
 	health   *health.Server // nil where it is not served
@@ -104,9 +105,12 @@ func New(o Options) (*Agent, error) {
 	}
 	a.clock = hlc.On(o.Now, stamp)
 	registry := health.NewRegistry("reeve-agent")
+	if a.holdings, err = collect.NewHoldings(a.stores.Seen, a.names, o.Logger); err != nil {
+		return nil, errors.Join(err, a.stores.Close())
+	}
 	a.recorder = &collect.Recorder{
 		Seen: a.stores.Seen, Spool: a.stores.Spool, Clock: a.clock, Logger: o.Logger, Redact: rules,
-		Metrics: collect.NewMetrics(registry, a.names...),
+		Metrics: collect.NewMetrics(registry, a.names...), Holdings: a.holdings,
 	}
 	a.runner = &collect.Runner{Recorder: a.recorder, Sources: sources}
 	a.stores.Register(registry)
@@ -198,7 +202,7 @@ func (a *Agent) ship(ctx context.Context) error {
 	link := &uplink.Uplink{
 		Spool: a.stores.Spool, Clock: a.clock, Now: a.now, Addresses: Addresses(a.config, id), Proxy: a.proxy, Limit: a.limit,
 		TLS: id.ClientTLS, Renew: id.RenewSoon, Inventory: a.recorder, Hostname: a.hostname, Collectors: a.names,
-		Logger: a.logger, Metrics: a.shipping,
+		Logger: a.logger, Metrics: a.shipping, Scopes: a.holdings, ComeDown: a.stores.Seen.ComeDown,
 	}
 	a.link.Store(link)
 	a.group.Go(func() error { return id.KeepFresh(ctx, link.Addresses, a.logger) })

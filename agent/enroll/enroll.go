@@ -103,12 +103,20 @@ func Load(dir string) (*Identity, error) {
 		return nil, fmt.Errorf("reading the identity: %w", err)
 	}
 	var s stored
-	if err := json.Unmarshal(data, &s); err != nil || s.Version != 1 {
-		return nil, fmt.Errorf("reading the identity: %s is damaged or of a newer version; to join anew, remove %s", nameFile, dir)
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, fmt.Errorf("reading the identity: %s is damaged (%w): restore it; or else %s", filepath.Join(dir, nameFile), err, identity.JoinAnew)
+	}
+	if s.Version != 1 {
+		return nil, fmt.Errorf("reading the identity: %s has the format %d, of a newer version of the agent: use that one", filepath.Join(dir, nameFile), s.Version)
 	}
 	pair, err := loadPair(dir)
+	if unread := new(fs.PathError); errors.As(err, &unread) {
+		// The identity may be as good as ever.
+		return nil, fmt.Errorf("reading the identity: %w", err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the identity: %w; to join anew, remove %s", err, dir)
+		return nil, fmt.Errorf("reading the identity: the certificate and the key in %s do not belong together, or are damaged (%w): restore them; or else %s",
+			dir, err, identity.JoinAnew)
 	}
 	cas, err := readCertificates(filepath.Join(dir, caFile))
 	if err != nil {
@@ -123,18 +131,31 @@ func Load(dir string) (*Identity, error) {
 // loadPair reads the certificate and its key. After a renewal that was cut short
 // between the two, the key is the next one.
 func loadPair(dir string) (tls.Certificate, error) {
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, keyFile))
+	pair, err := readPair(dir, keyFile)
 	if err == nil {
 		return pair, nil
 	}
-	next, nextErr := tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, nextKeyFile))
+	next, nextErr := readPair(dir, nextKeyFile)
 	if nextErr != nil {
 		return pair, err
 	}
-	if err := os.Rename(filepath.Join(dir, nextKeyFile), filepath.Join(dir, keyFile)); err != nil {
-		return pair, fmt.Errorf("taking over the renewed key: %w", err)
+	return next, takeOver(dir)
+}
+
+func readPair(dir, key string) (tls.Certificate, error) {
+	return tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, key))
+}
+
+// takeOver puts the next key in the place of the one before.
+func takeOver(dir string) error {
+	err := os.Rename(filepath.Join(dir, nextKeyFile), filepath.Join(dir, keyFile))
+	if err == nil {
+		err = atomicfile.SyncDir(dir)
 	}
-	return next, nil
+	if err != nil {
+		return fmt.Errorf("taking over the renewed key: %w", err)
+	}
+	return nil
 }
 
 func readCertificates(file string) ([]*x509.Certificate, error) {
@@ -176,9 +197,13 @@ func Join(ctx context.Context, dir string, token identity.JoinToken, addresses [
 	}
 	pause := retry.BackOff(time.Second, time.Minute)
 	for {
+		var wrong error // of the last one that answered and is another
+		strangers := true
 		for _, address := range addresses {
-			id, err := join(ctx, address, pin, proxy, &reevev1.EnrollRequest{
-				TokenId: token.ID, TokenSecret: token.Secret, CertificateRequest: csr, Hostname: hostname,
+			id, err := atPlaces(ctx, address, proxy, func(place string) (*Identity, error) {
+				return join(ctx, address, place, pin, proxy, &reevev1.EnrollRequest{
+					TokenId: token.ID, TokenSecret: token.Secret, CertificateRequest: csr, Hostname: hostname,
+				})
 			})
 			if err == nil {
 				id.dir, id.Addresses, id.Proxy, id.cert.PrivateKey = dir, addresses, proxy, key
@@ -189,15 +214,45 @@ func Join(ctx context.Context, dir string, token identity.JoinToken, addresses [
 				return id, nil
 			}
 			err = fmt.Errorf("enrolling at %s: %w", address, err)
-			if errors.Is(err, ErrRefused) || errors.Is(err, identity.ErrWrongCA) {
+			if errors.Is(err, ErrRefused) {
 				return nil, err
 			}
+			if errors.Is(err, identity.ErrWrongCA) {
+				wrong = err
+			} else {
+				strangers = false
+			}
 			logger.Warn("enrolling failed; trying again", "aggregator", address, "error", err)
+		}
+		// Where all have answered, and none is the one, waiting changes nothing.
+		if wrong != nil && strangers {
+			return nil, wrong
 		}
 		if err := retry.Sleep(ctx, pause.NextBackOff()); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// atPlaces tries the places that an address stands for in turn, until one of them is
+// the aggregator: until there is no error, or a refusal. Of several errors it returns
+// one that may pass, if there is one.
+func atPlaces[T any](ctx context.Context, address string, proxy transport.Proxy, try func(place string) (T, error)) (result T, err error) {
+	places, err := transport.Places(ctx, address, proxy)
+	if err != nil {
+		return result, err
+	}
+	err = errors.New("the name has no address")
+	for n, place := range places {
+		result, failed := try(place)
+		if failed == nil || errors.Is(failed, ErrRefused) {
+			return result, failed
+		}
+		if n == 0 || errors.Is(err, identity.ErrWrongCA) {
+			err = failed
+		}
+	}
+	return result, err
 }
 
 // joiningKey returns the key to join with, which is on disk before it is used:
@@ -221,10 +276,10 @@ func joiningKey(dir string) (crypto.Signer, error) {
 	return key, nil
 }
 
-func join(ctx context.Context, address string, pin identity.Pin, proxy transport.Proxy, request *reevev1.EnrollRequest) (*Identity, error) {
+func join(ctx context.Context, address, place string, pin identity.Pin, proxy transport.Proxy, request *reevev1.EnrollRequest) (*Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	client, done := dial(address, identity.PinnedClient(pin), proxy)
+	client, done := dial(address, place, identity.PinnedClient(pin), proxy)
 	defer done()
 	response, err := client.Enroll(ctx, connect.NewRequest(request))
 	if err != nil {
@@ -247,25 +302,28 @@ func Reach(ctx context.Context, address string, token identity.JoinToken, proxy 
 	if err != nil {
 		return err
 	}
-	raw, err := transport.DialThrough(ctx, address, proxy)
-	if err != nil {
-		return err
-	}
-	conn := tls.Client(raw, identity.PinnedClient(pin))
-	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		return err
-	}
-	return conn.Close()
+	_, err = atPlaces(ctx, address, proxy, func(place string) (struct{}, error) {
+		raw, err := transport.DialThrough(ctx, place, proxy)
+		if err != nil {
+			return struct{}{}, err
+		}
+		conn := tls.Client(raw, identity.PinnedClient(pin))
+		if err := conn.HandshakeContext(ctx); err != nil {
+			raw.Close()
+			return struct{}{}, err
+		}
+		return struct{}{}, conn.Close()
+	})
+	return err
 }
 
-// dial returns a client of the enrollment service.
-func dial(address string, config *tls.Config, proxy transport.Proxy) (reevev1connect.EnrollmentServiceClient, func()) {
+// dial returns a client of the enrollment service at one of an address's places.
+func dial(address, place string, config *tls.Config, proxy transport.Proxy) (reevev1connect.EnrollmentServiceClient, func()) {
 	t := &http.Transport{
 		TLSClientConfig:   config,
 		ForceAttemptHTTP2: true,
-		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-			return transport.DialThrough(ctx, address, proxy)
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return transport.DialThrough(ctx, place, proxy)
 		},
 	}
 	return reevev1connect.NewEnrollmentServiceClient(&http.Client{Transport: t}, "https://"+address), t.CloseIdleConnections
@@ -275,8 +333,7 @@ func dial(address string, config *tls.Config, proxy transport.Proxy) (reevev1con
 func explain(err error) error {
 	switch connect.CodeOf(err) {
 	case connect.CodeUnauthenticated, connect.CodePermissionDenied, connect.CodeInvalidArgument, connect.CodeNotFound, connect.CodeFailedPrecondition:
-		var ce *connect.Error
-		if errors.As(err, &ce) {
+		if ce, ok := errors.AsType[*connect.Error](err); ok {
 			return fmt.Errorf("%w: %s", ErrRefused, ce.Message())
 		}
 	}
@@ -340,7 +397,7 @@ func (i *Identity) storeCertificates() error {
 func (i *Identity) storeRenewed() error {
 	err := i.storeCertificates()
 	if err == nil {
-		err = os.Rename(filepath.Join(i.dir, nextKeyFile), filepath.Join(i.dir, keyFile))
+		err = takeOver(i.dir)
 	}
 	if err != nil {
 		return fmt.Errorf("storing the renewed certificate: %w", err)
@@ -434,7 +491,10 @@ func untilRenewal(leaf *x509.Certificate) time.Duration {
 // Renew gets a new certificate at the first of the addresses that gives one.
 func (i *Identity) Renew(ctx context.Context, addresses []string) (err error) {
 	for _, address := range addresses {
-		if err = i.renew(ctx, address); err == nil {
+		_, err = atPlaces(ctx, address, i.Proxy, func(place string) (struct{}, error) {
+			return struct{}{}, i.renew(ctx, address, place)
+		})
+		if err == nil {
 			return nil
 		}
 		err = fmt.Errorf("at %s: %w", address, err)
@@ -442,12 +502,17 @@ func (i *Identity) Renew(ctx context.Context, addresses []string) (err error) {
 	return err
 }
 
-func (i *Identity) renew(ctx context.Context, address string) error {
+func (i *Identity) renew(ctx context.Context, address, place string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	key, err := identity.NewKey()
 	if err != nil {
 		return err
+	}
+	// The next key of before may be that of the certificate which lies here, where its
+	// last step failed. No other takes its place until that is done.
+	if _, err := loadPair(i.dir); err != nil {
+		return fmt.Errorf("before another key is made: %w", err)
 	}
 	// On disk before it is used, as when joining.
 	if err := identity.WriteKey(filepath.Join(i.dir, nextKeyFile), key); err != nil {
@@ -457,7 +522,7 @@ func (i *Identity) renew(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	client, done := dial(address, i.ClientTLS(), i.Proxy)
+	client, done := dial(address, place, i.ClientTLS(), i.Proxy)
 	defer done()
 	response, err := client.Renew(ctx, connect.NewRequest(&reevev1.RenewRequest{CertificateRequest: csr}))
 	if err != nil {

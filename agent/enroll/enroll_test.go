@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,6 +81,67 @@ func TestRenewalCutShort(t *testing.T) {
 	newKey(t, filepath.Join(dir, nextKeyFile))
 	if _, err := loadPair(dir); err == nil {
 		t.Error("a key of another certificate was taken")
+	}
+}
+
+// TestRenewalAfterAHalfOne renews where the last step of the renewal before failed:
+// the only key that belongs to the certificate must not be overwritten.
+func TestRenewalAfterAHalfOne(t *testing.T) {
+	ca, err := identity.MakeCA(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	next := newKey(t, filepath.Join(dir, nextKeyFile))
+	certify(t, ca, dir, next)
+	// What lies in the way of the rename.
+	if err := os.MkdirAll(filepath.Join(dir, keyFile, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	id := &Identity{dir: dir}
+	for range 3 {
+		if err := id.renew(t.Context(), "127.0.0.1:1", "127.0.0.1:1"); err == nil || !strings.Contains(err.Error(), "before another key is made") {
+			t.Fatalf("renewing: %v", err)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(dir, keyFile)); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := loadPair(dir)
+	if err != nil || !pair.PrivateKey.(*ecdsa.PrivateKey).Equal(next) {
+		t.Errorf("the key is gone: %v", err)
+	}
+}
+
+// TestAdvice makes sure that nobody is told to give up an identity which is as good as
+// ever.
+func TestAdvice(t *testing.T) {
+	ca, err := identity.MakeCA(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		spoil  func(dir string) error
+		advice bool
+	}{
+		"the key cannot be read": {func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, keyFile)), os.Mkdir(filepath.Join(dir, keyFile), 0o700))
+		}, false},
+		"the key is missing":             {func(dir string) error { return os.Remove(filepath.Join(dir, keyFile)) }, false},
+		"the certificate is missing":     {func(dir string) error { return os.Remove(filepath.Join(dir, certFile)) }, false},
+		"a newer version has written it": {func(dir string) error { return os.WriteFile(filepath.Join(dir, nameFile), []byte(`{"v":2}`), 0o600) }, false},
+		"the key is another's":           {func(dir string) error { newKey(t, filepath.Join(dir, keyFile)); return nil }, true},
+		"the name is damaged":            {func(dir string) error { return os.WriteFile(filepath.Join(dir, nameFile), []byte(`{"v`), 0o600) }, true},
+	} {
+		dir := t.TempDir()
+		certify(t, ca, dir, newKey(t, filepath.Join(dir, keyFile)))
+		err := os.WriteFile(filepath.Join(dir, nameFile), []byte(`{"v":1,"site":"west","id":"0193c1a2-7f3e-4d5b-9c1d-2b6f0e9a8d7c","addresses":["a:1"]}`), 0o600)
+		if err := errors.Join(err, c.spoil(dir)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(dir); err == nil || errors.Is(err, ErrNotEnrolled) || strings.Contains(err.Error(), "join token") != c.advice {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

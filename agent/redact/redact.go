@@ -1,11 +1,22 @@
 // Package redact takes secret values out of what collectors observe, before it
 // is compared, stored or sent. It errs on the side of taking too much.
 //
-// A value is a secret by the name of its key ("db_password", "apiToken"; also
-// the name in {"name": "DB_PASSWORD", "value": ...}), or by its own form:
-// KEY=VALUE and --flag VALUE with such a name in any text, a password in a URL
-// or on the command line of a known program, a private key in PEM, a JSON Web
-// Token, an access key of a known make. The operator may add names and forms.
+// A value is a secret by the name that it is kept under ("db_password",
+// "apiToken"), or by its own form: a password in a URL, a private key in PEM, a
+// JSON Web Token, an access key of a known make. A name is that of a member or a
+// label, the name in {"name": "DB_PASSWORD", "value": ...} and its kin, a variable
+// of the environment, a flag (in a text or in an array of arguments), a key in a
+// text of several lines. All of them are held against one table (secretNames). Where
+// the name is no help, the program is: ipmitool -P, htpasswd -b (commands).
+//
+// Texts are taken apart as what they are: JSON within JSON within JSON, up to
+// maxNested deep; lines of YAML and of INI; command lines; Python's literals; XML;
+// also where quotes are escaped, or the end is cut off.
+//
+// What speaks about secrets and holds none stays: names, numbers under a plural
+// (a quota of secrets), switches, references to variables, sentences. What nothing
+// tells by name, place or form is not found: docs/redaction.md. The operator
+// may add names and forms.
 package redact
 
 import (
@@ -15,6 +26,8 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -33,11 +46,9 @@ type Rules struct {
 	// keys match, as a whole and in lower case, names of keys beyond the
 	// built-in ones.
 	keys *regexp.Regexp
-	// assigned and flagged find values of such keys in texts, which have one of
-	// the hints in them.
-	assigned, flagged *regexp.Regexp
-	hints             hints
-	patterns          []*regexp.Regexp
+	// hints are in all texts that have such a name.
+	hints    hints
+	patterns []*regexp.Regexp
 
 	redactors sync.Pool
 }
@@ -51,7 +62,7 @@ var builtin Rules
 func New(keys, patterns []string) (*Rules, error) {
 	r := &Rules{}
 	var errs []error
-	var whole, inText, literals []string
+	var whole, literals []string
 	for i, key := range keys {
 		if strings.Trim(key, "*? ") == "" {
 			errs = append(errs, fmt.Errorf("redact.keys[%d] %q: names every key; write at least one letter beside * and ?", i, key))
@@ -59,7 +70,6 @@ func New(keys, patterns []string) (*Rules, error) {
 		}
 		quoted := regexp.QuoteMeta(key)
 		whole = append(whole, strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(quoted))
-		inText = append(inText, strings.NewReplacer(`\*`, `[\w.\-]*`, `\?`, `[\w.\-]`).Replace(quoted))
 		literals = append(literals, hintsOf(key)...)
 	}
 	for i, p := range patterns {
@@ -77,10 +87,7 @@ func New(keys, patterns []string) (*Rules, error) {
 		return nil, errors.Join(errs...)
 	}
 	if len(whole) > 0 {
-		name := `(` + strings.Join(inText, "|") + `)`
 		r.keys = regexp.MustCompile(`(?is)^(?:` + strings.Join(whole, "|") + `)$`)
-		r.assigned = regexp.MustCompile(`(?i)(?:^|[^\w.\-])` + name + assignedValue)
-		r.flagged = regexp.MustCompile(`(?i)(?:^|\s)--?` + name + flaggedValue)
 		r.hints = newHints(literals...)
 	}
 	return r, nil
@@ -108,7 +115,15 @@ func (r *Rules) orBuiltin() *Rules {
 	return r
 }
 
-// Labels returns a map with secret values masked. The argument is not changed.
+// Text returns free text with the secrets in it masked.
+func (r *Rules) Text(s string) string {
+	d := r.redactor()
+	defer d.release()
+	return d.text(s)
+}
+
+// Labels returns a map with secret values masked, and the secrets in names, which
+// tags without a value are. The argument is not changed.
 func (r *Rules) Labels(labels map[string]string) map[string]string {
 	if labels == nil {
 		return nil
@@ -116,13 +131,41 @@ func (r *Rules) Labels(labels map[string]string) map[string]string {
 	d := r.redactor()
 	defer d.release()
 	clean := make(map[string]string, len(labels))
-	for k, v := range labels {
-		if v != "" && d.judge([]byte(k)) {
-			v = Mask
+	value := func(j judged, v string) string {
+		if j.has(v) {
+			return Mask
 		}
-		clean[k] = d.Text(v)
+		return d.text(v)
+	}
+	var held []string
+	taken := make(names)
+	for k, v := range labels {
+		if j := d.judge([]byte(k)); j.holds {
+			held = append(held, k)
+		} else {
+			clean[k], taken[k] = value(j, v), 1
+		}
+	}
+	// Names that become the same are told apart in the same way each time.
+	slices.Sort(held)
+	for _, k := range held {
+		clean[taken.apart(d.text(k))] = value(d.judge([]byte(k)), labels[k])
 	}
 	return clean
+}
+
+// names are those that are taken, with how often.
+type names map[string]int
+
+// apart returns the name, with a number behind it if it is taken.
+func (taken names) apart(name string) string {
+	unique := name
+	n := taken[name]
+	for ; taken[unique] > 0; n++ {
+		unique = name + " " + strconv.Itoa(n+1)
+	}
+	taken[name], taken[unique] = max(n, 1), max(taken[unique], 1)
+	return unique
 }
 
 // Document returns a JSON document, in canonical form (keys in order, see
@@ -131,30 +174,39 @@ func (r *Rules) Labels(labels map[string]string) map[string]string {
 func (r *Rules) Document(canonical []byte) ([]byte, error) {
 	d := r.redactor()
 	defer d.release()
-	d.doc, d.in, d.out, d.done = canonical, document.NewReader(canonical), nil, 0
-	if err := d.value(false); err != nil {
+	clean, renamed, err := d.json(canonical)
+	if err != nil {
 		return nil, fmt.Errorf("redacting: %w", err)
 	}
-	if d.in.Peek() != 0 {
-		return nil, errors.New("redacting: more than one JSON value")
+	if renamed {
+		if clean, err = document.Canonical(clean); err != nil {
+			return nil, fmt.Errorf("redacting: bringing names that held secrets into order: %w", err)
+		}
 	}
-	if d.out == nil {
-		return canonical, nil
-	}
-	return append(d.out, canonical[d.done:]...), nil
+	return clean, nil
 }
 
-// redactor redacts a document at a time.
+// redactor redacts a document or a text at a time.
 type redactor struct {
 	*Rules
+	walk
+	// nested is how many texts lie around the one that is looked at.
+	nested   int
+	scratch  []byte
+	verdicts verdicts
+}
+
+// walk goes over one JSON value.
+type walk struct {
 	doc []byte
 	in  document.Reader
 	// out is what becomes of the first bytes of the document, of which there are
 	// done. What has been read behind them stays as it is.
-	out      []byte
-	done     int
-	scratch  []byte
-	verdicts verdicts
+	out   []byte
+	done  int
+	depth int // of objects and arrays
+	// renamed says that a name of a member was changed.
+	renamed bool
 }
 
 // redactor returns one that is not in use.
@@ -168,39 +220,60 @@ func (r *Rules) redactor() *redactor {
 }
 
 func (d *redactor) release() {
-	d.doc, d.in, d.out = nil, document.Reader{}, nil
+	d.walk, d.nested = walk{}, 0
 	d.redactors.Put(d)
 }
 
-func (d *redactor) judge(key []byte) bool { return d.verdicts.judge(d.Rules, key) }
+// json returns valid JSON with the secrets in it masked.
+func (d *redactor) json(doc []byte) (clean []byte, renamed bool, err error) {
+	outer := d.walk
+	defer func() { d.walk = outer }()
+	d.walk = walk{doc: doc, in: document.NewReader(doc)}
+	if err := d.value(verdict{}); err != nil {
+		return nil, false, err
+	}
+	if d.in.Peek() != 0 {
+		return nil, false, errors.New("more than one JSON value")
+	}
+	if d.out == nil {
+		return doc, false, nil
+	}
+	return append(d.out, doc[d.done:]...), d.renamed, nil
+}
 
-// value goes over one value. Under a secret key every text and number is masked.
-func (d *redactor) value(secret bool) error {
+// value goes over one value. Under the name of a secret every text and number is
+// masked.
+func (d *redactor) value(under verdict) error {
 	switch d.in.Peek() {
 	case '{':
-		return d.object(secret)
+		return d.object(under)
 	case '[':
-		return d.array(secret)
+		return d.array(under, nil, false)
 	}
-	return d.scalar(d.in.Value(), secret)
+	return d.scalar(d.in.Value(), under)
 }
 
 // scalar looks at the value that was read last.
-func (d *redactor) scalar(raw []byte, secret bool) error {
+func (d *redactor) scalar(raw []byte, under verdict) error {
 	if len(raw) == 0 {
 		return io.ErrUnexpectedEOF
 	}
-	quoted := raw[0] == '"'
 	switch {
-	case secret && (quoted && len(raw) > 2 || raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9'):
-		return d.replace(raw, Mask)
-	case quoted && d.suspicious(raw):
+	case raw[0] == '"' && (under.secret || d.suspicious(raw)):
 		text, err := d.unquote(raw)
 		if err != nil {
 			return err
 		}
-		if clean := d.Text(string(text)); clean != string(text) {
+		s := string(text)
+		if under.has(s) {
+			return d.replace(raw, Mask)
+		}
+		if clean := d.text(s); clean != s {
 			return d.replace(raw, clean)
+		}
+	case raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9':
+		if under.secret && !under.counts && under.look == noLook {
+			return d.replace(raw, Mask)
 		}
 	}
 	return nil
@@ -227,93 +300,257 @@ func (d *redactor) unquote(raw []byte) (text []byte, err error) {
 	return d.scratch, err
 }
 
-func (d *redactor) array(secret bool) error {
+// array goes over an array. The program is what stands before the arguments in
+// it, if it is known. One array in another may be a pair: ["DB_PASSWORD", "x"].
+func (d *redactor) array(under verdict, program []string, inner bool) error {
+	if under = under.items(); under.secret {
+		program, inner = nil, false
+	}
+	var masked map[int]string
+	if !under.secret {
+		masked = d.arguments(program, inner)
+	}
 	d.in.Bracket()
-	// It may be a command line.
-	var line commandLine
-	for first := true; d.in.More(); first = false {
-		if secret || d.in.Peek() != '"' {
-			line = commandLine{}
-			if err := d.value(secret); err != nil {
+	if d.depth++; d.depth > document.MaxDepth {
+		return errors.New("it is nested too deeply")
+	}
+	for n := 0; d.in.More(); n++ {
+		var err error
+		switch d.in.Peek() {
+		case '[':
+			err = d.array(under, nil, true)
+		case '{':
+			err = d.object(under)
+		default:
+			raw := d.in.Value()
+			if clean, ok := masked[n]; ok && raw[0] == '"' {
+				err = d.replace(raw, clean)
+			} else {
+				err = d.scalar(raw, under)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	d.in.Bracket()
+	d.depth--
+	return nil
+}
+
+// items is the verdict on what an array holds.
+func (v verdict) items() verdict {
+	if v.look != noLook {
+		return verdict{}
+	}
+	v.counts = false
+	return v
+}
+
+// arguments takes the array that comes next for a command line, and returns what
+// becomes of those of its elements that are a secret, or have one in them, that does not
+// show by itself.
+func (d *redactor) arguments(program []string, inner bool) map[int]string {
+	in := d.in // d.in stays where it is
+	in.Bracket()
+	if in.Peek() != '"' {
+		return nil
+	}
+	look := inner || program != nil
+	for n := 0; !look && in.More(); n++ {
+		raw := in.Value()
+		look = len(raw) > 3 && raw[0] == '"' && (raw[1] == '-' || n < 3 && programs.in(raw))
+	}
+	if !look {
+		return nil
+	}
+	args := append(program, d.strings(d.in)...)
+	if inner && len(args) == 2 && d.judge([]byte(args[0])).has(args[1]) {
+		return map[int]string{1: Mask}
+	}
+	masked := make(map[int]string)
+	for n, clean := range d.commandLine(args) {
+		masked[n-len(program)] = clean
+	}
+	return masked
+}
+
+// strings returns the texts in an array, with an empty one for what is none.
+func (d *redactor) strings(in document.Reader) (list []string) {
+	in.Bracket()
+	for in.More() {
+		text := ""
+		if raw := in.Value(); len(raw) > 1 && raw[0] == '"' {
+			if t, err := d.unquote(raw); err == nil {
+				text = string(t)
+			}
+		}
+		list = append(list, text)
+	}
+	return list
+}
+
+// pair is how far an object is known to be one of a name and a value.
+type pair struct {
+	// named says that a member with a name was seen, and verdict what it says.
+	named bool
+	verdict
+}
+
+func (d *redactor) object(under verdict) error {
+	start := d.in
+	d.in.Bracket()
+	if d.depth++; d.depth > document.MaxDepth {
+		return errors.New("it is nested too deeply")
+	}
+	var p pair
+	var taken names
+	for d.in.More() {
+		name := d.in.Value()
+		key, err := d.unquote(name)
+		if err != nil {
+			return err
+		}
+		j := d.judge(key)
+		if !j.says && !under.secret { // most are
+			if err := d.value(verdict{}); err != nil {
 				return err
 			}
 			continue
 		}
-		raw := d.in.Value()
-		text, err := d.unquote(raw)
-		if err != nil {
-			return err
+		if j.holds {
+			if taken == nil {
+				taken = d.others(start)
+			}
+			if err := d.rename(name, taken); err != nil {
+				return err
+			}
 		}
-		if clean, masked := line.next(d, text, first); masked {
-			err = d.replace(raw, clean)
-		} else {
-			err = d.scalar(raw, false)
+		at := j.verdict
+		if under.secret && under.look == noLook && !at.secret {
+			at = memberOf(string(key))
+			at.counts = false
 		}
-		if err != nil {
-			return err
-		}
-	}
-	d.in.Bracket()
-	return nil
-}
-
-// harmlessMembers are members, in lower case, of what is kept under the name of
-// a secret: it is described there rather than told.
-var harmlessMembers = map[string]bool{
-	"secretname": true, "secretnamespace": true, "objectname": true, "defaultmode": true, "expirationseconds": true,
-}
-
-func (d *redactor) object(secret bool) error {
-	d.in.Bracket()
-	named := false // a "name" or "key" member before was a secret's
-	for d.in.More() {
-		key, err := d.unquote(d.in.Value())
-		if err != nil {
-			return err
-		}
-		switch string(key) {
-		case "name", "key":
+		switch next := d.in.Peek(); {
+		case j.role == nameRole && next == '"' && !(j.secret && j.look == noLook):
 			// A reference to a secret names it; that is no secret.
-			if d.in.Peek() != '"' {
-				err = d.value(false)
-				break
-			}
 			raw := d.in.Value()
-			text, err := d.unquote(raw)
-			if err != nil {
-				return err
+			p.named = true
+			if at.secret || d.suspicious(raw) {
+				text, err := d.unquote(raw)
+				if err != nil {
+					return err
+				}
+				if of := d.judge(text); of.secret && (!p.secret || of.look == noLook) {
+					p.verdict = of.verdict
+				}
+				if err := d.scalar(raw, at); err != nil {
+					return err
+				}
 			}
-			named = named || d.judge(text)
-			if err := d.scalar(raw, false); err != nil {
-				return err
+			continue
+		case j.role >= valueRole && (j.role == valueRole || next == '"'):
+			if !p.named {
+				p = pair{named: true, verdict: d.nameOf(start)}
 			}
-		case "value", "values":
-			err = d.value(secret || named)
-		case "auth":
-			err = d.auth(secret)
+			if p.secret {
+				at = p.verdict
+			}
+		}
+		switch next := d.in.Peek(); {
+		case next == '[' && j.role == argumentsRole:
+			err = d.array(at, d.programOf(start), false)
+		case next == '[':
+			err = d.array(at, nil, false)
+		case next == '"' && j.role == authRole:
+			err = d.auth(at)
 		default:
-			under := d.judge(key)
-			if secret && !under {
-				lower := strings.ToLower(string(key))
-				under = !harmlessEnds[lower] && !harmlessMembers[lower]
-			}
-			err = d.value(under)
+			err = d.value(at)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	d.in.Bracket()
+	d.depth--
 	return nil
+}
+
+// nameOf returns the verdict on what names the value in an object.
+func (d *redactor) nameOf(in document.Reader) (v verdict) {
+	in.Bracket()
+	for in.More() {
+		key, err := d.unquote(in.Value())
+		if err != nil {
+			return v
+		}
+		named := d.judge(key).role == nameRole
+		raw := in.Value()
+		if !named || len(raw) < 2 || raw[0] != '"' {
+			continue
+		}
+		if text, err := d.unquote(raw); err == nil {
+			if of := d.judge(text); of.secret && (!v.secret || of.look == noLook) {
+				v = of.verdict
+			}
+		}
+	}
+	return v
+}
+
+// programOf returns the command in an object, to which there are arguments.
+func (d *redactor) programOf(in document.Reader) []string {
+	in.Bracket()
+	for in.More() {
+		name := in.Value()
+		switch string(name) {
+		case `"command"`, `"cmd"`, `"entrypoint"`, `"program"`, `"exec"`:
+			switch in.Peek() {
+			case '[':
+				return d.strings(in)
+			case '"':
+				if text, err := d.unquote(in.Value()); err == nil {
+					return []string{string(text)}
+				}
+				return nil
+			}
+		}
+		in.Value()
+	}
+	return nil
+}
+
+// rename writes the name of a member, that was read last, without the secret that
+// is in it.
+func (d *redactor) rename(raw []byte, taken names) error {
+	key, err := d.unquote(raw)
+	if err != nil {
+		return err
+	}
+	d.renamed = true
+	return d.replace(raw, taken.apart(d.text(string(key))))
+}
+
+// others returns the names in an object that stay as they are.
+func (d *redactor) others(in document.Reader) names {
+	taken := make(names)
+	in.Bracket()
+	for in.More() {
+		if key, err := d.unquote(in.Value()); err == nil && !d.judge(key).holds {
+			taken[string(key)] = 1
+		}
+		in.Value()
+	}
+	return taken
 }
 
 // auth goes over the value of "auth", which in a registry's configuration is
 // user:password in base64, and in others says how one is let in.
-func (d *redactor) auth(secret bool) error {
-	if d.in.Peek() != '"' {
-		return d.value(secret)
-	}
+func (d *redactor) auth(under verdict) error {
 	raw := d.in.Value()
 	pair, err := base64.StdEncoding.AppendDecode(nil, raw[1:len(raw)-1])
-	return d.scalar(raw, secret || err == nil && bytes.IndexByte(pair, ':') >= 0)
+	if err == nil && bytes.IndexByte(pair, ':') >= 0 {
+		under = verdict{secret: true}
+	}
+	return d.scalar(raw, under)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/reeve-cloud/reeve/pkg/document"
 )
@@ -109,6 +110,15 @@ func TestTheRestStays(t *testing.T) {
 	}
 }
 
+func canonical(t testing.TB, doc string) string {
+	t.Helper()
+	c, err := document.Canonical([]byte(doc))
+	if err != nil {
+		t.Fatalf("%s: %v", doc, err)
+	}
+	return string(c)
+}
+
 func redact(t testing.TB, doc string) []byte {
 	t.Helper()
 	c, err := document.Canonical([]byte(doc))
@@ -180,19 +190,19 @@ func TestYAML(t *testing.T) {
 }
 
 func TestOwnRules(t *testing.T) {
-	r, err := New([]string{"*_dsn", "connection-string", "Pin?", "암호"}, []string{"ACME-[0-9]{12}", `(?i)badge "\d+"`})
+	r, err := New([]string{"*_adr", "connection-string", "Kod?", "암호"}, []string{"ACME-[0-9]{12}", `(?i)badge "\d+"`})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for in, want := range map[string]string{
-		`{"DB_DSN":"x","dsn":"y"}`:                          `{"DB_DSN":"[redacted]","dsn":"y"}`,
+		`{"DB_ADR":"x","adr":"y"}`:                          `{"DB_ADR":"[redacted]","adr":"y"}`,
 		`{"Connection-String":["x",1]}`:                     `{"Connection-String":["[redacted]","[redacted]"]}`,
-		`{"pins":1,"pin":2,"spins":3}`:                      `{"pin":2,"pins":"[redacted]","spins":3}`,
+		`{"kods":1,"kod":2,"skods":3}`:                      `{"kod":2,"kods":"[redacted]","skods":3}`,
 		`{"암호":"x"}`:                                        `{"암호":"[redacted]"}`,
-		`{"env":[{"name":"SHOP_DSN","value":"x"}]}`:         `{"env":[{"name":"SHOP_DSN","value":"[redacted]"}]}`,
-		`{"args":["--shop_dsn","x","--y"]}`:                 `{"args":["--shop_dsn","[redacted]","--y"]}`,
-		`{"a":"run --shop_dsn=x -v","b":"run --pin2 x -v"}`: `{"a":"run --shop_dsn=[redacted] -v","b":"run --pin2 [redacted] -v"}`,
-		`{"a":"set 암호=x now","b":"my_dsn_2=x"}`:             `{"a":"set 암호=[redacted] now","b":"my_dsn_2=x"}`,
+		`{"env":[{"name":"SHOP_ADR","value":"x"}]}`:         `{"env":[{"name":"SHOP_ADR","value":"[redacted]"}]}`,
+		`{"args":["--shop_adr","x","--y"]}`:                 `{"args":["--shop_adr","[redacted]","--y"]}`,
+		`{"a":"run --shop_adr=x -v","b":"run --kod2 x -v"}`: `{"a":"run --shop_adr=[redacted] -v","b":"run --kod2 [redacted] -v"}`,
+		`{"a":"set 암호=x now","b":"my_adr_2=x"}`:             `{"a":"set 암호=[redacted] now","b":"my_adr_2=x"}`,
 		`{"a":"card ACME-123456789012, badge \"7\""}`:       `{"a":"card [redacted], [redacted]"}`,
 		`{"a":"ACME-1","password":"p"}`:                     `{"a":"ACME-1","password":"[redacted]"}`,
 	} {
@@ -204,14 +214,14 @@ func TestOwnRules(t *testing.T) {
 			t.Errorf("%s gave %s, %v; want %s", in, got, err, want)
 		}
 	}
-	if got := r.Labels(map[string]string{"db_dsn": "x", "n": "ACME-123456789012"}); got["db_dsn"] != Mask || got["n"] != Mask {
+	if got := r.Labels(map[string]string{"db_adr": "x", "n": "ACME-123456789012"}); got["db_adr"] != Mask || got["n"] != Mask {
 		t.Errorf("labels: %v", got)
 	}
-	if (&Rules{}).IsSecretKey("db_dsn") || !r.IsSecretKey("db_dsn") {
+	if (&Rules{}).judge("kod2").secret || !r.judge("kod2").secret {
 		t.Error("rules are not kept apart")
 	}
 	var none *Rules
-	if none.Text("password=x") != "password="+Mask || !none.IsSecretKey("token") {
+	if none.Text("password=x") != "password="+Mask {
 		t.Error("nil does not have the built-in rules")
 	}
 }
@@ -235,7 +245,7 @@ func TestBadRulesAreNamed(t *testing.T) {
 func TestHints(t *testing.T) {
 	h := newHints("Pass", "//", "x")
 	for text, want := range map[string]bool{
-		"": false, "p": false, "x": false, "xy": true, "yxy": true, "comPASSion": true, "pas": false, "a/b": false, "a//": true,
+		"": false, "p": false, "x": true, "yX": true, "xy": true, "yxy": true, "comPASSion": true, "pas": false, "a/b": false, "a//": true, "a//b": true, "/": false,
 	} {
 		if got := h.in([]byte(text)); got != want {
 			t.Errorf("%q: %v", text, got)
@@ -254,8 +264,18 @@ func TestLabels(t *testing.T) {
 	}
 }
 
+// FuzzDocument shows that what comes out is in canonical form, that it comes out
+// of itself, and that no value under the name of a secret does.
 func FuzzDocument(f *testing.F) {
-	f.Add([]byte(`{"env":[{"name":"TOKEN","value":"x"}],"a":"b=c","password":{"x":[1,null]}}`))
+	for _, file := range []string{"testdata/secrets.txt", "testdata/harmless.txt"} {
+		cases, _ := corpus(f, file)
+		for _, c := range cases {
+			f.Add([]byte(c[0]))
+			if quoted, err := json.Marshal(c[0]); err == nil {
+				f.Add([]byte(`{"a":` + string(quoted) + `}`))
+			}
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := document.Canonical(data)
 		if err != nil {
@@ -265,22 +285,49 @@ func FuzzDocument(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !json.Valid(got) {
-			t.Fatalf("%s gave %s", c, got)
+		if again, err := document.Canonical(got); err != nil || !bytes.Equal(again, got) {
+			t.Fatalf("%s gave %s, which is not canonical: %v", c, got, err)
+		}
+		if again, err := builtin.Document(got); err != nil || !bytes.Equal(again, got) {
+			t.Fatalf("%s gave %s, and that %s, %v", c, got, again, err)
+		}
+		planted := append(bytes.Clone(c[:len(c)-1]), `,"zz":{"password":"`+canary+`"}}`...)
+		if len(c) == 2 {
+			planted = []byte(`{"zz":{"password":"` + canary + `"}}`)
+		}
+		if planted, err = document.Canonical(planted); err != nil {
+			return
+		}
+		if got, err := builtin.Document(planted); err != nil || bytes.Contains(got, []byte(canary)) && !bytes.Contains(c, []byte(canary)) {
+			t.Fatalf("%s gave %s, %v", planted, got, err)
 		}
 	})
 }
 
-// FuzzText shows that nothing that a text holds hides the operator's patterns.
+// FuzzText shows that nothing that a text holds hides the operator's patterns, that
+// JSON stays JSON, and that what came out comes out of itself.
 func FuzzText(f *testing.F) {
 	f.Add("a: |\n password: x\ncurl -u a:b http://c:d@e --token x")
-	r, err := New([]string{"*_dsn"}, []string{"ACME-[0-9]+"})
+	for _, file := range []string{"testdata/secrets.txt", "testdata/harmless.txt"} {
+		cases, _ := corpus(f, file)
+		for _, c := range cases {
+			f.Add(c[0])
+		}
+	}
+	r, err := New([]string{"*_adr"}, []string{"ACME-[0-9]+"})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if s = r.Text(s); strings.Contains(s, "ACME-1") {
-			t.Fatalf("a pattern was left in %q", s)
+		got := r.Text(s)
+		if strings.Contains(got, "ACME-1") {
+			t.Fatalf("a pattern was left in %q", got)
+		}
+		if again := r.Text(got); again != got {
+			t.Fatalf("%q gave %q, and that %q", s, got, again)
+		}
+		if json.Valid([]byte(s)) && utf8.ValidString(s) && !json.Valid([]byte(builtin.Text(s))) {
+			t.Fatalf("%q gave %q", s, builtin.Text(s))
 		}
 	})
 }

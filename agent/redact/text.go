@@ -1,26 +1,21 @@
 package redact
 
 import (
-	"path"
 	"regexp"
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 const (
-	// secretName matches, in free text, a name that holds a secret.
-	secretName = `[\w.\-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|` +
-		`auth[_-]?key|account[_-]?key|shared[_-]?key|client[_-]?key|encryption[_-]?key|credential|pwd)[\w.\-]*`
-	// The value of an assignment ends at white space, or at the quote it began
-	// with, or at a separator of query strings and lists.
-	assignedValue = `(["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s"'&;,]+)`
-	flaggedValue  = `(\s+)("[^"]*"|'[^']*'|[^\s-]\S*)`
-)
-
-var (
-	assignment = regexp.MustCompile(`(?i)(` + secretName + `)` + assignedValue)
-	flag       = regexp.MustCompile(`(?i)--?(` + secretName + `)` + flaggedValue)
+	// maxNested is how deeply texts in texts are taken apart. What is nested deeper
+	// is looked through as it is written.
+	maxNested = 8
+	// maxRounds is how often a text is looked through. Once is enough but for what shows only
+	// when what stood before it is masked.
+	maxRounds = 4
 )
 
 // form is a text that holds a secret, whatever stands around it.
@@ -56,190 +51,154 @@ var forms = []form{
 		"GOCSPX-", "dop_v1_", "glsa_", "AGE-SECRET-KEY-", "reeve-join-"),
 	// Addresses that are secrets themselves.
 	newForm(`(?i)(hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/webhooks/|`+
-		`\.webhook\.office\.com/|api\.telegram\.org/bot)[^\s"']+`, "${1}"+Mask,
-		"hooks.slack", "api/webhooks/", "webhook.office", "api.telegram"),
-	newForm(`(?i)([?&](?:sig|signature|x-amz-signature|x-goog-signature|code|key|auth)=)[^\s"'&;,]+`, "${1}"+Mask,
-		"sig=", "signature=", "code=", "key=", "auth="),
-	// A whole part of a URL's path that is no word: webhooks carry their secret there.
-	newForm(`(https?://[^\s"'?#]*/)[A-Za-z0-9]{24,}\b`, "${1}"+Mask, "://"),
-	// A password in a URL, a token in place of its user, a password in Go's form
-	// of the address of a MySQL.
-	newForm(`(//[^/\s:@"']*:)[^\s/?#"']+(@)`, "${1}"+Mask+"${2}", "@"),
-	newForm(`(://)[A-Za-z0-9_\-]{20,}(@)`, "${1}"+Mask+"${2}", "@"),
+		`\.webhook\.office\.com/|api\.telegram\.org/bot|hc-ping\.com/)[^\s"']+`, "${1}"+Mask,
+		"hooks.slack", "api/webhooks/", "webhook.office", "api.telegram", "hc-ping.com"),
+	// A password in Go's form of the address of a MySQL, and in Oracle's.
 	newForm(`\b([\w.\-]+:)[^\s@"']+(@(?:tcp|unix|udp)\()`, "${1}"+Mask+"${2}", "@tcp(", "@unix(", "@udp("),
+	newForm(`(?i)(jdbc:oracle:\w+:[^/\s"']+/)[^\s"']+(@)`, "${1}"+Mask+"${2}", "jdbc:oracle"),
+	newForm(`(\b[A-Za-z]\w*/)[^\s"'/@]+(@//\w)`, "${1}"+Mask+"${2}", "@//"),
+	newForm(`(?i)(\busername=[^\s,%"']+%)[^\s,"']+`, "${1}"+Mask, "username="),
+	newForm(`(?i)\b(authorization["']?\s*[=:]\s*["']?)(?:digest|aws4-\S+|hawk|oauth|signature|negotiate|ntlm)\s[^\n']+`, "${1}"+Mask, "authorization"),
 	newForm(`(?i)\b(authorization["']?\s*[=:]\s*["']?)(?:[a-z0-9-]+ +)?[^\s"']+`, "${1}"+Mask, "authorization"),
 	newForm(`(?i)\b((?:set-)?cookie["']?:\s*["']?)[^"'\n]+`, "${1}"+Mask, "cookie"),
 	newForm(`(?i)\b((?:bearer|basic)\s+)[A-Za-z0-9+/=_\-.~]{8,}`, "${1}"+Mask, "bearer", "basic"),
 	newForm(`("auth"\s*:\s*")[A-Za-z0-9+/]{8,}=*`, "${1}"+Mask, `"auth"`),
-	newForm(`(\slogin\s(?:[^|;&\n]*?\s)?-p\s*)[^\s"']+`, "${1}"+Mask, "login"), // docker, helm ...
 	newForm(`(?i)(\s-pass(?:in|out)?\s+["']?pass:)[^\s"']+`, "${1}"+Mask, "pass:"),
+	newForm(`(?i)(\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+(?:password\s+)?\\*["'])[^"'\\]+`, "${1}"+Mask, "identified"),
+	// What is piped into a program that asks for a password: echo X | passwd --stdin u.
+	newForm(`(\b(?:echo|printf)\s+(?:-\w+\s+)*\\?["']?)[^"'|;&\n]*[^"'|;&\s\\](\\?["']?\s*\|\s*(?:sudo\s+(?:-\w+\s+)*)?(?:\S*/)?(?:`+
+		`(?:passwd|docker|podman|helm|oc|nerdctl|cryptsetup|gpg|openssl|argocd|vault|az|aws|net)\b[^|;&\n]*(?:stdin|\s-(?:\s|$)|passphrase-fd|fd:0)|`+
+		`chpasswd|kinit|smbpasswd|su\b|sudo\s[^|;&\n]*-S|systemd-creds|kubeseal|htpasswd|mkpasswd))`,
+		"${1}"+Mask+"${2}", "echo ", "printf "),
+	newForm(`(\b(?:passwd|chpasswd|kinit|gpg|sudo|docker|podman|openssl|cryptsetup|vault|su|htpasswd|smbpasswd|mkpasswd)\b[^\n|;&]*<<<\s*\\?["']?)`+
+		`[^"'\n|;&]*[^"'\n|;&\s]`, "${1}"+Mask, "<<<"),
+	// Configurations of programs and of network devices.
+	newForm(`(\b(?:machine\s+\S+|default)\s+login\s+\S+\s+password\s+)\S+`, "${1}"+Mask, "login"), // .netrc
+	newForm(`(?m)^([\w.*-]+:(?:\d+|\*):[^:\s]*:[^:\s]+:)\S+$`, "${1}"+Mask, ":5432:", ":*:"),      // .pgpass
+	newForm(`(\bcreateUser\s+(?:-e\s+\S+\s+)?\S+\s+\w+\s+)(?:"[^"]*"|\S+)((?:\s+\w+\s+)?)(?:"[^"]*"|\S*)`, "${1}"+Mask+"${2}"+Mask, "createUser"),
+	newForm(`(?i)(\b(?:snmp-server\s+community|snmp\s+community|set\s+community|enable\s+(?:secret|password)(?:\s+\d)?|username\s+\S+\s.{0,40}?(?:secret|password)(?:\s+\d)?|`+
+		`neighbor\s+\S+\s+password(?:\s+\d)?|message-digest-key\s+\d+\s+\w+(?:\s+\d)?|(?:tacacs|radius)(?:-server)?\s+(?:host\s+\S+\s+)?key(?:\s+\d)?|`+
+		`pre-shared-key\s+(?:ascii-text|hexadecimal|local|remote)(?:\s+\d)?|key-string(?:\s+\d)?)\s+["']?)[^\s"';]+`, "${1}"+Mask,
+		"community ", "enable secret", "enable password", "username ", "neighbor ", "message-digest-key", "tacacs", "radius", "pre-shared-key", "key-string"),
+	newForm(`(?m)^(\s*"[^"\n]+"\s+")[^"\n]+("\s*)$`, "${1}"+Mask+"${2}", `" "`), // pgbouncer's list of users
 }
 
-// secretFlags are flags of well-known programs that a secret follows, or
-// user:password. Their names say nothing, so the program must be known.
-var secretFlags = []struct {
-	programs string
-	flags    string
-	// glued and apart say how the value may stand to the flag: -pVALUE, -p VALUE.
-	glued, apart bool
-}{
-	{programs: `mysql\w*|mariadb[\w-]*`, flags: `-p`, glued: true},
-	{programs: `curl`, flags: `-[sSfLkvi]*[uU]`, glued: true, apart: true},
-	{programs: `curl`, flags: `--user|--proxy-user`, apart: true},
-	{programs: `redis-cli|valkey-cli`, flags: `-a`, glued: true, apart: true},
-	{programs: `sshpass`, flags: `-p`, glued: true, apart: true},
-	{programs: `mongo\w*`, flags: `-p`, glued: true, apart: true},
-	{programs: `ldap\w+`, flags: `-w`, glued: true, apart: true},
-	{programs: `sqlcmd|bcp`, flags: `-P`, glued: true, apart: true},
-	{programs: `rabbitmqadmin`, flags: `-p`, glued: true, apart: true},
-	{programs: `smbclient`, flags: `-U`, glued: true, apart: true},
-	{programs: `etcdctl`, flags: `--user`, apart: true},
-}
-
-// command is one of secretFlags, compiled.
-type command struct {
-	program *regexp.Regexp // the whole name of the program
-	glued   *regexp.Regexp // a whole argument with a value in it; may be nil
-	apart   *regexp.Regexp // a whole argument before a value; may be nil
-	line    *regexp.Regexp // in a text
-}
-
-var commands = func() (list []command) {
-	for _, f := range secretFlags {
-		// A long flag takes its value behind = too.
-		value := map[[2]bool]string{{true, false}: ``, {false, true}: `(?:\s+|=)`, {true, true}: `\s*=?`}[[2]bool{f.glued, f.apart}]
-		c := command{
-			program: regexp.MustCompile(`^(?:` + f.programs + `)$`),
-			line: regexp.MustCompile(`((?:^|[\s/"'(;|&` + "`" + `])(?:` + f.programs + `)\s(?:[^|;&\n]*?\s)?(?:` + f.flags + `)` + value +
-				`)("[^"]*"|'[^']*'|[^\s"'][^\s"']*)`),
-		}
-		if f.glued {
-			c.glued = regexp.MustCompile(`(?s)^(` + f.flags + `).+$`)
-		} else {
-			c.glued = regexp.MustCompile(`(?s)^((?:` + f.flags + `)=).+$`)
-		}
-		if f.apart {
-			c.apart = regexp.MustCompile(`^(?:` + f.flags + `)$`)
-		}
-		list = append(list, c)
-	}
-	return list
-}()
-
-// programs are parts of the names of those programs, words are in all that
-// secretName matches, and anything is either of them or what a form needs.
+// nameParts are in all names of the table, and anything is either of them, the
+// name of a program or what a form needs.
 var (
-	programs = newHints("mysql", "mariadb", "curl", "redis-cli", "valkey-cli", "sshpass", "mongo", "ldap", "sqlcmd", "bcp",
-		"rabbitmqadmin", "smbclient", "etcdctl")
-	words    = newHints("pass", "secret", "token", "key", "credential", "pwd")
+	nameParts = func() hints {
+		var parts []string
+		for _, row := range secretNames {
+			for w := range strings.SplitSeq(row.words, ", ") {
+				if row.places&inQuery != 0 {
+					w += "="
+				}
+				all := strings.Fields(w)
+				parts = append(parts, all[len(all)-1])
+			}
+		}
+		// The shortest of those that begin alike are enough.
+		slices.Sort(parts)
+		short := parts[:0]
+		for _, p := range parts {
+			if len(short) == 0 || !strings.HasPrefix(p, short[len(short)-1]) {
+				short = append(short, p)
+			}
+		}
+		return newHints(short...)
+	}()
 	anything = func() hints {
-		all := append(slices.Clone(programs.texts), words.texts...)
+		all := append(slices.Clone(programs.texts), nameParts.texts...)
 		for _, f := range forms {
 			all = append(all, f.needs.texts...)
 		}
 		// Escapes of JSON stand between in raw text.
-		return newHints(append(all, `auth\"`)...)
+		return newHints(append(all, "@", "://", `auth\"`, `\" \"`, `\\u00`)...)
 	}()
 )
 
-func (r *Rules) suspicious(text []byte) bool {
-	return len(r.patterns) > 0 || anything.in(text) || r.hints.in(text)
+func (d *redactor) suspicious(text []byte) bool {
+	return len(d.patterns) > 0 || anything.in(text) || d.hints.in(text)
 }
 
-// Text returns free text with the secrets in it masked.
-func (r *Rules) Text(s string) string {
-	r = r.orBuiltin()
-	for _, p := range r.patterns {
+// text returns free text with the secrets in it masked.
+func (d *redactor) text(s string) string {
+	for range maxRounds {
+		clean := d.once(s)
+		if clean == s {
+			break
+		}
+		s = clean
+	}
+	return s
+}
+
+func (d *redactor) once(s string) string {
+	for _, p := range d.patterns {
 		s = p.ReplaceAllLiteralString(s, Mask)
 	}
 	text := []byte(s)
-	hasWord, hasOurs := words.in(text), r.hints.in(text)
-	if !hasWord && !hasOurs && !anything.in(text) {
+	named := nameParts.in(text) || d.hints.in(text)
+	if !named && !anything.in(text) {
 		return s
 	}
-	if programs.in(text) {
-		for _, c := range commands {
-			s = c.line.ReplaceAllString(s, "${1}"+Mask)
-		}
+	if clean, ok := d.asJSON(s); ok {
+		return clean
 	}
 	// KEY=VALUE as a whole: the value may have any character in it.
-	if key, value, ok := strings.Cut(s, "="); ok && value != "" && isName(key) && r.IsSecretKey(key) {
-		return key + "=" + Mask
+	if key, value, ok := strings.Cut(s, "="); ok && isName(key) {
+		of := d.judge([]byte(key))
+		if of.has(value) && of.has(value[:strings.IndexAny(value+" ", " ,;&")]) && !moreVariables.MatchString(value) {
+			return key + "=" + Mask
+		}
+	}
+	if programs.in(text) {
+		s = d.commandLines(s)
 	}
 	for _, f := range forms {
 		if f.needs.in(text) {
 			s = f.expr.ReplaceAllString(s, f.with)
 		}
 	}
-	s = r.lines(s)
-	assigns, flags := strings.ContainsAny(s, "=:"), strings.Contains(s, "-")
-	if hasWord && assigns {
-		s = maskValues(assignment, s, speaksOf)
-	}
-	if hasWord && flags {
-		s = maskValues(flag, s, speaksOf)
-	}
-	if hasOurs && assigns {
-		s = maskValues(r.assigned, s, nil)
-	}
-	if hasOurs && flags {
-		s = maskValues(r.flagged, s, nil)
+	s = urls(s)
+	if named {
+		s = d.scan(s)
 	}
 	return s
 }
 
-// maskValues masks what the last group of the expression matches, except behind
-// a name, in the first group, that is harmless.
-func maskValues(expr *regexp.Regexp, s string, harmless func(name string) bool) string {
-	var b strings.Builder
-	done := 0
-	for _, m := range expr.FindAllStringSubmatchIndex(s, -1) {
-		if harmless != nil && harmless(s[m[2]:m[3]]) {
-			continue
-		}
-		b.WriteString(s[done:m[6]])
-		b.WriteString(Mask)
-		done = m[7]
-	}
-	if done == 0 {
-		return s
-	}
-	b.WriteString(s[done:])
-	return b.String()
-}
+// moreVariables is in a text of several lines that assign.
+var moreVariables = regexp.MustCompile(`\n\s*(?:#[^\n]*\s*)*(?:export )?[A-Za-z_][\w.]*=`)
 
-// pair is a line of YAML or of a header with a key and a value.
-var pair = regexp.MustCompile(`^([ \t]*(?:- +)*)["']?([\w.\-]+)["']?:[ \t]+(\S.*)$`)
-
-// lines masks the values of secret keys in text of several lines, where they
-// end with the line, or go on for as long as lines are indented behind | or >.
-func (r *Rules) lines(s string) string {
-	if !strings.Contains(s, "\n") {
-		return s
+// asJSON goes over a text that is an object, an array or a string in JSON as
+// over a document.
+func (d *redactor) asJSON(s string) (clean string, ok bool) {
+	inner := strings.TrimSpace(s)
+	if len(inner) < 3 || d.nested >= maxNested {
+		return "", false
 	}
-	list := strings.Split(s, "\n")
-	kept := list[:0]
-	block := -1 // the indentation of the key whose block is left out
-	for _, line := range list {
-		if block >= 0 {
-			if indent := len(line) - len(strings.TrimLeft(line, " \t")); indent > block || strings.TrimSpace(line) == "" {
-				continue
-			}
-			block = -1
-		}
-		if m := pair.FindStringSubmatch(line); m != nil && r.IsSecretKey(m[2]) {
-			switch value := m[3]; value[0] {
-			case '|', '>':
-				block = len(m[1])
-				line = strings.TrimSuffix(line, value) + Mask
-			case '"', '\'', '{', '[', '&', '*', '!': // not plain: left to the assignments
-			default:
-				line = strings.TrimSuffix(line, value) + Mask
-			}
-		}
-		kept = append(kept, line)
+	switch first, last := inner[0], inner[len(inner)-1]; {
+	case first == '{' && last == '}', first == '[' && last == ']', first == '"' && last == '"':
+	default:
+		return "", false
 	}
-	return strings.Join(kept, "\n")
+	if !jsontext.Value(inner).IsValid(jsontext.AllowDuplicateNames(true)) {
+		return "", false
+	}
+	d.nested++
+	scratch := d.scratch
+	d.scratch = nil
+	masked, _, err := d.json([]byte(inner))
+	d.nested--
+	d.scratch = scratch
+	if err != nil {
+		return "", false
+	}
+	if string(masked) == inner {
+		return s, true
+	}
+	at := strings.Index(s, inner)
+	return s[:at] + string(masked) + s[at+len(inner):], true
 }
 
 func isName(s string) bool {
@@ -250,125 +209,3 @@ func isName(s string) bool {
 	}
 	return s != ""
 }
-
-// commandLine follows the arguments in an array.
-type commandLine struct {
-	known []command
-	// expected says that a secret comes next.
-	expected bool
-}
-
-// next takes the next argument, and returns what to write for it if it is, or
-// has in it, a secret that does not show by itself.
-func (l *commandLine) next(d *redactor, arg []byte, first bool) (clean string, masked bool) {
-	if first {
-		l.begin(arg)
-		if len(arg) == 0 || arg[0] != '-' {
-			return "", false
-		}
-	}
-	flag := len(arg) > 1 && arg[0] == '-'
-	if l.expected && len(arg) > 0 && !flag {
-		l.expected = false
-		return Mask, true
-	}
-	l.expected = false
-	if !flag {
-		return "", false
-	}
-	for _, c := range l.known {
-		if c.apart != nil && c.apart.Match(arg) {
-			l.expected = true
-			return "", false
-		}
-		if m := c.glued.FindSubmatch(arg); m != nil {
-			return string(m[1]) + Mask, true
-		}
-	}
-	l.expected = isName(string(arg)) && d.judge(arg)
-	return "", false
-}
-
-func (l *commandLine) begin(program []byte) {
-	if !programs.in(program) {
-		return
-	}
-	name := path.Base(string(program))
-	for _, c := range commands {
-		if c.program.MatchString(name) {
-			l.known = append(l.known, c)
-		}
-	}
-}
-
-// hints are texts that are looked for in any case.
-type hints struct {
-	texts []string
-	// starts has a bit for each pair of bytes that one of them begins with, and
-	// byFirst has them in lower case by their first byte.
-	starts  *[1 << 16 / 64]uint64
-	byFirst *[256][]string
-}
-
-func newHints(texts ...string) hints {
-	h := hints{texts: texts, starts: new([1 << 16 / 64]uint64), byFirst: new([256][]string)}
-	for _, t := range texts {
-		t = strings.ToLower(t)
-		h.byFirst[t[0]] = append(h.byFirst[t[0]], t)
-		from, to := 0, 255
-		if len(t) > 1 {
-			from, to = int(t[1]), int(t[1])
-		}
-		for second := from; second <= to; second++ {
-			start := int(t[0])<<8 | second
-			h.starts[start/64] |= 1 << (start % 64)
-		}
-	}
-	return h
-}
-
-// in reports whether any of the texts is in a text, and not at its very end if
-// it is but one byte long.
-func (h hints) in(text []byte) bool {
-	if h.starts == nil || len(text) == 0 {
-		return false
-	}
-	start := int(lower[text[0]])
-	for i, c := range text[1:] {
-		start = start<<8&0xff00 | int(lower[c])
-		if h.starts[start/64]&(1<<(start%64)) != 0 && h.begin(text[i:]) {
-			return true
-		}
-	}
-	return false
-}
-
-// begin reports whether a text begins with any of the texts.
-func (h hints) begin(text []byte) bool {
-	for _, t := range h.byFirst[lower[text[0]]] {
-		if len(t) <= len(text) && equalFold(t, text[:len(t)]) {
-			return true
-		}
-	}
-	return false
-}
-
-func equalFold(hint string, text []byte) bool {
-	for i := range len(hint) {
-		if lower[text[i]] != hint[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// lower maps bytes to lower case, as far as they are ASCII.
-var lower = func() (table [256]byte) {
-	for i := range table {
-		table[i] = byte(i)
-	}
-	for c := 'A'; c <= 'Z'; c++ {
-		table[c] = byte(c) + 'a' - 'A'
-	}
-	return table
-}()

@@ -178,24 +178,25 @@ func (l *log) rewrite(from, to int, reason wirev1.Gap_Reason) error {
 			return err
 		}
 	}
-	splicer := &splicer{log: l, acked: acked, handed: handed, reason: reason}
-	for n, seg := range old {
-		_, next, err := scanFile(seg, l.class, splicer.add)
-		if upper := l.claimed.last + 1; err == nil && n+1 == len(old) && next != upper {
-			err = fmt.Errorf("%w: it ends with record %d, but the next one begins with %d", ErrCorrupt, next-1, upper)
+	var stubs *splicer
+	for mended := 0; ; mended++ {
+		stubs = &splicer{log: l, acked: acked, handed: handed, reason: reason}
+		damaged, err := l.splice(stubs, old)
+		if err == nil {
+			break
 		}
-		if damage(err) {
-			// A segment of its own, for what is whole in it.
-			if err := l.mend(from+n, err); err != nil {
-				return err
-			}
-			return l.rewrite(from, to, reason)
+		if !damage(err) || mended > len(old) {
+			return fmt.Errorf("%s: %w", old[damaged].path, err)
 		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", seg.path, err)
+		// A segment of its own, for what is whole in it. What is mended can be read.
+		if err := l.mend(from+damaged, err); err != nil {
+			return err
 		}
+		l.mu.Lock()
+		old = slices.Clone(l.segments[from : to+1])
+		l.mu.Unlock()
 	}
-	data, err := splicer.bytes()
+	data, err := stubs.bytes()
 	if err != nil {
 		return err
 	}
@@ -216,6 +217,21 @@ func (l *log) rewrite(from, to int, reason wirev1.Gap_Reason) error {
 		}
 	}
 	return nil
+}
+
+// splice has a splicer take all frames of the segments, of which the last ends where
+// the claim does. With an error it returns which one that is of.
+func (l *log) splice(p *splicer, segments []segment) (failed int, err error) {
+	for n, seg := range segments {
+		_, next, err := scanFile(seg, l.class, p.add)
+		if upper := l.claimed.last + 1; err == nil && n+1 == len(segments) && next != upper {
+			err = fmt.Errorf("%w: it ends with record %d, but the next one begins with %d", ErrCorrupt, next-1, upper)
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+	return 0, nil
 }
 
 // scanFile is scan for a segment that ends with a whole frame.
@@ -269,7 +285,7 @@ func (p *splicer) stub(f Frame) (*stub, error) {
 	}
 	records, err := f.Records()
 	if err != nil {
-		return nil, fmt.Errorf("%w: records %d to %d: %w", ErrCorrupt, f.First, f.Last, err)
+		return nil, unreadable(f, err)
 	}
 	s := newStub(f.First, f.Last, p.reason)
 	for _, r := range records {

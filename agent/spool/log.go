@@ -83,6 +83,10 @@ type log struct {
 	condensed       int64
 	giving, swollen bool
 
+	// found is the last record that was there when the log was opened: frames up to it
+	// may be of another version, or of a disk that has spoilt them since.
+	found uint64
+
 	mu       sync.Mutex
 	segments []segment // oldest first, never empty
 	nextSeq  uint64
@@ -127,7 +131,11 @@ func (l *log) load() (err error) {
 	if l.sent, err = openSent(filepath.Join(l.dir, sentFile), l.nextSeq-1); err != nil {
 		return err
 	}
-	return l.redo()
+	if err := l.redo(); err != nil {
+		return err
+	}
+	l.found = l.nextSeq - 1
+	return nil
 }
 
 func (l *log) closeFiles() error {
@@ -285,7 +293,7 @@ func scan(r io.ReaderAt, class wirev1.Class, seg segment, visit func(Frame) erro
 	end, next = int64(segmentHeaderSize), seg.first
 	for {
 		f, after, err := readFrame(r, class, end, seg.size)
-		if err == io.EOF || errors.Is(err, errTorn) {
+		if err == io.EOF || errors.Is(err, errTorn) { //nolint:errorlint // a wrapped one is no clean end
 			return end, next, nil
 		}
 		if err != nil {
@@ -343,10 +351,18 @@ func (l *log) redo() error {
 		if err != nil {
 			return err
 		}
-		r.seq = f.Last + 1
 		if f.Stub {
+			r.seq = f.Last + 1
 			continue // what it stands for was applied before, or is lost
 		}
+		if f.records, err = f.Records(); err != nil && mended <= len(l.segments) {
+			mended++
+			if err := l.mendFound(mending{seg: seg, cause: unreadable(f, err)}); err != nil {
+				return err
+			}
+			continue
+		}
+		r.seq = f.Last + 1
 		if err := l.o.Apply(f); err != nil {
 			return fmt.Errorf("applying records %d to %d again: %w", f.First, f.Last, err)
 		}
@@ -421,6 +437,9 @@ func (l *log) append(ctx context.Context, records []*wirev1.Record, checkpoints 
 	for _, record := range records {
 		r.bytes += proto.Size(record)
 	}
+	for _, c := range checkpoints {
+		r.bytes += len(c.Scope) + len(c.Value)
+	}
 	select {
 	case l.requests <- r:
 	case <-l.closing:
@@ -455,10 +474,7 @@ func (l *log) write() {
 		}
 		var group []*request
 		group, held = l.gather(first)
-		err := l.writeFrame(group)
-		for _, r := range group {
-			r.done <- err
-		}
+		l.writeGroup(group)
 	}
 }
 
@@ -488,17 +504,70 @@ type written struct {
 	size  int64
 }
 
-func (l *log) writeFrame(group []*request) error {
+// writeGroup writes requests that share a frame. Where that cannot be, each gets
+// frames, and an error, of its own.
+func (l *log) writeGroup(group []*request) {
+	shared := new(request)
+	for _, r := range group {
+		shared.records = append(shared.records, r.records...)
+		shared.checkpoints = append(shared.checkpoints, r.checkpoints...)
+	}
+	if len(group) > 1 {
+		err := l.writeFrame(shared.records, shared.checkpoints)
+		if !errors.Is(err, wire.ErrTooLarge) {
+			for _, r := range group {
+				r.done <- err
+			}
+			return
+		}
+	}
+	for _, r := range group {
+		r.done <- l.writeRequest(r)
+	}
+}
+
+// writeRequest writes the records of a request, in as many frames as they need. The
+// checkpoints are in the last: they take effect when all records have.
+func (l *log) writeRequest(r *request) error {
+	for rest := r.records; len(rest) > 0; {
+		n := fitting(rest)
+		for {
+			var checkpoints []Checkpoint
+			if n == len(rest) {
+				checkpoints = r.checkpoints
+			}
+			err := l.writeFrame(rest[:n], checkpoints)
+			if err == nil {
+				break
+			}
+			if n == 1 || !errors.Is(err, wire.ErrTooLarge) {
+				return err
+			}
+			n /= 2
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// fitting is how many of the records make the next frame: at least one.
+func fitting(records []*wirev1.Record) int {
+	size := 0
+	for n, r := range records {
+		if size += proto.Size(r); n > 0 && (size > frameBytes || n == frameRecords) {
+			return n
+		}
+	}
+	return len(records)
+}
+
+// writeFrame writes one frame. The error is [wire.ErrTooLarge] where no batch can have
+// the records: then nothing was written.
+func (l *log) writeFrame(records []*wirev1.Record, checkpoints []Checkpoint) (err error) {
 	if err := l.recover(); err != nil {
 		return err
 	}
-	f := Frame{Class: l.class, First: l.nextSeq}
-	for _, r := range group {
-		f.records = append(f.records, r.records...)
-		f.Checkpoints = append(f.Checkpoints, r.checkpoints...)
-	}
-	f.Last = f.First + uint64(len(f.records)) - 1
-	var err error
+	f := Frame{Class: l.class, First: l.nextSeq, Last: l.nextSeq + uint64(len(records)) - 1, Checkpoints: checkpoints, records: records}
 	if f.Batch, err = wire.EncodeBatch(l.spoolID, l.class, f.First, f.records); err != nil {
 		return err
 	}

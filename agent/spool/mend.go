@@ -135,6 +135,12 @@ func salvage(raw []byte, class wirev1.Class, first, upper uint64) (frames []Fram
 		if err != nil || upper > 0 && f.Last >= upper {
 			continue
 		}
+		if _, err := f.Records(); err != nil {
+			// Nobody can read it, so it is lost, as if it were not there.
+			missing(f.Last + 1)
+			at = after - 1
+			continue
+		}
 		missing(f.First)
 		frames, next = append(frames, f), f.Last+1
 		at = after - 1

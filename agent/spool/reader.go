@@ -31,6 +31,9 @@ type Reader struct {
 func (r *Reader) Next(ctx context.Context) (Frame, error) {
 	for mended := 0; ; {
 		f, seg, err := r.read(ctx)
+		if err == nil && f.Last <= r.log.found {
+			err = f.check()
+		}
 		if damage(err) && mended < 3 {
 			mended++
 			if err := r.askToMend(ctx, seg, err); err != nil {
@@ -79,7 +82,7 @@ func (r *Reader) read(ctx context.Context) (Frame, segment, error) {
 			err = fmt.Errorf("%w: record %d is missing", ErrCorrupt, r.seq)
 		}
 		if err != nil {
-			if err == io.EOF || err == errTorn {
+			if err == io.EOF || errors.Is(err, errTorn) { //nolint:errorlint // a wrapped one is no clean end
 				err = fmt.Errorf("%w: record %d is missing", ErrCorrupt, r.seq)
 			}
 			return Frame{}, seg, fmt.Errorf("reading %s: %w", seg.path, err)

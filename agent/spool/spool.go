@@ -82,6 +82,24 @@ type Frame struct {
 	records []*wirev1.Record
 }
 
+// check returns an error if no aggregator takes the frame's batch.
+func (f Frame) check() error {
+	b, err := wire.DecodeBatch(f.Batch)
+	if err == nil {
+		_, err = wire.CheckRecords(b, nil)
+	}
+	if err != nil {
+		return unreadable(f, err)
+	}
+	return nil
+}
+
+// unreadable is the damage that a frame is whose batch nobody can read, though its
+// checksum is right: a version that knew no bounds has written it.
+func unreadable(f Frame, err error) error {
+	return fmt.Errorf("%w: records %d to %d: %w", ErrCorrupt, f.First, f.Last, err)
+}
+
 // Records returns the frame's records.
 func (f Frame) Records() ([]*wirev1.Record, error) {
 	if f.records != nil {
@@ -185,10 +203,12 @@ func Open(o Options) (*Spool, error) {
 // ID is the spool's identity: 32 hexadecimal digits, made with its directory.
 func (s *Spool) ID() string { return s.id }
 
-// Append numbers the records, writes them with the checkpoints in one frame,
-// and returns when the frame is on disk and applied. Where there is no room the
-// oldest of what waits is given up. On an error nothing was appended, unless
-// Apply failed.
+// Append numbers the records, writes them with the checkpoints, and returns when
+// that is on disk and applied. Records that make more than one frame (1 MiB, or
+// 4,096 of them) are written in several, with the checkpoints in the last. Where
+// there is no room the oldest of what waits is given up. On an error the last of
+// the frames was not appended, unless Apply failed: the checkpoints have not taken
+// effect. The error is [wire.ErrTooLarge] if no batch can have one of the records.
 func (s *Spool) Append(ctx context.Context, class wirev1.Class, records []*wirev1.Record, checkpoints ...Checkpoint) error {
 	return s.logs[class].append(ctx, records, checkpoints)
 }
@@ -308,7 +328,7 @@ func idInSegments(dir string) (string, error) {
 			if _, _, err := scanFile(seg, class, func(f Frame) error {
 				b, err := wire.DecodeBatch(f.Batch)
 				if err != nil {
-					return err
+					return nil // it is mended later
 				}
 				id = b.GetSpoolId()
 				return stop

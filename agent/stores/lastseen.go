@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/reeve-cloud/reeve/agent/collect"
+	"github.com/reeve-cloud/reeve/agent/lastseen"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/atomicfile"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
@@ -41,7 +41,7 @@ func (s *Stores) file(name string) string { return filepath.Join(s.dir, name) }
 
 // openLastSeen opens last seen. One that is damaged is put aside: collectors then
 // see everything for the first time.
-func (s *Stores) openLastSeen() (*collect.LastSeen, error) {
+func (s *Stores) openLastSeen() (*lastseen.Store, error) {
 	dir := s.file(seenDir)
 	if err := spool.CheckFree(s.dir, minFree); err != nil {
 		return nil, fmt.Errorf("opening the last-seen store: %w", err)
@@ -50,15 +50,15 @@ func (s *Stores) openLastSeen() (*collect.LastSeen, error) {
 	if err != nil {
 		return nil, err
 	}
-	var seen *collect.LastSeen
+	var seen *lastseen.Store
 	if _, found := os.Stat(s.file(seenDamaged)); found == nil {
-		err = fmt.Errorf("%w, as the last run found", collect.ErrDamaged)
+		err = fmt.Errorf("%w, as the last run found", lastseen.ErrDamaged)
 	} else if crashes >= crashTries {
-		err = fmt.Errorf("%w: the agent crashed in it %d times in a row", collect.ErrDamaged, crashes)
+		err = fmt.Errorf("%w: the agent crashed in it %d times in a row", lastseen.ErrDamaged, crashes)
 	} else {
 		seen, err = s.tryLastSeen(dir)
 	}
-	if errors.Is(err, collect.ErrDamaged) {
+	if errors.Is(err, lastseen.ErrDamaged) {
 		aside, moved := putAside(dir)
 		if moved != nil {
 			return nil, errors.Join(err, moved)
@@ -79,7 +79,7 @@ func (s *Stores) openLastSeen() (*collect.LastSeen, error) {
 }
 
 // tryLastSeen opens the store, and counts the times that the process dies over it.
-func (s *Stores) tryLastSeen(dir string) (*collect.LastSeen, error) {
+func (s *Stores) tryLastSeen(dir string) (*lastseen.Store, error) {
 	file := s.file(seenOpening)
 	n, err := count(file)
 	if err != nil {
@@ -90,7 +90,7 @@ func (s *Stores) tryLastSeen(dir string) (*collect.LastSeen, error) {
 			"If it goes on like this with enough of it, stop the agent, move the directory away, and start it again: every asset is then recorded as new",
 			"times", died, "directory", dir)
 	}
-	seen, err := collect.OpenLastSeen(dir, s.logger)
+	seen, err := lastseen.Open(dir, s.logger)
 	// It has not died, whatever came of it.
 	if removed := remove(file); removed != nil && seen != nil {
 		return nil, errors.Join(removed, seen.Close())

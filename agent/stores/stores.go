@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/reeve-cloud/reeve/agent/collect"
+	"github.com/reeve-cloud/reeve/agent/lastseen"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/dirlock"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
@@ -39,7 +40,7 @@ type Options struct {
 
 // Stores are what an agent keeps on disk.
 type Stores struct {
-	Seen  *collect.LastSeen
+	Seen  *lastseen.Store
 	Spool *spool.Spool
 
 	dir    string

@@ -30,18 +30,19 @@ const (
 // Inventory is what the agent knows of assets. The aggregator's package reconcile
 // describes the comparison.
 type Inventory interface {
-	// Digest sums up all that is known.
-	Digest(context.Context) ([]*wirev1.ScopeDigest, error)
+	// Digest sums up what is known of the scopes of which everything is, and names those.
+	Digest(context.Context) (scopes []*wirev1.ScopeDigest, complete []string, err error)
 	// Listing lists what is known of a type in a scope whose uid is above after,
 	// as much as fits into so many bytes.
 	Listing(ctx context.Context, scope, typ, after string, bytes int) (*wirev1.Listing, error)
-	// Restore puts some of a listing into the spool again, and returns how many.
-	Restore(ctx context.Context, l *wirev1.Listing, uids []string) (int, error)
+	// Restore puts some of a listing into the spool again, and returns how many: newer
+	// than the versions that the aggregator has of them, or zero.
+	Restore(ctx context.Context, l *wirev1.Listing, uids []string, held []uint64) (int, error)
 	// Types lists the types that were announced.
 	Types(context.Context) ([]*wirev1.TypeVersion, error)
 	// RestoreTypes puts some of them into the spool again.
 	RestoreTypes(ctx context.Context, names []string) error
-	// Gone returns those of the assets that are not known.
+	// Gone returns those of the assets that are certainly not there any more.
 	Gone(scope, typ string, assets []*wirev1.Unlisted) ([]*wirev1.Unlisted, error)
 }
 
@@ -71,7 +72,7 @@ func (s *session) compare(ctx context.Context) error {
 
 func (s *session) compareOnce(ctx context.Context) error {
 	asOf := uint64(s.Clock.Next())
-	scopes, err := s.Inventory.Digest(ctx)
+	scopes, complete, err := s.Inventory.Digest(ctx)
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func (s *session) compareOnce(ctx context.Context) error {
 	if err := s.delivered(ctx); err != nil {
 		return err
 	}
-	if err := s.sendDigest(asOf, types, scopes); err != nil {
+	if err := s.sendDigest(&wirev1.Digest{AsOf: asOf, Types: types, Scopes: scopes, Complete: complete}); err != nil {
 		return err
 	}
 	answer, err := s.answer(ctx, func(c *wirev1.Control) bool { return c.GetDiffering() != nil && c.GetDiffering().GetAsOf() == asOf })
@@ -130,7 +131,7 @@ func (s *session) compareListing(ctx context.Context, scope, typ, after string) 
 	if err != nil {
 		return l, 0, 0, err
 	}
-	if restored, err = s.Inventory.Restore(ctx, l, answer.GetResend().GetUids()); err != nil {
+	if restored, err = s.Inventory.Restore(ctx, l, answer.GetResend().GetUids(), answer.GetResend().GetHeld()); err != nil {
 		return l, restored, 0, err
 	}
 	gone, err := s.Inventory.Gone(scope, typ, answer.GetResend().GetUnlisted())
@@ -156,22 +157,28 @@ func (s *session) delivered(ctx context.Context) error {
 	return nil
 }
 
-func (s *session) sendDigest(asOf uint64, types []*wirev1.TypeVersion, scopes []*wirev1.ScopeDigest) error {
+// sendDigest sends a digest in parts that fit into frames.
+func (s *session) sendDigest(whole *wirev1.Digest) error {
+	types, scopes, complete := whole.GetTypes(), whole.GetScopes(), whole.GetComplete()
 	for more := true; more; {
-		part := &wirev1.Digest{AsOf: asOf}
+		part := &wirev1.Digest{AsOf: whole.GetAsOf()}
 		size := 0
-		fits := func(m proto.Message) bool {
-			size += proto.Size(m) + 4
-			return size <= compareFrame || len(part.Types)+len(part.Scopes) == 0
+		fits := func(bytes int) bool {
+			first := size == 0
+			size += bytes + 4
+			return size <= compareFrame || first
 		}
-		for ; len(types) > 0 && fits(types[0]); types = types[1:] {
+		for ; len(types) > 0 && fits(proto.Size(types[0])); types = types[1:] {
 			part.Types = append(part.Types, types[0])
 		}
-		for ; len(types) == 0 && len(scopes) > 0 && fits(scopes[0]); scopes = scopes[1:] {
+		for ; len(types) == 0 && len(complete) > 0 && fits(len(complete[0])); complete = complete[1:] {
+			part.Complete = append(part.Complete, complete[0])
+		}
+		for ; len(types)+len(complete) == 0 && len(scopes) > 0 && fits(proto.Size(scopes[0])); scopes = scopes[1:] {
 			part.Scopes = append(part.Scopes, scopes[0])
 		}
-		more = len(types)+len(scopes) > 0
-		part.More = more
+		part.More = len(types)+len(complete)+len(scopes) > 0
+		more = part.GetMore()
 		if err := s.say(&wirev1.Control{Message: &wirev1.Control_Digest{Digest: part}}); err != nil {
 			return err
 		}
@@ -179,13 +186,18 @@ func (s *session) sendDigest(asOf uint64, types []*wirev1.TypeVersion, scopes []
 	return nil
 }
 
-// answer waits for the answer to a question. Answers to older ones are passed over.
+// answer waits for the answer to a question of a comparison. Answers to older ones are
+// passed over.
 func (s *session) answer(ctx context.Context, is func(*wirev1.Control) bool) (*wirev1.Control, error) {
+	return answerFrom(ctx, s.answers, is)
+}
+
+func answerFrom(ctx context.Context, answers <-chan *wirev1.Control, is func(*wirev1.Control) bool) (*wirev1.Control, error) {
 	timeout := time.NewTimer(answerWithin)
 	defer timeout.Stop()
 	for {
 		select {
-		case c := <-s.answers:
+		case c := <-answers:
 			if is(c) {
 				return c, nil
 			}
@@ -197,10 +209,10 @@ func (s *session) answer(ctx context.Context, is func(*wirev1.Control) bool) (*w
 	}
 }
 
-// takeAnswer hands a message to the comparison.
-func (s *session) takeAnswer(c *wirev1.Control) error {
+// take hands an answer to who waits for it.
+func take(answers chan<- *wirev1.Control, c *wirev1.Control) error {
 	select {
-	case s.answers <- c:
+	case answers <- c:
 		return nil
 	default:
 		return errors.New("the aggregator answers what it was not asked")

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/transport"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 )
@@ -170,8 +169,8 @@ func race(ctx context.Context, ahead time.Duration, tries ...dialer) (transport.
 		switch {
 		case o.err != nil:
 			errs = append(errs, Explain(o.err))
-			// An aggregator of another CA has answered: it is not the way that is wrong.
-			if won == nil && !errors.Is(o.err, identity.ErrWrongCA) {
+			// Whatever it was that answered over one, something else may over the other.
+			if won == nil {
 				begin()
 			}
 		case won == nil:

@@ -41,7 +41,9 @@ func TestRace(t *testing.T) {
 		"the first hangs":                  {atOnce, nil, transport.TCP, transport.TCP},
 		"both fail":                        {never, failure, failure, failure},
 		"TCP is tried first and fails":     {never, failure, transport.QUIC, transport.QUIC},
-		"another CA answers":               {never, identity.ErrWrongCA, transport.TCP, identity.ErrWrongCA},
+		"another CA answers first":         {never, identity.ErrWrongCA, transport.TCP, transport.TCP},
+		"another CA answers over TCP":      {never, identity.ErrWrongCA, transport.QUIC, transport.QUIC},
+		"another CA answers over both":     {never, identity.ErrWrongCA, identity.ErrWrongCA, identity.ErrWrongCA},
 		"both come up, QUIC is tried last": {atOnce, transport.TCP, transport.QUIC, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -33,6 +33,8 @@ type session struct {
 
 	// answers are what the aggregator says to a comparison.
 	answers chan *wirev1.Control
+	// grants are what it says to claims of scopes.
+	grants chan *wirev1.Control
 }
 
 // listen takes what the aggregator says on the control stream.
@@ -73,9 +75,13 @@ func (s *session) listen(r *bufio.Reader) error {
 				s.Renew(time.Duration(m.Renew.GetWithinSeconds()) * time.Second)
 			}
 		case *wirev1.Control_Notice:
-			s.Logger.Warn("the aggregator says: " + m.Notice.GetMessage())
+			s.Logger.Warn("the aggregator has a notice", "notice", m.Notice.GetMessage())
 		case *wirev1.Control_Differing, *wirev1.Control_Resend:
-			if err := s.takeAnswer(&c); err != nil {
+			if err := take(s.answers, &c); err != nil {
+				return err
+			}
+		case *wirev1.Control_Grants, *wirev1.Control_Seed:
+			if err := take(s.grants, &c); err != nil {
 				return err
 			}
 		case *wirev1.Control_Goodbye:

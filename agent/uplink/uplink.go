@@ -27,7 +27,6 @@ import (
 
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
-	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/retry"
 	"github.com/reeve-cloud/reeve/pkg/transport"
 	"github.com/reeve-cloud/reeve/pkg/version"
@@ -77,6 +76,11 @@ type Uplink struct {
 	// CompareAfter is how long after its beginning a session compares first. Zero
 	// means a minute or so.
 	CompareAfter time.Duration
+	// Scopes are claimed from the aggregator. Nil claims none.
+	Scopes Scopes
+	// ComeDown is told when the agent's clock was too far ahead of the aggregator's, and
+	// from which stamp it goes on. It may be nil.
+	ComeDown func(to hlc.Stamp) error
 	// Hostname and Collectors are what the agent says of itself.
 	Hostname   string
 	Collectors []string
@@ -314,7 +318,7 @@ func Probe(ctx context.Context, address string, proxy transport.Proxy, config *t
 		}
 		errs = append(errs, Explain(err))
 		var closed *transport.CloseError
-		if ctx.Err() != nil || errors.Is(err, identity.ErrWrongCA) || errors.Is(err, transport.ErrRefused) || errors.As(err, &closed) {
+		if ctx.Err() != nil || errors.As(err, &closed) {
 			break // the aggregator has answered
 		}
 	}
@@ -401,6 +405,7 @@ func (u *Uplink) session(ctx context.Context, t target, conn transport.Conn) (es
 		limit:   int(welcome.GetMaxBatchBytes()),
 		silence: time.Duration(welcome.GetHeartbeatSeconds()) * time.Second,
 		answers: make(chan *wirev1.Control, 1),
+		grants:  make(chan *wirev1.Control, grantPieces),
 	}
 	parts, group := errgroup.WithContext(ctx)
 	// Reads and writes on streams end when the connection does.
@@ -410,6 +415,13 @@ func (u *Uplink) session(ctx context.Context, t target, conn transport.Conn) (es
 	parts.Go(func() error { return s.heartbeats(group) })
 	if u.Inventory != nil && welcome.GetCompares() {
 		parts.Go(func() error { return s.compare(group) })
+	}
+	if u.Scopes != nil {
+		if welcome.GetGrantsScopes() {
+			parts.Go(func() error { return s.claim(group) })
+		} else {
+			u.Scopes.Ungoverned()
+		}
 	}
 	if conn.Kind() == transport.QUIC {
 		parts.Go(func() error { return s.watch(group) })
@@ -454,8 +466,10 @@ func (u *Uplink) setConnected(kind transport.Kind) {
 
 // begin takes note of what the welcome says.
 func (u *Uplink) begin(w *wirev1.Welcome) error {
+	if err := u.checkClock(w); err != nil {
+		return err
+	}
 	u.Clock.Observe(hlc.Stamp(w.GetClock()))
-	u.checkClock(w)
 	for _, class := range spool.Classes {
 		if err := u.acknowledge(class, watermark(w.GetDurable(), class)); err != nil {
 			return err
@@ -471,9 +485,10 @@ func (u *Uplink) now() time.Time {
 	return time.Now()
 }
 
-// checkClock warns if this machine's clock is too far off. The session goes on:
-// nothing is lost by it, but times are wrong.
-func (u *Uplink) checkClock(w *wirev1.Welcome) {
+// checkClock warns if this machine's clock is too far off, and has stamps follow the
+// aggregator's from then on. The session goes on: nothing is lost by it, but times are
+// wrong.
+func (u *Uplink) checkClock(w *wirev1.Welcome) error {
 	there, here := time.UnixMilli(w.GetTime()), u.now()
 	if w.GetTime() == 0 {
 		there = hlc.Stamp(w.GetClock()).Time() // of an aggregator of the version before
@@ -482,6 +497,17 @@ func (u *Uplink) checkClock(w *wirev1.Welcome) {
 		u.Logger.Warn("this machine's clock and the aggregator's are more than an hour apart: set the one that is wrong",
 			"clock", here.UTC(), "aggregator_clock", there.UTC())
 	}
+	to, back := u.Clock.Adjust(there.Sub(here))
+	if !back {
+		return nil
+	}
+	u.Logger.Warn("stamps had run far ahead of the aggregator's clock, by a clock that was wrong: they go on from now", "from", to.Time())
+	if u.ComeDown != nil {
+		if err := u.ComeDown(to); err != nil {
+			return fmt.Errorf("setting back what is known: %w", err)
+		}
+	}
+	return nil
 }
 
 func (u *Uplink) acknowledge(class wirev1.Class, seq uint64) error {
@@ -490,7 +516,7 @@ func (u *Uplink) acknowledge(class wirev1.Class, seq uint64) error {
 	}
 	if seq >= u.Spool.Next(class) {
 		return fmt.Errorf("the aggregator holds record %d of %s, but this spool ends with %d: its directory was restored from an old copy; "+
-			"stop the agent, remove the spool directory, and start it again", seq, wire.ClassName(class), u.Spool.Next(class)-1)
+			"stop the agent, move the spool directory away, and start it again", seq, wire.ClassName(class), u.Spool.Next(class)-1)
 	}
 	if u.Metrics != nil {
 		u.Metrics.ackedRecords.WithLabelValues(wire.ClassName(class)).Set(float64(seq))

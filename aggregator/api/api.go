@@ -25,7 +25,9 @@ import (
 	"connectrpc.com/grpcreflect"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/reeve-cloud/reeve/aggregator/admission"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 )
@@ -34,11 +36,9 @@ const (
 	// maxMessage is the size of a message, compressed or not.
 	maxMessage = 1 << 20
 	// maxBody leaves room for what a protocol wraps around a message.
-	maxBody   = maxMessage + 64<<10
-	maxHeader = 32 << 10
-	// maxConnections leaves file descriptors for the rest of the program.
-	maxConnections = 4096
-	maxStreams     = 100
+	maxBody    = maxMessage + 64<<10
+	maxHeader  = 32 << 10
+	maxStreams = 100
 
 	// A header, a TLS handshake included, a body, and a response to a unary
 	// call or one message of a stream must be through in so much time.
@@ -73,13 +73,26 @@ type Options struct {
 	Inventory reevev1connect.InventoryServiceHandler
 	// Events may be nil, as Inventory may.
 	Events reevev1connect.EventServiceHandler
+	// Query may be nil, as Inventory may.
+	Query reevev1connect.QueryServiceHandler
+	// CountSite returns what the warehouse has of a site, and RemoveSites has the
+	// sites removed that are marked as deleted in the registry. They may be nil:
+	// no site can be deleted then.
+	CountSite   func(context.Context, string) (warehouse.SiteCounts, error)
+	RemoveSites func()
 	// Agents takes the sessions of agents over TCP, which come in at the same
 	// port. It may be nil: there are none then.
 	Agents Agents
+	// Places bounds the connections. It may be nil: then they are as many as the
+	// descriptors allow.
+	Places *admission.Places
 	// Metrics may be nil.
 	Metrics prometheus.Registerer
 	// Logger may be nil.
 	Logger *slog.Logger
+
+	// For tests.
+	strangerIdle, strangerLife time.Duration
 }
 
 // Agents takes connections whose client asks for wire.ALPN.
@@ -117,6 +130,22 @@ func (o *Options) validate() error {
 	if o.Events == nil {
 		o.Events = reevev1connect.UnimplementedEventServiceHandler{}
 	}
+	if o.Query == nil {
+		o.Query = reevev1connect.UnimplementedQueryServiceHandler{}
+	}
+	if o.strangerIdle == 0 {
+		o.strangerIdle = strangerIdle
+	}
+	if o.strangerLife == 0 {
+		o.strangerLife = strangerLife
+	}
+	if o.Places == nil {
+		descriptors, err := admission.Descriptors()
+		if err != nil {
+			return err
+		}
+		o.Places = admission.NewPlaces(admission.LimitsFor(admission.PlacesWithin(descriptors, false)))
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -138,8 +167,8 @@ type Server struct {
 	refusedConnections *quietLog
 	failures           *quietLog
 
-	enrollAttempts *attempts
-	renewAttempts  *attempts
+	enrollAttempts *admission.Attempts
+	renewAttempts  *admission.Attempts
 }
 
 // New makes a server. It does not touch the listener yet.
@@ -158,8 +187,8 @@ func New(o Options) (*Server, error) {
 		refusedConnections: newQuietLog(o.Logger),
 		failures:           newQuietLog(o.Logger),
 		// A site may bring up hundreds of nodes at once behind one address.
-		enrollAttempts: newAttempts(10, 200),
-		renewAttempts:  newAttempts(0.1, 5),
+		enrollAttempts: admission.NewAttempts(10, 200),
+		renewAttempts:  admission.NewAttempts(0.1, 5),
 	}
 	s.streams, s.cutStreams = context.WithCancel(context.Background())
 	s.http = s.newHTTPServer(s.guard(s.mux()))
@@ -185,9 +214,10 @@ func (s *Server) mux() http.Handler {
 	mux.Handle(reevev1connect.NewFleetServiceHandler(fleetService{s}, closed))
 	mux.Handle(reevev1connect.NewInventoryServiceHandler(s.options.Inventory, closed))
 	mux.Handle(reevev1connect.NewEventServiceHandler(s.options.Events, closed))
+	mux.Handle(reevev1connect.NewQueryServiceHandler(s.options.Query, closed))
 	reflector := grpcreflect.NewStaticReflector(
 		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.InventoryServiceName,
-		reevev1connect.EventServiceName)
+		reevev1connect.EventServiceName, reevev1connect.QueryServiceName)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, closed))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, closed))
 	return mux

@@ -3,11 +3,13 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 
 	"connectrpc.com/connect"
 
+	"github.com/reeve-cloud/reeve/aggregator/admission"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 )
 
@@ -58,6 +60,13 @@ func (s *Server) authenticate(ctx context.Context, spec connect.Spec, peer conne
 		return nil, s.failed(ctx, "checking the bearer token", err)
 	case token.Role != registry.RoleAdmin:
 		return refuse("role", errors.New("the bearer token has a role that this aggregator does not know"))
+	}
+	if conn, ok := ctx.Value(placedKey{}).(*placed); ok && conn != nil {
+		if err := conn.place.Become(admission.Caller, token.ID); err != nil {
+			s.metrics.refusedCalls.WithLabelValues("too_many").Inc()
+			s.refusedCalls.log(ctx, slog.LevelWarn, "refused an API call", "reason", err, "procedure", spec.Procedure, "address", peer.Addr)
+			return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%w: close some, or try again later", err))
+		}
 	}
 	return context.WithValue(ctx, callerKey{}, Caller{User: token.User, Role: token.Role, Address: peer.Addr}), nil
 }

@@ -8,10 +8,10 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
-	"unicode"
 
 	"connectrpc.com/connect"
 
+	"github.com/reeve-cloud/reeve/aggregator/admission"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
@@ -36,7 +36,7 @@ func (r *refusal) Error() string { return r.text }
 // admitEnrollment bounds how often one client may try to enroll. It runs before
 // the call's body is read.
 func (s *Server) admitEnrollment(ctx context.Context, spec connect.Spec, peer connect.Peer, _ http.Header) (context.Context, error) {
-	if spec.Procedure == reevev1connect.EnrollmentServiceEnrollProcedure && !s.enrollAttempts.allow(network(peer.Addr), time.Now()) {
+	if spec.Procedure == reevev1connect.EnrollmentServiceEnrollProcedure && !s.enrollAttempts.Allow(admission.Network(peer.Addr), time.Now()) {
 		return nil, s.refuse(ctx, "enroll", peer.Addr, &refusal{"too_often", connect.CodeResourceExhausted,
 			"too many enrollments from this address: try again in a few seconds"})
 	}
@@ -55,13 +55,13 @@ func (s enrollmentService) Enroll(ctx context.Context, req *connect.Request[reev
 	address, m := req.Peer().Addr, req.Msg
 	agent, certificate, err := s.enroll(ctx, address, m)
 	if r := (*refusal)(nil); errors.As(err, &r) {
-		return nil, s.refuse(ctx, "enroll", address, r, "token", shorten(m.GetTokenId()), "hostname", shorten(m.GetHostname()))
+		return nil, s.refuse(ctx, "enroll", address, r, "token_id", shorten(m.GetTokenId()), "hostname", shorten(m.GetHostname()))
 	}
 	if err != nil {
 		return nil, s.failed(ctx, "enrolling an agent", err)
 	}
-	s.options.Logger.InfoContext(ctx, "an agent joined", "agent", agent.ID, "site", agent.Site,
-		"hostname", agent.Hostname, "token", agent.JoinToken, "address", address)
+	s.options.Logger.InfoContext(ctx, "an agent joined", "agent_id", agent.ID, "site", agent.Site,
+		"hostname", agent.Hostname, "token_id", agent.JoinToken, "address", address)
 	return connect.NewResponse(&reevev1.EnrollResponse{
 		AgentId:        agent.ID,
 		Site:           agent.Site,
@@ -74,9 +74,6 @@ func (s enrollmentService) enroll(ctx context.Context, address string, m *reevev
 	if !isTokenPart(m.GetTokenId()) || !isTokenPart(m.GetTokenSecret()) {
 		return agent, nil, badRequest("token_id, token_secret: must be those of a join token")
 	}
-	if err := checkHostname(m.GetHostname()); err != nil {
-		return agent, nil, err
-	}
 	request, err := x509.ParseCertificateRequest(m.GetCertificateRequest())
 	if err != nil {
 		return agent, nil, badRequest("certificate_request: must be a PKCS #10 certificate request in DER")
@@ -84,7 +81,7 @@ func (s enrollmentService) enroll(ctx context.Context, address string, m *reevev
 	agent, err = s.options.Registry.Enroll(ctx, registry.Enrollment{
 		TokenID: m.GetTokenId(), Secret: m.GetTokenSecret(),
 		PublicKey: request.RawSubjectPublicKeyInfo,
-		Hostname:  m.GetHostname(),
+		Hostname:  identity.CleanName(m.GetHostname(), maxHostname),
 		Address:   address,
 		Now:       time.Now(),
 		CAs:       s.options.CA.Pins(),
@@ -112,12 +109,12 @@ func (s enrollmentService) Renew(ctx context.Context, req *connect.Request[reeve
 	address := req.Peer().Addr
 	agent, certificate, err := s.renew(ctx, address, req.Msg)
 	if r := (*refusal)(nil); errors.As(err, &r) {
-		return nil, s.refuse(ctx, "renew", address, r, "agent", agent.ID)
+		return nil, s.refuse(ctx, "renew", address, r, "agent_id", agent.ID)
 	}
 	if err != nil {
 		return nil, s.failed(ctx, "renewing a certificate", err)
 	}
-	s.options.Logger.DebugContext(ctx, "an agent's certificate was renewed", "agent", agent.ID, "site", agent.Site, "address", address)
+	s.options.Logger.DebugContext(ctx, "an agent's certificate was renewed", "agent_id", agent.ID, "site", agent.Site, "address", address)
 	return connect.NewResponse(&reevev1.RenewResponse{
 		Certificate:    certificate,
 		CaCertificates: s.authorities(),
@@ -147,7 +144,7 @@ func (s enrollmentService) renew(ctx context.Context, address string, m *reevev1
 	if known.Revoked() {
 		return agent, nil, revoked
 	}
-	if !s.renewAttempts.allow(agent.ID, time.Now()) {
+	if !s.renewAttempts.Allow(agent.ID, time.Now()) {
 		return agent, nil, &refusal{"too_often", connect.CodeResourceExhausted, "this agent renews too often: try again in a minute"}
 	}
 	// Asked for before the certificate is issued: if the authorities change in
@@ -188,18 +185,6 @@ func (s enrollmentService) issue(agent identity.Agent, request []byte) (der []by
 
 func badRequest(text string) *refusal {
 	return &refusal{"bad_request", connect.CodeInvalidArgument, text}
-}
-
-func checkHostname(name string) error {
-	if len(name) > maxHostname {
-		return badRequest(fmt.Sprintf("hostname: must be at most %d bytes", maxHostname))
-	}
-	for _, r := range name {
-		if !unicode.IsPrint(r) {
-			return badRequest("hostname: has characters that cannot be printed")
-		}
-	}
-	return nil
 }
 
 // shorten keeps what a stranger sent from filling a log line.

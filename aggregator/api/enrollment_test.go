@@ -127,14 +127,30 @@ func TestGarbageRequestsCostNoUse(t *testing.T) {
 		}
 		wantError(t, err, connect.CodeInvalidArgument, "certificate_request:")
 	}
-	for _, hostname := range []string{strings.Repeat("x", 300), "two\nlines"} {
-		req := enrollRequest(token, good)
-		req.Msg.Hostname = hostname
-		_, err := f.enrollment(nil).Enroll(t.Context(), req)
-		wantError(t, err, connect.CodeInvalidArgument, "hostname:")
-	}
 	if _, err := f.enrollment(nil).Enroll(t.Context(), enrollRequest(token, good)); err != nil {
 		t.Errorf("the use was lost: %v", err)
+	}
+}
+
+// TestOddNames has machines with names that nobody should have. They join, and their
+// names can be shown.
+func TestOddNames(t *testing.T) {
+	f := start(t, nil)
+	for hostname, want := range map[string]string{
+		strings.Repeat("x", 300): strings.Repeat("x", maxHostname), "two\nlines\x1b[31m": "two\ufffdlines\ufffd[31m", "": "",
+	} {
+		_, token := f.joinToken("lab", 1)
+		_, csr := newRequest(t)
+		req := enrollRequest(token, csr)
+		req.Msg.Hostname = hostname
+		res, err := f.enrollment(nil).Enroll(t.Context(), req)
+		if err != nil {
+			t.Errorf("%q: %v", hostname, err)
+			continue
+		}
+		if a, err := f.registry.Agent(t.Context(), res.Msg.GetAgentId()); err != nil || a.Hostname != want {
+			t.Errorf("%q is kept as %q, %v", hostname, a.Hostname, err)
+		}
 	}
 }
 

@@ -1,66 +1,61 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
+	"errors"
+	"io"
 	"log/slog"
+	"net"
+	"os"
 	"strings"
+	"syscall"
 )
 
-// errorLog puts what net/http complains of into plain words.
+// errorLog puts what net/http complains of into the log.
 type errorLog struct{ server *Server }
 
 // Write takes one line.
 func (e errorLog) Write(line []byte) (int, error) {
-	text := strings.TrimSpace(string(line))
-	ctx := context.Background()
-	if rest, ok := strings.CutPrefix(text, "http: TLS handshake error from "); ok {
-		address, reason, _ := strings.Cut(rest, ": ")
-		level, message, reason := explainHandshake(reason)
-		e.server.metrics.refusedConnections.Inc()
-		e.server.refusedConnections.log(ctx, level, message, "address", address, "reason", reason)
-		return len(line), nil
-	}
-	level := slog.LevelDebug // what single clients do wrong
-	if strings.HasPrefix(text, "http: Accept error") {
-		level = slog.LevelWarn
-	}
-	e.server.failures.log(ctx, level, "the API's HTTP server complains", "complaint", text)
+	// What single clients do wrong.
+	e.server.failures.log(context.Background(), slog.LevelDebug, "the API's HTTP server complains", "complaint", strings.TrimSpace(string(line)))
 	return len(line), nil
 }
 
-const notTLS = "refused a connection that is not TLS"
+const (
+	notTLS    = "refused a connection that is not TLS"
+	plainHTTP = "plain HTTP"
+)
 
-// handshakeErrors explains the errors of crypto/tls by a part of their text;
-// the first that fits counts.
-var handshakeErrors = []struct {
-	part    string
-	level   slog.Level
-	message string
-	reason  string // empty: the error as it is
-}{
-	{"client sent an HTTP request to an HTTPS server", slog.LevelWarn, notTLS, "it speaks plain HTTP: use https://"},
-	{"first record does not look like a TLS handshake", slog.LevelWarn, notTLS, "its first bytes are not those of TLS"},
-	{"oversized record received", slog.LevelWarn, notTLS, "its first bytes are not those of TLS"},
-	{"received record with version", slog.LevelWarn, notTLS, "its first bytes are not those of TLS"},
-	{"unsupported SSLv2 handshake", slog.LevelWarn, notTLS, "it speaks SSL 2"},
-	{"i/o timeout", slog.LevelWarn, "refused a connection without a TLS handshake", "it sent nothing, or no whole handshake, within " + headerTimeout.String()},
-	{"client offered only unsupported versions", slog.LevelWarn, "refused a connection: no common TLS version", "the client must have TLS 1.3"},
-	{"unsupported application protocols", slog.LevelWarn, "refused a connection: no common protocol", ""},
-	{"remote error: tls: ", slog.LevelWarn, "a client refused the TLS handshake", ""},
-	// Port scans and health checks of load balancers do this all day.
-	{"EOF", slog.LevelDebug, "a connection ended before its TLS handshake", ""},
-	{"connection reset by peer", slog.LevelDebug, "a connection ended before its TLS handshake", ""},
-	{"broken pipe", slog.LevelDebug, "a connection ended before its TLS handshake", ""},
+// explainHandshake says in plain words why a handshake failed. Old says that the
+// client has no TLS 1.3.
+func explainHandshake(err error, old bool) (level slog.Level, message, reason string) {
+	var record tls.RecordHeaderError
+	var operation *net.OpError
+	switch {
+	case errors.As(err, &record) && looksLikeHTTP(record.RecordHeader[:]):
+		return slog.LevelWarn, plainHTTP, "it speaks plain HTTP: use https://"
+	case errors.As(err, &record):
+		return slog.LevelWarn, notTLS, "its first bytes are not those of TLS"
+	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded):
+		return slog.LevelWarn, "refused a connection without a TLS handshake", "it sent nothing, or no whole handshake, within " + headerTimeout.String()
+	case errors.As(err, &operation) && operation.Op == "remote error":
+		return slog.LevelWarn, "a client refused the TLS handshake", err.Error()
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE):
+		// Port scans and health checks of load balancers do this all day.
+		return slog.LevelDebug, "a connection ended before its TLS handshake", err.Error()
+	case old:
+		return slog.LevelWarn, "refused a connection: no common TLS version", "the client must have TLS 1.3"
+	}
+	return slog.LevelWarn, "refused a connection: its TLS handshake failed", err.Error()
 }
 
-func explainHandshake(problem string) (level slog.Level, message, reason string) {
-	for _, e := range handshakeErrors {
-		if strings.Contains(problem, e.part) {
-			if e.reason == "" {
-				return e.level, e.message, problem
-			}
-			return e.level, e.message, e.reason
+func looksLikeHTTP(header []byte) bool {
+	for _, method := range []string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO"} {
+		if bytes.HasPrefix(header, []byte(method)) {
+			return true
 		}
 	}
-	return slog.LevelWarn, "refused a connection: its TLS handshake failed", problem
+	return false
 }

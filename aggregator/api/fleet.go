@@ -69,6 +69,7 @@ func (s fleetService) ListSites(ctx context.Context, req *connect.Request[reevev
 			Agents:          agents[site.Name],
 			ConnectedAgents: connected[site.Name],
 			Assets:          assets[site.Name],
+			DeleteTime:      timestamp(site.DeleteTime),
 		})
 	}
 	return connect.NewResponse(res), nil
@@ -129,7 +130,7 @@ func (s fleetService) RevokeAgent(ctx context.Context, req *connect.Request[reev
 	case err != nil:
 		return nil, s.failed(ctx, "revoking an agent", err)
 	}
-	s.options.Logger.InfoContext(ctx, "agent revoked", "agent", id, "site", a.Site, "hostname", a.Hostname, "user", caller.User, "address", caller.Address)
+	s.options.Logger.InfoContext(ctx, "agent revoked", "agent_id", id, "site", a.Site, "hostname", a.Hostname, "user", caller.User, "address", caller.Address)
 	return connect.NewResponse(&reevev1.RevokeAgentResponse{Agent: agent(a)}), nil
 }
 
@@ -168,6 +169,9 @@ func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[
 	}
 	wanted.CreatedBy, wanted.CA = caller.User, s.options.CA.Pin().String()
 	token, secret, err := s.options.Registry.CreateJoinToken(ctx, caller.Actor(), wanted)
+	if errors.Is(err, registry.ErrSiteDeleted) {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("site: "+wanted.Site+" is being deleted: when ListSites has it no more, its name can be used again"))
+	}
 	if err != nil {
 		return nil, s.failed(ctx, "creating a join token", err)
 	}
@@ -181,9 +185,9 @@ func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[
 	if err != nil {
 		return nil, s.failed(ctx, "creating a join token", err)
 	}
-	s.options.Logger.InfoContext(ctx, "join token created", "token", token.ID, "site", token.Site,
+	s.options.Logger.InfoContext(ctx, "join token created", "token_id", token.ID, "site", token.Site,
 		"max_uses", token.MaxUses, "expires", token.ExpireTime, "user", caller.User, "address", caller.Address)
-	return connect.NewResponse(&reevev1.CreateJoinTokenResponse{Token: joinToken(token), Secret: encoded}), nil
+	return connect.NewResponse(&reevev1.CreateJoinTokenResponse{Token: joinToken(token), Secret: encoded, Warnings: doubts(ctx, token.Addresses)}), nil
 }
 
 // wantedJoinToken checks a request for a token and fills in what it leaves open.
@@ -214,7 +218,7 @@ func (s fleetService) wantedJoinToken(m *reevev1.CreateJoinTokenRequest) (regist
 		addresses = s.options.Addresses
 	}
 	if len(addresses) == 0 {
-		return none, invalid("addresses", "the aggregator is not configured with addresses for agents: name at least one (host:port)")
+		return none, invalid("addresses", "the aggregator does not know by which address agents reach it: name at least one (host:port), or set advertise in its configuration%s", s.suggestion())
 	}
 	if len(addresses) > maxAddresses {
 		return none, invalid("addresses", "%d of them: must be at most %d", len(addresses), maxAddresses)
@@ -258,7 +262,7 @@ func (s fleetService) DeleteJoinToken(ctx context.Context, req *connect.Request[
 	case err != nil:
 		return nil, s.failed(ctx, "deleting a join token", err)
 	}
-	s.options.Logger.InfoContext(ctx, "join token deleted", "token", id, "user", caller.User, "address", caller.Address)
+	s.options.Logger.InfoContext(ctx, "join token deleted", "token_id", id, "user", caller.User, "address", caller.Address)
 	return connect.NewResponse(&reevev1.DeleteJoinTokenResponse{}), nil
 }
 
@@ -272,6 +276,7 @@ func joinToken(t registry.JoinToken) *reevev1.JoinToken {
 		Uses:        int32(t.Uses),
 		LastUseTime: timestamp(t.LastUseTime),
 		CreatedBy:   t.CreatedBy,
+		Addresses:   t.Addresses,
 	}
 }
 

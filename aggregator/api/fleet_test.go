@@ -72,7 +72,33 @@ func TestBadJoinTokenRequests(t *testing.T) {
 	}
 	f = start(t, func(o *Options) { o.Addresses = nil })
 	_, err := f.fleet().CreateJoinToken(t.Context(), connect.NewRequest(&reevev1.CreateJoinTokenRequest{Site: "lab"}))
-	wantError(t, err, connect.CodeInvalidArgument, "addresses:")
+	wantError(t, err, connect.CodeInvalidArgument, "addresses:", "set advertise")
+}
+
+func TestDoubtfulAddressesAreSaid(t *testing.T) {
+	f := start(t, nil)
+	for address, want := range map[string]string{
+		"reeve:8443":           "a host name without a domain",
+		"localhost:8443":       "only this very machine",
+		"127.0.0.1:8443":       "only this very machine",
+		"[::1]:8443":           "only this very machine",
+		"0.0.0.0:8443":         "names none",
+		"[fe80::1]:8443":       "on one link",
+		"no.such.invalid:8443": "cannot resolve the name",
+		"192.0.2.7:8443":       "",
+		"[2001:db8::7]:8443":   "",
+	} {
+		res, err := f.fleet().CreateJoinToken(t.Context(), connect.NewRequest(&reevev1.CreateJoinTokenRequest{Site: "lab", Addresses: []string{address}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(res.Msg.GetWarnings(), "; "); want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", address, got, want)
+		}
+		if got := res.Msg.GetToken().GetAddresses(); len(got) != 1 || got[0] != address {
+			t.Errorf("%s: shown as %q", address, got)
+		}
+	}
 }
 
 func TestDeleteJoinToken(t *testing.T) {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -37,7 +38,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		// what is around them.
 		defer func() {
 			if p := recover(); p != nil {
-				if p == http.ErrAbortHandler {
+				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 					panic(p)
 				}
 				s.logPanic(r.Context(), r.URL.Path, p)

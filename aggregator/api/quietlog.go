@@ -38,5 +38,5 @@ func (q *quietLog) log(ctx context.Context, level slog.Level, msg string, args .
 		q.leftOut = 0
 	}
 	q.mu.Unlock()
-	q.logger.Log(ctx, level, msg, args...)
+	q.logger.Log(ctx, level, msg, args...) //nolint:sloglint // callers have constants
 }

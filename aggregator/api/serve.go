@@ -8,35 +8,15 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
-
-	"github.com/reeve-cloud/reeve/pkg/wire"
 )
 
 func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
-	base := &tls.Config{
-		MinVersion:     tls.VersionTLS13,
-		ClientAuth:     tls.RequestClientCert,
-		NextProtos:     []string{"h2", "http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.options.Certificate() },
-	}
-	config := base.Clone()
-	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if agents := s.options.Agents; agents != nil && slices.Contains(hello.SupportedProtos, wire.ALPN) {
-			return agents.TLS(), nil
-		}
-		// Naming the CA keeps browsers from asking their users for certificates
-		// of other ones. What a client shows is verified where it counts, in
-		// Renew: there an ended certificate may do.
-		c := base.Clone()
-		c.ClientCAs = s.options.CA.Pool()
-		return c, nil
-	}
-	server := &http.Server{
-		Handler:   handler,
-		TLSConfig: config,
+	return &http.Server{
+		Handler: handler,
+		// The door has done the handshakes; this says what was agreed on there.
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"}},
 		// Bodies and responses have deadlines of their own: see guard.
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
@@ -47,80 +27,24 @@ func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 			PingTimeout:          15 * time.Second,
 			WriteByteTimeout:     writeTimeout,
 		},
+		ConnState: s.watchIdle,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, placedKey{}, placedOf(conn))
+		},
 		ErrorLog: log.New(errorLog{s}, "", 0),
 	}
-	if agents := s.options.Agents; agents != nil {
-		server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
-			wire.ALPN: func(_ *http.Server, conn *tls.Conn, _ http.Handler) {
-				// Agents take no places of the API's: the gateway bounds them.
-				if c, ok := conn.NetConn().(*limitedConn); ok {
-					c.leave()
-				}
-				agents.Take(conn)
-			},
-		}
-		// With another protocol in the map, HTTP/2 must be asked for.
-		server.Protocols = new(http.Protocols)
-		server.Protocols.SetHTTP1(true)
-		server.Protocols.SetHTTP2(true)
-	}
-	return server
 }
 
-// limitedListener waits with accepting while there are no places.
-type limitedListener struct {
-	net.Listener
-	places chan struct{}
-	closed chan struct{}
-	close  func() error
-}
-
-func limit(l net.Listener, places int) *limitedListener {
-	closed := make(chan struct{})
-	return &limitedListener{
-		Listener: l, places: make(chan struct{}, places), closed: closed,
-		close: sync.OnceValue(func() error {
-			close(closed)
-			return l.Close()
-		}),
-	}
-}
-
-func (l *limitedListener) Accept() (net.Conn, error) {
-	select {
-	case l.places <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		<-l.places
-		return nil, err
-	}
-	return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() { <-l.places })}, nil
-}
-
-func (l *limitedListener) Close() error { return l.close() }
-
-// limitedConn has a place until it is closed, or leaves it before.
-type limitedConn struct {
-	net.Conn
-	leave func()
-}
-
-func (c *limitedConn) Close() error {
-	defer c.leave()
-	return c.Conn.Close()
-}
+// placedKey is that of the connection in the contexts of its calls.
+type placedKey struct{}
 
 // Serve answers until ctx ends, and returns nil then. Calls that are under way
 // get a few seconds to finish; streams are cut at once. An error means that the
 // listener failed.
 func (s *Server) Serve(ctx context.Context) error {
+	door := s.open(s.options.Listener)
 	served := make(chan error, 1)
-	go func() {
-		served <- s.http.ServeTLS(limit(s.options.Listener, maxConnections), "", "")
-	}()
+	go func() { served <- s.http.Serve(door) }()
 	var failed error
 	select {
 	case failed = <-served:
@@ -132,6 +56,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	if failed == nil {
 		failed = <-served
 	}
+	// The server closes it too, unless it never came to serve.
+	if err := door.Close(); err != nil {
+		s.options.Logger.Warn("closing the API's listener", "error", err)
+	}
+	door.wait()
 	if !errors.Is(failed, http.ErrServerClosed) {
 		return fmt.Errorf("serving the API: %w", failed)
 	}

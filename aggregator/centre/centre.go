@@ -13,18 +13,22 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/quic-go/quic-go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/reeve-cloud/reeve/aggregator/admission"
 	"github.com/reeve-cloud/reeve/aggregator/api"
 	"github.com/reeve-cloud/reeve/aggregator/config"
 	"github.com/reeve-cloud/reeve/aggregator/gateway"
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/removal"
+	"github.com/reeve-cloud/reeve/aggregator/sqlgate"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
 	"github.com/reeve-cloud/reeve/pkg/atomicfile"
@@ -128,12 +132,23 @@ func (a *Centre) open(ctx context.Context) error {
 		Reconciler: reconcile.New(a.warehouse, in, logger, a.metrics),
 		Clock:      hlc.New(0), ResetKey: resetKey, Logger: logger, Metrics: a.metrics,
 	})
+	remover := removal.New(removal.Options{Registry: a.registry, Warehouse: a.warehouse, Logger: logger})
 	inventory := &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger}
+	descriptors, err := admission.Descriptors()
+	if err != nil {
+		return err
+	}
+	inside := a.warehouse.Kind() == "embedded" && !c.Engine.Process
+	places := admission.PlacesWithin(descriptors, inside)
+	if places < 1024 {
+		logger.Warn("few files may be open, so there is room for few connections: raise the limit (ulimit -n, LimitNOFILE=)", "files", descriptors, "connections", places)
+	}
 	server, err := api.New(api.Options{
 		Agents: agents, Listener: tcp, Certificate: certificate.Get, CA: a.ca, Registry: a.registry, Addresses: c.Advertise,
 		Warehouse:   func(context.Context) (string, string, error) { return a.warehouse.Kind(), a.warehouse.Version(), nil },
-		AssetCounts: a.warehouse.AssetCounts,
-		Inventory:   inventory, Events: inventory,
+		AssetCounts: a.warehouse.AssetCounts, CountSite: a.warehouse.CountSite, RemoveSites: remover.Wake,
+		Inventory: inventory, Events: inventory,
+		Query:   &api.Query{Gate: sqlgate.New(a.warehouse.Conn(), warehouse.Database), Registry: a.registry, Logger: logger},
 		Metrics: a.metrics, Logger: logger,
 	})
 	if err != nil {
@@ -146,7 +161,7 @@ func (a *Centre) open(ctx context.Context) error {
 		a.closing("the address for health checks", a.health.Close)
 		a.parts = append(a.parts, a.health.Serve)
 	}
-	a.parts = append(a.parts, in.Run, agents.Serve, server.Serve)
+	a.parts = append(a.parts, in.Run, agents.Serve, server.Serve, remover.Run)
 	return nil
 }
 
@@ -157,9 +172,9 @@ func (a *Centre) closing(name string, close func() error) {
 
 func (a *Centre) close() error {
 	var errs []error
-	for i := len(a.closers) - 1; i >= 0; i-- {
-		if err := a.closers[i].close(); err != nil {
-			errs = append(errs, fmt.Errorf("closing %s: %w", a.closers[i].name, err))
+	for _, c := range slices.Backward(a.closers) {
+		if err := c.close(); err != nil {
+			errs = append(errs, fmt.Errorf("closing %s: %w", c.name, err))
 		}
 	}
 	a.closers = nil
@@ -174,6 +189,14 @@ func (a *Centre) Start() {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, part := range a.parts {
 		group.Go(func() error { return part(ctx) })
+	}
+	if len(a.config.Advertise) == 0 {
+		a.logger.Warn("advertise is not configured, and the host name has no domain: each join token must be made with addresses by which agents reach this aggregator")
+	}
+	for _, address := range a.config.Advertise {
+		if doubt := identity.Doubt(address); doubt != "" {
+			a.logger.Warn("agents on other machines may not reach an address that is advertised", "address", address, "reason", doubt)
+		}
 	}
 	a.logger.Info("aggregator is ready", "listen", a.Addr().String(), "advertise", a.config.Advertise, "warehouse", a.warehouse.Kind(),
 		"clickhouse", a.warehouse.Version(), "ca_hash", a.ca.Pin().String(), "admin_token_file", a.tokenFile)

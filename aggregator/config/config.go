@@ -26,7 +26,9 @@ type Config struct {
 	// served: one port number for both.
 	Listen string `yaml:"listen" env:"LISTEN"`
 	// Advertise are the addresses (host:port) by which agents reach this
-	// aggregator. By default it is the host name with the port of Listen.
+	// aggregator. By default it is the host of Listen, or else the host name if it
+	// has a domain, with the port of Listen; or nothing, and each join token must
+	// be made with addresses of its own.
 	Advertise []string `yaml:"advertise" env:"ADVERTISE"`
 	// HealthListen is where health checks and metrics are served. Empty means
 	// nowhere.
@@ -87,12 +89,17 @@ func (c *Config) Finish() error {
 		fail("listen %q: must have the form host:port or :port", c.Listen)
 	}
 	if len(c.Advertise) == 0 && err == nil {
-		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		ip := net.ParseIP(host)
+		given := host != "" && (ip == nil || !ip.IsUnspecified())
+		if !given {
 			if host, err = os.Hostname(); err != nil {
 				fail("advertise: finding out the host name: %w", err)
 			}
 		}
-		c.Advertise = []string{net.JoinHostPort(host, port)}
+		// A bare host name serves at home only: whoever makes a token is asked then.
+		if guess := net.JoinHostPort(host, port); given || identity.Doubt(guess) == "" {
+			c.Advertise = []string{guess}
+		}
 	}
 	for i, a := range c.Advertise {
 		if err := identity.CheckAddress(a); err != nil {
@@ -126,6 +133,9 @@ func (c *Config) WarehousePassword() (string, error) {
 // Hosts are the names in the aggregator's certificate.
 func (c *Config) Hosts() []string {
 	hosts := []string{"localhost", "127.0.0.1", "::1"}
+	if name, err := os.Hostname(); err == nil && name != "" {
+		hosts = append(hosts, name)
+	}
 	for _, a := range c.Advertise {
 		if host, _, err := net.SplitHostPort(a); err == nil {
 			hosts = append(hosts, host)

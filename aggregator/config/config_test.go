@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -13,8 +14,42 @@ func TestDefaults(t *testing.T) {
 	if err := c.Finish(); err != nil {
 		t.Fatal(err)
 	}
-	if !filepath.IsAbs(c.DataDir) || c.Warehouse != "embedded:"+c.DataDir+"/warehouse" || !strings.HasSuffix(c.Advertise[0], ":8443") {
+	if !filepath.IsAbs(c.DataDir) || c.Warehouse != "embedded:"+c.DataDir+"/warehouse" {
 		t.Fatalf("%+v", c)
+	}
+}
+
+// Agents elsewhere do not know a bare host name: it is not put into their tokens.
+func TestAdvertise(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var own []string
+	if strings.Contains(host, ".") {
+		own = []string{host + ":8443"}
+	}
+	for name, test := range map[string]struct {
+		listen    string
+		advertise []string
+		want      []string
+	}{
+		"nothing given":          {":8443", nil, own},
+		"any address":            {"0.0.0.0:8443", nil, own},
+		"any address of IPv6":    {"[::]:8443", nil, own},
+		"an address":             {"192.0.2.1:8443", nil, []string{"192.0.2.1:8443"}},
+		"this machine alone":     {"127.0.0.1:8443", nil, []string{"127.0.0.1:8443"}},
+		"a name to listen at":    {"reeve.example.org:8443", nil, []string{"reeve.example.org:8443"}},
+		"what is given is taken": {":8443", []string{"reeve:443"}, []string{"reeve:443"}},
+	} {
+		c := Default()
+		c.Listen, c.Advertise = test.listen, test.advertise
+		if err := c.Finish(); err != nil || !slices.Equal(c.Advertise, test.want) {
+			t.Errorf("%s: %q, %v", name, c.Advertise, err)
+		}
+		if !slices.Contains(c.Hosts(), host) {
+			t.Errorf("%s: the certificate is for %q", name, c.Hosts())
+		}
 	}
 }
 

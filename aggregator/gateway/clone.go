@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -144,7 +143,4 @@ func (s *session) tell(clone *session) *wirev1.Control {
 		"another machine, %s at %s, uses a copy of this agent's identity and is held off: there, %s", brief(clone.hostname), clone.address, identity.JoinAnew)}}}
 }
 
-func brief(hostname string) string {
-	const most = 64
-	return strings.ToValidUTF8(hostname[:min(len(hostname), most)], "")
-}
+func brief(hostname string) string { return identity.CleanName(hostname, 64) }

@@ -18,16 +18,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/quic-go/quic-go"
+	"golang.org/x/time/rate"
 
+	"github.com/reeve-cloud/reeve/aggregator/admission"
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
-	"github.com/reeve-cloud/reeve/pkg/health"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/transport"
 	"github.com/reeve-cloud/reeve/pkg/wire"
-	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
 const (
@@ -43,6 +43,18 @@ const (
 	windowBytes = 16 << 20
 	// maxSessions bounds the memory that connections take.
 	maxSessions = 10_000
+	// maxOpen is how many connections one agent may have: a session, one that takes
+	// over, attempts by both transports, and somebody who checks the configuration.
+	maxOpen = 8
+	// An agent may begin so many sessions at once, and then so many a second.
+	sessionBurst, sessionRate = 60, 0.5
+	// So many handshakes over QUIC may begin a second without a proof that the client
+	// is where it says; in a flood, or when all agents come back, a round trip more
+	// is asked of each.
+	handshakeRate, handshakeBurst = 200, 400
+	// farewells is how many strangers are told at a time, over TCP, why they are
+	// refused. Others find the connection closed.
+	farewells = 16
 )
 
 // Options configure a Gateway. All but Metrics are required.
@@ -73,9 +85,14 @@ type Gateway struct {
 	arriving chan arrival
 	stopped  chan struct{}
 
+	attempts  *admission.Attempts
+	farewells chan struct{}
+
 	mu sync.Mutex
 	// sessions are the open ones, by agent id.
 	sessions map[string]*session
+	// open counts the connections of each agent, sessions among them.
+	open map[string]int
 }
 
 // arrival is a connection over TCP whose TLS handshake is done.
@@ -103,8 +120,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	for _, kind := range []transport.Kind{transport.QUIC, transport.TCP} {
 		m.sessions.WithLabelValues(string(kind)).Set(0)
 	}
-	health.Zero(m.refused, refusedReasons...)
-	health.Zero(m.received, wire.ClassName(wirev1.Class_CLASS_ASSETS), wire.ClassName(wirev1.Class_CLASS_EVENTS))
 	if r != nil {
 		r.MustRegister(m.sessions, m.refused, m.received)
 	}
@@ -115,13 +130,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 func New(o Options) *Gateway {
 	g := &Gateway{
 		o: o, metrics: newMetrics(o.Metrics), sessions: make(map[string]*session),
-		arriving: make(chan arrival), stopped: make(chan struct{}),
+		arriving: make(chan arrival), stopped: make(chan struct{}), open: make(map[string]int),
+		attempts: admission.NewAttempts(sessionRate, sessionBurst), farewells: make(chan struct{}, farewells),
 	}
+	handshakes := rate.NewLimiter(handshakeRate, handshakeBurst)
 	g.refusals = newRefusals(o.Logger, g.metrics.refused)
 	g.transport = &quic.Transport{
 		Conn:              o.Conn,
 		StatelessResetKey: &o.ResetKey,
 		Tracer:            dropped{g.refusals},
+		// Datagrams can be forged, and each first one would cost a signature.
+		VerifySourceAddress: func(net.Addr) bool { return !handshakes.Allow() },
 	}
 	return g
 }
@@ -205,18 +224,59 @@ func (g *Gateway) serveArriving(ctx context.Context) {
 }
 
 func (g *Gateway) serveTCP(ctx context.Context, raw *tls.Conn) {
+	// TLS lets nobody in without a certificate.
+	if err := g.checkIssuer(raw.ConnectionState().PeerCertificates[0]); err != nil {
+		g.refusals.log("certificate", raw.RemoteAddr(), foreignCertificate, err)
+		g.turnAway(raw, err)
+		return
+	}
 	conn, err := transport.FromTCP(raw)
 	if err != nil {
 		g.refusals.log("session", raw.RemoteAddr(), "refused a connection over TCP", err)
 		return
 	}
-	if err := g.checkIssuer(conn.PeerCertificates()[0]); err != nil {
-		g.refusals.log("certificate", conn.RemoteAddr(), foreignCertificate, err)
-		conn.Close(wire.CodeIdentity, "it does not accept this agent's certificate: "+err.Error())
-		conn.Wait()
+	g.serve(ctx, conn)
+}
+
+// turnAway closes a stranger's connection, and tells it why unless many others are
+// being told.
+func (g *Gateway) turnAway(raw *tls.Conn, why error) {
+	select {
+	case g.farewells <- struct{}{}:
+		defer func() { <-g.farewells }()
+	default:
+		raw.Close()
 		return
 	}
-	g.serve(ctx, conn)
+	conn, err := transport.FromTCP(raw)
+	if err != nil {
+		return // it has closed the connection
+	}
+	conn.Close(wire.CodeIdentity, "it does not accept this agent's certificate: "+why.Error())
+	conn.Wait()
+}
+
+// enter counts a connection of an agent; leave must follow unless it returns an
+// error, which is what the agent is told.
+func (g *Gateway) enter(id string) error {
+	if !g.attempts.Allow(id, time.Now()) {
+		return end(wire.CodeStopping, "this agent begins sessions too often: it may begin one every %v", time.Duration(float64(time.Second)/sessionRate))
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.open[id] >= maxOpen {
+		return end(wire.CodeStopping, "this agent has %d connections already", maxOpen)
+	}
+	g.open[id]++
+	return nil
+}
+
+func (g *Gateway) leave(id string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.open[id]--; g.open[id] == 0 {
+		delete(g.open, id)
+	}
 }
 
 // checkIssuer returns an error for a certificate that is not one of this aggregator's

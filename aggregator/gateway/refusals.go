@@ -34,9 +34,6 @@ const (
 	maxRefusals = 1024
 )
 
-// refusedReasons are the kinds that are counted.
-var refusedReasons = []string{"bad-packet", "certificate", "clone", "not-quic", "session", "too-many", "unknown-session"}
-
 func newRefusals(logger *slog.Logger, count *prometheus.CounterVec) *refusals {
 	return &refusals{logger: logger, count: count, last: make(map[string]*refused)}
 }
@@ -71,7 +68,7 @@ func (r *refusals) log(kind string, from net.Addr, message string, err error) {
 	if known.since > 0 {
 		args = append(args, "more_since_last", known.since)
 	}
-	r.logger.Warn(message, args...)
+	r.logger.Warn(message, args...) //nolint:sloglint // callers have constants
 	known.logged, known.since = time.Now(), 0
 }
 

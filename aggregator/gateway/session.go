@@ -132,6 +132,10 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return end(wire.CodeIdentity, "%w", err)
 	}
+	if err := s.enter(s.agent.ID); err != nil {
+		return err
+	}
+	defer s.leave(s.agent.ID)
 	known, err := s.o.Registry.Agent(ctx, s.agent.ID)
 	if errors.Is(err, registry.ErrNotFound) || err == nil && known.Site != s.agent.Site {
 		return end(wire.CodeIdentity, "this aggregator does not know agent %s, it may have been set up anew: %s", s.agent, identity.JoinAnew)
@@ -445,10 +449,7 @@ func (h heard) Read(p []byte) (int, error) {
 // cut bounds what an agent says of itself.
 func cut(text string) string {
 	const most = 256
-	if len(text) <= most {
-		return text
-	}
-	return text[:most]
+	return identity.CleanName(text, most)
 }
 
 func cutAll(texts []string) []string {

@@ -122,6 +122,15 @@ func (r *Registry) RevokeAgent(ctx context.Context, by Actor, id string, now tim
 	return a, nil
 }
 
+// forgetAgent removes an agent without sessions, and when it was seen.
+func (r *Registry) forgetAgent(ctx context.Context, by Actor, id string) error {
+	_, err := r.store.Apply(ctx, by, Op{Action: "agent.forget", Key: AgentPrefix + id, Revision: AnyRevision})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("forgetting agent %s: %w", id, err)
+	}
+	return r.liveness.forget(id)
+}
+
 // changeAgent stores what change makes of an agent, and returns it. It may be
 // called more than once. An error of it ends the attempt, and the agent is
 // returned with it.

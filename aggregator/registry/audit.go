@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -11,7 +12,8 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// AuditEntry says who changed what. It holds no values.
+// AuditEntry says who changed what, or did what else is worth a line. Of a change
+// it holds no values.
 type AuditEntry struct {
 	Time time.Time `json:"time"`
 	// Actor and Address are those of the Actor.
@@ -20,6 +22,8 @@ type AuditEntry struct {
 	Action   string `json:"action"`
 	Key      string `json:"key"`
 	Revision int64  `json:"revision"`
+	// Detail is what was done, where that is no change of an object.
+	Detail string `json:"detail,omitempty"`
 }
 
 func auditKey(t time.Time, revision int64, index int) []byte {
@@ -46,6 +50,48 @@ func writeAudit(txn *badger.Txn, index int, e AuditEntry) error {
 		return err
 	}
 	return txn.Set(auditKey(e.Time, e.Revision, index), value)
+}
+
+// Note puts into the audit trail what is no change of an object. It is synced to
+// disk when Note returns.
+func (s *Store) Note(ctx context.Context, by Actor, action, detail string) error {
+	if by.Name == "" || action == "" {
+		return errors.New("audit entry without an actor or an action")
+	}
+	if len(detail) > maxValueBytes {
+		return fmt.Errorf("audit entry of %d bytes: must be at most %d", len(detail), maxValueBytes)
+	}
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	s.write.Lock()
+	defer s.write.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.checkSpace(); err != nil {
+		return err
+	}
+	// It has a revision of its own, so that no two entries share a key.
+	var revision int64
+	err := s.db.Update(func(txn *badger.Txn) (err error) {
+		if revision, err = readRevision(txn); err != nil {
+			return err
+		}
+		revision++
+		if err := writeAudit(txn, 0, AuditEntry{
+			Time: s.now(), Actor: by.Name, Address: by.Address, Action: action, Revision: revision, Detail: detail,
+		}); err != nil {
+			return err
+		}
+		return txn.Set(keyRevision, binary.BigEndian.AppendUint64(nil, uint64(revision)))
+	})
+	if err != nil {
+		return fmt.Errorf("writing the audit trail: %w", err)
+	}
+	s.revision.Store(revision)
+	return nil
 }
 
 // Audit returns the changes from a time (inclusive) to another (exclusive; zero

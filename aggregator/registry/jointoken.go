@@ -64,7 +64,10 @@ func (r *Registry) CreateJoinToken(ctx context.Context, by Actor, token JoinToke
 	}
 	ops := []Op{{Action: "join_token.create", Key: JoinTokenPrefix + token.ID, Value: value, Revision: Absent}}
 	for {
-		_, err := r.Site(ctx, token.Site)
+		known, err := r.Site(ctx, token.Site)
+		if err == nil && known.Deleted() {
+			return JoinToken{}, "", ErrSiteDeleted
+		}
 		if errors.Is(err, ErrNotFound) {
 			site, err := encode(Site{Name: token.Site, CreateTime: token.CreateTime})
 			if err != nil {
@@ -140,6 +143,13 @@ func (r *Registry) checkJoinToken(ctx context.Context, id, secret string, now ti
 		return JoinToken{}, 0, ErrTokenUnknown
 	case !now.Before(token.ExpireTime):
 		return JoinToken{}, 0, ErrTokenExpired
+	}
+	site, err := r.Site(ctx, token.Site)
+	if err == nil && site.Deleted() {
+		return JoinToken{}, 0, ErrTokenUnknown
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return JoinToken{}, 0, err
 	}
 	return token, revision, nil
 }

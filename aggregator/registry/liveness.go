@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // livenessInterval is how often the liveness of agents is saved: after a crash,
@@ -197,6 +199,20 @@ func (r *Registry) AllLiveness() map[string]Liveness {
 	return all
 }
 
+// forget removes what is known of when an agent was seen.
+func (l *liveness) forget(id string) error {
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	l.mu.Lock()
+	delete(l.agents, id)
+	l.mu.Unlock()
+	if err := l.store.enter(); err != nil {
+		return err
+	}
+	defer l.store.leave()
+	return l.store.db.Update(func(txn *badger.Txn) error { return txn.Delete(livenessKey(id)) })
+}
+
 func livenessKey(id string) []byte { return append([]byte{spaceLiveness}, id...) }
 
 func loadLiveness(ctx context.Context, s *Store, o Options) (*liveness, error) {
@@ -216,7 +232,7 @@ func loadLiveness(ctx context.Context, s *Store, o Options) (*liveness, error) {
 			id := string(item.key[1:])
 			known, err := decode[Liveness](id, item.value)
 			if err != nil {
-				l.logger.Error("when an agent was last seen cannot be read, it counts as never", "agent", id, "error", err)
+				l.logger.Error("when an agent was last seen cannot be read, it counts as never", "agent_id", id, "error", err)
 				continue
 			}
 			l.agents[id] = &agentLiveness{Liveness: known}

@@ -115,7 +115,7 @@ func loadWatermarks(s *Store, logger *slog.Logger) (*watermarks, error) {
 			if err != nil {
 				// Too low is safe: the agent sends again what it still has, and
 				// the warehouse counts it once.
-				logger.Error("a watermark is corrupt, it counts as zero", "spool", sc.Spool, "class", wire.ClassName(sc.Class), "error", err)
+				logger.Error("a watermark is corrupt, it counts as zero", "spool_id", sc.Spool, "class", wire.ClassName(sc.Class), "error", err)
 				continue
 			}
 			w.seqs[sc] = binary.BigEndian.Uint64(item.value)

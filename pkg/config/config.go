@@ -25,8 +25,7 @@ func Load(file string, settings any) error {
 		}
 	}
 	if err := env.ParseWithOptions(settings, env.Options{Prefix: EnvPrefix}); err != nil {
-		var all env.AggregateError
-		if errors.As(err, &all) {
+		if all, ok := errors.AsType[env.AggregateError](err); ok {
 			return fmt.Errorf("environment: %w", errors.Join(all.Errors...))
 		}
 		return fmt.Errorf("environment: %w", err)

@@ -100,12 +100,7 @@ func leaves(doc []byte, volatile Paths) (map[string]string, error) {
 type Paths []string
 
 func (p Paths) match(k keys) bool {
-	for _, pattern := range p {
-		if k.match(pattern) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p, k.match)
 }
 
 // keys are the keys of a path. They may have dots in them, so where each starts is

@@ -201,7 +201,7 @@ func TestMatches(t *testing.T) {
 		{"a.*.c", "a b c", true}, {"a.*.c", "a b", false}, {"*", "x", true}, {"*.y", "x y", true}, {"a.b", "a", false},
 	} {
 		var k keys
-		for _, key := range strings.Fields(test.keys) {
+		for key := range strings.FieldsSeq(test.keys) {
 			k.push([]byte(`"` + key + `"`))
 		}
 		if got := k.match(test.pattern); got != test.want {

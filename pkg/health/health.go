@@ -15,9 +15,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
+	"github.com/reeve-cloud/reeve/pkg/logging"
 	"github.com/reeve-cloud/reeve/pkg/version"
 )
+
+// maxConnections is enough for whoever asks for health, and leaves descriptors.
+const maxConnections = 64
 
 // NewRegistry returns a metrics registry with the figures that every program
 // has: Go runtime, process, and build.
@@ -29,7 +34,11 @@ func NewRegistry(program string) *prometheus.Registry {
 		ConstLabels: prometheus.Labels{"program": program, "version": version.String()},
 	})
 	build.Set(1)
-	r.MustRegister(build, collectors.NewGoCollector(),
+	dropped := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "reeve_log_lines_dropped_total",
+		Help: "Lines of the log that were dropped: whoever reads it was too slow, or gone.",
+	}, func() float64 { return float64(logging.Dropped()) })
+	r.MustRegister(build, dropped, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
@@ -59,7 +68,7 @@ func Listen(address string, registry *prometheus.Registry, ready func(context.Co
 		fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	return &Server{listener: l, server: &http.Server{
+	return &Server{listener: netutil.LimitListener(l, maxConnections), server: &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -89,13 +98,4 @@ func (s *Server) Serve(ctx context.Context) error {
 		return fmt.Errorf("serving health checks and metrics: %w", err)
 	}
 	return nil
-}
-
-// Zero has the counters for these values of a vector's label be there from the
-// start: an alert on a counter that is absent until it first counts never sees the
-// first step.
-func Zero(c *prometheus.CounterVec, values ...string) {
-	for _, value := range values {
-		c.WithLabelValues(value)
-	}
 }

@@ -44,6 +44,8 @@ type Clock struct {
 
 	mu   sync.Mutex
 	last Stamp
+	// offset is added to the wall clock.
+	offset time.Duration
 }
 
 // New returns a clock whose every stamp is later than after: the last stamp
@@ -59,7 +61,7 @@ func On(now func() time.Time, after Stamp) *Clock {
 func (c *Clock) Next() Stamp {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.last = max(c.last+1, FromTime(c.now()))
+	c.last = max(c.last+1, FromTime(c.wall()))
 	return c.last
 }
 
@@ -67,7 +69,7 @@ func (c *Clock) Next() Stamp {
 func (c *Clock) Now() Stamp {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return max(c.last, FromTime(c.now()))
+	return max(c.last, FromTime(c.wall()))
 }
 
 // Observe takes note of a peer's stamp, so that what happens here from now on
@@ -76,9 +78,31 @@ func (c *Clock) Now() Stamp {
 func (c *Clock) Observe(remote Stamp) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if remote > FromTime(c.now().Add(MaxSkew)) {
+	if remote > FromTime(c.wall().Add(MaxSkew)) {
 		return false
 	}
 	c.last = max(c.last, remote)
 	return true
 }
+
+// Adjust sets the clock by one that is right: it says how far that is ahead of this
+// machine's wall clock, or behind it below zero. Within MaxSkew the wall clock is
+// followed as it is; beyond it the difference is added to it. Stamps may only then run
+// backwards, where they were more than MaxSkew ahead of what is right: nothing that is
+// ordered by them would ever be superseded otherwise. Adjust reports that, with the
+// stamp from which the clock goes on.
+func (c *Clock) Adjust(ahead time.Duration) (from Stamp, back bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offset = 0
+	if ahead.Abs() > MaxSkew {
+		c.offset = ahead
+	}
+	if c.last > FromTime(c.wall().Add(MaxSkew)) {
+		c.last, back = FromTime(c.wall()), true
+	}
+	return c.last, back
+}
+
+// wall is the wall clock, set right.
+func (c *Clock) wall() time.Time { return c.now().Add(c.offset) }

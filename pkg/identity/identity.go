@@ -15,6 +15,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -29,7 +31,7 @@ const (
 // JoinAnew is what to do with an agent whose identity does not serve any more. A
 // new spool makes it send everything again: what it brought before belongs to the
 // old identity.
-const JoinAnew = "stop the agent, remove the directories identity and spool in its data directory, and start it with a new join token"
+const JoinAnew = "stop the agent, move the directories identity and spool in its data directory away, and start it with a new join token"
 
 // Revoked is what an agent that was revoked is told.
 const Revoked = "this agent was revoked; if it is to come back, " + JoinAnew
@@ -46,6 +48,23 @@ func CheckSiteName(name string) error {
 		return fmt.Errorf("site name %q: must be 1 to 63 lower-case letters, digits and hyphens, and begin and end with a letter or digit", name)
 	}
 	return nil
+}
+
+// CleanName returns what a machine says of itself (its host name, a version) as it
+// can be kept and shown: valid UTF-8 of at most so many bytes, with U+FFFD for each
+// character that cannot be printed.
+func CleanName(text string, most int) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, text)
+	for len(text) > most {
+		_, last := utf8.DecodeLastRuneInString(text)
+		text = text[:len(text)-last]
+	}
+	return text
 }
 
 // Agent is who an agent is.

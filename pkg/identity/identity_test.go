@@ -600,3 +600,22 @@ func FuzzAgentURI(f *testing.F) {
 		}
 	})
 }
+
+func TestCleanName(t *testing.T) {
+	for name, want := range map[string]string{
+		"node-1":                "node-1",
+		"b\u00fcro":             "b\u00fcro",
+		"a\nb\x1b[31m\x00":      "a\ufffdb\ufffd[31m\ufffd",
+		"caf\xe9":               "caf\ufffd",
+		"\u202eoverride":        "\ufffdoverride",
+		"":                      "",
+		strings.Repeat("x", 65): strings.Repeat("x", 64),
+		// Not cut in the middle of a character, however it ends.
+		strings.Repeat("\xff", 64):   strings.Repeat("\ufffd", 21),
+		strings.Repeat("\u00fc", 33): strings.Repeat("\u00fc", 32),
+	} {
+		if got := CleanName(name, 64); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}

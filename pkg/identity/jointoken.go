@@ -98,6 +98,27 @@ func CheckAddress(address string) error {
 	return nil
 }
 
+// Doubt returns why agents on other machines may not reach an aggregator by an
+// address of the form host:port, or "" if nothing speaks against it.
+func Doubt(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return err.Error()
+	}
+	ip := net.ParseIP(host)
+	switch {
+	case ip != nil && ip.IsUnspecified():
+		return "it stands for every address of a machine, and names none"
+	case ip != nil && ip.IsLoopback(), host == "localhost", strings.HasSuffix(host, ".localhost"):
+		return "only this very machine reaches it"
+	case ip != nil && ip.IsLinkLocalUnicast():
+		return "it is only good on one link"
+	case ip == nil && !strings.Contains(strings.TrimSuffix(host, "."), "."):
+		return "it is a host name without a domain, which other machines may not know"
+	}
+	return ""
+}
+
 // NewSecret returns 128 random bits as text.
 func NewSecret() string {
 	return rand.Text()

@@ -153,11 +153,27 @@ type Watcher interface {
 	Watch(ctx context.Context, scope Scope, from Checkpoint, out Sink) error
 }
 
+// Selector is a [Collector] whose configuration can leave scopes out.
+type Selector interface {
+	Collector
+
+	// Selects reports whether the configuration has a scope collected, if the source
+	// has it. It does no I/O. Assets of a scope that was collected before and is not
+	// selected any more are deleted by that: up to a tenth of what the agent knows at
+	// once, and beyond it when a person has said so.
+	Selects(scope string) bool
+}
+
 // Scope is what one listing covers completely: a cluster's Deployments, the
 // volumes of a region, a machine's network. Deletes are decided inside it.
 type Scope struct {
-	// Name is unique in the collector and stable over restarts.
+	// Name is unique in the collector and stable over restarts. A site has one scope of
+	// a collector and a name, and one agent holds it.
 	Name string
+	// Local is the machine that the scope is local to, where each machine has one of
+	// its own: what stays the same over restarts and differs between machines. It is
+	// part of the scope's identity, and empty for all others.
+	Local string
 	// Types found at run time that the scope holds, beyond [Description.Types].
 	Types []Type
 	// SweepEvery is the time between two sweeps. Zero means never again after a
@@ -190,8 +206,17 @@ type Sink interface {
 	// Begin starts a sweep of the scope. One sweep may be open at a time.
 	Begin(ctx context.Context) (Sweep, error)
 
-	// Apply records facts in their order. They and the checkpoint take effect
-	// in one step, or not at all. An empty checkpoint leaves the last one.
+	// Apply records facts in their order, and then the checkpoint. An empty
+	// checkpoint leaves the last one.
+	//
+	// Facts whose documents have up to 1 MiB together, and no more than 4,096 of
+	// them, take effect in one step with the checkpoint, or not at all. More are
+	// taken too, but in several steps with the checkpoint in the last: where Apply
+	// fails, or the agent dies, a first part of them may have taken effect. A fact
+	// that is recorded again as it is changes nothing, so a collector that goes on
+	// from the old checkpoint repeats what it must. A single observation may have
+	// 6 MiB with its labels and relations, and a document 4 MiB; what is larger is
+	// passed over.
 	Apply(ctx context.Context, checkpoint Checkpoint, facts ...Fact) error
 
 	// Recall calls visit with every asset of the scope as it was last recorded,

@@ -101,6 +101,29 @@ func DialThrough(ctx context.Context, address string, proxy Proxy) (net.Conn, er
 	return tunnel, nil
 }
 
+// Places are the places (host:port) that an address stands for over TCP, in the
+// resolver's order, each of which may be another server. A proxy resolves names
+// itself, so behind one it is the address.
+func Places(ctx context.Context, address string, proxy Proxy) ([]string, error) {
+	through, err := proxy.For(address)
+	if err != nil || through != nil {
+		return []string{address}, err
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	var places []string
+	for _, ip := range ips {
+		places = append(places, net.JoinHostPort(ip.Unmap().String(), port))
+	}
+	return places, nil
+}
+
 func dial(ctx context.Context, address string) (net.Conn, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", address)
@@ -128,8 +151,7 @@ func connect(ctx context.Context, conn net.Conn, u *url.URL, address string) (ne
 		return nil, err
 	}
 	r := bufio.NewReader(io.LimitReader(conn, maxProxyAnswer))
-	// Of a CONNECT's answer everything behind the header is the tunnel's.
-	response, err := http.ReadResponse(r, &http.Request{Method: http.MethodConnect})
+	response, err := finalAnswer(r)
 	if err != nil {
 		return nil, fmt.Errorf("it gives no answer of HTTP: %w", err)
 	}
@@ -140,11 +162,26 @@ func connect(ctx context.Context, conn net.Conn, u *url.URL, address string) (ne
 		return nil, errors.New("it does not accept the user and password that are configured (407)")
 	case response.StatusCode == http.StatusForbidden:
 		return nil, fmt.Errorf("it does not allow connections to %s (403): its rules must be changed", address)
-	case response.StatusCode != http.StatusOK:
+	case response.StatusCode < 200 || response.StatusCode > 299:
 		return nil, fmt.Errorf("it cannot connect to %s: %.100q", address, response.Status)
 	case r.Buffered() > 0:
 		// The other side of the tunnel speaks only when spoken to.
 		return nil, errors.New("it said more than its answer")
 	}
 	return conn, nil
+}
+
+// finalAnswer reads the answer to a CONNECT. Any 2xx is a tunnel, and any number of
+// 1xx may come before (RFC 9110, 9.3.6 and 15.2). Everything behind its header is the
+// tunnel's.
+func finalAnswer(r *bufio.Reader) (*http.Response, error) {
+	for {
+		response, err := http.ReadResponse(r, &http.Request{Method: http.MethodConnect})
+		if err != nil {
+			return nil, err
+		}
+		if response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols {
+			return response, nil
+		}
+	}
 }

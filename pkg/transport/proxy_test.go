@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 const password = "s3cret-of-the-proxy"
@@ -114,6 +115,12 @@ func TestDialThrough(t *testing.T) {
 		"says nothing":      {proxy: answering(t, func(conn net.Conn, _ *http.Request) { io.Copy(io.Discard, conn) }), want: "no answer"},
 		"nobody there":      {proxy: closed.Addr().String(), want: "reaching the proxy"},
 		"redirects":         {proxy: saying(t, "HTTP/1.1 302 Found\r\nLocation: http://portal.example.com\r\n\r\n"), want: "302 Found"},
+		"created":           {proxy: saying(t, "HTTP/1.1 201 Created\r\n\r\n"), want: "-"},
+		"no content":        {proxy: saying(t, "HTTP/1.1 204 No Content\r\n\r\n"), want: "-"},
+		"informed first":    {proxy: saying(t, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"), want: "-"},
+		"informed for ever": {proxy: saying(t, strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 1<<14)), want: "no answer of HTTP"},
+		"informed, refused": {proxy: saying(t, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 Forbidden\r\n\r\n"), want: "403"},
+		"another protocol":  {proxy: saying(t, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"), want: "101"},
 		"answers, informed": {proxy: saying(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), want: "-"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -211,6 +218,15 @@ func TestCheckProxy(t *testing.T) {
 		}
 		if err := CheckProxy(u); (err == nil) != good {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestCut(t *testing.T) {
+	for _, text := range []string{"", "short", strings.Repeat("x", 501), strings.Repeat("ü", 251), strings.Repeat("x", 499) + "ü", strings.Repeat("x", 498) + "€", "a\xffb"} {
+		got := cut(text)
+		if len(got) > closeErrorLimit || len(got) < min(len(text), closeErrorLimit)-3 || !utf8.ValidString(got) || strings.HasPrefix(text, got) == strings.Contains(text, "\xff") {
+			t.Errorf("%q becomes %q", text, got)
 		}
 	}
 }

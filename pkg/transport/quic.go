@@ -195,7 +195,7 @@ func (r quicReader) Read(p []byte) (int, error) {
 
 // translateStream leaves io.EOF as it is, which readers compare with.
 func translateStream(err error) error {
-	if err == nil || err == io.EOF {
+	if err == nil || err == io.EOF { //nolint:errorlint // a wrapped one is no clean end
 		return err
 	}
 	return translate(err)

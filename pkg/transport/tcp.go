@@ -144,7 +144,7 @@ func (c *tcpConn) closeSession() { _ = c.session.Close() }
 // sayGoodbye tells the peer why the connection ends, and gives it a moment to
 // close its side: closed from here at once, the words could be lost on the way.
 func (c *tcpConn) sayGoodbye(accepting <-chan error) {
-	why, ok := c.Cause().(*CloseError)
+	why, ok := errors.AsType[*CloseError](c.Cause())
 	if !ok {
 		return
 	}
@@ -266,7 +266,7 @@ func (c *tcpConn) adopt(stream *yamux.Stream) (*tcpStream, error) {
 // failed returns the error of something that failed: why the connection has
 // ended, if it has.
 func (c *tcpConn) failed(err error) error {
-	if err == nil || err == io.EOF && c.ctx.Err() == nil {
+	if err == nil || err == io.EOF && c.ctx.Err() == nil { //nolint:errorlint // a wrapped one is no clean end
 		return err
 	}
 	if c.session.IsClosed() {
@@ -362,7 +362,7 @@ type tcpStream struct {
 
 func (s *tcpStream) Read(p []byte) (int, error) {
 	n, err := s.stream.Read(p)
-	if err == io.EOF {
+	if err == io.EOF { //nolint:errorlint // a wrapped one is no clean end
 		s.conn.forget(s)
 	}
 	return n, s.conn.failed(err)

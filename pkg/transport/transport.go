@@ -15,7 +15,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Kind is what a connection runs over.
@@ -105,4 +107,15 @@ var (
 // into one packet.
 const closeErrorLimit = 500
 
-func cut(message string) string { return message[:min(len(message), closeErrorLimit)] }
+// cut makes words of an end: UTF-8, as protobuf wants them, and no more than may be.
+func cut(message string) string {
+	message = strings.ToValidUTF8(message, "?")
+	if len(message) <= closeErrorLimit {
+		return message
+	}
+	end := closeErrorLimit
+	for !utf8.RuneStart(message[end]) {
+		end--
+	}
+	return message[:end]
+}

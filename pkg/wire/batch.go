@@ -35,19 +35,27 @@ var (
 	})
 )
 
+// ErrTooLarge means that records are more than one batch may have: whoever has more
+// makes several batches.
+var ErrTooLarge = errors.New("too large for a batch")
+
 // EncodeBatch numbers records from firstSeq and freezes them. There may be MaxCount of
-// them, with MaxRecords bytes, and with MaxBatch bytes when they are compressed: whoever
-// has more makes several batches.
+// them, with MaxRecords bytes, and with MaxBatch bytes when they are compressed, and they
+// must not take more memory than [CheckRecords] allows. The error is ErrTooLarge where
+// there is more: what is encoded is never refused when it is decoded.
 func EncodeBatch(spoolID string, class wirev1.Class, firstSeq uint64, records []*wirev1.Record) ([]byte, error) {
 	if len(records) > MaxCount {
-		return nil, fmt.Errorf("batch of %d records: at most %d are allowed", len(records), MaxCount)
+		return nil, fmt.Errorf("%w: %d records, at most %d are allowed", ErrTooLarge, len(records), MaxCount)
 	}
 	raw, err := proto.Marshal(&wirev1.Records{Records: records})
 	if err != nil {
 		return nil, fmt.Errorf("encoding records: %w", err)
 	}
 	if len(raw) > MaxRecords {
-		return nil, fmt.Errorf("batch with %d bytes of records: at most %d are allowed", len(raw), MaxRecords)
+		return nil, fmt.Errorf("%w: %d bytes of records, at most %d are allowed", ErrTooLarge, len(raw), MaxRecords)
+	}
+	if _, err := weigh(raw, uint32(len(records)), nil); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTooLarge, err)
 	}
 	data, err := proto.Marshal(&wirev1.Batch{
 		SpoolId:  spoolID,
@@ -61,7 +69,7 @@ func EncodeBatch(spoolID string, class wirev1.Class, firstSeq uint64, records []
 		return nil, fmt.Errorf("encoding a batch: %w", err)
 	}
 	if len(data) > MaxBatch {
-		return nil, fmt.Errorf("batch of %d bytes: the largest allowed has %d", len(data), MaxBatch)
+		return nil, fmt.Errorf("%w: %d bytes compressed, at most %d are allowed", ErrTooLarge, len(data), MaxBatch)
 	}
 	return data, nil
 }
@@ -165,4 +173,14 @@ func CheckSpoolID(id string) error {
 		return fmt.Errorf("spool id %q: must be 32 lower-case hexadecimal digits", id)
 	}
 	return nil
+}
+
+// AssetRecord is the record of a version.
+func AssetRecord(a *wirev1.AssetVersion) *wirev1.Record {
+	return &wirev1.Record{Body: &wirev1.Record_Asset{Asset: a}}
+}
+
+// TypeRecord is the record of an asset type.
+func TypeRecord(t *wirev1.AssetType) *wirev1.Record {
+	return &wirev1.Record{Body: &wirev1.Record_AssetType{AssetType: t}}
 }

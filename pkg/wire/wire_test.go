@@ -40,7 +40,7 @@ func TestFrames(t *testing.T) {
 			t.Fatalf("got %d bytes, %v; want %d", len(got), err, len(want))
 		}
 	}
-	if _, err := ReadFrame(r, 10); err != io.EOF {
+	if _, err := ReadFrame(r, 10); err != io.EOF { //nolint:errorlint // a wrapped one is no clean end
 		t.Fatalf("at the end: %v, want io.EOF", err)
 	}
 	if _, err := ReadFrame(bufio.NewReader(strings.NewReader("\xff\xff\xff\xffx")), 100); !errors.Is(err, ErrFrameTooLarge) {

@@ -44,8 +44,8 @@ func fill(v reflect.Value) {
 			v.Set(reflect.ValueOf(time.Unix(1e9, 0).UTC()))
 			return
 		}
-		for i := range v.NumField() {
-			fill(v.Field(i))
+		for _, field := range v.Fields() {
+			fill(field)
 		}
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))

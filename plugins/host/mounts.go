@@ -120,7 +120,7 @@ func parseMountinfo(r io.Reader) ([]mount, error) {
 // /proc/mounts does: read-only wins, and nothing is said twice.
 func mergeOptions(mount, super string) []string {
 	merged := strings.Split(mount, ",")
-	for _, o := range strings.Split(super, ",") {
+	for o := range strings.SplitSeq(super, ",") {
 		if o != "" && !slices.Contains(merged, o) {
 			merged = append(merged, o)
 		}

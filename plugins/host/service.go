@@ -2,6 +2,7 @@ package host
 
 import (
 	"math"
+	"strings"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -11,29 +12,30 @@ import (
 
 // service is the document of a Service.
 type service struct {
-	Name             string    `json:"name"`
-	Description      string    `json:"description,omitempty"`
-	LoadState        string    `json:"load_state"`
-	ActiveState      string    `json:"active_state"`
-	SubState         string    `json:"sub_state"`
-	UnitFileState    string    `json:"unit_file_state,omitempty"`
-	Type             string    `json:"type,omitempty"`
-	FragmentPath     string    `json:"fragment_path,omitempty"`
-	DropInPaths      []string  `json:"drop_in_paths,omitempty"`
-	ExecStart        []command `json:"exec_start,omitempty"`
-	Environment      []string  `json:"environment,omitempty"`
-	EnvironmentFiles []string  `json:"environment_files,omitempty"`
-	User             string    `json:"user,omitempty"`
-	Group            string    `json:"group,omitempty"`
-	WorkingDirectory string    `json:"working_directory,omitempty"`
-	Slice            string    `json:"slice,omitempty"`
-	Restart          string    `json:"restart,omitempty"`
-	RestartCount     uint32    `json:"restart_count"`
-	Result           string    `json:"result,omitempty"`
-	MainPID          uint32    `json:"main_pid,omitempty"`
-	Memory           quantity  `json:"memory,omitzero"`
-	CPU              cpuTime   `json:"cpu,omitzero"`
-	Tasks            quantity  `json:"tasks,omitzero"`
+	Name          string    `json:"name"`
+	Description   string    `json:"description,omitempty"`
+	LoadState     string    `json:"load_state"`
+	ActiveState   string    `json:"active_state"`
+	SubState      string    `json:"sub_state"`
+	UnitFileState string    `json:"unit_file_state,omitempty"`
+	Type          string    `json:"type,omitempty"`
+	FragmentPath  string    `json:"fragment_path,omitempty"`
+	DropInPaths   []string  `json:"drop_in_paths,omitempty"`
+	ExecStart     []command `json:"exec_start,omitempty"`
+	// Environment has the names of variables, and no value: NAME=[redacted].
+	Environment      []string `json:"environment,omitempty"`
+	EnvironmentFiles []string `json:"environment_files,omitempty"`
+	User             string   `json:"user,omitempty"`
+	Group            string   `json:"group,omitempty"`
+	WorkingDirectory string   `json:"working_directory,omitempty"`
+	Slice            string   `json:"slice,omitempty"`
+	Restart          string   `json:"restart,omitempty"`
+	RestartCount     uint32   `json:"restart_count"`
+	Result           string   `json:"result,omitempty"`
+	MainPID          uint32   `json:"main_pid,omitempty"`
+	Memory           quantity `json:"memory,omitzero"`
+	CPU              cpuTime  `json:"cpu,omitzero"`
+	Tasks            quantity `json:"tasks,omitzero"`
 }
 
 // command leaves out when it was run and how it ended.
@@ -74,7 +76,7 @@ func mapService(u unitStatus, props map[string]dbus.Variant) service {
 		FragmentPath:     property[string](props, "FragmentPath"),
 		DropInPaths:      property[[]string](props, "DropInPaths"),
 		ExecStart:        commands(property[[][]any](props, "ExecStart")),
-		Environment:      property[[]string](props, "Environment"),
+		Environment:      withoutValues(property[[]string](props, "Environment")),
 		EnvironmentFiles: firstStrings(property[[][]any](props, "EnvironmentFiles")),
 		User:             property[string](props, "User"),
 		Group:            property[string](props, "Group"),
@@ -118,6 +120,19 @@ func commands(list [][]any) []command {
 		all = append(all, command{Path: path, Arguments: arguments})
 	}
 	return all
+}
+
+// withoutValues takes the values from NAME=VALUE: as in Kubernetes they do not
+// leave the machine, for no name tells which of them is a secret. An empty one stays.
+func withoutValues(environment []string) []string {
+	var names []string
+	for _, variable := range environment {
+		if name, value, ok := strings.Cut(variable, "="); ok && value != "" {
+			variable = name + "=[redacted]"
+		}
+		names = append(names, variable)
+	}
+	return names
 }
 
 // firstStrings reads a(sb).

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -107,11 +108,7 @@ func (w *sweep) Commit(context.Context, plugin.Checkpoint) error {
 func (s *sink) all() map[plugin.Key]plugin.Observation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := make(map[plugin.Key]plugin.Observation, len(s.state))
-	for k, v := range s.state {
-		state[k] = v
-	}
-	return state
+	return maps.Clone(s.state)
 }
 
 // ofType are the observations of one type, in the order of their uids.

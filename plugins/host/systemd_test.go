@@ -23,7 +23,7 @@ import (
 func TestMapService(t *testing.T) {
 	v := dbus.MakeVariant
 	props := map[string]dbus.Variant{
-		"UnitFileState": v("enabled"), "Type": v("notify"), "FragmentPath": v("/lib/systemd/system/ssh.service"), "Environment": v([]string{"A=1", "B=x y"}),
+		"UnitFileState": v("enabled"), "Type": v("notify"), "FragmentPath": v("/lib/systemd/system/ssh.service"), "Environment": v([]string{"A=1", "B=x=y z", "C=", "D"}),
 		"ExecStart":        v([][]any{{"/usr/sbin/sshd", []string{"sshd", "-D"}, false, uint64(1), uint64(2), uint64(3), uint64(4), uint32(5), int32(6), int32(7)}}),
 		"EnvironmentFiles": v([][]any{{"/etc/default/ssh", true}}), "NRestarts": v(uint32(2)), "MainPID": v(uint32(77)), "MemoryCurrent": v(uint64(4096)),
 		"MemoryMax": v(uint64(math.MaxUint64)), "CPUUsageNSec": v(uint64(1500000000)), "TasksMax": v("not a number"), "Slice": v("system.slice"),
@@ -32,7 +32,7 @@ func TestMapService(t *testing.T) {
 	u := unitStatus{Name: "ssh.service", Description: "SSH", LoadState: "loaded", ActiveState: "active", SubState: "running"}
 	want := service{
 		Name: "ssh.service", Description: "SSH", LoadState: "loaded", ActiveState: "active", SubState: "running", UnitFileState: "enabled", Type: "notify",
-		FragmentPath: "/lib/systemd/system/ssh.service", Environment: []string{"A=1", "B=x y"}, EnvironmentFiles: []string{"/etc/default/ssh"},
+		FragmentPath: "/lib/systemd/system/ssh.service", Environment: []string{"A=[redacted]", "B=[redacted]", "C=", "D"}, EnvironmentFiles: []string{"/etc/default/ssh"},
 		ExecStart: []command{{Path: "/usr/sbin/sshd", Arguments: []string{"sshd", "-D"}}}, RestartCount: 2, MainPID: 77, Memory: quantity{Current: 4096},
 		CPU: cpuTime{Time: 1.5}, Slice: "system.slice",
 	}
@@ -289,7 +289,7 @@ func followServices(t *testing.T, c *collector) {
 	}
 	o, _ := swept.named(typeService, "probe.service")
 	d := document[service](t, o)
-	if o.Status != "active" || d.Description != "A probe" || d.MainPID == 0 || !slices.Equal(d.Environment, []string{"A=1", "B=x y"}) ||
+	if o.Status != "active" || d.Description != "A probe" || d.MainPID == 0 || !slices.Equal(d.Environment, []string{"A=[redacted]", "B=[redacted]"}) ||
 		len(d.ExecStart) != 1 || d.ExecStart[0].Path != "/bin/sleep" || !slices.Equal(d.ExecStart[0].Arguments, []string{"/bin/sleep", "1000"}) ||
 		d.FragmentPath != "/etc/systemd/system/probe.service" || o.UpdatedAt.IsZero() {
 		t.Errorf("probe.service: %s", o.Document)

@@ -541,8 +541,8 @@ func withValue(object jsontext.Value, name string, value jsontext.Value) (jsonte
 		whole = whole[:len(whole)-1]
 	}
 	whole = whole[:len(whole)-1]
-	for i := len(whole) - 1; i >= 0; i-- {
-		if c := whole[i]; c == ' ' || c == '\n' || c == '\t' || c == '\r' {
+	for _, c := range slices.Backward(whole) {
+		if c == ' ' || c == '\n' || c == '\t' || c == '\r' {
 			continue
 		} else if c != '{' {
 			whole = append(whole, ',')

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/reeve-cloud/reeve/agent/collect"
+	"github.com/reeve-cloud/reeve/agent/lastseen"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/agent/uplink"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
@@ -152,7 +153,7 @@ func throughPath(b *testing.B, c *centre.Centre, docs []json.RawMessage) (time.D
 	dir := b.TempDir()
 	logger := slog.New(slog.DiscardHandler)
 	id := c.Join(filepath.Join(dir, "identity"))
-	seen, err := collect.OpenLastSeen(filepath.Join(dir, "seen"), logger)
+	seen, err := lastseen.Open(filepath.Join(dir, "seen"), logger)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -308,7 +308,7 @@ func TestKubernetesLab(t *testing.T) {
 	types := strings.Fields(k.mustKubectl("api-resources", "--verbs=list,get", "-o", "name"))
 	all := strings.Join(types, ",")
 	filled := make(map[string]bool)
-	for _, object := range strings.Fields(k.mustKubectl("get", all, "-A", "-o", "name")) {
+	for object := range strings.FieldsSeq(k.mustKubectl("get", all, "-A", "-o", "name")) {
 		kind, _, _ := strings.Cut(object, "/")
 		filled[kind] = true
 	}

@@ -315,7 +315,7 @@ func (o *observedCloud) faults(t *testing.T) {
 						o.lab.tool("delete", "-prefix", "marker", "-n", "3")
 						eventually(t, time.Minute, "the marker is gone", func() error {
 							if _, code, err := o.api.try(http.MethodGet, o.api.catalog["compute"]+"/servers/"+q.Get("marker"), "", nil); err != nil || code != http.StatusNotFound {
-								return fmt.Errorf("it answers %d (%v)", code, err)
+								return fmt.Errorf("it answers %d (%v)", code, err) //nolint:errorlint // there may be none
 							}
 							return nil
 						})

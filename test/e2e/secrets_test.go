@@ -20,7 +20,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"github.com/reeve-cloud/reeve/agent/collect"
+	"github.com/reeve-cloud/reeve/agent/lastseen"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 	"github.com/reeve-cloud/reeve/plugins/fake"
 )
@@ -108,7 +108,7 @@ func TestSecrets(t *testing.T) {
 			return fmt.Errorf("there are only %v", found)
 		}
 		if n, err := g.metric(`reeve_agent_acknowledged_record{class="events"}`); err != nil || n < 2 {
-			return fmt.Errorf("%v events are acknowledged (%v)", n, err)
+			return fmt.Errorf("%v events are acknowledged (%v)", n, err) //nolint:errorlint // there may be none
 		}
 		return nil
 	})
@@ -222,7 +222,7 @@ func checkMasked(t *testing.T, a *aggregator, iface, mountpoint string) {
 // lastSeen looks through what an agent last saw, decoded.
 func lastSeen(t *testing.T, g *agent, clean func(string, []byte)) (assets int) {
 	t.Helper()
-	seen, err := collect.OpenLastSeen(filepath.Join(g.dir, "last-seen"), slog.New(slog.DiscardHandler))
+	seen, err := lastseen.Open(filepath.Join(g.dir, "last-seen"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -154,7 +154,7 @@ func (c *centre) engine() int {
 		if err != nil {
 			continue // a thread that has ended
 		}
-		for _, field := range strings.Fields(string(data)) {
+		for field := range strings.FieldsSeq(string(data)) {
 			if pid, err := strconv.Atoi(field); err == nil {
 				return pid // an aggregator has one child
 			}

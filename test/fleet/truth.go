@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -164,15 +165,16 @@ func (r *comparison) sites(ctx context.Context, db driver.Conn, agents []*agent)
 
 // String prints the comparison, and says in the end whether the two are equal.
 func (r *comparison) String() string {
-	s := fmt.Sprintf("versions %d of %d (counted without FINAL), assets %d of %d, live %d of %d, relations %d of %d, events %d of %d, dead letters %d",
+	var s strings.Builder
+	fmt.Fprintf(&s, "versions %d of %d (counted without FINAL), assets %d of %d, live %d of %d, relations %d of %d, events %d of %d, dead letters %d",
 		r.versions, r.wantVersions, r.assets, r.wantAssets, r.live, r.wantLive, r.relations, r.wantRelations, r.events, r.wantEvents, r.deadLetters)
 	for _, e := range r.examples {
-		s += "\n    " + e
+		s.WriteString("\n    " + e)
 	}
 	if len(r.wrong) > 0 {
-		s += fmt.Sprintf("\n    all that is wrong, by kind: %v", r.wrong)
+		fmt.Fprintf(&s, "\n    all that is wrong, by kind: %v", r.wrong)
 	}
-	return s
+	return s.String()
 }
 
 func (r *comparison) equal() bool {

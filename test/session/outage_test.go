@@ -14,8 +14,8 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/reeve-cloud/reeve/agent/collect"
 	"github.com/reeve-cloud/reeve/agent/enroll"
+	"github.com/reeve-cloud/reeve/agent/lastseen"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/agent/uplink"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
@@ -34,7 +34,7 @@ type busySite struct {
 	id   *enroll.Identity
 	rand *mrand.Rand
 
-	seen  *collect.LastSeen
+	seen  *lastseen.Store
 	spool *spool.Spool
 	clock *hlc.Clock
 	stop  func()
@@ -49,9 +49,9 @@ const busyBudget = 32 << 20
 
 // openStores opens what an agent keeps in a directory. The spool must not be
 // damaged; zero bytes are its usual budget.
-func openStores(t *testing.T, dir string, logger *slog.Logger, bytes int64) (*collect.LastSeen, *spool.Spool, *hlc.Clock) {
+func openStores(t *testing.T, dir string, logger *slog.Logger, bytes int64) (*lastseen.Store, *spool.Spool, *hlc.Clock) {
 	t.Helper()
-	seen, err := collect.OpenLastSeen(filepath.Join(dir, "last-seen"), logger)
+	seen, err := lastseen.Open(filepath.Join(dir, "last-seen"), logger)
 	if err != nil {
 		t.Fatal(err)
 	}

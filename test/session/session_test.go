@@ -180,6 +180,23 @@ func TestRefusedEnrollment(t *testing.T) {
 	e.arrived(3)
 }
 
+// TestJoinElsewhere joins where the first address is that of another aggregator.
+func TestJoinElsewhere(t *testing.T) {
+	c, other := centre.New(t), centre.New(t)
+	token := c.Token("west", 1, time.Hour)
+	dir := t.TempDir()
+	id, err := enroll.Join(t.Context(), dir, token, []string{other.Address, c.Address}, "h", nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := id.Renew(t.Context(), []string{other.Address, c.Address}); err != nil {
+		t.Errorf("renewing there: %v", err)
+	}
+	if _, err := enroll.Join(t.Context(), t.TempDir(), token, []string{other.Address, other.Address}, "h", nil, slog.New(slog.DiscardHandler)); !errors.Is(err, identity.ErrWrongCA) {
+		t.Errorf("where all are others: %v", err)
+	}
+}
+
 func TestForeignCertificate(t *testing.T) {
 	c, other := centre.New(t), centre.New(t)
 	foreign := other.Join(t.TempDir())

@@ -114,11 +114,13 @@ Sign in with "reeve login", then look around with "reeve get".`,
 		a.loginCommand(),
 		a.contextCommand(),
 		a.statusCommand(),
+		a.siteCommand(),
 		a.tokenCommand(),
 		a.agentCommand(),
 		a.caCommand(),
 		a.getCommand(),
 		a.watchCommand(),
+		a.sqlCommand(),
 		a.versionCommand(),
 	)
 	return root

@@ -52,7 +52,7 @@ func TestExplain(t *testing.T) {
 		if !errors.Is(got, err) {
 			t.Errorf("%v: the cause is lost", err)
 		}
-		if again := explain(got, c, 0); again != got {
+		if again := explain(got, c, 0); again != got { //nolint:errorlint // the very same one
 			t.Errorf("%v: explained twice: %v", err, again)
 		}
 	}

@@ -41,7 +41,15 @@ func (s *session) sitePages() client.PageFunc[*reevev1.Site] {
 
 func siteColumns(p *output.Printer) []output.Column[*reevev1.Site] {
 	return []output.Column[*reevev1.Site]{
-		{Heading: "NAME", Value: (*reevev1.Site).GetName},
+		{
+			Heading: "NAME",
+			Value: func(s *reevev1.Site) string {
+				if s.GetDeleteTime() != nil {
+					return s.GetName() + " (being deleted)"
+				}
+				return s.GetName()
+			},
+		},
 		{
 			Heading: "AGENTS",
 			Value: func(s *reevev1.Site) string {

@@ -16,6 +16,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
@@ -98,6 +99,7 @@ func (f *fakeServer) start() error {
 	mux.Handle(reevev1connect.NewFleetServiceHandler(fakeFleet{fakeServer: f}))
 	mux.Handle(reevev1connect.NewInventoryServiceHandler(fakeInventory{fakeServer: f}))
 	mux.Handle(reevev1connect.NewEventServiceHandler(fakeEvents{fakeServer: f}))
+	mux.Handle(reevev1connect.NewQueryServiceHandler(fakeQuery{}))
 	f.http = &http.Server{
 		Handler:           f.check(mux),
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{*certificate}},
@@ -185,6 +187,18 @@ func (f fakeFleet) ListSites(_ context.Context, r *connect.Request[reevev1.ListS
 	return connect.NewResponse(&reevev1.ListSitesResponse{Sites: page, NextPageToken: next}), nil
 }
 
+func (f fakeFleet) DeleteSite(_ context.Context, r *connect.Request[reevev1.DeleteSiteRequest]) (*connect.Response[reevev1.DeleteSiteResponse], error) {
+	for _, s := range f.sites {
+		if s.Name == r.Msg.Name {
+			if !r.Msg.ValidateOnly {
+				s.DeleteTime = timestamppb.New(testNow)
+			}
+			return connect.NewResponse(&reevev1.DeleteSiteResponse{Site: s, JoinTokens: 1, StoredAssets: 5, StoredVersions: 70, StoredEvents: 1}), nil
+		}
+	}
+	return nil, connect.NewError(connect.CodeNotFound, errors.New("name: there is no site "+r.Msg.Name+"; is it seoul-1?"))
+}
+
 func (f fakeFleet) ListAgents(_ context.Context, r *connect.Request[reevev1.ListAgentsRequest]) (*connect.Response[reevev1.ListAgentsResponse], error) {
 	agents := slices.DeleteFunc(slices.Clone(f.agents), func(a *reevev1.Agent) bool {
 		return r.Msg.Site != "" && a.Site != r.Msg.Site || a.RevokeTime != nil && !r.Msg.ShowRevoked
@@ -226,6 +240,13 @@ func (f fakeFleet) CreateJoinToken(_ context.Context, r *connect.Request[reevev1
 	if r.Msg.Ttl.AsDuration() > 30*24*time.Hour {
 		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("ttl: must be 30 days at most"))
 	}
+	if r.Msg.Site == "nowhere" {
+		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("addresses: the aggregator does not know by which address agents reach it"))
+	}
+	var warnings []string
+	if len(r.Msg.Addresses) == 2 {
+		warnings = []string{"agents on other machines may not reach b:2"}
+	}
 	return connect.NewResponse(&reevev1.CreateJoinTokenResponse{
 		Token: &reevev1.JoinToken{
 			Id:         "x9y8",
@@ -234,8 +255,10 @@ func (f fakeFleet) CreateJoinToken(_ context.Context, r *connect.Request[reevev1
 			ExpireTime: timestamppb.New(testNow.Add(r.Msg.Ttl.AsDuration())),
 			MaxUses:    r.Msg.MaxUses,
 			CreatedBy:  "admin",
+			Addresses:  r.Msg.Addresses,
 		},
-		Secret: fmt.Sprintf("reeve-join-1.for-%s-at-%d-addresses", r.Msg.Site, len(r.Msg.Addresses)),
+		Warnings: warnings,
+		Secret:   fmt.Sprintf("reeve-join-1.for-%s-at-%d-addresses", r.Msg.Site, len(r.Msg.Addresses)),
 	}), nil
 }
 
@@ -354,6 +377,31 @@ func (f fakeEvents) ListEvents(_ context.Context, r *connect.Request[reevev1.Lis
 	}
 	page, next := pageOf(f.fakeServer, events, m.PageSize, m.PageToken)
 	return connect.NewResponse(&reevev1.ListEventsResponse{Events: page, NextPageToken: next}), nil
+}
+
+// fakeQuery answers every statement with rows of all kinds, in two messages, and one
+// that asks for it with an error.
+type fakeQuery struct{}
+
+func (fakeQuery) RunSQL(_ context.Context, r *connect.Request[reevev1.RunSQLRequest], stream *connect.ServerStream[reevev1.RunSQLResponse]) error {
+	if r.Msg.Statement == "DROP TABLE asset" {
+		return connect.NewError(connect.CodeInvalidArgument, errors.New("statement: only a SELECT statement can be run"))
+	}
+	m := &reevev1.RunSQLResponse{Columns: []*reevev1.SQLColumn{
+		{Name: "site", Type: "String"}, {Name: "count()", Type: "UInt64"}, {Name: "labels", Type: "Map"}, {Name: "statement", Type: "String"},
+	}}
+	row := func(values ...any) *structpb.ListValue {
+		list, err := structpb.NewList(values)
+		if err != nil {
+			panic(err)
+		}
+		return list
+	}
+	m.Rows = []*structpb.ListValue{row("seoul-1", 4, map[string]any{"a": "b, \"c\""}, r.Msg.Statement)}
+	if err := stream.Send(m); err != nil || r.Msg.MaxRows == 1 {
+		return err
+	}
+	return stream.Send(&reevev1.RunSQLResponse{Rows: []*structpb.ListValue{row("busan-1\x1b[31m", "18446744073709551615", nil, 1.5)}, Truncated: r.Msg.MaxRows == 2})
 }
 
 func (f fakeEvents) ListEventTypes(_ context.Context, r *connect.Request[reevev1.ListEventTypesRequest]) (*connect.Response[reevev1.ListEventTypesResponse], error) {

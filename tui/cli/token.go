@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -92,13 +93,22 @@ func (a *app) tokenCreate(ctx context.Context, o tokenCreateOptions) error {
 		MaxUses:   o.uses,
 		Addresses: o.addresses,
 	}))
+	if connect.CodeOf(err) == connect.CodeInvalidArgument && strings.HasPrefix(s.explain(err).Error(), "addresses: ") {
+		return &explained{text: "--address: " + strings.TrimPrefix(s.explain(err).Error(), "addresses: "), cause: err}
+	}
 	if err != nil {
 		return s.explain(err)
 	}
 	if err := a.say("%s", answer.Msg.GetSecret()); err != nil {
 		return err
 	}
-	return a.explainToken(answer.Msg.GetToken())
+	if err := a.explainToken(answer.Msg.GetToken()); err != nil {
+		return err
+	}
+	for _, warning := range answer.Msg.GetWarnings() {
+		a.note("warning: %s (--address names others)", warning)
+	}
+	return nil
 }
 
 // explainToken says what a token is good for and what to do next.
@@ -107,15 +117,19 @@ func (a *app) explainToken(t *reevev1.JoinToken) error {
 	if n := t.GetMaxUses(); n != 1 {
 		agents = fmt.Sprintf("%d agents", n)
 	}
+	reached := ""
+	if addresses := t.GetAddresses(); len(addresses) > 0 {
+		reached = fmt.Sprintf("Agents that join with it connect to %s, over UDP and TCP.\n", output.Escape(strings.Join(addresses, " or ")))
+	}
 	expiry := output.Timestamp(t.GetExpireTime())
 	left := output.Age(a.Now().Sub(t.GetExpireTime().AsTime()))
 	_, err := fmt.Fprintf(a.Stderr, `Join token %s lets %s join site %s until %s (%s).
-It is not shown again. Put it in a file on the agent's machine and run there:
+%sIt is not shown again. Put it in a file on the agent's machine and run there:
 
     REEVE_JOIN_TOKEN_FILE=/path/to/token reeve-agent
 
 or name the file as join_token_file in the agent's configuration.
-`, output.Escape(t.GetId()), agents, output.Escape(t.GetSite()), expiry, left)
+`, output.Escape(t.GetId()), agents, output.Escape(t.GetSite()), expiry, left, reached)
 	if err != nil {
 		return fmt.Errorf("writing the explanation: %w", err)
 	}
@@ -157,6 +171,7 @@ func tokenColumns(p *output.Printer) []output.Column[*reevev1.JoinToken] {
 		{Heading: "LAST-USED", Value: func(t *reevev1.JoinToken) string { return p.Time(t.GetLastUseTime()) }},
 		{Heading: "CREATED", Value: func(t *reevev1.JoinToken) string { return p.Time(t.GetCreateTime()) }},
 		{Heading: "CREATED-BY", Only: output.Wide, Value: (*reevev1.JoinToken).GetCreatedBy},
+		{Heading: "ADDRESSES", Only: output.Wide, Value: func(t *reevev1.JoinToken) string { return strings.Join(t.GetAddresses(), ",") }},
 	}
 }
 

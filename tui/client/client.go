@@ -38,6 +38,7 @@ type Client struct {
 	Fleet     reevev1connect.FleetServiceClient
 	Inventory reevev1connect.InventoryServiceClient
 	Events    reevev1connect.EventServiceClient
+	Query     reevev1connect.QueryServiceClient
 	transport *http.Transport
 }
 
@@ -79,6 +80,7 @@ func New(o Options) (*Client, error) {
 		Fleet:     reevev1connect.NewFleetServiceClient(httpClient, server, interceptors),
 		Inventory: reevev1connect.NewInventoryServiceClient(httpClient, server, interceptors),
 		Events:    reevev1connect.NewEventServiceClient(httpClient, server, interceptors),
+		Query:     reevev1connect.NewQueryServiceClient(httpClient, server, interceptors),
 		transport: transport,
 	}, nil
 }

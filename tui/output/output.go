@@ -29,6 +29,8 @@ const (
 	Wide  Format = "wide"
 	JSON  Format = "json"
 	YAML  Format = "yaml"
+	// CSV is for rows without a message; Printer does not write it.
+	CSV Format = "csv"
 )
 
 // ParseFormat returns the named format if it is one of those allowed.

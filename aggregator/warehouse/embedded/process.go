@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -506,7 +507,7 @@ func (l *lineLogger) last() string {
 	defer l.mu.Unlock()
 	lines := l.recent
 	if rest := strings.TrimSpace(string(l.partial)); rest != "" {
-		lines = append(lines[:len(lines):len(lines)], rest)
+		lines = append(slices.Clip(lines), rest)
 	}
 	return strings.Join(lines, " | ")
 }

@@ -16,10 +16,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/reeve-cloud/reeve/pkg/atomicfile"
+	"github.com/reeve-cloud/reeve/pkg/dirlock"
 	"github.com/reeve-cloud/reeve/pkg/retry"
 )
 
@@ -177,23 +177,19 @@ type markerFile struct {
 
 // lock holds the directory until unlock is called or this process ends.
 func (f *fetcher) lock(ctx context.Context) (unlock func(), err error) {
-	dir, err := os.Open(f.dir)
-	if err != nil {
-		return nil, fmt.Errorf("lock the engine's directory: %w", err)
-	}
 	for waiting := false; ; waiting = true {
-		err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		lock, err := dirlock.Take(f.dir)
 		if err == nil {
-			return func() { _ = dir.Close() }, nil
+			return func() { _ = lock.Release() }, nil
 		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errors.Join(fmt.Errorf("lock the engine's directory %s: %w", f.dir, err), dir.Close())
+		if !errors.Is(err, dirlock.ErrHeld) {
+			return nil, err
 		}
 		if !waiting {
 			f.say("another process fetches it into %s; waiting for that", f.dir)
 		}
 		if err := retry.Sleep(ctx, 100*time.Millisecond); err != nil {
-			return nil, errors.Join(err, dir.Close())
+			return nil, err
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -45,9 +46,7 @@ func readNpmSettings(environ []string) (npmSettings, error) {
 			return nil, err
 		}
 	}
-	for key, value := range fromEnvironment {
-		settings[key] = value
-	}
+	maps.Copy(settings, fromEnvironment)
 	return settings, nil
 }
 

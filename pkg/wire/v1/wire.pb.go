@@ -245,7 +245,7 @@ func (x Gap_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Gap_Reason.Descriptor instead.
 func (Gap_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{29, 0}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{35, 0}
 }
 
 // Control is one message on a session's control stream. The agent starts with
@@ -267,6 +267,10 @@ type Control struct {
 	//	*Control_Listing
 	//	*Control_Resend
 	//	*Control_Removed
+	//	*Control_Scopes
+	//	*Control_Grants
+	//	*Control_SeedRequest
+	//	*Control_Seed
 	Message       isControl_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -426,6 +430,42 @@ func (x *Control) GetRemoved() *Removed {
 	return nil
 }
 
+func (x *Control) GetScopes() *Scopes {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Scopes); ok {
+			return x.Scopes
+		}
+	}
+	return nil
+}
+
+func (x *Control) GetGrants() *Grants {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Grants); ok {
+			return x.Grants
+		}
+	}
+	return nil
+}
+
+func (x *Control) GetSeedRequest() *SeedRequest {
+	if x != nil {
+		if x, ok := x.Message.(*Control_SeedRequest); ok {
+			return x.SeedRequest
+		}
+	}
+	return nil
+}
+
+func (x *Control) GetSeed() *Seed {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Seed); ok {
+			return x.Seed
+		}
+	}
+	return nil
+}
+
 type isControl_Message interface {
 	isControl_Message()
 }
@@ -482,6 +522,22 @@ type Control_Removed struct {
 	Removed *Removed `protobuf:"bytes,13,opt,name=removed,proto3,oneof"`
 }
 
+type Control_Scopes struct {
+	Scopes *Scopes `protobuf:"bytes,14,opt,name=scopes,proto3,oneof"`
+}
+
+type Control_Grants struct {
+	Grants *Grants `protobuf:"bytes,15,opt,name=grants,proto3,oneof"`
+}
+
+type Control_SeedRequest struct {
+	SeedRequest *SeedRequest `protobuf:"bytes,16,opt,name=seed_request,json=seedRequest,proto3,oneof"`
+}
+
+type Control_Seed struct {
+	Seed *Seed `protobuf:"bytes,17,opt,name=seed,proto3,oneof"`
+}
+
 func (*Control_Hello) isControl_Message() {}
 
 func (*Control_Welcome) isControl_Message() {}
@@ -507,6 +563,14 @@ func (*Control_Listing) isControl_Message() {}
 func (*Control_Resend) isControl_Message() {}
 
 func (*Control_Removed) isControl_Message() {}
+
+func (*Control_Scopes) isControl_Message() {}
+
+func (*Control_Grants) isControl_Message() {}
+
+func (*Control_SeedRequest) isControl_Message() {}
+
+func (*Control_Seed) isControl_Message() {}
 
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -636,7 +700,9 @@ type Welcome struct {
 	// The aggregator's wall clock in Unix milliseconds; zero where it is not told.
 	Time int64 `protobuf:"varint,8,opt,name=time,proto3" json:"time,omitempty"`
 	// The aggregator answers digests.
-	Compares      bool `protobuf:"varint,9,opt,name=compares,proto3" json:"compares,omitempty"`
+	Compares bool `protobuf:"varint,9,opt,name=compares,proto3" json:"compares,omitempty"`
+	// The aggregator answers claims of scopes.
+	GrantsScopes  bool `protobuf:"varint,10,opt,name=grants_scopes,json=grantsScopes,proto3" json:"grants_scopes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -730,6 +796,13 @@ func (x *Welcome) GetTime() int64 {
 func (x *Welcome) GetCompares() bool {
 	if x != nil {
 		return x.Compares
+	}
+	return false
+}
+
+func (x *Welcome) GetGrantsScopes() bool {
+	if x != nil {
+		return x.GrantsScopes
 	}
 	return false
 }
@@ -1165,7 +1238,10 @@ type Digest struct {
 	// More frames of this digest follow.
 	More bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
 	// The asset types that it announced.
-	Types         []*TypeVersion `protobuf:"bytes,4,rep,name=types,proto3" json:"types,omitempty"`
+	Types []*TypeVersion `protobuf:"bytes,4,rep,name=types,proto3" json:"types,omitempty"`
+	// The scopes of which the agent knows every asset, because it holds them and has
+	// completed a listing of them. Of any other scope a digest says nothing.
+	Complete      []string `protobuf:"bytes,5,rep,name=complete,proto3" json:"complete,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1224,6 +1300,13 @@ func (x *Digest) GetMore() bool {
 func (x *Digest) GetTypes() []*TypeVersion {
 	if x != nil {
 		return x.Types
+	}
+	return nil
+}
+
+func (x *Digest) GetComplete() []string {
+	if x != nil {
+		return x.Complete
 	}
 	return nil
 }
@@ -1352,7 +1435,8 @@ func (x *ScopeDigest) GetSum() uint64 {
 }
 
 // Differing answers a digest: what the aggregator wants a listing of, because it
-// has something else, or because the agent did not name it. Sums are not set.
+// has something else, or has assets of a type in a complete scope that the agent did
+// not name. Sums are not set.
 type Differing struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	AsOf   uint64                 `protobuf:"varint,1,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
@@ -1565,8 +1649,12 @@ type Resend struct {
 	Type  string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
 	// What the aggregator does not have, or not as listed.
 	Uids []string `protobuf:"bytes,4,rep,name=uids,proto3" json:"uids,omitempty"`
-	// What it has of this agent and scope, not deleted, beyond the listing.
-	Unlisted      []*Unlisted `protobuf:"bytes,5,rep,name=unlisted,proto3" json:"unlisted,omitempty"`
+	// What it has of this scope, not deleted, beyond the listing: only if the agent
+	// holds the scope and knows all of it.
+	Unlisted []*Unlisted `protobuf:"bytes,5,rep,name=unlisted,proto3" json:"unlisted,omitempty"`
+	// The version that the aggregator has of each of the uids, or zero: to count, what
+	// is sent again must be newer.
+	Held          []uint64 `protobuf:"varint,6,rep,packed,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1632,6 +1720,13 @@ func (x *Resend) GetUids() []string {
 func (x *Resend) GetUnlisted() []*Unlisted {
 	if x != nil {
 		return x.Unlisted
+	}
+	return nil
+}
+
+func (x *Resend) GetHeld() []uint64 {
+	if x != nil {
+		return x.Held
 	}
 	return nil
 }
@@ -1760,6 +1855,466 @@ func (x *Removed) GetAssets() []*Unlisted {
 	return nil
 }
 
+// Scopes claims all the scopes that the agent looks after, or would. A scope that it
+// held and does not claim any more is without a holder. A list that does not fit into
+// a frame comes in several.
+type Scopes struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Scopes []*ScopeClaim          `protobuf:"bytes,1,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// More frames of this list follow.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Scopes) Reset() {
+	*x = Scopes{}
+	mi := &file_wire_v1_wire_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scopes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scopes) ProtoMessage() {}
+
+func (x *Scopes) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scopes.ProtoReflect.Descriptor instead.
+func (*Scopes) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Scopes) GetScopes() []*ScopeClaim {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *Scopes) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// ScopeClaim claims a scope, and tells how it is with it.
+type ScopeClaim struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "collector/scope"
+	Scope string `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	// The epoch with which the agent held it last; zero if it never did.
+	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The agent has completed a listing of it and lost nothing since: what it does not
+	// know is not there.
+	Complete bool `protobuf:"varint,3,opt,name=complete,proto3" json:"complete,omitempty"`
+	// When its last complete listing ended, and since when it fails: Unix milliseconds,
+	// zero for never.
+	CompletedAt  int64 `protobuf:"varint,4,opt,name=completed_at,json=completedAt,proto3" json:"completed_at,omitempty"`
+	FailingSince int64 `protobuf:"varint,5,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`
+	// Why it fails.
+	Error string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	// The agent follows its changes at this moment.
+	Watching      bool `protobuf:"varint,7,opt,name=watching,proto3" json:"watching,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScopeClaim) Reset() {
+	*x = ScopeClaim{}
+	mi := &file_wire_v1_wire_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScopeClaim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScopeClaim) ProtoMessage() {}
+
+func (x *ScopeClaim) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScopeClaim.ProtoReflect.Descriptor instead.
+func (*ScopeClaim) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ScopeClaim) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *ScopeClaim) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ScopeClaim) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+func (x *ScopeClaim) GetCompletedAt() int64 {
+	if x != nil {
+		return x.CompletedAt
+	}
+	return 0
+}
+
+func (x *ScopeClaim) GetFailingSince() int64 {
+	if x != nil {
+		return x.FailingSince
+	}
+	return 0
+}
+
+func (x *ScopeClaim) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *ScopeClaim) GetWatching() bool {
+	if x != nil {
+		return x.Watching
+	}
+	return false
+}
+
+// Grants answers claims. A claim that is not named is granted with its epoch.
+type Grants struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Grants []*ScopeGrant          `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
+	// More frames of this answer follow.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grants) Reset() {
+	*x = Grants{}
+	mi := &file_wire_v1_wire_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grants) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grants) ProtoMessage() {}
+
+func (x *Grants) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grants.ProtoReflect.Descriptor instead.
+func (*Grants) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Grants) GetGrants() []*ScopeGrant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *Grants) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// ScopeGrant answers one claim.
+type ScopeGrant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Scope string                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	// The epoch with which the agent holds the scope from now on. Zero means that
+	// another agent holds it: then nothing must be collected of it.
+	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// What the aggregator has of the scope takes the place of what the agent knows of
+	// it, before it goes on.
+	Seed bool `protobuf:"varint,3,opt,name=seed,proto3" json:"seed,omitempty"`
+	// The other agent.
+	Holder        string `protobuf:"bytes,4,opt,name=holder,proto3" json:"holder,omitempty"`
+	Hostname      string `protobuf:"bytes,5,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScopeGrant) Reset() {
+	*x = ScopeGrant{}
+	mi := &file_wire_v1_wire_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScopeGrant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScopeGrant) ProtoMessage() {}
+
+func (x *ScopeGrant) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScopeGrant.ProtoReflect.Descriptor instead.
+func (*ScopeGrant) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ScopeGrant) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *ScopeGrant) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ScopeGrant) GetSeed() bool {
+	if x != nil {
+		return x.Seed
+	}
+	return false
+}
+
+func (x *ScopeGrant) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *ScopeGrant) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+// SeedRequest asks for what the aggregator has of a scope that was granted with a
+// seed, behind an asset.
+type SeedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scope         string                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	AfterType     string                 `protobuf:"bytes,3,opt,name=after_type,json=afterType,proto3" json:"after_type,omitempty"`
+	AfterUid      string                 `protobuf:"bytes,4,opt,name=after_uid,json=afterUid,proto3" json:"after_uid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeedRequest) Reset() {
+	*x = SeedRequest{}
+	mi := &file_wire_v1_wire_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeedRequest) ProtoMessage() {}
+
+func (x *SeedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeedRequest.ProtoReflect.Descriptor instead.
+func (*SeedRequest) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SeedRequest) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *SeedRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SeedRequest) GetAfterType() string {
+	if x != nil {
+		return x.AfterType
+	}
+	return ""
+}
+
+func (x *SeedRequest) GetAfterUid() string {
+	if x != nil {
+		return x.AfterUid
+	}
+	return ""
+}
+
+// Seed answers with the next assets of the scope, in pieces.
+type Seed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Scope string                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// A piece of a Records message, compressed with zstd. Of each asset the newest
+	// version, if that is no deletion.
+	Piece []byte `protobuf:"bytes,3,opt,name=piece,proto3" json:"piece,omitempty"`
+	// More pieces of the message follow. What is below is set in the last one.
+	More bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	// The last asset of the message, and whether none is behind it.
+	UntilType     string `protobuf:"bytes,5,opt,name=until_type,json=untilType,proto3" json:"until_type,omitempty"`
+	UntilUid      string `protobuf:"bytes,6,opt,name=until_uid,json=untilUid,proto3" json:"until_uid,omitempty"`
+	End           bool   `protobuf:"varint,7,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Seed) Reset() {
+	*x = Seed{}
+	mi := &file_wire_v1_wire_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Seed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Seed) ProtoMessage() {}
+
+func (x *Seed) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Seed.ProtoReflect.Descriptor instead.
+func (*Seed) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Seed) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Seed) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Seed) GetPiece() []byte {
+	if x != nil {
+		return x.Piece
+	}
+	return nil
+}
+
+func (x *Seed) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *Seed) GetUntilType() string {
+	if x != nil {
+		return x.UntilType
+	}
+	return ""
+}
+
+func (x *Seed) GetUntilUid() string {
+	if x != nil {
+		return x.UntilUid
+	}
+	return ""
+}
+
+func (x *Seed) GetEnd() bool {
+	if x != nil {
+		return x.End
+	}
+	return false
+}
+
 // DataHeader is the first frame of a data stream; batches of the class follow.
 type DataHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1770,7 +2325,7 @@ type DataHeader struct {
 
 func (x *DataHeader) Reset() {
 	*x = DataHeader{}
-	mi := &file_wire_v1_wire_proto_msgTypes[20]
+	mi := &file_wire_v1_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1782,7 +2337,7 @@ func (x *DataHeader) String() string {
 func (*DataHeader) ProtoMessage() {}
 
 func (x *DataHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[20]
+	mi := &file_wire_v1_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1795,7 +2350,7 @@ func (x *DataHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataHeader.ProtoReflect.Descriptor instead.
 func (*DataHeader) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DataHeader) GetClass() Class {
@@ -1825,7 +2380,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_wire_v1_wire_proto_msgTypes[21]
+	mi := &file_wire_v1_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +2392,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[21]
+	mi := &file_wire_v1_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +2405,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Batch) GetSpoolId() string {
@@ -1904,7 +2459,7 @@ type Records struct {
 
 func (x *Records) Reset() {
 	*x = Records{}
-	mi := &file_wire_v1_wire_proto_msgTypes[22]
+	mi := &file_wire_v1_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +2471,7 @@ func (x *Records) String() string {
 func (*Records) ProtoMessage() {}
 
 func (x *Records) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[22]
+	mi := &file_wire_v1_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +2484,7 @@ func (x *Records) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Records.ProtoReflect.Descriptor instead.
 func (*Records) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Records) GetRecords() []*Record {
@@ -1955,7 +2510,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_wire_v1_wire_proto_msgTypes[23]
+	mi := &file_wire_v1_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1967,7 +2522,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[23]
+	mi := &file_wire_v1_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1980,7 +2535,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Record) GetBody() isRecord_Body {
@@ -2099,13 +2654,15 @@ type AssetVersion struct {
 	// All edges that lead from the asset, and those that no longer do.
 	Relations        []*Relation `protobuf:"bytes,17,rep,name=relations,proto3" json:"relations,omitempty"`
 	RemovedRelations []*Relation `protobuf:"bytes,18,rep,name=removed_relations,json=removedRelations,proto3" json:"removed_relations,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The epoch with which the agent held the scope; zero if it had not been granted.
+	Epoch         uint64 `protobuf:"varint,19,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AssetVersion) Reset() {
 	*x = AssetVersion{}
-	mi := &file_wire_v1_wire_proto_msgTypes[24]
+	mi := &file_wire_v1_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2674,7 @@ func (x *AssetVersion) String() string {
 func (*AssetVersion) ProtoMessage() {}
 
 func (x *AssetVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[24]
+	mi := &file_wire_v1_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2687,7 @@ func (x *AssetVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetVersion.ProtoReflect.Descriptor instead.
 func (*AssetVersion) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AssetVersion) GetType() string {
@@ -2259,6 +2816,13 @@ func (x *AssetVersion) GetRemovedRelations() []*Relation {
 	return nil
 }
 
+func (x *AssetVersion) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 type Relation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -2270,7 +2834,7 @@ type Relation struct {
 
 func (x *Relation) Reset() {
 	*x = Relation{}
-	mi := &file_wire_v1_wire_proto_msgTypes[25]
+	mi := &file_wire_v1_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2282,7 +2846,7 @@ func (x *Relation) String() string {
 func (*Relation) ProtoMessage() {}
 
 func (x *Relation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[25]
+	mi := &file_wire_v1_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2295,7 +2859,7 @@ func (x *Relation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relation.ProtoReflect.Descriptor instead.
 func (*Relation) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Relation) GetKind() string {
@@ -2341,7 +2905,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_wire_v1_wire_proto_msgTypes[26]
+	mi := &file_wire_v1_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2353,7 +2917,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[26]
+	mi := &file_wire_v1_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2366,7 +2930,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Event) GetId() string {
@@ -2449,7 +3013,7 @@ type AssetType struct {
 
 func (x *AssetType) Reset() {
 	*x = AssetType{}
-	mi := &file_wire_v1_wire_proto_msgTypes[27]
+	mi := &file_wire_v1_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +3025,7 @@ func (x *AssetType) String() string {
 func (*AssetType) ProtoMessage() {}
 
 func (x *AssetType) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[27]
+	mi := &file_wire_v1_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +3038,7 @@ func (x *AssetType) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetType.ProtoReflect.Descriptor instead.
 func (*AssetType) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AssetType) GetName() string {
@@ -2530,7 +3094,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_wire_v1_wire_proto_msgTypes[28]
+	mi := &file_wire_v1_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2542,7 +3106,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[28]
+	mi := &file_wire_v1_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2555,7 +3119,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Usage) GetAssetType() string {
@@ -2651,7 +3215,7 @@ type Gap struct {
 
 func (x *Gap) Reset() {
 	*x = Gap{}
-	mi := &file_wire_v1_wire_proto_msgTypes[29]
+	mi := &file_wire_v1_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2663,7 +3227,7 @@ func (x *Gap) String() string {
 func (*Gap) ProtoMessage() {}
 
 func (x *Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[29]
+	mi := &file_wire_v1_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2676,7 +3240,7 @@ func (x *Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gap.ProtoReflect.Descriptor instead.
 func (*Gap) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Gap) GetReason() Gap_Reason {
@@ -2770,7 +3334,7 @@ type EndedRelation struct {
 
 func (x *EndedRelation) Reset() {
 	*x = EndedRelation{}
-	mi := &file_wire_v1_wire_proto_msgTypes[30]
+	mi := &file_wire_v1_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +3346,7 @@ func (x *EndedRelation) String() string {
 func (*EndedRelation) ProtoMessage() {}
 
 func (x *EndedRelation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[30]
+	mi := &file_wire_v1_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +3359,7 @@ func (x *EndedRelation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedRelation.ProtoReflect.Descriptor instead.
 func (*EndedRelation) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *EndedRelation) GetType() string {
@@ -2830,7 +3394,7 @@ var File_wire_v1_wire_proto protoreflect.FileDescriptor
 
 const file_wire_v1_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x12wire/v1/wire.proto\x12\rreeve.wire.v1\"\x9a\x05\n" +
+	"\x12wire/v1/wire.proto\x12\rreeve.wire.v1\"\xe8\x06\n" +
 	"\aControl\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.reeve.wire.v1.HelloH\x00R\x05hello\x122\n" +
 	"\awelcome\x18\x02 \x01(\v2\x16.reeve.wire.v1.WelcomeH\x00R\awelcome\x128\n" +
@@ -2845,7 +3409,11 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	" \x01(\v2\x18.reeve.wire.v1.DifferingH\x00R\tdiffering\x122\n" +
 	"\alisting\x18\v \x01(\v2\x16.reeve.wire.v1.ListingH\x00R\alisting\x12/\n" +
 	"\x06resend\x18\f \x01(\v2\x15.reeve.wire.v1.ResendH\x00R\x06resend\x122\n" +
-	"\aremoved\x18\r \x01(\v2\x16.reeve.wire.v1.RemovedH\x00R\aremovedB\t\n" +
+	"\aremoved\x18\r \x01(\v2\x16.reeve.wire.v1.RemovedH\x00R\aremoved\x12/\n" +
+	"\x06scopes\x18\x0e \x01(\v2\x15.reeve.wire.v1.ScopesH\x00R\x06scopes\x12/\n" +
+	"\x06grants\x18\x0f \x01(\v2\x15.reeve.wire.v1.GrantsH\x00R\x06grants\x12?\n" +
+	"\fseed_request\x18\x10 \x01(\v2\x1a.reeve.wire.v1.SeedRequestH\x00R\vseedRequest\x12)\n" +
+	"\x04seed\x18\x11 \x01(\v2\x13.reeve.wire.v1.SeedH\x00R\x04seedB\t\n" +
 	"\amessage\"\xf0\x01\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12#\n" +
@@ -2858,7 +3426,7 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"collectors\x12\x1f\n" +
 	"\vinstance_id\x18\a \x01(\tR\n" +
 	"instanceId\x12\x12\n" +
-	"\x04time\x18\b \x01(\x03R\x04time\"\xc6\x02\n" +
+	"\x04time\x18\b \x01(\x03R\x04time\"\xeb\x02\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12-\n" +
 	"\x12aggregator_version\x18\x02 \x01(\tR\x11aggregatorVersion\x122\n" +
@@ -2868,7 +3436,9 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\fwindow_bytes\x18\x06 \x01(\rR\vwindowBytes\x12+\n" +
 	"\x11heartbeat_seconds\x18\a \x01(\rR\x10heartbeatSeconds\x12\x12\n" +
 	"\x04time\x18\b \x01(\x03R\x04time\x12\x1a\n" +
-	"\bcompares\x18\t \x01(\bR\bcompares\"I\n" +
+	"\bcompares\x18\t \x01(\bR\bcompares\x12#\n" +
+	"\rgrants_scopes\x18\n" +
+	" \x01(\bR\fgrantsScopes\"I\n" +
 	"\tWatermark\x12*\n" +
 	"\x05class\x18\x01 \x01(\x0e2\x14.reeve.wire.v1.ClassR\x05class\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\"m\n" +
@@ -2898,12 +3468,13 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x0eREASON_VERSION\x10\x02\x12\x13\n" +
 	"\x0fREASON_IDENTITY\x10\x03\x12\x13\n" +
 	"\x0fREASON_STOPPING\x10\x04\x12\x13\n" +
-	"\x0fREASON_REPLACED\x10\x05\"\x97\x01\n" +
+	"\x0fREASON_REPLACED\x10\x05\"\xb3\x01\n" +
 	"\x06Digest\x12\x13\n" +
 	"\x05as_of\x18\x01 \x01(\x04R\x04asOf\x122\n" +
 	"\x06scopes\x18\x02 \x03(\v2\x1a.reeve.wire.v1.ScopeDigestR\x06scopes\x12\x12\n" +
 	"\x04more\x18\x03 \x01(\bR\x04more\x120\n" +
-	"\x05types\x18\x04 \x03(\v2\x1a.reeve.wire.v1.TypeVersionR\x05types\";\n" +
+	"\x05types\x18\x04 \x03(\v2\x1a.reeve.wire.v1.TypeVersionR\x05types\x12\x1a\n" +
+	"\bcomplete\x18\x05 \x03(\tR\bcomplete\";\n" +
 	"\vTypeVersion\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\"a\n" +
@@ -2925,13 +3496,14 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x06assets\x18\x06 \x03(\v2\x15.reeve.wire.v1.ListedR\x06assets\".\n" +
 	"\x06Listed\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\fR\x04hash\"\x90\x01\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\"\xa4\x01\n" +
 	"\x06Resend\x12\x13\n" +
 	"\x05as_of\x18\x01 \x01(\x04R\x04asOf\x12\x14\n" +
 	"\x05scope\x18\x02 \x01(\tR\x05scope\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12\x12\n" +
 	"\x04uids\x18\x04 \x03(\tR\x04uids\x123\n" +
-	"\bunlisted\x18\x05 \x03(\v2\x17.reeve.wire.v1.UnlistedR\bunlisted\"6\n" +
+	"\bunlisted\x18\x05 \x03(\v2\x17.reeve.wire.v1.UnlistedR\bunlisted\x12\x12\n" +
+	"\x04held\x18\x06 \x03(\x04R\x04held\"6\n" +
 	"\bUnlisted\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\"y\n" +
@@ -2939,7 +3511,44 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x05as_of\x18\x01 \x01(\x04R\x04asOf\x12\x14\n" +
 	"\x05scope\x18\x02 \x01(\tR\x05scope\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12/\n" +
-	"\x06assets\x18\x04 \x03(\v2\x17.reeve.wire.v1.UnlistedR\x06assets\"8\n" +
+	"\x06assets\x18\x04 \x03(\v2\x17.reeve.wire.v1.UnlistedR\x06assets\"O\n" +
+	"\x06Scopes\x121\n" +
+	"\x06scopes\x18\x01 \x03(\v2\x19.reeve.wire.v1.ScopeClaimR\x06scopes\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xce\x01\n" +
+	"\n" +
+	"ScopeClaim\x12\x14\n" +
+	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1a\n" +
+	"\bcomplete\x18\x03 \x01(\bR\bcomplete\x12!\n" +
+	"\fcompleted_at\x18\x04 \x01(\x03R\vcompletedAt\x12#\n" +
+	"\rfailing_since\x18\x05 \x01(\x03R\ffailingSince\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\x12\x1a\n" +
+	"\bwatching\x18\a \x01(\bR\bwatching\"O\n" +
+	"\x06Grants\x121\n" +
+	"\x06grants\x18\x01 \x03(\v2\x19.reeve.wire.v1.ScopeGrantR\x06grants\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\x80\x01\n" +
+	"\n" +
+	"ScopeGrant\x12\x14\n" +
+	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04seed\x18\x03 \x01(\bR\x04seed\x12\x16\n" +
+	"\x06holder\x18\x04 \x01(\tR\x06holder\x12\x1a\n" +
+	"\bhostname\x18\x05 \x01(\tR\bhostname\"u\n" +
+	"\vSeedRequest\x12\x14\n" +
+	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1d\n" +
+	"\n" +
+	"after_type\x18\x03 \x01(\tR\tafterType\x12\x1b\n" +
+	"\tafter_uid\x18\x04 \x01(\tR\bafterUid\"\xaa\x01\n" +
+	"\x04Seed\x12\x14\n" +
+	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
+	"\x05piece\x18\x03 \x01(\fR\x05piece\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\x12\x1d\n" +
+	"\n" +
+	"until_type\x18\x05 \x01(\tR\tuntilType\x12\x1b\n" +
+	"\tuntil_uid\x18\x06 \x01(\tR\buntilUid\x12\x10\n" +
+	"\x03end\x18\a \x01(\bR\x03end\"8\n" +
 	"\n" +
 	"DataHeader\x12*\n" +
 	"\x05class\x18\x01 \x01(\x0e2\x14.reeve.wire.v1.ClassR\x05class\"\xb8\x01\n" +
@@ -2959,7 +3568,7 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"asset_type\x18\x03 \x01(\v2\x18.reeve.wire.v1.AssetTypeH\x00R\tassetType\x12,\n" +
 	"\x05usage\x18\x04 \x01(\v2\x14.reeve.wire.v1.UsageH\x00R\x05usage\x12&\n" +
 	"\x03gap\x18\x05 \x01(\v2\x12.reeve.wire.v1.GapH\x00R\x03gapB\x06\n" +
-	"\x04body\"\x9c\x05\n" +
+	"\x04body\"\xb2\x05\n" +
 	"\fAssetVersion\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x18\n" +
@@ -2982,7 +3591,8 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x04hash\x18\x0f \x01(\fR\x04hash\x12\x18\n" +
 	"\achanged\x18\x10 \x03(\tR\achanged\x125\n" +
 	"\trelations\x18\x11 \x03(\v2\x17.reeve.wire.v1.RelationR\trelations\x12D\n" +
-	"\x11removed_relations\x18\x12 \x03(\v2\x17.reeve.wire.v1.RelationR\x10removedRelations\x1a9\n" +
+	"\x11removed_relations\x18\x12 \x03(\v2\x17.reeve.wire.v1.RelationR\x10removedRelations\x12\x14\n" +
+	"\x05epoch\x18\x13 \x01(\x04R\x05epoch\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"D\n" +
@@ -3065,7 +3675,7 @@ func file_wire_v1_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_v1_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_wire_v1_wire_proto_goTypes = []any{
 	(Class)(0),            // 0: reeve.wire.v1.Class
 	(Operation)(0),        // 1: reeve.wire.v1.Operation
@@ -3091,18 +3701,24 @@ var file_wire_v1_wire_proto_goTypes = []any{
 	(*Resend)(nil),        // 21: reeve.wire.v1.Resend
 	(*Unlisted)(nil),      // 22: reeve.wire.v1.Unlisted
 	(*Removed)(nil),       // 23: reeve.wire.v1.Removed
-	(*DataHeader)(nil),    // 24: reeve.wire.v1.DataHeader
-	(*Batch)(nil),         // 25: reeve.wire.v1.Batch
-	(*Records)(nil),       // 26: reeve.wire.v1.Records
-	(*Record)(nil),        // 27: reeve.wire.v1.Record
-	(*AssetVersion)(nil),  // 28: reeve.wire.v1.AssetVersion
-	(*Relation)(nil),      // 29: reeve.wire.v1.Relation
-	(*Event)(nil),         // 30: reeve.wire.v1.Event
-	(*AssetType)(nil),     // 31: reeve.wire.v1.AssetType
-	(*Usage)(nil),         // 32: reeve.wire.v1.Usage
-	(*Gap)(nil),           // 33: reeve.wire.v1.Gap
-	(*EndedRelation)(nil), // 34: reeve.wire.v1.EndedRelation
-	nil,                   // 35: reeve.wire.v1.AssetVersion.LabelsEntry
+	(*Scopes)(nil),        // 24: reeve.wire.v1.Scopes
+	(*ScopeClaim)(nil),    // 25: reeve.wire.v1.ScopeClaim
+	(*Grants)(nil),        // 26: reeve.wire.v1.Grants
+	(*ScopeGrant)(nil),    // 27: reeve.wire.v1.ScopeGrant
+	(*SeedRequest)(nil),   // 28: reeve.wire.v1.SeedRequest
+	(*Seed)(nil),          // 29: reeve.wire.v1.Seed
+	(*DataHeader)(nil),    // 30: reeve.wire.v1.DataHeader
+	(*Batch)(nil),         // 31: reeve.wire.v1.Batch
+	(*Records)(nil),       // 32: reeve.wire.v1.Records
+	(*Record)(nil),        // 33: reeve.wire.v1.Record
+	(*AssetVersion)(nil),  // 34: reeve.wire.v1.AssetVersion
+	(*Relation)(nil),      // 35: reeve.wire.v1.Relation
+	(*Event)(nil),         // 36: reeve.wire.v1.Event
+	(*AssetType)(nil),     // 37: reeve.wire.v1.AssetType
+	(*Usage)(nil),         // 38: reeve.wire.v1.Usage
+	(*Gap)(nil),           // 39: reeve.wire.v1.Gap
+	(*EndedRelation)(nil), // 40: reeve.wire.v1.EndedRelation
+	nil,                   // 41: reeve.wire.v1.AssetVersion.LabelsEntry
 }
 var file_wire_v1_wire_proto_depIdxs = []int32{
 	5,  // 0: reeve.wire.v1.Control.hello:type_name -> reeve.wire.v1.Hello
@@ -3118,38 +3734,44 @@ var file_wire_v1_wire_proto_depIdxs = []int32{
 	19, // 10: reeve.wire.v1.Control.listing:type_name -> reeve.wire.v1.Listing
 	21, // 11: reeve.wire.v1.Control.resend:type_name -> reeve.wire.v1.Resend
 	23, // 12: reeve.wire.v1.Control.removed:type_name -> reeve.wire.v1.Removed
-	7,  // 13: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
-	0,  // 14: reeve.wire.v1.Watermark.class:type_name -> reeve.wire.v1.Class
-	12, // 15: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
-	0,  // 16: reeve.wire.v1.Backlog.class:type_name -> reeve.wire.v1.Class
-	7,  // 17: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
-	2,  // 18: reeve.wire.v1.Goodbye.reason:type_name -> reeve.wire.v1.Goodbye.Reason
-	17, // 19: reeve.wire.v1.Digest.scopes:type_name -> reeve.wire.v1.ScopeDigest
-	16, // 20: reeve.wire.v1.Digest.types:type_name -> reeve.wire.v1.TypeVersion
-	17, // 21: reeve.wire.v1.Differing.scopes:type_name -> reeve.wire.v1.ScopeDigest
-	20, // 22: reeve.wire.v1.Listing.assets:type_name -> reeve.wire.v1.Listed
-	22, // 23: reeve.wire.v1.Resend.unlisted:type_name -> reeve.wire.v1.Unlisted
-	22, // 24: reeve.wire.v1.Removed.assets:type_name -> reeve.wire.v1.Unlisted
-	0,  // 25: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
-	0,  // 26: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
-	27, // 27: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
-	28, // 28: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
-	30, // 29: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
-	31, // 30: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
-	32, // 31: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
-	33, // 32: reeve.wire.v1.Record.gap:type_name -> reeve.wire.v1.Gap
-	1,  // 33: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
-	35, // 34: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
-	29, // 35: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
-	29, // 36: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
-	3,  // 37: reeve.wire.v1.Gap.reason:type_name -> reeve.wire.v1.Gap.Reason
-	34, // 38: reeve.wire.v1.Gap.ended:type_name -> reeve.wire.v1.EndedRelation
-	29, // 39: reeve.wire.v1.EndedRelation.relation:type_name -> reeve.wire.v1.Relation
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	24, // 13: reeve.wire.v1.Control.scopes:type_name -> reeve.wire.v1.Scopes
+	26, // 14: reeve.wire.v1.Control.grants:type_name -> reeve.wire.v1.Grants
+	28, // 15: reeve.wire.v1.Control.seed_request:type_name -> reeve.wire.v1.SeedRequest
+	29, // 16: reeve.wire.v1.Control.seed:type_name -> reeve.wire.v1.Seed
+	7,  // 17: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
+	0,  // 18: reeve.wire.v1.Watermark.class:type_name -> reeve.wire.v1.Class
+	12, // 19: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
+	0,  // 20: reeve.wire.v1.Backlog.class:type_name -> reeve.wire.v1.Class
+	7,  // 21: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
+	2,  // 22: reeve.wire.v1.Goodbye.reason:type_name -> reeve.wire.v1.Goodbye.Reason
+	17, // 23: reeve.wire.v1.Digest.scopes:type_name -> reeve.wire.v1.ScopeDigest
+	16, // 24: reeve.wire.v1.Digest.types:type_name -> reeve.wire.v1.TypeVersion
+	17, // 25: reeve.wire.v1.Differing.scopes:type_name -> reeve.wire.v1.ScopeDigest
+	20, // 26: reeve.wire.v1.Listing.assets:type_name -> reeve.wire.v1.Listed
+	22, // 27: reeve.wire.v1.Resend.unlisted:type_name -> reeve.wire.v1.Unlisted
+	22, // 28: reeve.wire.v1.Removed.assets:type_name -> reeve.wire.v1.Unlisted
+	25, // 29: reeve.wire.v1.Scopes.scopes:type_name -> reeve.wire.v1.ScopeClaim
+	27, // 30: reeve.wire.v1.Grants.grants:type_name -> reeve.wire.v1.ScopeGrant
+	0,  // 31: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
+	0,  // 32: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
+	33, // 33: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
+	34, // 34: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
+	36, // 35: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
+	37, // 36: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
+	38, // 37: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
+	39, // 38: reeve.wire.v1.Record.gap:type_name -> reeve.wire.v1.Gap
+	1,  // 39: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
+	41, // 40: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
+	35, // 41: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
+	35, // 42: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
+	3,  // 43: reeve.wire.v1.Gap.reason:type_name -> reeve.wire.v1.Gap.Reason
+	40, // 44: reeve.wire.v1.Gap.ended:type_name -> reeve.wire.v1.EndedRelation
+	35, // 45: reeve.wire.v1.EndedRelation.relation:type_name -> reeve.wire.v1.Relation
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_wire_v1_wire_proto_init() }
@@ -3171,8 +3793,12 @@ func file_wire_v1_wire_proto_init() {
 		(*Control_Listing)(nil),
 		(*Control_Resend)(nil),
 		(*Control_Removed)(nil),
+		(*Control_Scopes)(nil),
+		(*Control_Grants)(nil),
+		(*Control_SeedRequest)(nil),
+		(*Control_Seed)(nil),
 	}
-	file_wire_v1_wire_proto_msgTypes[23].OneofWrappers = []any{
+	file_wire_v1_wire_proto_msgTypes[29].OneofWrappers = []any{
 		(*Record_Asset)(nil),
 		(*Record_Event)(nil),
 		(*Record_AssetType)(nil),
@@ -3185,7 +3811,7 @@ func file_wire_v1_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_v1_wire_proto_rawDesc), len(file_wire_v1_wire_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   32,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -149,6 +149,18 @@ var canaries = map[string][]string{
 	"template.openshift.io/Template": {
 		`{"metadata":{"name":"n"},"parameters":[{"name":"P","value":"@"}],"objects":[{"apiVersion":"v1","kind":"Secret","stringData":{"a":"@"}}]}`,
 	},
+	"example.com/Other": {
+		`{"metadata":{"name":"n"},"spec":{"Env":[{"Name":"A","Value":"@"}],"ENV":{"A":"@"},"Environment":["A=@"],"env":[{"key":"A","val":"@"},{"name":"A","Value":"@"}],
+			"params":[{"Name":"p","Value":"@"},{"key":"p","val":"@"},{"name":"p","stringValue":"@"}],"Parameters":[{"ParameterKey":"p","ParameterValue":"@"}],
+			"files":[{"path":"/x","data":"@"},{"name":"y","text":"@"}],"write_files":[{"path":"/x","body":"@"}],"Values":{"x":"@"},"helm_values":{"x":"@"}}}`,
+		`{"metadata":{"name":"n"},"spec":{"jobTemplate":"env:\n- name: DB_PASSWORD\n  value: @\n","podTemplate":"{\"env\":[{\"name\":\"DB_PASSWORD\",\"value\":\"@\"}]}",
+			"postStart":"ipmitool -U a -P @ chassis","settings":[{"key":"db.password","val":"@"}],"url":"postgres://u:x/@@db/x","script":"set -e\nexport DB_PASS=@\n",
+			"hook":"https://chat.example/hooks/@"},"status":{"conditions":[{"message":"dial amqp://u:x/@@h failed"}]}}`,
+		`{"metadata":{"name":"n","annotations":{"x/config":"{\"a\":\"{\\\"password\\\":\\\"@\\\"}\"}","vault.hashicorp.com/agent-inject-template-x":"{{ with secret }}@{{ end }}",
+			"k3s.io/node-args":"[\"server\",\"--password\",\"@\"]","consul.hashicorp.com/connect-inject-template":"@",
+			"nginx.ingress.kubernetes.io/configuration-snippet":"proxy_set_header Authorization \"Basic #\"; proxy_set_header X-Api-Key @;"}}}`,
+		`{"metadata":{"name":"n","labels":{"db_password":"@"}},"spec":{"preKubeadmCommands":["echo DB_PASS=@ > /etc/x"],"args":["-a","@"],"command":["redis-cli"]}}`,
+	},
 	"example.com/App": {
 		`{"metadata":{"name":"n"},"spec":{"extraEnv":[{"name":"A","value":"@"}],"env":{"A":"@","B":{"value":"@"},"C":["@"],"D":1},"environment":["A=@","B=x=@"],"sidecar":{"envVars":{"A":"@"}},
 			"driver":{"driverEnv":{"A":"@"}},"deep":[[[{"env":[{"name":"A","value":"@"}]}]]],"big":"@` + strings.Repeat("x", maxText) + `"}}`,

@@ -3,6 +3,7 @@ package scrub
 import (
 	"bytes"
 	"regexp"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -26,6 +27,8 @@ const (
 	valuesKey // values of a Helm chart
 	valuesItem
 	fileKey
+	filesKey // a list of files
+	file
 	certificateKey
 	templateKey
 	schemaKey
@@ -44,12 +47,15 @@ func (at place) item() place {
 		return named
 	case valuesKey:
 		return valuesItem
+	case filesKey:
+		return file
 	}
 	return anywhere
 }
 
 // under returns the place of a member of an object that stands at a place.
 func (p *pass) under(at place, key []byte) place {
+	var room [maxFolded]byte
 	switch at {
 	case hidden, valuesKey:
 		return hidden
@@ -58,9 +64,15 @@ func (p *pass) under(at place, key []byte) place {
 	case envKey:
 		return envMember
 	case envItem, envMember, named, valuesItem:
-		switch string(key) {
-		case "value", "string", "array", "map": // the last three are Argo CD's
+		switch string(folded(key, &room)) {
+		case "value", "val", "v", "string", "array", "map", // three are Argo CD's
+			"stringvalue", "envvalue", "paramvalue", "parametervalue", "variablevalue", "literal", "plaintext":
 			return hidden
+		}
+	case file:
+		switch string(key) {
+		case "data", "text", "body", "raw", "b64", "base64":
+			return fileKey
 		}
 	}
 	at = placeOf(key)
@@ -79,26 +91,15 @@ func placeOf(key []byte) place {
 		return annotationsKey
 	case "template", "secretTemplate":
 		return templateKey
-	case "env", "envs", "envVar", "envVars", "envVariables", "env_vars",
-		"environment", "environmentVars", "environmentVariables", "environment_variables",
-		// These are put into the environment, or into texts, by their names.
-		"substitute", "literals", "vars", "extraVars", "buildArgs":
-		return envKey
-	case "parameters", "params", "variables", "connectionDetails":
-		return parametersKey
-	case "values", "valuesObject", "valuesContent", "valuesTemplate", "valuesInline", "valuesLiteral",
-		"helmValues", "chartValues", "set", "setString":
-		return valuesKey
-	case "content", "contents", "contentBase64", "contentsBase64", "inline", "chartContent",
-		"userData", "userDataBase64", "networkData", "networkDataBase64", "vendorData",
-		"cloudInit", "cloudConfig", "cloud-config", "ignition", "ignitionConfig", "butane", "additionalConfig",
-		"kickstart", "preseed", "sysprep", "unattend", "bootstrapData":
-		return fileKey
-	case "caBundle":
-		return certificateKey
 	case "openAPIV3Schema":
 		// Its keys are names of fields, and it has no values.
 		return schemaKey
+	}
+	if mayBePlace(key) {
+		var room [maxFolded]byte
+		if at, ok := places[string(folded(key, &room))]; ok {
+			return at
+		}
 	}
 	switch {
 	case bytes.HasSuffix(key, []byte("nnotations")): // podAnnotations, commonAnnotations
@@ -109,6 +110,71 @@ func placeOf(key []byte) place {
 		return fileKey
 	}
 	return anywhere
+}
+
+// places are those that a key tells of in whatever spelling, folded.
+var places = func() map[string]place {
+	m := make(map[string]place)
+	for at, keys := range map[place]string{
+		// Some of these are put into the environment, or into texts, by their names.
+		envKey:        "env envs envvar envvars envvariables environment environmentvars environmentvariables substitute literals vars extravars buildargs",
+		parametersKey: "parameters params variables connectiondetails",
+		valuesKey:     "values valuesobject valuescontent valuestemplate valuesinline valuesliteral helmvalues chartvalues set setstring",
+		fileKey: "content contents contentbase64 contentsbase64 inline chartcontent userdata userdatabase64 networkdata networkdatabase64 vendordata " +
+			"cloudinit cloudconfig ignition ignitionconfig butane additionalconfig kickstart preseed sysprep unattend bootstrapdata",
+		filesKey:       "files writefiles extrafiles",
+		certificateKey: "cabundle",
+	} {
+		for _, key := range strings.Fields(keys) {
+			m[key] = at
+		}
+	}
+	return m
+}()
+
+// placeEnds has for the first letter of such a key a bit for each that is its last.
+var placeEnds = func() (ends [32]uint32) {
+	for key := range places {
+		ends[key[0]&31] |= 1 << (key[len(key)-1] & 31)
+	}
+	return ends
+}()
+
+// mayBePlace keeps nearly all keys from being folded. Of a letter the last five
+// bits are the same in both cases.
+func mayBePlace(key []byte) bool {
+	return len(key) > 0 && placeEnds[key[0]&31]>>(key[len(key)-1]&31)&1 != 0
+}
+
+// maxFolded is the length of the longest key that a place is known by.
+const maxFolded = 24
+
+// folded returns a key in small letters, without marks between its words: people
+// spell them as they like. It returns nothing for a longer one, and uses the room where there
+// is something to change.
+func folded(key []byte, room *[maxFolded]byte) []byte {
+	if len(key) > maxFolded {
+		return nil
+	}
+	same := 0
+	for same < len(key) && key[same] >= 'a' {
+		same++
+	}
+	if same == len(key) {
+		return key
+	}
+	n := copy(room[:], key[:same])
+	for _, c := range key[same:] {
+		if c == '_' || c == '-' {
+			continue
+		}
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		room[n] = c
+		n++
+	}
+	return room[:n]
 }
 
 // endsInEnv matches extraEnv, driverEnvVars, containerEnvironment ...
@@ -134,13 +200,14 @@ func hasSuffixFold(key []byte, end string) bool {
 
 // annotationNamed knows the annotations in which tools keep what they applied:
 // kubectl, k0s, banzai, kopf (last-applied, last-handled), Rancher's object sets
-// (applied), kapp (original, original-diff), and who takes after them.
+// (applied), kapp (original, original-diff), and who takes after them; and those
+// with templates that an injector writes secrets into.
 func annotationNamed(key []byte) place {
 	last := bytes.ToLower(key[bytes.LastIndexByte(key, '/')+1:])
 	if string(last) == "applied" || bytes.HasPrefix(last, []byte("original")) {
 		return manifestKey
 	}
-	for _, part := range []string{"last-applied", "lastapplied", "last-handled", "manifest"} {
+	for _, part := range []string{"last-applied", "lastapplied", "last-handled", "manifest", "inject-template"} {
 		if bytes.Contains(last, []byte(part)) {
 			return manifestKey
 		}

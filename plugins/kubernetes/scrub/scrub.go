@@ -24,8 +24,8 @@
 //     is installed and which values the user set, by their paths; never values,
 //     manifests, notes, hooks, templates, or the description, which may quote any
 //     of them.
-//   - Literal values of environment variables: under env and keys like it
-//     (extraEnv, environment, envVars; substitute, literals, vars, buildArgs), as
+//   - Literal values of environment variables, in whatever spelling (Env, env_vars,
+//     Name and Value, key and val): under env and keys like it (extraEnv, environment, envVars; substitute, literals, vars, buildArgs), as
 //     {"name", "value"}, as maps, or as texts A=B. So are literal values of what
 //     often becomes one: parameters, params, variables and connectionDetails in
 //     arrays (Argo, Tekton, OpenShift, Cluster API, Crossplane). valueFrom stays,
@@ -34,8 +34,8 @@
 //     valuesContent, set ...; Flux, Argo CD, Rancher, Crossplane, Cluster API):
 //     keys stay, texts and numbers are masked; values in one text become
 //     {"bytes": N}. There is no switch to keep them.
-//   - Contents of files, and what a machine is first booted with: content,
-//     contents, userData, networkData, cloudInit, ignition and their like
+//   - Contents of files (also the data or text of one in a list of files), and
+//     what a machine is first booted with: content, contents, userData, networkData, cloudInit, ignition and their like
 //     (Cluster API, KubeVirt, Metal3, MachineConfig), and data URLs, become
 //     {"bytes": N}. References to them stay.
 //   - Certificates and requests for them (caBundle, CSRs): they are public, but
@@ -165,7 +165,7 @@ func (p *pass) whole(k kind) error {
 	if err := p.object(anywhere, k); err != nil {
 		return err
 	}
-	if _, err := p.dec.ReadToken(); err != io.EOF {
+	if _, err := p.dec.ReadToken(); err != io.EOF { //nolint:errorlint // a wrapped one is no clean end
 		return errors.New("there is more than one JSON value")
 	}
 	return nil

@@ -91,8 +91,7 @@ func explain(err error) error {
 // explainLogin is explain for requests that log in: a refusal is the credential's.
 func explainLogin(err error) error {
 	err = explain(err)
-	var refused tokenRefused
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[tokenRefused](err); ok {
 		return fmt.Errorf("%w (%w)", ErrCredential, refused.why)
 	}
 	return err

@@ -88,7 +88,7 @@ func expect(dec *jsontext.Decoder, kind jsontext.Kind) error {
 }
 
 func end(dec *jsontext.Decoder) error {
-	if _, err := dec.ReadToken(); err != io.EOF {
+	if _, err := dec.ReadToken(); err != io.EOF { //nolint:errorlint // a wrapped one is no clean end
 		if err == nil {
 			err = fmt.Errorf("%w: there is more than one value", errShape)
 		}

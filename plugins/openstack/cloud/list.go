@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -86,9 +87,7 @@ type Listed struct {
 func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) error) (Listed, error) {
 	var done Listed
 	query := url.Values{}
-	for k, v := range l.Query {
-		query[k] = v
-	}
+	maps.Copy(query, l.Query)
 	if l.Limit > 0 {
 		query.Set("limit", strconv.Itoa(l.Limit))
 	}

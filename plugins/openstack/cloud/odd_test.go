@@ -255,8 +255,7 @@ func TestEndpoints(t *testing.T) {
 
 // TestRedirects: a token goes with a redirect at one host, and to no other.
 func TestRedirects(t *testing.T) {
-	var elsewhere *httptest.Server
-	elsewhere = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t.Errorf("%s %s came with %v", r.Method, r.URL, r.Header)
 		_, _ = io.WriteString(w, `{"images": []}`)
 	}))

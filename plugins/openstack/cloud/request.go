@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -50,9 +51,7 @@ func (s *Service) do(ctx context.Context, r Request, address string) (*http.Resp
 
 func (s *Service) try(ctx context.Context, r Request, address string) (*http.Response, error) {
 	headers := map[string]string{}
-	for k, v := range r.Headers {
-		headers[k] = v
-	}
+	maps.Copy(headers, r.Headers)
 	if v := s.Speaks(r.Microversion); v != (Microversion{}) {
 		headers["OpenStack-API-Version"] = s.API.Header + " " + v.String()
 		switch s.API.Name {

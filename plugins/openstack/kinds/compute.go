@@ -60,7 +60,7 @@ var computeKinds = []*Kind{
 		API: cloud.Compute, Name: "hypervisors", Type: typeHypervisor, Title: "Hypervisor",
 		// 2.53 has UUIDs; from 2.88 on there are no capacities.
 		Path: "os-hypervisors/detail", Envelope: "hypervisors", Limit: 1000, Microversion: "2.53", Admin: true,
-		Panel: "admin/hypervisors/",
+		Panel: "admin/hypervisors/", Twins: true,
 		// What is used changes with every server; placement has it exactly.
 		Volatile: []string{"current_workload", "running_vms", "vcpus_used", "memory_mb_used", "free_ram_mb", "local_gb_used", "free_disk_gb", "disk_available_least", "uptime"},
 		read:     (*reader).hypervisor,
@@ -92,7 +92,7 @@ var computeKinds = []*Kind{
 	},
 	{
 		API: cloud.Compute, Name: "services", Type: typeComputeService, Title: "Compute service",
-		Path: "os-services", Envelope: "services", Microversion: "2.53", Admin: true,
+		Path: "os-services", Envelope: "services", Microversion: "2.53", Admin: true, Twins: true,
 		Panel:    "admin/info/",
 		Volatile: []string{"updated_at"},
 		read:     (*reader).computeService,
@@ -178,6 +178,15 @@ func (r *reader) server() error {
 
 	r.relateNamed(runsOn, typeHypervisor, keyHypervisor, s.Hypervisor)
 	r.relateNamed(partOf, typeAvailabilityZone, keyZone, s.Zone)
+	// Below 2.47 Nova names the flavor's id only.
+	if s.Flavor.Name == "" && s.Flavor.ID != "" && r.in.Joins.Flavor != nil {
+		if f, ok := r.in.Joins.Flavor(string(s.Flavor.ID)); ok {
+			s.Flavor.Name = f.Name
+			if s.Flavor.VCPUs == nil {
+				s.Flavor.VCPUs, s.Flavor.RAM, s.Flavor.Disk, s.Flavor.Ephemeral = &f.VCPUs, f.RAM, f.Disk, f.Ephemeral
+			}
+		}
+	}
 	r.relateNamed(uses, typeFlavor, keyFlavor, s.Flavor.Name)
 	var image struct {
 		ID string `json:"id"`
@@ -336,7 +345,7 @@ func (r *reader) availabilityZone() error {
 	var z struct {
 		Name  string `json:"zoneName"`
 		State struct {
-			Available bool `json:"available"`
+			Available *bool `json:"available"`
 		} `json:"zoneState"`
 		Hosts map[string]map[string]struct {
 			Active    bool `json:"active"`
@@ -348,9 +357,8 @@ func (r *reader) availabilityZone() error {
 	}
 	r.Name, r.ID = z.Name, z.Name
 	r.named(keyZone, z.Name)
-	r.Status = "unavailable"
-	if z.State.Available {
-		r.Status = "available"
+	if up := z.State.Available; up != nil {
+		r.Status = map[bool]string{true: "available", false: "unavailable"}[*up]
 	}
 	computes := 0
 	for host, services := range z.Hosts {
@@ -454,29 +462,24 @@ func (r *reader) quota() error {
 			continue
 		}
 		v := all[name]
-		if v.Kind() == '0' {
-			limits = append(limits, document.Member{Name: name, Value: v})
-			continue
-		}
 		var amount struct {
-			Limit *jsontext.Value `json:"limit"`
-			InUse *jsontext.Value `json:"in_use"`
-			Used  *jsontext.Value `json:"used"`
+			Limit jsontext.Value `json:"limit"`
+			InUse jsontext.Value `json:"in_use"`
+			Used  jsontext.Value `json:"used"`
 		}
 		if v.Kind() != '{' {
-			continue
-		}
-		if err := jsonUnmarshal(v, &amount); err != nil {
+			amount.Limit = v
+		} else if err := jsonUnmarshal(v, &amount); err != nil {
 			return err
 		}
-		if amount.Limit != nil && amount.Limit.Kind() == '0' {
-			limits = append(limits, document.Member{Name: name, Value: *amount.Limit})
+		if n := exact(amount.Limit); n != nil {
+			limits = append(limits, document.Member{Name: name, Value: n})
 		}
 		if amount.InUse == nil {
 			amount.InUse = amount.Used
 		}
-		if amount.InUse != nil && amount.InUse.Kind() == '0' {
-			used = append(used, document.Member{Name: name, Value: *amount.InUse})
+		if n := exact(amount.InUse); n != nil {
+			used = append(used, document.Member{Name: name, Value: n})
 		}
 	}
 	r.fact("limits", limits)
@@ -484,6 +487,21 @@ func (r *reader) quota() error {
 		r.fact("used", used)
 	}
 	return nil
+}
+
+// exact returns a number as it is written, also one that a text has, or nil.
+func exact(v jsontext.Value) jsontext.Value {
+	if v.Kind() == '"' {
+		var t text
+		if jsonUnmarshal(v, &t) != nil {
+			return nil
+		}
+		v = jsontext.Value(strings.TrimSpace(string(t)))
+	}
+	if !v.IsValid() || v.Kind() != '0' {
+		return nil
+	}
+	return v
 }
 
 func (r *reader) migration() error {

@@ -73,11 +73,12 @@ var identityKinds = []*Kind{
 	},
 }
 
-// enabled sets the status of what is enabled or disabled.
-func (r *reader) enabled(on bool) {
-	r.Status = "disabled"
-	if on {
-		r.Status = "enabled"
+// enabled sets the status of what is enabled or disabled. Of what does not say
+// neither is known.
+func (r *reader) enabled(on *bool) {
+	r.Status = ""
+	if on != nil {
+		r.Status = map[bool]string{true: "enabled", false: "disabled"}[*on]
 	}
 }
 
@@ -91,7 +92,7 @@ func (r *reader) inDomain(verb, id string) {
 
 func (r *reader) domain() error {
 	var d struct {
-		Enabled bool `json:"enabled"`
+		Enabled *bool `json:"enabled"`
 	}
 	if err := r.decode(&d); err != nil {
 		return err
@@ -105,7 +106,7 @@ func (r *reader) project() error {
 	var p struct {
 		Domain  string `json:"domain_id"`
 		Parent  string `json:"parent_id"`
-		Enabled bool   `json:"enabled"`
+		Enabled *bool  `json:"enabled"`
 	}
 	if err := r.decode(&p); err != nil {
 		return err
@@ -122,7 +123,7 @@ func (r *reader) project() error {
 func (r *reader) user() error {
 	var u struct {
 		Domain         string `json:"domain_id"`
-		Enabled        bool   `json:"enabled"`
+		Enabled        *bool  `json:"enabled"`
 		Email          text   `json:"email"`
 		DefaultProject string `json:"default_project_id"`
 		Expires        moment `json:"password_expires_at"`
@@ -229,7 +230,7 @@ func (r *reader) roleAssignment() error {
 func (r *reader) service() error {
 	var s struct {
 		Type    string `json:"type"`
-		Enabled bool   `json:"enabled"`
+		Enabled *bool  `json:"enabled"`
 	}
 	if err := r.decode(&s); err != nil {
 		return err
@@ -247,7 +248,7 @@ func (r *reader) endpoint() error {
 		Region    string `json:"region"`
 		Service   string `json:"service_id"`
 		URL       string `json:"url"`
-		Enabled   bool   `json:"enabled"`
+		Enabled   *bool  `json:"enabled"`
 	}
 	if err := r.decode(&e); err != nil {
 		return err

@@ -28,6 +28,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -90,6 +91,9 @@ type Kind struct {
 	// ItemPath and ItemEnvelope are how one element is read: "servers/%s". Where
 	// they are empty, one element cannot be read alone.
 	ItemPath, ItemEnvelope string
+	// Twins says that a listing may have several elements of one key: a service that
+	// was registered twice, a hypervisor of two services. They are one asset.
+	Twins bool
 	// Every is how often it is swept, in multiples of the usual time.
 	Every int
 	// Volatile are the document's paths that tick.
@@ -183,6 +187,16 @@ type Joins struct {
 	Owners func(subnet, address string) []plugin.Key
 	// Members finds the users in a group.
 	Members func(group string) []string
+	// Flavor finds a flavor by its id.
+	Flavor func(id string) (Flavor, bool)
+}
+
+// Flavor is what servers are like. RAM is in mebibytes, Disk and Ephemeral are in
+// gibibytes.
+type Flavor struct {
+	Name                 string
+	VCPUs                int
+	RAM, Disk, Ephemeral int64
 }
 
 // Interface is one of a router's: the port, and where it leads.
@@ -194,12 +208,31 @@ type Interface struct {
 
 // Key returns the key of an asset whose name is unique in the region only.
 func (c Context) Key(typ, kind, name string) plugin.Key {
-	return plugin.Key{Type: typ, UID: c.Cloud + "/" + c.Region + "/" + kind + "/" + name}
+	return plugin.Key{Type: typ, UID: c.Cloud + "/" + c.Region + "/" + kind + "/" + inKey(name)}
 }
 
 // GlobalKey is Key for what belongs to no region.
 func (c Context) GlobalKey(typ, kind, name string) plugin.Key {
-	return plugin.Key{Type: typ, UID: c.Cloud + "/" + kind + "/" + name}
+	return plugin.Key{Type: typ, UID: c.Cloud + "/" + kind + "/" + inKey(name)}
+}
+
+// longestName is how long a name in a key may be: agents take keys of a kibibyte.
+const longestName = 768
+
+// inKey returns a name as it stands in a key. One that is too long, or has
+// characters that no key may have, is escaped, and told from others by its hash.
+func inKey(name string) string {
+	if plain(name) && len(name) <= longestName {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	escaped := url.QueryEscape(name)
+	return escaped[:min(len(escaped), longestName-20)] + "~" + hex.EncodeToString(sum[:8])
+}
+
+// plain reports whether a text has nothing in it that a key may not have.
+func plain(s string) bool {
+	return len(s) <= 1<<10 && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == '\x7f' || r == utf8.RuneError })
 }
 
 // Reading is what an element means.
@@ -227,13 +260,10 @@ type Reading struct {
 	Server *ServerState
 }
 
-// lenient reads what services send, duplicates and broken texts included.
-var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-
 // Read reads an element of a listing.
 func (k *Kind) Read(raw jsontext.Value, in Context) (Reading, error) {
 	r := &reader{in: in, kind: k, raw: raw}
-	if err := json.Unmarshal(raw, &r.base, lenient); err != nil {
+	if err := jsonUnmarshal(raw, &r.base); err != nil {
 		return r.Reading, fmt.Errorf("reading one of %s: %w", k, err)
 	}
 	r.begin()
@@ -247,6 +277,7 @@ func (k *Kind) Read(raw jsontext.Value, in Context) (Reading, error) {
 	if r.Name == "" && !r.Partial {
 		r.Name = r.ID
 	}
+	r.Created, r.Updated = inRange(r.Created), inRange(r.Updated)
 	r.link()
 	slices.SortFunc(r.Relations, compareRelations)
 	r.Relations = slices.Compact(r.Relations)
@@ -298,7 +329,7 @@ func (r *reader) begin() {
 }
 
 // decode reads the element into a struct of the few fields that matter.
-func (r *reader) decode(into any) error { return json.Unmarshal(r.raw, into, lenient) }
+func (r *reader) decode(into any) error { return jsonUnmarshal(r.raw, into) }
 
 // named makes the key of an element whose name is unique in the region only.
 func (r *reader) named(kind, name string) {
@@ -314,7 +345,7 @@ func (r *reader) named(kind, name string) {
 // labels takes an object of texts.
 func (r *reader) labels(object jsontext.Value) {
 	var all map[string]text
-	if object.Kind() != '{' || json.Unmarshal(object, &all, lenient) != nil {
+	if object.Kind() != '{' || jsonUnmarshal(object, &all) != nil {
 		return
 	}
 	for k, v := range all {
@@ -325,7 +356,7 @@ func (r *reader) labels(object jsontext.Value) {
 // tags takes an array of texts. Those that are written as key=value are split.
 func (r *reader) tags(array jsontext.Value) {
 	var all []string
-	if array.Kind() != '[' || json.Unmarshal(array, &all, lenient) != nil {
+	if array.Kind() != '[' || jsonUnmarshal(array, &all) != nil {
 		return
 	}
 	for _, tag := range all {
@@ -334,10 +365,10 @@ func (r *reader) tags(array jsontext.Value) {
 	}
 }
 
-// label adds a label. A text that does not leave the site in a document does not
-// do so here.
+// label adds a label. What does not leave the site in a document, by its name or
+// by its text, does not do so here.
 func (r *reader) label(k, v string) {
-	if k == "" || len(v) > maxLabel || boots([]byte(v)) {
+	if k == "" || len(k) > maxLabel || len(v) > maxLabel || r.kind.drops(k) || slices.Contains(sized, k) || boots([]byte(k)) || boots([]byte(v)) {
 		return
 	}
 	if r.Labels == nil {
@@ -411,9 +442,10 @@ func (r *reader) relateNamed(verb, typ, kind, name string) {
 	}
 }
 
-// edge adds a relation to an asset. None leads to the asset itself.
+// edge adds a relation to an asset. None leads to the asset itself, and none to what
+// can be no asset: people write texts of all kinds where ids should be.
 func (r *reader) edge(verb string, to plugin.Key) {
-	if to != r.Key {
+	if to != r.Key && plain(to.UID) {
 		r.Relations = append(r.Relations, plugin.Relation{Kind: verb, To: to})
 	}
 }
@@ -492,14 +524,25 @@ func (n *number) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 
 func numberOf(t text) number {
 	value, err := strconv.ParseFloat(string(t), 64)
-	return number{value, err == nil && !math.IsInf(value, 0) && !math.IsNaN(value)}
+	if err != nil || math.IsInf(value, 0) || math.IsNaN(value) {
+		return number{}
+	}
+	return number{value, true}
 }
 
 // moment is a time in one of the forms that services write. Anything else is zero.
 type moment time.Time
 
+// inRange returns a time, or none where it is before there were clouds, or far ahead.
+func inRange(at time.Time) time.Time {
+	if at.Year() < 1970 || at.Year() >= 2200 {
+		return time.Time{}
+	}
+	return at
+}
+
 // forms of times. Those without a zone are UTC.
-var forms = []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999", "2006-01-02 15:04:05.999999-07:00", "2006-01-02 15:04:05.999999"}
+var forms = []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999-0700", "2006-01-02T15:04:05.999999", "2006-01-02 15:04:05.999999-07:00", "2006-01-02 15:04:05.999999"}
 
 // ParseTime reads a time in one of the forms that services write.
 func ParseTime(s string) (time.Time, bool) {
@@ -560,9 +603,6 @@ func sorted(values []string) []string {
 
 // isZero reports whether nothing is known of a moment.
 func (m moment) isZero() bool { return time.Time(m).IsZero() }
-
-// jsonUnmarshal reads a part of an element as leniently as the whole.
-func jsonUnmarshal(v jsontext.Value, into any) error { return json.Unmarshal(v, into, lenient) }
 
 // sortedKeys returns the keys of a map in order.
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -458,7 +458,7 @@ func (r *reader) agent() error {
 		Type    string `json:"agent_type"`
 		Binary  string `json:"binary"`
 		Host    string `json:"host"`
-		Alive   bool   `json:"alive"`
+		Alive   *bool  `json:"alive"`
 		Up      *bool  `json:"admin_state_up"`
 		Zone    string `json:"availability_zone"`
 		Started moment `json:"started_at"`
@@ -467,9 +467,9 @@ func (r *reader) agent() error {
 		return err
 	}
 	r.Name = or(a.Binary, a.Type) + "@" + a.Host
-	state, status := "down", ""
-	if a.Alive {
-		state = "up"
+	state, status := "", ""
+	if a.Alive != nil {
+		state = map[bool]string{true: "up", false: "down"}[*a.Alive]
 	}
 	if a.Up != nil && !*a.Up {
 		status = "disabled"

@@ -538,7 +538,7 @@ func (r *reader) clusterTemplate() error {
 func (r *reader) ratingModule() error {
 	var m struct {
 		ID       string `json:"module_id"`
-		Enabled  bool   `json:"enabled"`
+		Enabled  *bool  `json:"enabled"`
 		Hot      bool   `json:"hot-config"`
 		Priority number `json:"priority"`
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,7 +87,7 @@ func (s *scrubber) document() error {
 	if err := s.value(); err != nil {
 		return err
 	}
-	if _, err := s.dec.ReadToken(); err != io.EOF {
+	if _, err := s.dec.ReadToken(); err != io.EOF { //nolint:errorlint // a wrapped one is no clean end
 		return errors.New("it is more than one JSON value")
 	}
 	return nil
@@ -156,15 +157,37 @@ func boots(text []byte) bool {
 		if n == len(start) {
 			break
 		}
-		if c != '\n' && c != '\r' && c != ' ' && c != '\t' {
+		if !isSpace(c) {
 			start[n] = c
 			n++
 		}
 	}
 	var decoded [48]byte
 	m, err := base64.RawStdEncoding.Decode(decoded[:], bytes.TrimRight(start[:n], "="))
-	return err == nil && begins(decoded[:m])
+	if err != nil || m == 0 {
+		return false
+	}
+	if decoded[0] == '{' || decoded[0] == 'F' {
+		whole := bytes.Map(func(r rune) rune {
+			if r < utf8.RuneSelf && isSpace(byte(r)) {
+				return -1
+			}
+			return r
+		}, text)
+		decoded, err := base64.RawStdEncoding.AppendDecode(nil, bytes.TrimRight(whole, "="))
+		return err == nil && begins(decoded)
+	}
+	return begins(decoded[:m])
 }
+
+func isSpace(c byte) bool { return c == '\n' || c == '\r' || c == ' ' || c == '\t' }
+
+// ignition is in every configuration of Ignition, and parts in the head of what
+// has several parts.
+var (
+	ignition = regexp.MustCompile(`"ignition"\s*:\s*\{`)
+	parts    = regexp.MustCompile(`(?i)\n(?:content-type:\s*multipart|mime-version:)`)
+)
 
 func begins(text []byte) bool {
 	text = bytes.TrimLeft(text, " \t\r\n\ufeff")
@@ -174,8 +197,10 @@ func begins(text []byte) bool {
 	switch text[0] {
 	case '#', 'C', 'M', 'r', '<', 0x1f:
 		return slices.ContainsFunc(heads, func(head string) bool { return bytes.HasPrefix(text, []byte(head)) })
+	case 'F':
+		return bytes.HasPrefix(text, []byte("From ")) && parts.Match(text[:min(len(text), 4<<10)])
 	case '{':
-		return bytes.HasPrefix(bytes.TrimLeft(text[1:], " \t\r\n"), []byte(`"ignition"`))
+		return bytes.Contains(text, []byte(`"ignition"`)) && ignition.Match(text)
 	}
 	return false
 }
@@ -212,7 +237,7 @@ func (s *scrubber) object() error {
 			return err
 		}
 		key := string(unquote(name))
-		if s.drops(key) || s.depth == 1 && key == "derived" || seen[key] {
+		if s.kind.drops(key) || s.depth == 1 && key == "derived" || seen[key] {
 			if err := s.dec.SkipValue(); err != nil {
 				return err
 			}
@@ -251,8 +276,9 @@ func (s *scrubber) object() error {
 	return s.token('}')
 }
 
-func (s *scrubber) drops(key string) bool {
-	return slices.Contains(dropped, key) || slices.Contains(s.kind.drop, key) || strings.HasSuffix(key, "_links")
+// drops reports whether a member of that name is left out.
+func (k *Kind) drops(key string) bool {
+	return slices.Contains(dropped, key) || slices.Contains(k.drop, key) || strings.HasSuffix(key, "_links")
 }
 
 // sizeOf returns the size of what a text has in base64, or else of the value.

@@ -165,12 +165,20 @@ func TestDropped(t *testing.T) {
 // TestLabels: what is taken out of documents does not leave as a label.
 func TestLabels(t *testing.T) {
 	booted := base64.StdEncoding.EncodeToString([]byte("#cloud-config\npassword: canary\n"))
-	raw := `{"id": "s", "name": "n", "status": "ACTIVE", "metadata": {"plain": "x", "first_boot": "` + booted + `", "long": "` + strings.Repeat("x", 5000) + `"}}`
+	raw := `{"id": "s", "name": "n", "status": "ACTIVE", "metadata": {"plain": "x", "first_boot": "` + booted + `", "user_data": "canary", "payload": "canary",
+		"links": "canary", "private_key": "canary", "x_links": "canary", "long": "` + strings.Repeat("x", 5000) + `"}}`
 	r, err := Find("compute/servers").Read(jsontext.Value(raw), Context{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(r.Labels) != 1 || r.Labels["plain"] != "x" {
 		t.Errorf("the labels are %v", r.Labels)
+	}
+	raw = `{"id": "n", "name": "n", "tags": ["plain", "` + booted + `", "user_data=canary", "` + strings.Repeat("x", 5000) + `"]}`
+	if r, err = Find("network/networks").Read(jsontext.Value(raw), Context{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := r.Labels["plain"]; len(r.Labels) != 1 || !ok {
+		t.Errorf("the tags are %v", r.Labels)
 	}
 }

@@ -56,7 +56,7 @@ var storageKinds = []*Kind{
 	{
 		API: cloud.Storage, Name: "services", Type: typeStorageService, Title: "Storage service",
 		// 3.49 has the state of the backend.
-		Path: "os-services", Envelope: "services", Microversion: "3.49", Admin: true,
+		Path: "os-services", Envelope: "services", Microversion: "3.49", Admin: true, Twins: true,
 		Panel:    "admin/info/",
 		Volatile: []string{"updated_at"},
 		read:     (*reader).storageService,
@@ -123,7 +123,7 @@ func (r *reader) volume() error {
 	r.relateNamed(runsOn, typeStoragePool, keyStoragePool, v.Host)
 	r.relate(copyOf, typeSnapshot, v.Snapshot)
 	r.relate(copyOf, typeVolume, v.Source)
-	r.relate(copyOf, typeImage, v.Image.ID)
+	r.relateID(copyOf, typeImage, v.Image.ID) // people may write it
 	r.relate(memberOf, typeVolumeGroup, or(v.Group, v.Consistent))
 	r.amount("size", v.Size, gibibyte)
 	r.text("volumeType", v.Type)
@@ -362,11 +362,16 @@ func (r *reader) image() error {
 	if err := r.decode(&i); err != nil {
 		return err
 	}
+	// Members that Glance does not have are properties that people set: a project_id
+	// among them says nothing.
+	r.Project, r.Relations, r.Labels = "", nil, nil
+	r.tags(r.base.Tags)
+	r.Created, r.Updated = r.base.CreatedAt.or(moment{}), r.base.UpdatedAt.or(moment{})
 	r.of(i.Owner)
-	r.relate(snapshotOf, typeServer, string(i.Server))
-	r.relate(copyOf, typeImage, string(i.Base))
-	r.relate(uses, typeImage, string(i.Kernel))
-	r.relate(uses, typeImage, string(i.Ramdisk))
+	r.relateID(snapshotOf, typeServer, string(i.Server))
+	r.relateID(copyOf, typeImage, string(i.Base))
+	r.relateID(uses, typeImage, string(i.Kernel))
+	r.relateID(uses, typeImage, string(i.Ramdisk))
 	r.amount("size", i.Size, 1)
 	r.amount("virtualSize", i.Virtual, 1)
 	r.text("visibility", i.Visibility)

@@ -206,7 +206,7 @@ func TestStatusWords(t *testing.T) {
 			t.Fatal(err)
 		}
 		for tone, list := range words {
-			for _, word := range strings.Fields(list) {
+			for word := range strings.FieldsSeq(list) {
 				if got := l.Status.Tone(word); got != tone {
 					t.Errorf("%s: %s is %d, want %d", typeName, word, got, tone)
 				}

@@ -136,7 +136,9 @@ type Site struct {
 	Agents          int32                  `protobuf:"varint,3,opt,name=agents,proto3" json:"agents,omitempty"`
 	ConnectedAgents int32                  `protobuf:"varint,4,opt,name=connected_agents,json=connectedAgents,proto3" json:"connected_agents,omitempty"`
 	// Assets that are not deleted.
-	Assets        int64 `protobuf:"varint,5,opt,name=assets,proto3" json:"assets,omitempty"`
+	Assets int64 `protobuf:"varint,5,opt,name=assets,proto3" json:"assets,omitempty"`
+	// Since when the site is being deleted; not set unless it is.
+	DeleteTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=delete_time,json=deleteTime,proto3" json:"delete_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -204,6 +206,13 @@ func (x *Site) GetAssets() int64 {
 		return x.Assets
 	}
 	return 0
+}
+
+func (x *Site) GetDeleteTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeleteTime
+	}
+	return nil
 }
 
 type ListSitesRequest struct {
@@ -310,6 +319,146 @@ func (x *ListSitesResponse) GetNextPageToken() string {
 	return ""
 }
 
+type DeleteSiteRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Only says what would be deleted.
+	ValidateOnly  bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSiteRequest) Reset() {
+	*x = DeleteSiteRequest{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSiteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSiteRequest) ProtoMessage() {}
+
+func (x *DeleteSiteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSiteRequest.ProtoReflect.Descriptor instead.
+func (*DeleteSiteRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *DeleteSiteRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteSiteRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type DeleteSiteResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Site  *Site                  `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	// Join tokens of the site.
+	JoinTokens int32 `protobuf:"varint,2,opt,name=join_tokens,json=joinTokens,proto3" json:"join_tokens,omitempty"`
+	// What the warehouse has of the site: assets, those that are deleted included,
+	// their versions, events, and periods of usage.
+	StoredAssets   int64 `protobuf:"varint,3,opt,name=stored_assets,json=storedAssets,proto3" json:"stored_assets,omitempty"`
+	StoredVersions int64 `protobuf:"varint,4,opt,name=stored_versions,json=storedVersions,proto3" json:"stored_versions,omitempty"`
+	StoredEvents   int64 `protobuf:"varint,5,opt,name=stored_events,json=storedEvents,proto3" json:"stored_events,omitempty"`
+	StoredUsages   int64 `protobuf:"varint,6,opt,name=stored_usages,json=storedUsages,proto3" json:"stored_usages,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *DeleteSiteResponse) Reset() {
+	*x = DeleteSiteResponse{}
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSiteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSiteResponse) ProtoMessage() {}
+
+func (x *DeleteSiteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSiteResponse.ProtoReflect.Descriptor instead.
+func (*DeleteSiteResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DeleteSiteResponse) GetSite() *Site {
+	if x != nil {
+		return x.Site
+	}
+	return nil
+}
+
+func (x *DeleteSiteResponse) GetJoinTokens() int32 {
+	if x != nil {
+		return x.JoinTokens
+	}
+	return 0
+}
+
+func (x *DeleteSiteResponse) GetStoredAssets() int64 {
+	if x != nil {
+		return x.StoredAssets
+	}
+	return 0
+}
+
+func (x *DeleteSiteResponse) GetStoredVersions() int64 {
+	if x != nil {
+		return x.StoredVersions
+	}
+	return 0
+}
+
+func (x *DeleteSiteResponse) GetStoredEvents() int64 {
+	if x != nil {
+		return x.StoredEvents
+	}
+	return 0
+}
+
+func (x *DeleteSiteResponse) GetStoredUsages() int64 {
+	if x != nil {
+		return x.StoredUsages
+	}
+	return 0
+}
+
 type Agent struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Id         string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -340,7 +489,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[5]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +501,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[5]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +514,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{5}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Agent) GetId() string {
@@ -486,7 +635,7 @@ type Clone struct {
 
 func (x *Clone) Reset() {
 	*x = Clone{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[6]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +647,7 @@ func (x *Clone) String() string {
 func (*Clone) ProtoMessage() {}
 
 func (x *Clone) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[6]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +660,7 @@ func (x *Clone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clone.ProtoReflect.Descriptor instead.
 func (*Clone) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{6}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Clone) GetHostname() string {
@@ -548,7 +697,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[7]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -560,7 +709,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[7]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -573,7 +722,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{7}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListAgentsRequest) GetPageSize() int32 {
@@ -614,7 +763,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[8]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +775,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[8]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +788,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{8}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -665,7 +814,7 @@ type RevokeAgentRequest struct {
 
 func (x *RevokeAgentRequest) Reset() {
 	*x = RevokeAgentRequest{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[9]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -677,7 +826,7 @@ func (x *RevokeAgentRequest) String() string {
 func (*RevokeAgentRequest) ProtoMessage() {}
 
 func (x *RevokeAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[9]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -690,7 +839,7 @@ func (x *RevokeAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeAgentRequest.ProtoReflect.Descriptor instead.
 func (*RevokeAgentRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{9}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RevokeAgentRequest) GetId() string {
@@ -709,7 +858,7 @@ type RevokeAgentResponse struct {
 
 func (x *RevokeAgentResponse) Reset() {
 	*x = RevokeAgentResponse{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[10]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +870,7 @@ func (x *RevokeAgentResponse) String() string {
 func (*RevokeAgentResponse) ProtoMessage() {}
 
 func (x *RevokeAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[10]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +883,7 @@ func (x *RevokeAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeAgentResponse.ProtoReflect.Descriptor instead.
 func (*RevokeAgentResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{10}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RevokeAgentResponse) GetAgent() *Agent {
@@ -752,17 +901,19 @@ type JoinToken struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// How many agents may join with it, and how many have.
-	MaxUses       int32                  `protobuf:"varint,5,opt,name=max_uses,json=maxUses,proto3" json:"max_uses,omitempty"`
-	Uses          int32                  `protobuf:"varint,6,opt,name=uses,proto3" json:"uses,omitempty"`
-	LastUseTime   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_use_time,json=lastUseTime,proto3" json:"last_use_time,omitempty"`
-	CreatedBy     string                 `protobuf:"bytes,8,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	MaxUses     int32                  `protobuf:"varint,5,opt,name=max_uses,json=maxUses,proto3" json:"max_uses,omitempty"`
+	Uses        int32                  `protobuf:"varint,6,opt,name=uses,proto3" json:"uses,omitempty"`
+	LastUseTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_use_time,json=lastUseTime,proto3" json:"last_use_time,omitempty"`
+	CreatedBy   string                 `protobuf:"bytes,8,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	// By which agents that join with it reach the aggregator (host:port).
+	Addresses     []string `protobuf:"bytes,9,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JoinToken) Reset() {
 	*x = JoinToken{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[11]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +925,7 @@ func (x *JoinToken) String() string {
 func (*JoinToken) ProtoMessage() {}
 
 func (x *JoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[11]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +938,7 @@ func (x *JoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinToken.ProtoReflect.Descriptor instead.
 func (*JoinToken) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{11}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JoinToken) GetId() string {
@@ -846,6 +997,13 @@ func (x *JoinToken) GetCreatedBy() string {
 	return ""
 }
 
+func (x *JoinToken) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
 type CreateJoinTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 63 lower-case letters, digits and hyphens.
@@ -863,7 +1021,7 @@ type CreateJoinTokenRequest struct {
 
 func (x *CreateJoinTokenRequest) Reset() {
 	*x = CreateJoinTokenRequest{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[12]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +1033,7 @@ func (x *CreateJoinTokenRequest) String() string {
 func (*CreateJoinTokenRequest) ProtoMessage() {}
 
 func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[12]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +1046,7 @@ func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{12}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateJoinTokenRequest) GetSite() string {
@@ -923,14 +1081,16 @@ type CreateJoinTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Token *JoinToken             `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
 	// The token itself. It is shown this once and stored nowhere.
-	Secret        string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	Secret string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	// What speaks against the addresses in it, in words for people.
+	Warnings      []string `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateJoinTokenResponse) Reset() {
 	*x = CreateJoinTokenResponse{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[13]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1102,7 @@ func (x *CreateJoinTokenResponse) String() string {
 func (*CreateJoinTokenResponse) ProtoMessage() {}
 
 func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[13]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1115,7 @@ func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{13}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateJoinTokenResponse) GetToken() *JoinToken {
@@ -972,6 +1132,13 @@ func (x *CreateJoinTokenResponse) GetSecret() string {
 	return ""
 }
 
+func (x *CreateJoinTokenResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
 type ListJoinTokensRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PageSize      int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -982,7 +1149,7 @@ type ListJoinTokensRequest struct {
 
 func (x *ListJoinTokensRequest) Reset() {
 	*x = ListJoinTokensRequest{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[14]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1161,7 @@ func (x *ListJoinTokensRequest) String() string {
 func (*ListJoinTokensRequest) ProtoMessage() {}
 
 func (x *ListJoinTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[14]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1174,7 @@ func (x *ListJoinTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJoinTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListJoinTokensRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{14}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListJoinTokensRequest) GetPageSize() int32 {
@@ -1034,7 +1201,7 @@ type ListJoinTokensResponse struct {
 
 func (x *ListJoinTokensResponse) Reset() {
 	*x = ListJoinTokensResponse{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[15]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1213,7 @@ func (x *ListJoinTokensResponse) String() string {
 func (*ListJoinTokensResponse) ProtoMessage() {}
 
 func (x *ListJoinTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[15]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1226,7 @@ func (x *ListJoinTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJoinTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListJoinTokensResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{15}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListJoinTokensResponse) GetTokens() []*JoinToken {
@@ -1085,7 +1252,7 @@ type DeleteJoinTokenRequest struct {
 
 func (x *DeleteJoinTokenRequest) Reset() {
 	*x = DeleteJoinTokenRequest{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[16]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1264,7 @@ func (x *DeleteJoinTokenRequest) String() string {
 func (*DeleteJoinTokenRequest) ProtoMessage() {}
 
 func (x *DeleteJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[16]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,7 +1277,7 @@ func (x *DeleteJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*DeleteJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{16}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteJoinTokenRequest) GetId() string {
@@ -1128,7 +1295,7 @@ type DeleteJoinTokenResponse struct {
 
 func (x *DeleteJoinTokenResponse) Reset() {
 	*x = DeleteJoinTokenResponse{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[17]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1140,7 +1307,7 @@ func (x *DeleteJoinTokenResponse) String() string {
 func (*DeleteJoinTokenResponse) ProtoMessage() {}
 
 func (x *DeleteJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[17]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1153,7 +1320,7 @@ func (x *DeleteJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*DeleteJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{17}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{19}
 }
 
 type CertificateAuthority struct {
@@ -1172,7 +1339,7 @@ type CertificateAuthority struct {
 
 func (x *CertificateAuthority) Reset() {
 	*x = CertificateAuthority{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[18]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1351,7 @@ func (x *CertificateAuthority) String() string {
 func (*CertificateAuthority) ProtoMessage() {}
 
 func (x *CertificateAuthority) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[18]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1364,7 @@ func (x *CertificateAuthority) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertificateAuthority.ProtoReflect.Descriptor instead.
 func (*CertificateAuthority) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{18}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CertificateAuthority) GetHash() string {
@@ -1243,7 +1410,7 @@ type ListCertificateAuthoritiesRequest struct {
 
 func (x *ListCertificateAuthoritiesRequest) Reset() {
 	*x = ListCertificateAuthoritiesRequest{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[19]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1422,7 @@ func (x *ListCertificateAuthoritiesRequest) String() string {
 func (*ListCertificateAuthoritiesRequest) ProtoMessage() {}
 
 func (x *ListCertificateAuthoritiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[19]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1435,7 @@ func (x *ListCertificateAuthoritiesRequest) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use ListCertificateAuthoritiesRequest.ProtoReflect.Descriptor instead.
 func (*ListCertificateAuthoritiesRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{19}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{21}
 }
 
 type ListCertificateAuthoritiesResponse struct {
@@ -1280,7 +1447,7 @@ type ListCertificateAuthoritiesResponse struct {
 
 func (x *ListCertificateAuthoritiesResponse) Reset() {
 	*x = ListCertificateAuthoritiesResponse{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[20]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1292,7 +1459,7 @@ func (x *ListCertificateAuthoritiesResponse) String() string {
 func (*ListCertificateAuthoritiesResponse) ProtoMessage() {}
 
 func (x *ListCertificateAuthoritiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[20]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1305,7 +1472,7 @@ func (x *ListCertificateAuthoritiesResponse) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use ListCertificateAuthoritiesResponse.ProtoReflect.Descriptor instead.
 func (*ListCertificateAuthoritiesResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{20}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListCertificateAuthoritiesResponse) GetCertificateAuthorities() []*CertificateAuthority {
@@ -1323,7 +1490,7 @@ type RotateCertificateAuthorityRequest struct {
 
 func (x *RotateCertificateAuthorityRequest) Reset() {
 	*x = RotateCertificateAuthorityRequest{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[21]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1335,7 +1502,7 @@ func (x *RotateCertificateAuthorityRequest) String() string {
 func (*RotateCertificateAuthorityRequest) ProtoMessage() {}
 
 func (x *RotateCertificateAuthorityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[21]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1348,7 +1515,7 @@ func (x *RotateCertificateAuthorityRequest) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use RotateCertificateAuthorityRequest.ProtoReflect.Descriptor instead.
 func (*RotateCertificateAuthorityRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{21}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{23}
 }
 
 type RotateCertificateAuthorityResponse struct {
@@ -1361,7 +1528,7 @@ type RotateCertificateAuthorityResponse struct {
 
 func (x *RotateCertificateAuthorityResponse) Reset() {
 	*x = RotateCertificateAuthorityResponse{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[22]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1540,7 @@ func (x *RotateCertificateAuthorityResponse) String() string {
 func (*RotateCertificateAuthorityResponse) ProtoMessage() {}
 
 func (x *RotateCertificateAuthorityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[22]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1553,7 @@ func (x *RotateCertificateAuthorityResponse) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use RotateCertificateAuthorityResponse.ProtoReflect.Descriptor instead.
 func (*RotateCertificateAuthorityResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{22}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RotateCertificateAuthorityResponse) GetCertificateAuthority() *CertificateAuthority {
@@ -1407,7 +1574,7 @@ type RetireCertificateAuthorityRequest struct {
 
 func (x *RetireCertificateAuthorityRequest) Reset() {
 	*x = RetireCertificateAuthorityRequest{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[23]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1586,7 @@ func (x *RetireCertificateAuthorityRequest) String() string {
 func (*RetireCertificateAuthorityRequest) ProtoMessage() {}
 
 func (x *RetireCertificateAuthorityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[23]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1599,7 @@ func (x *RetireCertificateAuthorityRequest) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use RetireCertificateAuthorityRequest.ProtoReflect.Descriptor instead.
 func (*RetireCertificateAuthorityRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{23}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RetireCertificateAuthorityRequest) GetHash() string {
@@ -1457,7 +1624,7 @@ type RetireCertificateAuthorityResponse struct {
 
 func (x *RetireCertificateAuthorityResponse) Reset() {
 	*x = RetireCertificateAuthorityResponse{}
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[24]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1636,7 @@ func (x *RetireCertificateAuthorityResponse) String() string {
 func (*RetireCertificateAuthorityResponse) ProtoMessage() {}
 
 func (x *RetireCertificateAuthorityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_fleet_proto_msgTypes[24]
+	mi := &file_api_reeve_v1_fleet_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1649,7 @@ func (x *RetireCertificateAuthorityResponse) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use RetireCertificateAuthorityResponse.ProtoReflect.Descriptor instead.
 func (*RetireCertificateAuthorityResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{24}
+	return file_api_reeve_v1_fleet_proto_rawDescGZIP(), []int{26}
 }
 
 var File_api_reeve_v1_fleet_proto protoreflect.FileDescriptor
@@ -1495,21 +1662,34 @@ const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1c\n" +
 	"\twarehouse\x18\x03 \x01(\tR\twarehouse\x12+\n" +
-	"\x11warehouse_version\x18\x04 \x01(\tR\x10warehouseVersion\"\xb2\x01\n" +
+	"\x11warehouse_version\x18\x04 \x01(\tR\x10warehouseVersion\"\xef\x01\n" +
 	"\x04Site\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x16\n" +
 	"\x06agents\x18\x03 \x01(\x05R\x06agents\x12)\n" +
 	"\x10connected_agents\x18\x04 \x01(\x05R\x0fconnectedAgents\x12\x16\n" +
-	"\x06assets\x18\x05 \x01(\x03R\x06assets\"N\n" +
+	"\x06assets\x18\x05 \x01(\x03R\x06assets\x12;\n" +
+	"\vdelete_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"deleteTime\"N\n" +
 	"\x10ListSitesRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"a\n" +
 	"\x11ListSitesResponse\x12$\n" +
 	"\x05sites\x18\x01 \x03(\v2\x0e.reeve.v1.SiteR\x05sites\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xca\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"L\n" +
+	"\x11DeleteSiteRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
+	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\"\xf1\x01\n" +
+	"\x12DeleteSiteResponse\x12\"\n" +
+	"\x04site\x18\x01 \x01(\v2\x0e.reeve.v1.SiteR\x04site\x12\x1f\n" +
+	"\vjoin_tokens\x18\x02 \x01(\x05R\n" +
+	"joinTokens\x12#\n" +
+	"\rstored_assets\x18\x03 \x01(\x03R\fstoredAssets\x12'\n" +
+	"\x0fstored_versions\x18\x04 \x01(\x03R\x0estoredVersions\x12#\n" +
+	"\rstored_events\x18\x05 \x01(\x03R\fstoredEvents\x12#\n" +
+	"\rstored_usages\x18\x06 \x01(\x03R\fstoredUsages\"\xca\x04\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12\x1a\n" +
@@ -1547,7 +1727,7 @@ const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"\x12RevokeAgentRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"<\n" +
 	"\x13RevokeAgentResponse\x12%\n" +
-	"\x05agent\x18\x01 \x01(\v2\x0f.reeve.v1.AgentR\x05agent\"\xb7\x02\n" +
+	"\x05agent\x18\x01 \x01(\v2\x0f.reeve.v1.AgentR\x05agent\"\xd5\x02\n" +
 	"\tJoinToken\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12;\n" +
@@ -1559,15 +1739,17 @@ const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"\x04uses\x18\x06 \x01(\x05R\x04uses\x12>\n" +
 	"\rlast_use_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vlastUseTime\x12\x1d\n" +
 	"\n" +
-	"created_by\x18\b \x01(\tR\tcreatedBy\"\x92\x01\n" +
+	"created_by\x18\b \x01(\tR\tcreatedBy\x12\x1c\n" +
+	"\taddresses\x18\t \x03(\tR\taddresses\"\x92\x01\n" +
 	"\x16CreateJoinTokenRequest\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x19\n" +
 	"\bmax_uses\x18\x03 \x01(\x05R\amaxUses\x12\x1c\n" +
-	"\taddresses\x18\x04 \x03(\tR\taddresses\"\\\n" +
+	"\taddresses\x18\x04 \x03(\tR\taddresses\"x\n" +
 	"\x17CreateJoinTokenResponse\x12)\n" +
 	"\x05token\x18\x01 \x01(\v2\x13.reeve.v1.JoinTokenR\x05token\x12\x16\n" +
-	"\x06secret\x18\x02 \x01(\tR\x06secret\"S\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\x12\x1a\n" +
+	"\bwarnings\x18\x03 \x03(\tR\bwarnings\"S\n" +
 	"\x15ListJoinTokensRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
@@ -1595,10 +1777,12 @@ const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"!RetireCertificateAuthorityRequest\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\tR\x04hash\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\"$\n" +
-	"\"RetireCertificateAuthorityResponse2\xb8\a\n" +
+	"\"RetireCertificateAuthorityResponse2\x81\b\n" +
 	"\fFleetService\x12I\n" +
 	"\tGetStatus\x12\x1a.reeve.v1.GetStatusRequest\x1a\x1b.reeve.v1.GetStatusResponse\"\x03\x90\x02\x01\x12I\n" +
-	"\tListSites\x12\x1a.reeve.v1.ListSitesRequest\x1a\x1b.reeve.v1.ListSitesResponse\"\x03\x90\x02\x01\x12L\n" +
+	"\tListSites\x12\x1a.reeve.v1.ListSitesRequest\x1a\x1b.reeve.v1.ListSitesResponse\"\x03\x90\x02\x01\x12G\n" +
+	"\n" +
+	"DeleteSite\x12\x1b.reeve.v1.DeleteSiteRequest\x1a\x1c.reeve.v1.DeleteSiteResponse\x12L\n" +
 	"\n" +
 	"ListAgents\x12\x1b.reeve.v1.ListAgentsRequest\x1a\x1c.reeve.v1.ListAgentsResponse\"\x03\x90\x02\x01\x12J\n" +
 	"\vRevokeAgent\x12\x1c.reeve.v1.RevokeAgentRequest\x1a\x1d.reeve.v1.RevokeAgentResponse\x12V\n" +
@@ -1621,82 +1805,88 @@ func file_api_reeve_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_api_reeve_v1_fleet_proto_rawDescData
 }
 
-var file_api_reeve_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_api_reeve_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_api_reeve_v1_fleet_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),                   // 0: reeve.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),                  // 1: reeve.v1.GetStatusResponse
 	(*Site)(nil),                               // 2: reeve.v1.Site
 	(*ListSitesRequest)(nil),                   // 3: reeve.v1.ListSitesRequest
 	(*ListSitesResponse)(nil),                  // 4: reeve.v1.ListSitesResponse
-	(*Agent)(nil),                              // 5: reeve.v1.Agent
-	(*Clone)(nil),                              // 6: reeve.v1.Clone
-	(*ListAgentsRequest)(nil),                  // 7: reeve.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),                 // 8: reeve.v1.ListAgentsResponse
-	(*RevokeAgentRequest)(nil),                 // 9: reeve.v1.RevokeAgentRequest
-	(*RevokeAgentResponse)(nil),                // 10: reeve.v1.RevokeAgentResponse
-	(*JoinToken)(nil),                          // 11: reeve.v1.JoinToken
-	(*CreateJoinTokenRequest)(nil),             // 12: reeve.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil),            // 13: reeve.v1.CreateJoinTokenResponse
-	(*ListJoinTokensRequest)(nil),              // 14: reeve.v1.ListJoinTokensRequest
-	(*ListJoinTokensResponse)(nil),             // 15: reeve.v1.ListJoinTokensResponse
-	(*DeleteJoinTokenRequest)(nil),             // 16: reeve.v1.DeleteJoinTokenRequest
-	(*DeleteJoinTokenResponse)(nil),            // 17: reeve.v1.DeleteJoinTokenResponse
-	(*CertificateAuthority)(nil),               // 18: reeve.v1.CertificateAuthority
-	(*ListCertificateAuthoritiesRequest)(nil),  // 19: reeve.v1.ListCertificateAuthoritiesRequest
-	(*ListCertificateAuthoritiesResponse)(nil), // 20: reeve.v1.ListCertificateAuthoritiesResponse
-	(*RotateCertificateAuthorityRequest)(nil),  // 21: reeve.v1.RotateCertificateAuthorityRequest
-	(*RotateCertificateAuthorityResponse)(nil), // 22: reeve.v1.RotateCertificateAuthorityResponse
-	(*RetireCertificateAuthorityRequest)(nil),  // 23: reeve.v1.RetireCertificateAuthorityRequest
-	(*RetireCertificateAuthorityResponse)(nil), // 24: reeve.v1.RetireCertificateAuthorityResponse
-	(*timestamppb.Timestamp)(nil),              // 25: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),                // 26: google.protobuf.Duration
+	(*DeleteSiteRequest)(nil),                  // 5: reeve.v1.DeleteSiteRequest
+	(*DeleteSiteResponse)(nil),                 // 6: reeve.v1.DeleteSiteResponse
+	(*Agent)(nil),                              // 7: reeve.v1.Agent
+	(*Clone)(nil),                              // 8: reeve.v1.Clone
+	(*ListAgentsRequest)(nil),                  // 9: reeve.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),                 // 10: reeve.v1.ListAgentsResponse
+	(*RevokeAgentRequest)(nil),                 // 11: reeve.v1.RevokeAgentRequest
+	(*RevokeAgentResponse)(nil),                // 12: reeve.v1.RevokeAgentResponse
+	(*JoinToken)(nil),                          // 13: reeve.v1.JoinToken
+	(*CreateJoinTokenRequest)(nil),             // 14: reeve.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil),            // 15: reeve.v1.CreateJoinTokenResponse
+	(*ListJoinTokensRequest)(nil),              // 16: reeve.v1.ListJoinTokensRequest
+	(*ListJoinTokensResponse)(nil),             // 17: reeve.v1.ListJoinTokensResponse
+	(*DeleteJoinTokenRequest)(nil),             // 18: reeve.v1.DeleteJoinTokenRequest
+	(*DeleteJoinTokenResponse)(nil),            // 19: reeve.v1.DeleteJoinTokenResponse
+	(*CertificateAuthority)(nil),               // 20: reeve.v1.CertificateAuthority
+	(*ListCertificateAuthoritiesRequest)(nil),  // 21: reeve.v1.ListCertificateAuthoritiesRequest
+	(*ListCertificateAuthoritiesResponse)(nil), // 22: reeve.v1.ListCertificateAuthoritiesResponse
+	(*RotateCertificateAuthorityRequest)(nil),  // 23: reeve.v1.RotateCertificateAuthorityRequest
+	(*RotateCertificateAuthorityResponse)(nil), // 24: reeve.v1.RotateCertificateAuthorityResponse
+	(*RetireCertificateAuthorityRequest)(nil),  // 25: reeve.v1.RetireCertificateAuthorityRequest
+	(*RetireCertificateAuthorityResponse)(nil), // 26: reeve.v1.RetireCertificateAuthorityResponse
+	(*timestamppb.Timestamp)(nil),              // 27: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                // 28: google.protobuf.Duration
 }
 var file_api_reeve_v1_fleet_proto_depIdxs = []int32{
-	25, // 0: reeve.v1.Site.create_time:type_name -> google.protobuf.Timestamp
-	2,  // 1: reeve.v1.ListSitesResponse.sites:type_name -> reeve.v1.Site
-	25, // 2: reeve.v1.Agent.enroll_time:type_name -> google.protobuf.Timestamp
-	25, // 3: reeve.v1.Agent.seen_time:type_name -> google.protobuf.Timestamp
-	25, // 4: reeve.v1.Agent.certificate_expire_time:type_name -> google.protobuf.Timestamp
-	25, // 5: reeve.v1.Agent.revoke_time:type_name -> google.protobuf.Timestamp
-	6,  // 6: reeve.v1.Agent.clone:type_name -> reeve.v1.Clone
-	25, // 7: reeve.v1.Clone.seen_time:type_name -> google.protobuf.Timestamp
-	5,  // 8: reeve.v1.ListAgentsResponse.agents:type_name -> reeve.v1.Agent
-	5,  // 9: reeve.v1.RevokeAgentResponse.agent:type_name -> reeve.v1.Agent
-	25, // 10: reeve.v1.JoinToken.create_time:type_name -> google.protobuf.Timestamp
-	25, // 11: reeve.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
-	25, // 12: reeve.v1.JoinToken.last_use_time:type_name -> google.protobuf.Timestamp
-	26, // 13: reeve.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
-	11, // 14: reeve.v1.CreateJoinTokenResponse.token:type_name -> reeve.v1.JoinToken
-	11, // 15: reeve.v1.ListJoinTokensResponse.tokens:type_name -> reeve.v1.JoinToken
-	25, // 16: reeve.v1.CertificateAuthority.create_time:type_name -> google.protobuf.Timestamp
-	25, // 17: reeve.v1.CertificateAuthority.expire_time:type_name -> google.protobuf.Timestamp
-	18, // 18: reeve.v1.ListCertificateAuthoritiesResponse.certificate_authorities:type_name -> reeve.v1.CertificateAuthority
-	18, // 19: reeve.v1.RotateCertificateAuthorityResponse.certificate_authority:type_name -> reeve.v1.CertificateAuthority
-	0,  // 20: reeve.v1.FleetService.GetStatus:input_type -> reeve.v1.GetStatusRequest
-	3,  // 21: reeve.v1.FleetService.ListSites:input_type -> reeve.v1.ListSitesRequest
-	7,  // 22: reeve.v1.FleetService.ListAgents:input_type -> reeve.v1.ListAgentsRequest
-	9,  // 23: reeve.v1.FleetService.RevokeAgent:input_type -> reeve.v1.RevokeAgentRequest
-	12, // 24: reeve.v1.FleetService.CreateJoinToken:input_type -> reeve.v1.CreateJoinTokenRequest
-	14, // 25: reeve.v1.FleetService.ListJoinTokens:input_type -> reeve.v1.ListJoinTokensRequest
-	16, // 26: reeve.v1.FleetService.DeleteJoinToken:input_type -> reeve.v1.DeleteJoinTokenRequest
-	19, // 27: reeve.v1.FleetService.ListCertificateAuthorities:input_type -> reeve.v1.ListCertificateAuthoritiesRequest
-	21, // 28: reeve.v1.FleetService.RotateCertificateAuthority:input_type -> reeve.v1.RotateCertificateAuthorityRequest
-	23, // 29: reeve.v1.FleetService.RetireCertificateAuthority:input_type -> reeve.v1.RetireCertificateAuthorityRequest
-	1,  // 30: reeve.v1.FleetService.GetStatus:output_type -> reeve.v1.GetStatusResponse
-	4,  // 31: reeve.v1.FleetService.ListSites:output_type -> reeve.v1.ListSitesResponse
-	8,  // 32: reeve.v1.FleetService.ListAgents:output_type -> reeve.v1.ListAgentsResponse
-	10, // 33: reeve.v1.FleetService.RevokeAgent:output_type -> reeve.v1.RevokeAgentResponse
-	13, // 34: reeve.v1.FleetService.CreateJoinToken:output_type -> reeve.v1.CreateJoinTokenResponse
-	15, // 35: reeve.v1.FleetService.ListJoinTokens:output_type -> reeve.v1.ListJoinTokensResponse
-	17, // 36: reeve.v1.FleetService.DeleteJoinToken:output_type -> reeve.v1.DeleteJoinTokenResponse
-	20, // 37: reeve.v1.FleetService.ListCertificateAuthorities:output_type -> reeve.v1.ListCertificateAuthoritiesResponse
-	22, // 38: reeve.v1.FleetService.RotateCertificateAuthority:output_type -> reeve.v1.RotateCertificateAuthorityResponse
-	24, // 39: reeve.v1.FleetService.RetireCertificateAuthority:output_type -> reeve.v1.RetireCertificateAuthorityResponse
-	30, // [30:40] is the sub-list for method output_type
-	20, // [20:30] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	27, // 0: reeve.v1.Site.create_time:type_name -> google.protobuf.Timestamp
+	27, // 1: reeve.v1.Site.delete_time:type_name -> google.protobuf.Timestamp
+	2,  // 2: reeve.v1.ListSitesResponse.sites:type_name -> reeve.v1.Site
+	2,  // 3: reeve.v1.DeleteSiteResponse.site:type_name -> reeve.v1.Site
+	27, // 4: reeve.v1.Agent.enroll_time:type_name -> google.protobuf.Timestamp
+	27, // 5: reeve.v1.Agent.seen_time:type_name -> google.protobuf.Timestamp
+	27, // 6: reeve.v1.Agent.certificate_expire_time:type_name -> google.protobuf.Timestamp
+	27, // 7: reeve.v1.Agent.revoke_time:type_name -> google.protobuf.Timestamp
+	8,  // 8: reeve.v1.Agent.clone:type_name -> reeve.v1.Clone
+	27, // 9: reeve.v1.Clone.seen_time:type_name -> google.protobuf.Timestamp
+	7,  // 10: reeve.v1.ListAgentsResponse.agents:type_name -> reeve.v1.Agent
+	7,  // 11: reeve.v1.RevokeAgentResponse.agent:type_name -> reeve.v1.Agent
+	27, // 12: reeve.v1.JoinToken.create_time:type_name -> google.protobuf.Timestamp
+	27, // 13: reeve.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
+	27, // 14: reeve.v1.JoinToken.last_use_time:type_name -> google.protobuf.Timestamp
+	28, // 15: reeve.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
+	13, // 16: reeve.v1.CreateJoinTokenResponse.token:type_name -> reeve.v1.JoinToken
+	13, // 17: reeve.v1.ListJoinTokensResponse.tokens:type_name -> reeve.v1.JoinToken
+	27, // 18: reeve.v1.CertificateAuthority.create_time:type_name -> google.protobuf.Timestamp
+	27, // 19: reeve.v1.CertificateAuthority.expire_time:type_name -> google.protobuf.Timestamp
+	20, // 20: reeve.v1.ListCertificateAuthoritiesResponse.certificate_authorities:type_name -> reeve.v1.CertificateAuthority
+	20, // 21: reeve.v1.RotateCertificateAuthorityResponse.certificate_authority:type_name -> reeve.v1.CertificateAuthority
+	0,  // 22: reeve.v1.FleetService.GetStatus:input_type -> reeve.v1.GetStatusRequest
+	3,  // 23: reeve.v1.FleetService.ListSites:input_type -> reeve.v1.ListSitesRequest
+	5,  // 24: reeve.v1.FleetService.DeleteSite:input_type -> reeve.v1.DeleteSiteRequest
+	9,  // 25: reeve.v1.FleetService.ListAgents:input_type -> reeve.v1.ListAgentsRequest
+	11, // 26: reeve.v1.FleetService.RevokeAgent:input_type -> reeve.v1.RevokeAgentRequest
+	14, // 27: reeve.v1.FleetService.CreateJoinToken:input_type -> reeve.v1.CreateJoinTokenRequest
+	16, // 28: reeve.v1.FleetService.ListJoinTokens:input_type -> reeve.v1.ListJoinTokensRequest
+	18, // 29: reeve.v1.FleetService.DeleteJoinToken:input_type -> reeve.v1.DeleteJoinTokenRequest
+	21, // 30: reeve.v1.FleetService.ListCertificateAuthorities:input_type -> reeve.v1.ListCertificateAuthoritiesRequest
+	23, // 31: reeve.v1.FleetService.RotateCertificateAuthority:input_type -> reeve.v1.RotateCertificateAuthorityRequest
+	25, // 32: reeve.v1.FleetService.RetireCertificateAuthority:input_type -> reeve.v1.RetireCertificateAuthorityRequest
+	1,  // 33: reeve.v1.FleetService.GetStatus:output_type -> reeve.v1.GetStatusResponse
+	4,  // 34: reeve.v1.FleetService.ListSites:output_type -> reeve.v1.ListSitesResponse
+	6,  // 35: reeve.v1.FleetService.DeleteSite:output_type -> reeve.v1.DeleteSiteResponse
+	10, // 36: reeve.v1.FleetService.ListAgents:output_type -> reeve.v1.ListAgentsResponse
+	12, // 37: reeve.v1.FleetService.RevokeAgent:output_type -> reeve.v1.RevokeAgentResponse
+	15, // 38: reeve.v1.FleetService.CreateJoinToken:output_type -> reeve.v1.CreateJoinTokenResponse
+	17, // 39: reeve.v1.FleetService.ListJoinTokens:output_type -> reeve.v1.ListJoinTokensResponse
+	19, // 40: reeve.v1.FleetService.DeleteJoinToken:output_type -> reeve.v1.DeleteJoinTokenResponse
+	22, // 41: reeve.v1.FleetService.ListCertificateAuthorities:output_type -> reeve.v1.ListCertificateAuthoritiesResponse
+	24, // 42: reeve.v1.FleetService.RotateCertificateAuthority:output_type -> reeve.v1.RotateCertificateAuthorityResponse
+	26, // 43: reeve.v1.FleetService.RetireCertificateAuthority:output_type -> reeve.v1.RetireCertificateAuthorityResponse
+	33, // [33:44] is the sub-list for method output_type
+	22, // [22:33] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_api_reeve_v1_fleet_proto_init() }
@@ -1710,7 +1900,7 @@ func file_api_reeve_v1_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_reeve_v1_fleet_proto_rawDesc), len(file_api_reeve_v1_fleet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -37,6 +37,8 @@ const (
 	FleetServiceGetStatusProcedure = "/reeve.v1.FleetService/GetStatus"
 	// FleetServiceListSitesProcedure is the fully-qualified name of the FleetService's ListSites RPC.
 	FleetServiceListSitesProcedure = "/reeve.v1.FleetService/ListSites"
+	// FleetServiceDeleteSiteProcedure is the fully-qualified name of the FleetService's DeleteSite RPC.
+	FleetServiceDeleteSiteProcedure = "/reeve.v1.FleetService/DeleteSite"
 	// FleetServiceListAgentsProcedure is the fully-qualified name of the FleetService's ListAgents RPC.
 	FleetServiceListAgentsProcedure = "/reeve.v1.FleetService/ListAgents"
 	// FleetServiceRevokeAgentProcedure is the fully-qualified name of the FleetService's RevokeAgent
@@ -68,6 +70,11 @@ type FleetServiceClient interface {
 	// sign-in with.
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 	ListSites(context.Context, *connect.Request[v1.ListSitesRequest]) (*connect.Response[v1.ListSitesResponse], error)
+	// DeleteSite ends a site for good: its agents are shut out, its join tokens are
+	// useless at once, and what the warehouse has of it is removed in the
+	// background; ListSites has the site until that is done. With validate_only
+	// nothing happens but the answer.
+	DeleteSite(context.Context, *connect.Request[v1.DeleteSiteRequest]) (*connect.Response[v1.DeleteSiteResponse], error)
 	ListAgents(context.Context, *connect.Request[v1.ListAgentsRequest]) (*connect.Response[v1.ListAgentsResponse], error)
 	// RevokeAgent shuts an agent out for good: its session is cut, and its
 	// certificate serves for nothing any more. What it brought stays, as
@@ -114,6 +121,12 @@ func NewFleetServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			baseURL+FleetServiceListSitesProcedure,
 			connect.WithSchema(fleetServiceMethods.ByName("ListSites")),
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		deleteSite: connect.NewClient[v1.DeleteSiteRequest, v1.DeleteSiteResponse](
+			httpClient,
+			baseURL+FleetServiceDeleteSiteProcedure,
+			connect.WithSchema(fleetServiceMethods.ByName("DeleteSite")),
 			connect.WithClientOptions(opts...),
 		),
 		listAgents: connect.NewClient[v1.ListAgentsRequest, v1.ListAgentsResponse](
@@ -174,6 +187,7 @@ func NewFleetServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 type fleetServiceClient struct {
 	getStatus                  *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
 	listSites                  *connect.Client[v1.ListSitesRequest, v1.ListSitesResponse]
+	deleteSite                 *connect.Client[v1.DeleteSiteRequest, v1.DeleteSiteResponse]
 	listAgents                 *connect.Client[v1.ListAgentsRequest, v1.ListAgentsResponse]
 	revokeAgent                *connect.Client[v1.RevokeAgentRequest, v1.RevokeAgentResponse]
 	createJoinToken            *connect.Client[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse]
@@ -192,6 +206,11 @@ func (c *fleetServiceClient) GetStatus(ctx context.Context, req *connect.Request
 // ListSites calls reeve.v1.FleetService.ListSites.
 func (c *fleetServiceClient) ListSites(ctx context.Context, req *connect.Request[v1.ListSitesRequest]) (*connect.Response[v1.ListSitesResponse], error) {
 	return c.listSites.CallUnary(ctx, req)
+}
+
+// DeleteSite calls reeve.v1.FleetService.DeleteSite.
+func (c *fleetServiceClient) DeleteSite(ctx context.Context, req *connect.Request[v1.DeleteSiteRequest]) (*connect.Response[v1.DeleteSiteResponse], error) {
+	return c.deleteSite.CallUnary(ctx, req)
 }
 
 // ListAgents calls reeve.v1.FleetService.ListAgents.
@@ -240,6 +259,11 @@ type FleetServiceHandler interface {
 	// sign-in with.
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 	ListSites(context.Context, *connect.Request[v1.ListSitesRequest]) (*connect.Response[v1.ListSitesResponse], error)
+	// DeleteSite ends a site for good: its agents are shut out, its join tokens are
+	// useless at once, and what the warehouse has of it is removed in the
+	// background; ListSites has the site until that is done. With validate_only
+	// nothing happens but the answer.
+	DeleteSite(context.Context, *connect.Request[v1.DeleteSiteRequest]) (*connect.Response[v1.DeleteSiteResponse], error)
 	ListAgents(context.Context, *connect.Request[v1.ListAgentsRequest]) (*connect.Response[v1.ListAgentsResponse], error)
 	// RevokeAgent shuts an agent out for good: its session is cut, and its
 	// certificate serves for nothing any more. What it brought stays, as
@@ -282,6 +306,12 @@ func NewFleetServiceHandler(svc FleetServiceHandler, opts ...connect.HandlerOpti
 		svc.ListSites,
 		connect.WithSchema(fleetServiceMethods.ByName("ListSites")),
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	fleetServiceDeleteSiteHandler := connect.NewUnaryHandler(
+		FleetServiceDeleteSiteProcedure,
+		svc.DeleteSite,
+		connect.WithSchema(fleetServiceMethods.ByName("DeleteSite")),
 		connect.WithHandlerOptions(opts...),
 	)
 	fleetServiceListAgentsHandler := connect.NewUnaryHandler(
@@ -341,6 +371,8 @@ func NewFleetServiceHandler(svc FleetServiceHandler, opts ...connect.HandlerOpti
 			fleetServiceGetStatusHandler.ServeHTTP(w, r)
 		case FleetServiceListSitesProcedure:
 			fleetServiceListSitesHandler.ServeHTTP(w, r)
+		case FleetServiceDeleteSiteProcedure:
+			fleetServiceDeleteSiteHandler.ServeHTTP(w, r)
 		case FleetServiceListAgentsProcedure:
 			fleetServiceListAgentsHandler.ServeHTTP(w, r)
 		case FleetServiceRevokeAgentProcedure:
@@ -372,6 +404,10 @@ func (UnimplementedFleetServiceHandler) GetStatus(context.Context, *connect.Requ
 
 func (UnimplementedFleetServiceHandler) ListSites(context.Context, *connect.Request[v1.ListSitesRequest]) (*connect.Response[v1.ListSitesResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.ListSites is not implemented"))
+}
+
+func (UnimplementedFleetServiceHandler) DeleteSite(context.Context, *connect.Request[v1.DeleteSiteRequest]) (*connect.Response[v1.DeleteSiteResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.FleetService.DeleteSite is not implemented"))
 }
 
 func (UnimplementedFleetServiceHandler) ListAgents(context.Context, *connect.Request[v1.ListAgentsRequest]) (*connect.Response[v1.ListAgentsResponse], error) {

@@ -1,4 +1,4 @@
-package collect
+package lastseen
 
 import (
 	"encoding/binary"
@@ -105,9 +105,10 @@ func decodeDeletion(value []byte) (seq uint64, a *wirev1.AssetVersion, err error
 	return binary.BigEndian.Uint64(head), a, nil
 }
 
-// seen is what was last seen of an asset.
-type seen struct {
-	hash document.Hash
+// Seen is what was last seen of an asset.
+type Seen struct {
+	// Hash is that of all that was stable in it.
+	Hash document.Hash
 	// Either version is set, or the value as it is stored.
 	format  byte
 	packed  []byte
@@ -121,16 +122,16 @@ func hashOf(value []byte) ([]byte, error) {
 }
 
 // decodeValue takes a stored asset apart. What it returns refers to value.
-func decodeValue(value []byte) (*seen, error) {
+func decodeValue(value []byte) (*Seen, error) {
 	format, hash, packed, err := split(value, len(document.Hash{}))
 	if err != nil {
 		return nil, err
 	}
-	return &seen{hash: document.Hash(hash), format: format, packed: packed}, nil
+	return &Seen{Hash: document.Hash(hash), format: format, packed: packed}, nil
 }
 
-// unpack returns the version. It must not be changed.
-func (s *seen) unpack() (*wirev1.AssetVersion, error) {
+// Version returns the version. It must not be changed.
+func (s *Seen) Version() (*wirev1.AssetVersion, error) {
 	if s.version == nil {
 		a, err := unpack(s.format, s.packed)
 		if err != nil {
@@ -139,4 +140,9 @@ func (s *seen) unpack() (*wirev1.AssetVersion, error) {
 		s.version, s.packed = a, nil
 	}
 	return s.version, nil
+}
+
+// Of is what is seen with a version that is not stored yet.
+func Of(a *wirev1.AssetVersion) *Seen {
+	return &Seen{Hash: document.Hash(a.GetHash()), version: a}
 }

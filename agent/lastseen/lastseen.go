@@ -1,4 +1,11 @@
-package collect
+// Package lastseen is what an agent last saw of every asset, and how far collectors
+// have followed their scopes.
+//
+// The store changes by [Store.Apply], with what lies in the spool, which is its redo
+// log: a crash between the two repeats nothing and loses nothing. Beside that only
+// checkpoints move while nothing else changes, scopes are completed, and a scope is
+// replaced by what the centre knows of it ([Store.Seed]).
+package lastseen
 
 import (
 	"encoding/binary"
@@ -17,12 +24,11 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/badgerdb"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
-// LastSeen is what the agent last saw of every asset, and how far collectors
-// have followed their scopes. It changes only by [LastSeen.Apply], and by
-// checkpoints that move while nothing else changes.
+// Store is the store. Its methods may be called concurrently.
 //
 // Keys in badger:
 //
@@ -30,9 +36,10 @@ import (
 //	d SCOPE 0 TYPE 0 UID   a deletion that the centre may not have yet: format byte,
 //	                       number of its record, compressed AssetVersion
 //	c SCOPE                a scope's checkpoint
+//	s SCOPE                how the store stands to a scope: format byte, epoch, time
 //	t TYPE                 an asset type: format byte, AssetType
 //	m...                   the spool's id, how far it was applied, the clock
-type LastSeen struct {
+type Store struct {
 	// MinFree is how much must be free on the filesystem for what is written
 	// without the spool, which sees to that itself: the store writes through memory
 	// maps, and without room for them the kernel ends the process.
@@ -60,6 +67,7 @@ const (
 	deletedPrefix    = 'd'
 	checkpointPrefix = 'c'
 	typePrefix       = 't'
+	statePrefix      = 's'
 )
 
 var (
@@ -87,8 +95,8 @@ func splitAssetKey(key []byte) (scope string, k plugin.Key) {
 	return parts[0], plugin.Key{Type: parts[1], UID: parts[2]}
 }
 
-// OpenLastSeen opens or makes the store in dir.
-func OpenLastSeen(dir string, logger *slog.Logger) (*LastSeen, error) {
+// Open opens or makes the store in dir.
+func Open(dir string, logger *slog.Logger) (*Store, error) {
 	// Writes survive the death of the process; before spool segments are given
 	// up they are also synced (Sync), so they survive a power cut too.
 	db, err := badgerdb.Open(dir, logger, func(o badger.Options) badger.Options {
@@ -105,7 +113,7 @@ func OpenLastSeen(dir string, logger *slog.Logger) (*LastSeen, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the last-seen store in %s: %w", dir, openError(err))
 	}
-	s := &LastSeen{db: db, damaged: make(chan error, 1), redoing: true}
+	s := &Store{db: db, damaged: make(chan error, 1), redoing: true}
 	stamp, err := s.Clock()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", ErrDamaged, err), db.Close())
@@ -130,10 +138,10 @@ var ErrDamaged = errors.New("last seen is damaged")
 
 // Damaged is sent to, once, when something is read that is not what had been
 // written. Only a new store helps then.
-func (s *LastSeen) Damaged() <-chan error { return s.damaged }
+func (s *Store) Damaged() <-chan error { return s.damaged }
 
-// check takes note of the damage that an error of reading is, and hands it back.
-func (s *LastSeen) check(err error) error {
+// Check takes note of the damage that an error of reading is, and hands it back.
+func (s *Store) Check(err error) error {
 	if err == nil || !errors.Is(err, ErrDamaged) {
 		return err
 	}
@@ -145,10 +153,10 @@ func (s *LastSeen) check(err error) error {
 }
 
 // Close closes the store.
-func (s *LastSeen) Close() error { return s.db.Close() }
+func (s *Store) Close() error { return s.db.Close() }
 
 // Sync makes all that was written survive a power cut.
-func (s *LastSeen) Sync() error {
+func (s *Store) Sync() error {
 	if err := s.db.Sync(); err != nil {
 		return fmt.Errorf("syncing the last-seen store: %w", err)
 	}
@@ -156,7 +164,7 @@ func (s *LastSeen) Sync() error {
 }
 
 // CollectGarbage frees disk space that changed values left behind.
-func (s *LastSeen) CollectGarbage() error {
+func (s *Store) CollectGarbage() error {
 	if err := spool.CheckFree(s.db.Opts().Dir, s.MinFree); err != nil {
 		return fmt.Errorf("collecting garbage in the last-seen store: %w", err)
 	}
@@ -171,7 +179,7 @@ func (s *LastSeen) CollectGarbage() error {
 }
 
 // Clock returns the newest stamp that the agent has given.
-func (s *LastSeen) Clock() (hlc.Stamp, error) {
+func (s *Store) Clock() (hlc.Stamp, error) {
 	v, err := s.get(clockKey)
 	if err != nil || v == nil {
 		return 0, err
@@ -181,7 +189,7 @@ func (s *LastSeen) Clock() (hlc.Stamp, error) {
 
 // Applied returns the number of the last record of the spool that was applied,
 // or 0 if the store was fed from another spool until now.
-func (s *LastSeen) Applied(spoolID string, class wirev1.Class) (uint64, error) {
+func (s *Store) Applied(spoolID string, class wirev1.Class) (uint64, error) {
 	id, err := s.get(spoolKey)
 	if err != nil || string(id) != spoolID {
 		return 0, err
@@ -197,7 +205,7 @@ func (s *LastSeen) Applied(spoolID string, class wirev1.Class) (uint64, error) {
 // whether everything must be sent again (Recorder.Resend): there was another
 // spool before, and what that one held may be lost. It does so at every start
 // until that is done.
-func (s *LastSeen) Adopt(spoolID string) (resend bool, err error) {
+func (s *Store) Adopt(spoolID string) (resend bool, err error) {
 	s.applying.Lock()
 	s.redoing = false
 	s.applying.Unlock()
@@ -223,7 +231,7 @@ func (s *LastSeen) Adopt(spoolID string) (resend bool, err error) {
 			return false, err
 		}
 		// The new spool numbers records anew.
-		err = s.deletions(func(key []byte, _ uint64, a *wirev1.AssetVersion) error {
+		err = s.Deletions(func(key []byte, _ uint64, a *wirev1.AssetVersion) error {
 			value, err := encodeDeletion(a, math.MaxUint64)
 			w.do(func(txn *badger.Txn) error { return txn.Set(key, value) })
 			return err
@@ -240,7 +248,7 @@ func (s *LastSeen) Adopt(spoolID string) (resend bool, err error) {
 }
 
 // MustBeResent reports whether all must be sent again (Recorder.Resend), and why.
-func (s *LastSeen) MustBeResent() (must bool, why []string, err error) {
+func (s *Store) MustBeResent() (must bool, why []string, err error) {
 	v, err := s.get(resendKey)
 	if err != nil || v == nil {
 		return false, nil, err
@@ -249,7 +257,7 @@ func (s *LastSeen) MustBeResent() (must bool, why []string, err error) {
 }
 
 // ForgetCheckpoints has all scopes swept before they are followed again.
-func (s *LastSeen) ForgetCheckpoints() error {
+func (s *Store) ForgetCheckpoints() error {
 	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
 	defer func() { w.txn.Discard() }()
 	if err := s.forgetCheckpoints(&w); err != nil {
@@ -258,7 +266,7 @@ func (s *LastSeen) ForgetCheckpoints() error {
 	return w.commit()
 }
 
-func (s *LastSeen) forgetCheckpoints(w *writer) error {
+func (s *Store) forgetCheckpoints(w *writer) error {
 	return s.scan([]byte{checkpointPrefix}, func(item *badger.Item) error {
 		key := item.KeyCopy(nil)
 		w.do(func(txn *badger.Txn) error { return txn.Delete(key) })
@@ -268,7 +276,7 @@ func (s *LastSeen) forgetCheckpoints(w *writer) error {
 
 // MustResend takes note, for good, that something in the spool was lost, and how.
 // Until Recorder.Resend has done it, Adopt says so too.
-func (s *LastSeen) MustResend(why string) error {
+func (s *Store) MustResend(why string) error {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	_, before, err := s.MustBeResent()
@@ -289,8 +297,8 @@ func (s *LastSeen) MustResend(why string) error {
 // maxWhy is how many reasons for one sending are told.
 const maxWhy = 20
 
-// restore says that single assets are sent again, until done is called.
-func (s *LastSeen) restore() (done func()) {
+// Restoring says that single assets are sent again, until done is called.
+func (s *Store) Restoring() (done func()) {
 	add := func(n int) {
 		s.applying.Lock()
 		defer s.applying.Unlock()
@@ -300,16 +308,16 @@ func (s *LastSeen) restore() (done func()) {
 	return func() { add(-1) }
 }
 
-// sendings is how often it was said that all must be sent again.
-func (s *LastSeen) sendings() int {
+// Sendings is how often it was said that all must be sent again.
+func (s *Store) Sendings() int {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	return s.asked
 }
 
-// resent takes note that everything has been sent again, unless that was asked
+// Resent takes note that everything has been sent again, unless that was asked
 // for once more since there were so many sendings.
-func (s *LastSeen) resent(sendings int) error {
+func (s *Store) Resent(sendings int) error {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	if s.asked != sendings {
@@ -324,13 +332,13 @@ func (s *LastSeen) resent(sendings int) error {
 
 // Recall returns the asset or asset type in full that has the key and version of
 // mark, or nil if there is a newer one. What only mark has is taken from it.
-func (s *LastSeen) Recall(mark *wirev1.Record) (*wirev1.Record, error) {
+func (s *Store) Recall(mark *wirev1.Record) (*wirev1.Record, error) {
 	if t := mark.GetAssetType(); t != nil {
-		last, err := s.assetType(t.GetName())
+		last, err := s.AssetType(t.GetName())
 		if err != nil || last.GetVersion() != t.GetVersion() {
 			return nil, err
 		}
-		return typeRecord(last), nil
+		return wire.TypeRecord(last), nil
 	}
 	m := mark.GetAsset()
 	key := plugin.Key{Type: m.GetType(), UID: m.GetUid()}
@@ -341,25 +349,25 @@ func (s *LastSeen) Recall(mark *wirev1.Record) (*wirev1.Record, error) {
 		}
 		_, a, err := decodeDeletion(v)
 		if err != nil || a.GetVersion() != m.GetVersion() {
-			return nil, s.check(err)
+			return nil, s.Check(err)
 		}
-		return assetRecord(a), nil
+		return wire.AssetRecord(a), nil
 	}
-	last, err := s.asset(m.GetScope(), key)
+	last, err := s.Asset(m.GetScope(), key)
 	if err != nil || last == nil {
 		return nil, err
 	}
-	a, err := last.unpack()
+	a, err := last.Version()
 	if err != nil || a.GetVersion() != m.GetVersion() {
-		return nil, s.check(err)
+		return nil, s.Check(err)
 	}
 	a.Changed, a.RemovedRelations = m.GetChanged(), m.GetRemovedRelations()
-	return assetRecord(a), nil
+	return wire.AssetRecord(a), nil
 }
 
 // Forget drops the deletions that the centre has, those up to and with record
 // acked of the assets.
-func (s *LastSeen) Forget(acked uint64) error {
+func (s *Store) Forget(acked uint64) error {
 	if err := spool.CheckFree(s.db.Opts().Dir, s.MinFree); err != nil {
 		return fmt.Errorf("forgetting deletions: %w", err)
 	}
@@ -367,7 +375,7 @@ func (s *LastSeen) Forget(acked uint64) error {
 	defer s.applying.Unlock()
 	w := writer{db: s.db, txn: s.db.NewTransaction(true)}
 	defer func() { w.txn.Discard() }()
-	err := s.deletions(func(key []byte, seq uint64, _ *wirev1.AssetVersion) error {
+	err := s.Deletions(func(key []byte, seq uint64, _ *wirev1.AssetVersion) error {
 		if seq <= acked {
 			w.do(func(txn *badger.Txn) error { return txn.Delete(key) })
 		}
@@ -379,8 +387,8 @@ func (s *LastSeen) Forget(acked uint64) error {
 	return w.commit()
 }
 
-// deletions calls visit for every deletion that is kept.
-func (s *LastSeen) deletions(visit func(key []byte, seq uint64, a *wirev1.AssetVersion) error) error {
+// Deletions calls visit for every deletion that is kept.
+func (s *Store) Deletions(visit func(key []byte, seq uint64, a *wirev1.AssetVersion) error) error {
 	return s.scan([]byte{deletedPrefix}, func(item *badger.Item) error {
 		return itemValue(item, func(v []byte) error {
 			seq, a, err := decodeDeletion(v)
@@ -394,7 +402,7 @@ func (s *LastSeen) deletions(visit func(key []byte, seq uint64, a *wirev1.AssetV
 
 // knowsNewer reports whether a newer version of an asset was applied before. Only
 // while things are sent again can that be.
-func (s *LastSeen) knowsNewer(key []byte, version uint64) (bool, error) {
+func (s *Store) knowsNewer(key []byte, version uint64) (bool, error) {
 	v, err := s.get(key)
 	if err != nil {
 		return false, err
@@ -404,7 +412,7 @@ func (s *LastSeen) knowsNewer(key []byte, version uint64) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		a, err := last.unpack()
+		a, err := last.Version()
 		return a.GetVersion() > version, err
 	}
 	if v, err = s.get(deletedKey(key)); err != nil || v == nil {
@@ -416,7 +424,7 @@ func (s *LastSeen) knowsNewer(key []byte, version uint64) (bool, error) {
 
 // Apply brings the store up to date with a frame of the spool. Doing it twice
 // does no harm.
-func (s *LastSeen) Apply(f spool.Frame) error {
+func (s *Store) Apply(f spool.Frame) error {
 	records, err := f.Records()
 	if err != nil {
 		return err
@@ -432,7 +440,7 @@ func (s *LastSeen) Apply(f spool.Frame) error {
 		if t := r.GetAssetType(); t != nil {
 			newest = max(newest, t.GetVersion())
 			if mayBeOlder {
-				if last, err := s.assetType(t.GetName()); err != nil || last.GetVersion() > t.GetVersion() {
+				if last, err := s.AssetType(t.GetName()); err != nil || last.GetVersion() > t.GetVersion() {
 					w.fail(err)
 					continue
 				}
@@ -534,17 +542,17 @@ func (w *writer) commit() error {
 	return nil
 }
 
-// asset returns what was last seen of an asset, or nil.
-func (s *LastSeen) asset(scope string, k plugin.Key) (last *seen, err error) {
-	err = s.read(func(r reader) error {
-		last, err = r.asset(scope, k)
+// Asset returns what was last seen of an asset, or nil.
+func (s *Store) Asset(scope string, k plugin.Key) (last *Seen, err error) {
+	err = s.Read(func(r Reader) error {
+		last, err = r.Asset(scope, k)
 		return err
 	})
 	return last, err
 }
 
-// keys calls visit for every asset of a scope.
-func (s *LastSeen) keys(scope string, visit func(plugin.Key) error) error {
+// Keys calls visit for every asset of a scope.
+func (s *Store) Keys(scope string, visit func(plugin.Key) error) error {
 	return s.scan(scopePrefix(scope), func(item *badger.Item) error {
 		_, k := splitAssetKey(item.Key())
 		return visit(k)
@@ -552,23 +560,23 @@ func (s *LastSeen) keys(scope string, visit func(plugin.Key) error) error {
 }
 
 // Assets calls visit for every asset. The version must not be changed.
-func (s *LastSeen) Assets(visit func(*wirev1.AssetVersion) error) error {
+func (s *Store) Assets(visit func(*wirev1.AssetVersion) error) error {
 	return s.versions([]byte{assetPrefix}, visit)
 }
 
-// assets calls visit for every asset of a scope. The version must not be changed.
-func (s *LastSeen) assets(scope string, visit func(*wirev1.AssetVersion) error) error {
+// ScopeAssets calls visit for every asset of a scope. The version must not be changed.
+func (s *Store) ScopeAssets(scope string, visit func(*wirev1.AssetVersion) error) error {
 	return s.versions(scopePrefix(scope), visit)
 }
 
-func (s *LastSeen) versions(prefix []byte, visit func(*wirev1.AssetVersion) error) error {
+func (s *Store) versions(prefix []byte, visit func(*wirev1.AssetVersion) error) error {
 	return s.scan(prefix, func(item *badger.Item) error {
 		return itemValue(item, func(v []byte) error {
 			last, err := decodeValue(v)
 			if err != nil {
 				return err
 			}
-			a, err := last.unpack()
+			a, err := last.Version()
 			if err != nil {
 				return err
 			}
@@ -577,9 +585,35 @@ func (s *LastSeen) versions(prefix []byte, visit func(*wirev1.AssetVersion) erro
 	})
 }
 
-// scopes returns the names of a collector's scopes that have assets.
-func (s *LastSeen) scopes(collector string) ([]string, error) {
-	prefix := append([]byte{assetPrefix}, collector+"/"...)
+// Scopes returns the names of a collector's scopes that have assets.
+func (s *Store) Scopes(collector string) ([]string, error) {
+	all, err := s.scopesWith(collector + "/")
+	for i := range all {
+		all[i] = strings.TrimPrefix(all[i], collector+"/")
+	}
+	return all, err
+}
+
+// AllScopes returns the scopes that are known, as "collector/scope", in order: those
+// that have assets, and those that were granted or completed.
+func (s *Store) AllScopes() ([]string, error) {
+	all, err := s.scopesWith("")
+	if err != nil {
+		return nil, err
+	}
+	if err := s.scan([]byte{statePrefix}, func(item *badger.Item) error {
+		all = append(all, string(item.Key()[1:]))
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// scopesWith returns the scopes that have assets and begin with a text.
+func (s *Store) scopesWith(begin string) ([]string, error) {
+	prefix := append([]byte{assetPrefix}, begin...)
 	var names []string
 	err := s.db.View(func(txn *badger.Txn) error {
 		o := badger.DefaultIteratorOptions
@@ -588,7 +622,7 @@ func (s *LastSeen) scopes(collector string) ([]string, error) {
 		defer it.Close()
 		for it.Seek(prefix); it.Valid(); {
 			scope, _ := splitAssetKey(it.Item().Key())
-			names = append(names, strings.TrimPrefix(scope, collector+"/"))
+			names = append(names, scope)
 			it.Seek(append([]byte{assetPrefix}, scope+"\x01"...))
 		}
 		return nil
@@ -599,12 +633,12 @@ func (s *LastSeen) scopes(collector string) ([]string, error) {
 	return names, nil
 }
 
-func (s *LastSeen) scan(prefix []byte, visit func(*badger.Item) error) error {
+func (s *Store) scan(prefix []byte, visit func(*badger.Item) error) error {
 	return s.scanFrom(prefix, prefix, visit)
 }
 
 // scanFrom calls visit for what has the prefix, from a key on.
-func (s *LastSeen) scanFrom(prefix, from []byte, visit func(*badger.Item) error) error {
+func (s *Store) scanFrom(prefix, from []byte, visit func(*badger.Item) error) error {
 	err := s.db.View(func(txn *badger.Txn) error {
 		o := badger.DefaultIteratorOptions
 		o.PrefetchValues, o.Prefix = false, prefix
@@ -618,7 +652,7 @@ func (s *LastSeen) scanFrom(prefix, from []byte, visit func(*badger.Item) error)
 		return nil
 	})
 	if err != nil {
-		return s.check(fmt.Errorf("reading the last-seen store: %w", err))
+		return s.Check(fmt.Errorf("reading the last-seen store: %w", err))
 	}
 	return nil
 }
@@ -644,14 +678,14 @@ func readError(err error) error {
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
-// checkpoint returns a scope's checkpoint, or "".
-func (s *LastSeen) checkpoint(scope string) (plugin.Checkpoint, error) {
+// Checkpoint returns a scope's checkpoint, or "".
+func (s *Store) Checkpoint(scope string) (plugin.Checkpoint, error) {
 	v, err := s.get(append([]byte{checkpointPrefix}, scope...))
 	return plugin.Checkpoint(v), err
 }
 
-// setCheckpoint moves a checkpoint with which no facts came.
-func (s *LastSeen) setCheckpoint(scope string, c plugin.Checkpoint) error {
+// SetCheckpoint moves a checkpoint with which no facts came.
+func (s *Store) SetCheckpoint(scope string, c plugin.Checkpoint) error {
 	if err := spool.CheckFree(s.db.Opts().Dir, s.MinFree); err != nil {
 		return fmt.Errorf("storing a checkpoint: %w", err)
 	}
@@ -665,28 +699,28 @@ func (s *LastSeen) setCheckpoint(scope string, c plugin.Checkpoint) error {
 }
 
 // get returns a value, or nil.
-func (s *LastSeen) get(key []byte) (value []byte, err error) {
-	err = s.read(func(r reader) error {
+func (s *Store) get(key []byte) (value []byte, err error) {
+	err = s.Read(func(r Reader) error {
 		value, err = r.get(key)
 		return err
 	})
 	return value, err
 }
 
-// reader reads the store as it was when the reader was made. Making one takes its
+// Reader reads the store as it was when the reader was made. Making one takes its
 // time, so what reads many values makes one for all.
-type reader struct {
-	store *LastSeen
+type Reader struct {
+	store *Store
 	txn   *badger.Txn
 }
 
-// read lends f a reader.
-func (s *LastSeen) read(f func(reader) error) error {
-	return s.db.View(func(txn *badger.Txn) error { return f(reader{s, txn}) })
+// Read lends f a reader.
+func (s *Store) Read(f func(Reader) error) error {
+	return s.db.View(func(txn *badger.Txn) error { return f(Reader{s, txn}) })
 }
 
 // get returns a value, or nil.
-func (r reader) get(key []byte) ([]byte, error) {
+func (r Reader) get(key []byte) ([]byte, error) {
 	item, err := r.txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, nil
@@ -696,17 +730,17 @@ func (r reader) get(key []byte) ([]byte, error) {
 		value, err = item.ValueCopy(nil)
 	}
 	if err != nil {
-		return nil, r.store.check(readError(err))
+		return nil, r.store.Check(readError(err))
 	}
 	return value, nil
 }
 
-// asset returns what was last seen of an asset, or nil.
-func (r reader) asset(scope string, k plugin.Key) (*seen, error) {
+// Asset returns what was last seen of an asset, or nil.
+func (r Reader) Asset(scope string, k plugin.Key) (*Seen, error) {
 	v, err := r.get(assetKey(scope, k))
 	if err != nil || v == nil {
 		return nil, err
 	}
 	last, err := decodeValue(v)
-	return last, r.store.check(err)
+	return last, r.store.Check(err)
 }

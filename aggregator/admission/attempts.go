@@ -1,4 +1,4 @@
-package api
+package admission
 
 import (
 	"net/netip"
@@ -11,10 +11,10 @@ import (
 // maxAttempts is how many keys are told apart at a time.
 const maxAttempts = 4096
 
-// attempts bounds how often each key may try something. It forgets keys that
+// Attempts bounds how often each key may try something. It forgets keys that
 // would be allowed a full burst anyway; if that is not enough, new keys share
 // one limit.
-type attempts struct {
+type Attempts struct {
 	limit rate.Limit
 	burst int
 
@@ -24,12 +24,15 @@ type attempts struct {
 	swept  time.Time
 }
 
-func newAttempts(perSecond float64, burst int) *attempts {
+// NewAttempts lets each key try a burst of times at once, and then so often a
+// second.
+func NewAttempts(perSecond float64, burst int) *Attempts {
 	limit := rate.Limit(perSecond)
-	return &attempts{limit: limit, burst: burst, keys: make(map[string]*rate.Limiter), shared: rate.NewLimiter(limit, burst)}
+	return &Attempts{limit: limit, burst: burst, keys: make(map[string]*rate.Limiter), shared: rate.NewLimiter(limit, burst)}
 }
 
-func (a *attempts) allow(key string, now time.Time) bool {
+// Allow counts an attempt, and reports whether the key may make it.
+func (a *Attempts) Allow(key string, now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	l := a.keys[key]
@@ -46,7 +49,7 @@ func (a *attempts) allow(key string, now time.Time) bool {
 	return l.AllowN(now, 1)
 }
 
-func (a *attempts) sweep(now time.Time) {
+func (a *Attempts) sweep(now time.Time) {
 	a.swept = now
 	for key, l := range a.keys {
 		if l.TokensAt(now) >= float64(a.burst) {
@@ -55,9 +58,9 @@ func (a *attempts) sweep(now time.Time) {
 	}
 }
 
-// network returns what one client can be expected to have: an IPv4 address, or
+// Network returns what one client can be expected to have: an IPv4 address, or
 // the IPv6 network of 64 bits.
-func network(address string) string {
+func Network(address string) string {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return address

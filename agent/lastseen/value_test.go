@@ -1,4 +1,4 @@
-package collect
+package lastseen
 
 import (
 	"errors"
@@ -31,7 +31,7 @@ func TestValues(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := s.unpack(); err != nil || !proto.Equal(got, want) || string(s.hash[:]) != string(want.Hash) {
+		if got, err := s.Version(); err != nil || !proto.Equal(got, want) || string(s.Hash[:]) != string(want.Hash) {
 			t.Errorf("format %d: %v, %v", v[0], got, err)
 		}
 	}
@@ -53,7 +53,7 @@ func FuzzValue(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value []byte) {
 		s, err := decodeValue(value)
 		if err == nil {
-			_, err = s.unpack()
+			_, err = s.Version()
 		}
 		if err != nil && !errors.Is(err, ErrDamaged) {
 			t.Error(err)

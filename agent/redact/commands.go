@@ -1,0 +1,248 @@
+package redact
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// commands are well-known programs with arguments that are secrets, or
+// user:password, where the name of a flag says nothing, so that the program must be known.
+var commands = []struct {
+	// programs, flags and verb are regular expressions of whole words.
+	programs string
+	// flags are those that a secret follows; glued and apart say how: -pVALUE, -p VALUE.
+	flags        string
+	glued, apart bool
+	// verb are words behind which the nth word that is no flag is a secret, counted
+	// from 1; the last for -1. A flag that must be there may stand for it.
+	verb string
+	// flagged says that verb is a flag.
+	flagged bool
+	nth     int
+}{
+	{programs: `mysql\w*|mariadb[\w-]*|xtrabackup|innobackupex`, flags: `-p`, glued: true},
+	{programs: `curl`, flags: `-[sSfLkvi]*[uU]|--user|--proxy-user`, glued: true, apart: true},
+	{programs: `redis-\w+|valkey-\w+`, flags: `-a`, glued: true, apart: true},
+	{programs: `sshpass|mongo\w*|rabbitmqadmin|cqlsh|nodetool|useradd|usermod|fence_\w+|redfishtool|cypher-shell|rdesktop`, flags: `-p`, glued: true, apart: true},
+	{programs: `nodetool|plink|pscp|psftp`, flags: `-pw`, apart: true},
+	{programs: `ldap\w+`, flags: `-w`, glued: true, apart: true},
+	{programs: `slappasswd`, flags: `-s`, apart: true},
+	{programs: `sqlcmd|bcp|isql|tsql|ipmitool|zip|unzip|ipmi-\w+|ipmipower|ncli`, flags: `-P`, glued: true, apart: true},
+	{programs: `ipmi-\w+|ipmipower|racadm|7z|7za|unrar|rar`, flags: `-h?p`, glued: true, apart: true},
+	{programs: `ipmitool`, flags: `-[kKY]`, apart: true},
+	{programs: `ipmitool`, verb: `user set password`, nth: 2},
+	{programs: `smbclient|rpcclient|winexe`, flags: `-U`, glued: true, apart: true},
+	{programs: `lftp|sqoop|ncftp`, flags: `-u`, apart: true},
+	{programs: `etcdctl`, flags: `--user`, apart: true},
+	{programs: `docker|podman|nerdctl|buildah|skopeo|oras|crane|helm|oc|az|ibmcloud`, verb: `login`, flags: `-p`, apart: true, glued: true},
+	{programs: `openssl`, flags: `-[kK]|-iv|-passin|-passout|-pass|-psk|-srppass`, apart: true},
+	{programs: `snmp\w+`, flags: `-[cAXk]|-3[mM]`, glued: true, apart: true},
+	{programs: `iscsiadm`, flags: `-v|--value`, apart: true},
+	{programs: `keytool|jarsigner`, flags: `-storepass|-keypass|-srcstorepass|-deststorepass|-destkeypass`, apart: true},
+	{programs: `gpg2?`, flags: `--passphrase`, apart: true},
+	{programs: `xfreerdp|wfreerdp|xfreerdp3`, flags: `/p:|/pth:`, glued: true},
+	{programs: `wpa_passphrase`, nth: 2},
+	{programs: `virsh`, flags: `--base64`, apart: true},
+	{programs: `virsh`, verb: `secret-set-value`, nth: 2},
+	{programs: `mosquitto_\w+`, flags: `-P|--pw`, apart: true},
+	{programs: `smbclient`, nth: 2},
+	{programs: `openssl`, verb: `passwd`, nth: -1},
+	{programs: `mkpasswd`, nth: -1},
+	{programs: `rabbitmqctl`, verb: `add_user|change_password|authenticate_user`, nth: 2},
+	{programs: `htpasswd`, verb: `-\w*b\w*`, flagged: true, nth: -1},
+	{programs: `vault|bao`, verb: `operator unseal|login|unwrap|operator rekey|operator generate-root`, nth: 1},
+	{programs: `bao|vault`, flags: `-otp|-decode`, apart: true},
+	{programs: `mc|mcli`, verb: `alias set`, nth: 4},
+	{programs: `mc|mcli`, verb: `config host add`, nth: 4},
+	{programs: `sqlplus|rman|expdp|impdp|sqlldr`, nth: 1},
+	{programs: `chpasswd|kinit`, flags: `<<<`, apart: true},
+	{programs: `nmcli`, flags: `(?:\S+\.)?(?:psk|password|wep-key\d?|leap-password)`, apart: true},
+	{programs: `iwconfig`, flags: `key`, apart: true},
+	{programs: `redis-cli|valkey-cli`, verb: `(?i:auth)`, nth: -1},
+	{programs: `ceph|rados|rbd`, flags: `--key`, apart: true},
+	{programs: `mount\.ceph`, flags: `--secret`, apart: true},
+	{programs: `kubeadm|k3s|rke2`, flags: `--certificate-key|-t`, apart: true},
+	{programs: `cryptsetup`, flags: `--volume-key|--key`, apart: true},
+	{programs: `net`, verb: `user`, nth: 2},
+	{programs: `net`, verb: `use`, nth: 3},
+	{programs: `smbpasswd`, flags: `-w`, apart: true},
+}
+
+// command is one of commands, compiled.
+type command struct {
+	program *regexp.Regexp // the whole name of the program
+	glued   *regexp.Regexp // a whole argument with a value in it; may be nil
+	apart   *regexp.Regexp // a whole argument before a value; may be nil
+	verb    *regexp.Regexp // the words before, joined by blanks; may be nil
+	flagged bool
+	nth     int
+}
+
+var compiled = func() (list []command) {
+	for _, f := range commands {
+		c := command{program: regexp.MustCompile(`^(?:` + f.programs + `)$`), nth: f.nth, flagged: f.flagged}
+		if f.flags != "" {
+			// A long flag takes its value behind = too.
+			value := `=?`
+			if !f.glued {
+				value = `=`
+			}
+			c.glued = regexp.MustCompile(`(?s)^((?:` + f.flags + `)` + value + `).+$`)
+			if f.apart {
+				c.apart = regexp.MustCompile(`^(?:` + f.flags + `)$`)
+			}
+		}
+		if f.verb != "" {
+			c.verb = regexp.MustCompile(`(?:^|\s)(?:` + f.verb + `)$`)
+		}
+		list = append(list, c)
+	}
+	return list
+}()
+
+// programs are parts of the names of those programs. Short ones end in a blank
+// or a quotation mark.
+var programs = newHints("mysql", "mariadb", "xtrabackup", "innobackupex", "curl", "redis-", "valkey-", "sshpass", "mongo", "ldap", "sqlcmd", "bcp ", `bcp"`,
+	"rabbitmq", "smbclient", "etcdctl", "cqlsh", "nodetool", "useradd", "usermod", "plink", "pscp", "psftp", "slappasswd", "isql", "tsql", "ipmi", "ncli ",
+	`ncli"`, "racadm", "7z ", `7z"`, "7za ", `7za"`, "unrar", "zip ", `zip"`, "rpcclient", "winexe", "lftp", "sqoop", "ncftp", "docker ", `docker"`, "podman ", `podman"`, "nerdctl ", `nerdctl"`, "buildah ", `buildah"`, "skopeo ", `skopeo"`, "oras ", `oras"`, "crane ", `crane"`, "helm ", `helm"`,
+	"oc ", `oc"`, "az ", `az"`, "ibmcloud", "openssl", "snmp",
+	"iscsiadm", "keytool", "jarsigner", "gpg", "freerdp", "wpa_passphrase", "virsh", "htpasswd", "vault ", `vault"`, "bao ", `bao"`, "mc ", `mc"`, "mcli",
+	"sqlplus", "rman ", `rman"`, "expdp", "impdp", "sqlldr", "chpasswd", "kinit", "nmcli", "iwconfig", "ceph ", `ceph"`, "rados ", `rados"`, "rbd ", `rbd"`,
+	"mount.ceph", "cockroach", "kubeadm", "k3s ", `k3s"`, "rke2 ", `rke2"`, "cryptsetup", "smbpasswd", "mkpasswd",
+	"mosquitto_", "fence_", "redfishtool", "cypher-shell", "rdesktop", "rar ", `rar"`, "net use")
+
+const (
+	// maxArguments is how many arguments of one program are looked at, and
+	// maxLooks how many of all programs in one command line.
+	maxArguments = 4096
+	maxLooks     = 1 << 16
+)
+
+// commandLine returns what becomes of the arguments that are a secret, or have
+// one in them: of those behind flags with the name of a secret, and of those of known programs.
+func (d *redactor) commandLine(args []string) map[int]string {
+	masked := d.programArguments(args)
+	for n, arg := range args {
+		if n+1 >= len(args) || len(arg) < 2 || arg[0] != '-' {
+			continue
+		}
+		name, of, to := strings.TrimLeft(arg, "-"), "", n+1
+		if isName(name) && !switches(name) {
+			of = name
+		}
+		// app -e DB_PASS X
+		if (arg == "-e" || arg == "--env" || arg == "--set") && n+2 < len(args) && isVariable(args[to]) && !isContainers(args[0]) {
+			of, to = args[to], n+2
+		}
+		if value := args[to]; value != "" && value[0] != '-' && d.judge([]byte(of)).has(value) {
+			masked[to] = Mask
+		}
+	}
+	return masked
+}
+
+// programArguments returns what becomes of the arguments of known programs.
+func (d *redactor) programArguments(args []string) map[int]string {
+	masked := make(map[int]string)
+	looks := maxLooks
+	for n, arg := range args {
+		if len(arg) > 64 {
+			arg = arg[len(arg)-64:]
+		}
+		name := strings.TrimSuffix(path.Base(arg), ".exe")
+		if looks <= 0 || !programs.in([]byte(name+" ")) && name != "net" {
+			continue
+		}
+		rest := args[n+1 : min(len(args), n+1+maxArguments)]
+		for _, c := range compiled {
+			if !c.program.MatchString(name) {
+				continue
+			}
+			looks -= len(rest)
+			c.apply(rest, func(k, keep int) {
+				if arg := rest[k]; !harmless(arg[keep:]) {
+					masked[n+1+k] = arg[:keep] + Mask
+				}
+			})
+		}
+	}
+	return masked
+}
+
+// apply finds the secrets among the arguments of the program.
+func (c *command) apply(args []string, mask func(n, keep int)) {
+	begin := 0
+	var words []int // those that are no flags
+	if c.verb != nil {
+		begin = -1
+		var said string
+		for n, arg := range args {
+			said = said[max(0, len(said)-256):]
+			if arg == "" || arg[0] == '-' && !c.flagged {
+				continue
+			}
+			if said += " " + arg; c.verb.MatchString(said) {
+				begin = n + 1
+				break
+			}
+		}
+		if begin < 0 {
+			return
+		}
+	}
+	for n, arg := range args {
+		if n >= begin && arg != "" && arg[0] != '-' && !strings.Contains(arg, "=") {
+			words = append(words, n)
+		}
+		if c.glued == nil {
+			continue
+		}
+		if c.apart != nil && c.apart.MatchString(arg) {
+			if n+1 < len(args) && args[n+1] != "" && (args[n+1][0] != '-' || len(args[n+1]) > 2) {
+				mask(n+1, 0)
+			}
+		} else if m := c.glued.FindStringSubmatchIndex(arg); m != nil {
+			mask(n, m[3])
+		}
+	}
+	switch {
+	case c.nth > 0 && len(words) >= c.nth:
+		mask(words[c.nth-1], 0)
+	case c.nth < 0 && len(words) > 0:
+		mask(words[len(words)-1], 0)
+	}
+}
+
+// switches reports whether the name of a flag says that no value follows.
+func switches(name string) bool {
+	first, _, _ := strings.Cut(name, "-")
+	return slices.Contains([]string{"no", "skip", "disable", "ignore", "without", "allow", "use", "enable", "generate", "show", "rotate"}, first)
+}
+
+// isVariable reports whether a text is the name of a variable of the environment
+// as they are commonly written.
+func isVariable(s string) bool {
+	return s == strings.ToUpper(s) && isName(s) && strings.Contains(s, "_")
+}
+
+func isContainers(program string) bool {
+	return slices.Contains([]string{"docker", "podman", "nerdctl", "crictl"}, path.Base(program))
+}
+
+// commandLines masks what is a secret of known programs in the command lines in
+// a text.
+func (d *redactor) commandLines(s string) string {
+	var found spans
+	shellWords(s, 0, len(s), 0, func(line []span) {
+		args := make([]string, len(line))
+		for n, w := range line {
+			args[n] = s[w.from:w.to]
+		}
+		for n, clean := range d.programArguments(args) {
+			found = append(found, span{line[n].from + len(clean) - len(Mask), line[n].to})
+		}
+	})
+	return found.mask(s)
+}

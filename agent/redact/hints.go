@@ -1,0 +1,104 @@
+package redact
+
+import (
+	"strings"
+)
+
+// hints are texts that are looked for in any case.
+type hints struct {
+	texts []string
+	// folded has for each byte what it counts for: that of a small letter for a
+	// capital, and more than maxMix for one that is a hint by itself.
+	folded *[256]uint32
+	// starts has a bit for what is mixed from three bytes that a hint begins with,
+	// and byFirst has the hints by the first.
+	starts  *[(maxMix + 1) / 64]uint64
+	byFirst *[256][]string
+	// short are those of two bytes, which starts does not show at the end of a text.
+	short []string
+}
+
+// maxMix is the largest that is mixed from three bytes. Of small letters no
+// three make the same as others do.
+const maxMix = 1<<15 - 1
+
+func newHints(texts ...string) hints {
+	h := hints{texts: texts, folded: new([256]uint32), starts: new([(maxMix + 1) / 64]uint64), byFirst: new([256][]string)}
+	for c := range h.folded {
+		h.folded[c] = uint32(lower[c])
+	}
+	for _, t := range texts {
+		t = strings.ToLower(t)
+		switch len(t) {
+		case 1:
+			h.folded[t[0]], h.folded[strings.ToUpper(t)[0]] = maxMix+1, maxMix+1
+			continue
+		case 2:
+			for c := range lower {
+				h.start(t + string([]byte{lower[c]}))
+			}
+			h.short = append(h.short, t)
+		default:
+			h.start(t[:3])
+		}
+		h.byFirst[t[0]] = append(h.byFirst[t[0]], t)
+	}
+	return h
+}
+
+func (h hints) start(t string) {
+	n := (uint32(t[0])<<10 ^ uint32(t[1])<<5 ^ uint32(t[2])) & maxMix
+	h.starts[n/64] |= 1 << (n % 64)
+}
+
+// in reports whether any of the texts is in a text.
+func (h hints) in(text []byte) bool {
+	if h.starts == nil {
+		return false
+	}
+	var n uint32
+	for i, c := range text {
+		if n = n<<5&maxMix ^ h.folded[c]; n > maxMix {
+			return true
+		}
+		if h.starts[n/64]&(1<<(n%64)) != 0 && i > 1 && h.begin(text[i-2:]) {
+			return true
+		}
+	}
+	for _, t := range h.short {
+		if n := len(text) - len(t); n >= 0 && equalFold(t, text[n:]) {
+			return true
+		}
+	}
+	return false
+}
+
+// begin reports whether a text begins with any of the texts.
+func (h hints) begin(text []byte) bool {
+	for _, t := range h.byFirst[lower[text[0]]] {
+		if len(t) <= len(text) && equalFold(t, text[:len(t)]) {
+			return true
+		}
+	}
+	return false
+}
+
+func equalFold(hint string, text []byte) bool {
+	for i := range len(hint) {
+		if lower[text[i]] != hint[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// lower maps bytes to lower case, as far as they are ASCII.
+var lower = func() (table [256]byte) {
+	for i := range table {
+		table[i] = byte(i)
+	}
+	for c := 'A'; c <= 'Z'; c++ {
+		table[c] = byte(c) + 'a' - 'A'
+	}
+	return table
+}()

@@ -1,0 +1,204 @@
+package redact
+
+import (
+	"strings"
+)
+
+// look is how a value looks that is no secret though its name speaks of one.
+type look uint8
+
+const (
+	// noLook: no look saves a value but that of every harmless one.
+	noLook look = iota
+	// anyLook: whatever it looks like.
+	anyLook
+	// idLook is that of identifiers and of words from a list.
+	idLook
+	// pathLook is that of paths, names of files, URLs.
+	pathLook
+	// dirLook is that of a folder that is written from the root: PWD.
+	dirLook
+	// wordLook is that of whatever looks not like a secret.
+	wordLook
+)
+
+// harmless reports whether a text is no secret, whatever its name: it says that
+// there is none, switches something, or stands for a value that is elsewhere.
+func harmless(text string) bool {
+	switch strings.ToLower(text) {
+	case "", "true", "false", "null", "nil", "none", "undefined", "~":
+		return true
+	}
+	return strings.HasPrefix(text, Mask) && strings.Trim(text[len(Mask):], " .,;:!)") == "" || refers(text)
+}
+
+// refers reports whether a text is a reference to a variable: $(DB_PASSWORD).
+func refers(text string) bool {
+	name, ok := strings.CutPrefix(text, "$")
+	if !ok || name == "" {
+		return false
+	}
+	switch {
+	case name[0] == '(' && name[len(name)-1] == ')', name[0] == '{' && name[len(name)-1] == '}':
+		name = name[1 : len(name)-1]
+	case !strings.Contains(name, "_"):
+		return false
+	}
+	for i := range len(name) {
+		if c := name[i]; !(c >= 'A' && c <= 'Z' || c == '_' || c >= '0' && c <= '9' && i > 0) {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// has reports whether a text is a secret under a name with such a verdict.
+func (v verdict) has(text string) bool {
+	switch {
+	case !v.secret || harmless(text):
+		return false
+	case v.counts && isQuantity(text):
+		return false
+	}
+	switch v.look {
+	case noLook:
+		return true
+	case pathLook:
+		return !strings.ContainsAny(text, `/\.`) && looksSecret(text)
+	case dirLook:
+		return text[0] != '/'
+	case idLook:
+		return !isID(text) && looksSecret(text)
+	}
+	return looksSecret(text) && !isID(text) || isLogin(text)
+}
+
+// isQuantity knows the amounts that count and limit: 10, 1.5k, 10Gi.
+func isQuantity(text string) bool {
+	n := 0
+	for n < len(text) && (text[n] >= '0' && text[n] <= '9' || text[n] == '.') {
+		n++
+	}
+	if n == 0 || n > 9 {
+		return false
+	}
+	switch text[n:] {
+	case "", "k", "K", "M", "G", "T", "m", "%", "Ki", "Mi", "Gi", "Ti":
+		return true
+	}
+	return false
+}
+
+// isID knows UUIDs, hashes, numbers, and names in lower case with hyphens.
+func isID(text string) bool {
+	hex, digits := true, true
+	for i := range len(text) {
+		c := text[i]
+		digits = digits && c >= '0' && c <= '9'
+		hex = hex && (c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c == '-' || c == ':')
+	}
+	return digits || hex && len(text) >= 8
+}
+
+// notRandom are parts of words that mix letters and digits.
+var notRandom = strings.NewReplacer("k8s", "", "k3s", "", "s3", "", "ec2", "", "oauth2", "", "x509", "", "base64", "", "base32", "",
+	"i18n", "", "http2", "", "h2c", "", "ipv4", "", "ipv6", "", "argon2id", "", "pbkdf2", "", "v1beta", "", "v1alpha", "", "v2beta", "", "v1", "", "v2", "", "v3", "")
+
+// looksSecret reports whether a text looks as nobody would write a word: a part
+// of it has letters behind digits, or is in base64. It is asked only where a name
+// leaves it open.
+func looksSecret(text string) bool {
+	if strings.ContainsAny(text, " \t\n{}()<>") {
+		return false
+	}
+	part := 0
+	for i := 0; i <= len(text); i++ {
+		if i < len(text) && !strings.ContainsRune("-_./:,=", rune(text[i])) {
+			continue
+		}
+		if word := text[part:i]; mixed(word) && !(len(word) < len(text) && isID(word)) {
+			return true
+		}
+		part = i + 1
+	}
+	return false
+}
+
+// mixed reports whether a word of eight characters or more has a letter behind a
+// digit that is behind a letter.
+func mixed(word string) bool {
+	if len(word) < 8 {
+		return false
+	}
+	if word = notRandom.Replace(word); len(word) < 7 {
+		return false
+	}
+	state := 0
+	for i := range len(word) {
+		c := word[i]
+		letter, digit := c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9'
+		switch {
+		case state == 0 && letter, state == 1 && digit, state == 2 && letter:
+			state++
+		}
+	}
+	return state == 3
+}
+
+// random reports whether a text has capitals, small letters and digits without
+// any mark, or is so long that it is no word.
+func random(text string) bool {
+	var upper, small, digit, other int
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c >= 'A' && c <= 'Z':
+			upper++
+		case c >= 'a' && c <= 'z':
+			small++
+		case c >= '0' && c <= '9':
+			digit++
+		case strings.IndexByte("+=_!@#$%^&*~", c) >= 0:
+			other++
+		default:
+			return false
+		}
+	}
+	return len(text) >= 8 && upper > 0 && small > 0 && digit > 0 || len(text) >= 20 && digit > 1 && upper+small > 1 && other == 0
+}
+
+// isLogin reports whether a text is user:password.
+func isLogin(text string) bool {
+	user, pass, ok := strings.Cut(text, ":")
+	return ok && user != "" && len(pass) > 2 && !strings.HasPrefix(pass, "/") && !strings.ContainsAny(text, " \t\n,{}") && hasDigitAndLetter(pass)
+}
+
+func hasDigitAndLetter(s string) bool {
+	var digit, letter bool
+	for i := range len(s) {
+		digit = digit || s[i] >= '0' && s[i] <= '9'
+		letter = letter || s[i]|0x20 >= 'a' && s[i]|0x20 <= 'z'
+	}
+	return digit && letter
+}
+
+// openers are words with which a message goes on behind "secret:" or "token:",
+// in place of a value.
+var openers = set(`the a an no not is was are were has had have this that these it its of in on at to for from by with without and or as because if when
+	get got post put patch delete list watch dial read write open connect lookup parse load fetch
+	connection request response server client context error err failed failure cannot could can unable unexpected invalid illegal bad wrong
+	missing required expected empty unknown unsupported unauthorized unauthenticated forbidden denied refused rejected expired revoked
+	timeout timed deadline eof stream net tls http https rpc json yaml x509 remote i/o already exists not-found notfound found
+	signature must should may does did do been being will would but only must use using flag flags option options value values key name
+	file path field so too there which what while whose who authentication authorization permission access user service internal
+	malformed mismatch mismatched corrupt corrupted incorrect insufficient unavailable operation object resource resources namespace
+	stale locked disabled enabled deleted removed updated created rotated rotation refreshed mounted ok success successful successfully
+	pending ready unset nil none null undefined true false <nil>`)
+
+// isProse reports whether what follows "token: " in a text goes on with a
+// sentence rather than with a value.
+func isProse(rest string) bool {
+	word, _, _ := strings.Cut(strings.TrimLeft(rest, " \t"), " ")
+	word, _, _ = strings.Cut(word, "\n")
+	word = strings.ToLower(strings.Trim(word, `.,;:!?()"'`))
+	return openers[word]
+}

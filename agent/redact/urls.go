@@ -1,0 +1,222 @@
+package redact
+
+import (
+	"slices"
+	"strings"
+)
+
+// urls masks passwords in addresses, and what a part of a path says to nobody:
+// webhooks and manifests for joining carry their secret there.
+func urls(s string) string {
+	if !strings.Contains(s, "@") && !strings.Contains(s, "//") {
+		return s
+	}
+	var found spans
+	end, walked := 0, 0
+	for at := 0; ; {
+		n := strings.Index(s[at:], "//")
+		if n < 0 {
+			break
+		}
+		begin := at + n + 2
+		for end = max(end, begin); end < len(s) && !isMark[s[end]]; {
+			end++
+		}
+		// The scheme, if there is one.
+		scheme := begin - 2
+		if scheme > 0 && s[scheme-1] == ':' {
+			for scheme--; scheme > at && begin-scheme < 32 && isLetter(s[scheme-1]); {
+				scheme--
+			}
+		}
+		address := s[begin:min(end, begin+maxAddress)]
+		found = append(found, login(s, strings.ToLower(s[scheme:begin]), begin, begin+len(address))...)
+		if scheme < begin-2 && begin >= walked {
+			found = append(found, pathOf(s, begin, end)...)
+			walked = begin + pathEnd(s[begin:end])
+		}
+		// Another address may stand in the path or the query of this one.
+		at = begin + max(0, strings.IndexAny(address, "/?#"))
+	}
+	found = append(found, bareLogins(s)...)
+	return found.mask(s)
+}
+
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || c == '+' }
+
+// maxAddress is how long an address may be in which a password with a slash is
+// looked for.
+const maxAddress = 2048
+
+// isMark has the bytes that are in no address.
+var isMark = [256]bool{' ': true, '\t': true, '\r': true, '\n': true, '"': true, '\'': true, '`': true, '<': true, '>': true, '\\': true}
+
+// login finds the password in user:password@host, which begins there and ends with the address.
+// The password may have any character in it, for people do not encode it.
+func login(s, scheme string, begin, end int) (found spans) {
+	address := s[begin:end]
+	authority := address
+	if n := strings.IndexAny(address, "/?#"); n >= 0 {
+		authority = address[:n]
+	}
+	web := strings.HasPrefix(scheme, "http") || strings.HasPrefix(scheme, "nats")
+	last := strings.LastIndexByte(authority, '@')
+	if last < 0 {
+		// user:pass/word@host, but not host:8080/x@y
+		colon := strings.IndexByte(authority, ':')
+		if colon < 0 || isPort(authority[colon+1:]) {
+			return nil
+		}
+		last = strings.LastIndexByte(address, '@')
+		if last < colon || !isHost(address[last+1:]) || strings.HasPrefix(authority, "[") || strings.HasPrefix(authority, "$") {
+			return nil
+		}
+		return spans{{begin + colon + 1, begin + last}}
+	}
+	// a@h1,b@h2: the users of several hosts.
+	parts := strings.Split(authority[:last], ",")
+	if slices.ContainsFunc(parts[:len(parts)-1], func(part string) bool { return !strings.Contains(part, "@") }) {
+		parts = []string{authority[:last]} // one password with a comma in it
+	}
+	at := 0
+	for n, part := range parts {
+		user := part
+		if n < len(parts)-1 {
+			user = part[:strings.LastIndexByte(part, '@')]
+		}
+		colon := strings.IndexByte(user, ':')
+		switch {
+		case colon >= 0 && colon+1 < len(user):
+			found = append(found, span{begin + at + colon + 1, begin + at + len(user)})
+		case colon < 0 && (len(user) >= 20 || web && len(user) >= 8 && hasDigitAndLetter(user)) && !strings.ContainsAny(user, "$({%"):
+			found = append(found, span{begin + at, begin + at + len(user)})
+		}
+		at += len(part) + 1
+	}
+	return found
+}
+
+func isPort(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return len(s) <= 5
+}
+
+// isHost reports whether a text begins with the name of a host.
+func isHost(s string) bool {
+	n := 0
+	for n < len(s) && (isLetter(s[n]) && s[n] != '+' || s[n] == '.' || s[n] == '-' || s[n] == '_' || s[n] == '[') {
+		n++
+	}
+	return n > 0 && (n == len(s) || strings.IndexByte(":/?,;)]}", s[n]) >= 0)
+}
+
+// callers are words of paths behind which there is what lets a caller in.
+var callers = set("hook hooks webhook webhooks import imports callback callbacks trigger triggers invite invites join incoming integrations services " +
+	"workflows webhookb2 rest enroll enrol register ingest notify collect events reset verify activate share shared heartbeat heartbeats capability capabilities b")
+
+// pathOf finds the parts of a path that are no words.
+func pathOf(s string, begin, end int) (found spans) {
+	end = begin + pathEnd(s[begin:end])
+	slash := strings.IndexByte(s[begin:end], '/')
+	if slash < 0 {
+		return nil
+	}
+	called := false
+	for from := begin + slash + 1; from < end; {
+		to := from
+		for to < end && s[to] != '/' {
+			to++
+		}
+		part := s[from:to]
+		switch {
+		case harmless(part) || strings.Contains(part, ":"):
+		case called && (looksSecret(part) || isUUID(part) || random(part)), len(part) >= 20 && random(strings.NewReplacer("-", "", ".", "").Replace(part)) && capitals(part):
+			found = append(found, span{from, to})
+		default:
+			found = append(found, longRuns(s, from, to)...)
+		}
+		called = called || callers[strings.ToLower(strings.TrimSuffix(part, ".php"))] || strings.Contains(part, "hook")
+		from = to + 1
+	}
+	return found
+}
+
+// pathEnd returns where the path of an address ends.
+func pathEnd(address string) int {
+	if n := strings.IndexAny(address, "?#"); n >= 0 {
+		return n
+	}
+	return len(address)
+}
+
+// longRuns finds runs of letters and digits that are longer than words.
+func longRuns(s string, from, to int) (found spans) {
+	for i := from; i < to; {
+		j := i
+		for j < to && isLetter(s[j]) && s[j] != '+' {
+			j++
+		}
+		if j-i >= 24 {
+			found = append(found, span{i, j})
+		}
+		i = j + 1
+	}
+	return found
+}
+
+// capitals reports whether capitals stand behind small letters and digits more
+// often than in names that are written together.
+func capitals(s string) bool {
+	n := 0
+	for i := 1; i < len(s); i++ {
+		if s[i] >= 'A' && s[i] <= 'Z' && s[i-1] >= '0' && s[i-1] <= '9' || s[i-1] >= 'A' && s[i-1] <= 'Z' && s[i] >= '0' && s[i] <= '9' {
+			n++
+		}
+	}
+	return n >= 1
+}
+
+func isUUID(s string) bool {
+	return len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' && isID(s)
+}
+
+// noLogins are what stands before addresses of mail and the like.
+var noLogins = set("mailto to from cc bcc sip sips xmpp acct user group serviceaccount owner email mail by contact principal domain member " +
+	"maintainer maintainers author authors rfc822name upn uri urn id sha256 git ssh")
+
+// bareLogins finds user:password@host where no scheme stands before.
+func bareLogins(s string) (found spans) {
+	for at := 0; ; {
+		n := strings.IndexByte(s[at:], '@')
+		if n < 0 {
+			return found
+		}
+		at += n + 1
+		rest := s[at:]
+		if !isHost(rest) || strings.HasPrefix(rest, "sha256:") || strings.HasPrefix(rest, "sha512:") {
+			continue
+		}
+		colon := -1
+		from := at - 1
+		for from > 0 && at-from < 256 && strings.IndexByte(" \t\r\n\"'`<>@/\\,;=([{", s[from-1]) < 0 {
+			from--
+			if s[from] == ':' {
+				colon = from
+			}
+		}
+		if colon <= from || colon+1 >= at-1 || from > 0 && s[from-1] == '/' {
+			continue
+		}
+		user, pass := s[from:colon], s[colon+1:at-1]
+		host := rest[:min(len(rest), 256)]
+		if n := strings.IndexByte(host, ':'); n >= 0 && len(host) > n+1 && isPort(host[n+1:n+2]) || hasDigitAndLetter(pass) || strings.ContainsAny(pass, "!#$%^&*+?") {
+			if (!noLogins[strings.ToLower(user)] || strings.ContainsAny(host, ":/")) && !isPort(user) && isName(user) && !harmless(pass) {
+				found = append(found, span{colon + 1, at - 1})
+			}
+		}
+	}
+}
