@@ -52,7 +52,10 @@ const (
 	certFile    = "agent.crt"
 	caFile      = "ca.crt"
 
-	callTimeout = 20 * time.Second
+	// callTimeout bounds a call. Where nothing answers in time it grows, up to
+	// lastCallTimeout: the way may be slow.
+	callTimeout     = 20 * time.Second
+	lastCallTimeout = time.Minute
 	// A renewal that was refused is tried so seldom.
 	firstRefusedRetry = 2 * time.Minute
 	lastRefusedRetry  = 15 * time.Minute
@@ -196,11 +199,13 @@ func Join(ctx context.Context, dir string, token identity.JoinToken, addresses [
 		return nil, err
 	}
 	pause := retry.BackOff(time.Second, time.Minute)
-	for {
+	for timeout := callTimeout; ; timeout = min(2*timeout, lastCallTimeout) {
 		var wrong error // of the last one that answered and is another
 		strangers := true
 		for _, address := range addresses {
 			id, err := atPlaces(ctx, address, proxy, func(place string) (*Identity, error) {
+				ctx, cancel := context.WithTimeout(ctx, timeout)
+				defer cancel()
 				return join(ctx, address, place, pin, proxy, &reevev1.EnrollRequest{
 					TokenId: token.ID, TokenSecret: token.Secret, CertificateRequest: csr, Hostname: hostname,
 				})
@@ -277,8 +282,6 @@ func joiningKey(dir string) (crypto.Signer, error) {
 }
 
 func join(ctx context.Context, address, place string, pin identity.Pin, proxy transport.Proxy, request *reevev1.EnrollRequest) (*Identity, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	client, done := dial(address, place, identity.PinnedClient(pin), proxy)
 	defer done()
 	response, err := client.Enroll(ctx, connect.NewRequest(request))
@@ -503,7 +506,7 @@ func (i *Identity) Renew(ctx context.Context, addresses []string) (err error) {
 }
 
 func (i *Identity) renew(ctx context.Context, address, place string) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, lastCallTimeout)
 	defer cancel()
 	key, err := identity.NewKey()
 	if err != nil {

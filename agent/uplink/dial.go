@@ -21,9 +21,12 @@ const (
 	headStart = 2500 * time.Millisecond
 	// grace is how much later than TCP QUIC may be where both are under way.
 	grace = 300 * time.Millisecond
-	// quicTimeout and tcpTimeout bound one try. A proxy may be slow.
+	// quicTimeout and tcpTimeout bound one try. A proxy may be slow. They double, up to
+	// maxPatience times, while nothing answers in time, since the way may be slow; on
+	// most ways a short time finds the address that works sooner.
 	quicTimeout = 5 * time.Second
 	tcpTimeout  = 6 * time.Second
+	maxPatience = 8
 	// lookupTimeout bounds the look-up of a name.
 	lookupTimeout = 5 * time.Second
 )
@@ -95,17 +98,17 @@ func clientTLS(config *tls.Config, address string) *tls.Config {
 	return c
 }
 
-func dialQUIC(t target, config *tls.Config) dialer {
+func dialQUIC(t target, config *tls.Config, timeout time.Duration) dialer {
 	return func(ctx context.Context) (transport.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, quicTimeout)
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		return transport.DialQUIC(ctx, t.quic, clientTLS(config, t.address))
 	}
 }
 
-func dialTCP(t target, proxy transport.Proxy, config *tls.Config) dialer {
+func dialTCP(t target, proxy transport.Proxy, config *tls.Config, timeout time.Duration) dialer {
 	return func(ctx context.Context) (transport.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, tcpTimeout)
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		return transport.DialTCP(ctx, t.tcp, proxy, clientTLS(config, t.address))
 	}
@@ -115,12 +118,13 @@ func dialTCP(t target, proxy transport.Proxy, config *tls.Config) dialer {
 // and TCP too if that takes long or fails: at once where a session over QUIC has
 // just gone silent, and before QUIC where UDP was found to be blocked.
 func (u *Uplink) connect(ctx context.Context, t target) (transport.Conn, error) {
+	patience := time.Duration(max(u.patience, 1))
 	var tries []dialer
 	if t.quic.IsValid() {
-		tries = append(tries, dialQUIC(t, u.TLS()))
+		tries = append(tries, dialQUIC(t, u.TLS(), patience*quicTimeout))
 	}
 	if t.tcp != "" {
-		tcp := dialTCP(t, u.Proxy, u.TLS())
+		tcp := dialTCP(t, u.Proxy, u.TLS(), patience*tcpTimeout)
 		if time.Now().Before(u.blocked) {
 			tries = append([]dialer{tcp}, tries...)
 		} else {
@@ -131,7 +135,12 @@ func (u *Uplink) connect(ctx context.Context, t target) (transport.Conn, error) 
 	if u.doubt {
 		ahead = 0
 	}
-	return race(ctx, ahead, tries...)
+	began := time.Now()
+	conn, err := race(ctx, ahead, tries...)
+	if err == nil && time.Since(began) < quicTimeout/2 {
+		u.patience = 1
+	}
+	return conn, err
 }
 
 // race makes the tries one after the other, the next as soon as one has failed or

@@ -153,9 +153,10 @@ func pauseBetweenProbes(shortLived int) time.Duration {
 }
 
 func (s *session) reachOverQUIC(ctx context.Context, t target) (transport.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, welcomeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
-	dial := dialQUIC(t, s.TLS())
+	// Nothing waits for this.
+	dial := dialQUIC(t, s.TLS(), 2*quicTimeout)
 	conn, err := dial(ctx)
 	if err != nil {
 		return nil, err

@@ -40,8 +40,10 @@ const (
 	// An agent that is shut out asks so seldom whether that was mended.
 	firstShutOutRetry = 2 * time.Minute
 	lastShutOutRetry  = 15 * time.Minute
-	// welcomeTimeout bounds the time from a connection to the welcome.
-	welcomeTimeout = 10 * time.Second
+	// welcomeTimeout bounds the time from a connection to the welcome, and moveTimeout
+	// that of a move to QUIC: two connections, with a welcome.
+	welcomeTimeout = 15 * time.Second
+	moveTimeout    = time.Minute
 	// unanswered is how long a peer may answer nothing over QUIC before the session
 	// is given up. It is counted in looks, one every unansweredLook, so that an
 	// agent that gets no CPU blames nobody.
@@ -109,6 +111,8 @@ type Uplink struct {
 	// shortLived counts sessions over QUIC, since one that lasted, that came up and
 	// soon went silent.
 	shortLived int
+	// patience is by how much longer than usual a try may take; zero is one.
+	patience int
 }
 
 // Metrics counts what is shipped.
@@ -222,7 +226,10 @@ func (u *Uplink) round(ctx context.Context) (at string, up time.Duration, err er
 			errs = append(errs, err)
 		}
 	}
-	return strings.Join(u.Addresses, ","), 0, joined(errs)
+	if err = joined(errs); errors.Is(err, transport.ErrNoAnswer) || errors.Is(err, context.DeadlineExceeded) {
+		u.patience = min(2*max(u.patience, 1), maxPatience)
+	}
+	return strings.Join(u.Addresses, ","), 0, err
 }
 
 // try connects to a target and holds sessions with it, one after the other while
@@ -295,12 +302,12 @@ func Probe(ctx context.Context, address string, proxy transport.Proxy, config *t
 	var tries []dialer
 	for _, t := range list {
 		if t.quic.IsValid() {
-			tries = append(tries, dialQUIC(t, config))
+			tries = append(tries, dialQUIC(t, config, quicTimeout))
 		}
 	}
 	for _, t := range list {
 		if t.tcp != "" {
-			tries = append(tries, dialTCP(t, proxy, config))
+			tries = append(tries, dialTCP(t, proxy, config, maxPatience*tcpTimeout))
 		}
 	}
 	var errs []error

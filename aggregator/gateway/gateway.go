@@ -149,7 +149,8 @@ func New(o Options) *Gateway {
 func (g *Gateway) Serve(ctx context.Context) error {
 	defer close(g.stopped)
 	listener, err := g.transport.Listen(g.tls(), &quic.Config{
-		HandshakeIdleTimeout:  5 * time.Second,
+		HandshakeIdleTimeout:  10 * time.Second, // some ways have round trips of seconds
+		InitialPacketSize:     transport.InitialPacketSize,
 		MaxIdleTimeout:        45 * time.Second,
 		MaxIncomingStreams:    1, // the control stream
 		MaxIncomingUniStreams: 8, // one a class, and room for more classes

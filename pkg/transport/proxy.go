@@ -125,7 +125,7 @@ func Places(ctx context.Context, address string, proxy Proxy) ([]string, error) 
 }
 
 func dial(ctx context.Context, address string) (net.Conn, error) {
-	var d net.Dialer
+	d := net.Dialer{Control: keepUnsentLow}
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = ErrNoAnswer

@@ -22,8 +22,14 @@ import (
 // address that the routes say at that moment, and when that changes, the
 // connection goes on: the aggregator validates the new path and takes it.
 func DialQUIC(ctx context.Context, address netip.AddrPort, config *tls.Config) (Conn, error) {
+	// How long an answer may take is for the caller to say.
+	patience := 5 * time.Second
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = max(time.Until(deadline), time.Millisecond)
+	}
 	conn, err := quic.DialAddr(ctx, address.String(), config, &quic.Config{
-		HandshakeIdleTimeout: 5 * time.Second,
+		HandshakeIdleTimeout: patience,
+		InitialPacketSize:    InitialPacketSize,
 		MaxIdleTimeout:       45 * time.Second,
 		// Shorter than the time for which routers usually keep a UDP mapping.
 		KeepAlivePeriod: 10 * time.Second,
@@ -37,13 +43,19 @@ func DialQUIC(ctx context.Context, address netip.AddrPort, config *tls.Config) (
 	})
 	if err != nil {
 		err = translate(err)
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.Is(err, context.DeadlineExceeded) {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrSilent) {
 			err = ErrNoAnswer
 		}
 		return nil, fmt.Errorf("connecting over QUIC: %w", err)
 	}
 	return FromQUIC(conn), nil
 }
+
+// InitialPacketSize is with how many bytes packets begin, on both sides. Every path that
+// QUIC may use takes 1,200 bytes. The library's 1,280 do not fit into packets of IP with
+// 1,280 bytes, and where tunnels drop what is too large without a word nothing gets
+// through. Packets grow where the path has room.
+const InitialPacketSize = 1200
 
 // FromQUIC makes a Conn of a connection of quic-go.
 func FromQUIC(conn *quic.Conn) Conn { return &quicConn{conn: conn} }
@@ -153,7 +165,9 @@ func (c *quicConn) Unanswered() time.Duration {
 	case stats.PacketsSent == c.sent:
 		return 0 // flow control keeps it here
 	}
-	return time.Since(c.asked)
+	// What was sent once more, because it was lost, is answered no sooner than this.
+	due := 2*stats.SmoothedRTT + 4*stats.MeanDeviation
+	return max(time.Since(c.asked)-due, 0)
 }
 
 type quicStream struct {

@@ -85,7 +85,8 @@ func newTCP(conn net.Conn, peer []*x509.Certificate, client bool) (Conn, error) 
 	config.MaxMessageSize = 16 << 10
 	// The session's heartbeats do that.
 	config.EnableKeepAlive = false
-	config.ConnectionWriteTimeout = 15 * time.Second
+	// On a narrow way what is before it takes its time. Who is dead shows by its silence.
+	config.ConnectionWriteTimeout = 45 * time.Second
 	open := yamux.Server
 	if client {
 		open = yamux.Client

@@ -52,8 +52,9 @@ type Conn interface {
 	Cause() error
 	// Wait returns when the connection has ended and nothing of it runs on.
 	Wait()
-	// Unanswered is for how long the peer has answered nothing to what was sent
-	// to it: zero where it has, or where the transport cannot tell.
+	// Unanswered is for how long the peer has owed an answer to what was sent to it,
+	// beyond the time that one takes on this way: zero where it owes none, or where
+	// the transport cannot tell.
 	Unanswered() time.Duration
 	RemoteAddr() net.Addr
 	// PeerCertificates are what the peer has shown, its own first. That it holds

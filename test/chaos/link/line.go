@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"sync"
 	"time"
@@ -55,6 +56,12 @@ func (l *line) set(r Rules) {
 	l.changed = make(chan struct{})
 }
 
+func (l *line) throttled() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rules.BytesPerSecond > 0
+}
+
 func (l *line) counted() Counts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,7 +88,8 @@ func (l *line) datagram(bytes int, dice *dice, send func()) {
 	defer l.mu.Unlock()
 	f := l.rules.fate(dice.next())
 	now := time.Now()
-	if f.copies == 0 || l.rules.BytesPerSecond > 0 && l.free.Sub(now) > queueTime {
+	tooLarge := l.rules.MaxDatagram > 0 && bytes > l.rules.MaxDatagram
+	if f.copies == 0 || tooLarge || l.rules.BytesPerSecond > 0 && l.free.Sub(now) > queueTime {
 		l.counts.Lost++
 		return
 	}
@@ -171,7 +179,12 @@ func (l *line) stream(ctx context.Context, from, to *net.TCPConn, dice *dice) (w
 		var last time.Time
 		for {
 			data := make([]byte, 16<<10)
-			n, err := from.Read(data)
+			room, err := l.room(ctx)
+			if err != nil {
+				ended <- false
+				return
+			}
+			n, err := from.Read(data[:min(len(data), room)])
 			if n > 0 {
 				last = l.piece(n, dice.next(), last)
 				select {
@@ -196,6 +209,27 @@ func (l *line) stream(ctx context.Context, from, to *net.TCPConn, dice *dice) (w
 		}
 	}
 	return <-ended && to.CloseWrite() == nil
+}
+
+// room waits until a throttled line takes more of a stream, and returns how many bytes.
+// What waits for longer than on such a line stays with the sender.
+func (l *line) room(ctx context.Context) (bytes int, err error) {
+	for {
+		l.mu.Lock()
+		rate, wait := l.rules.BytesPerSecond, time.Until(l.free.Add(-queueTime))
+		l.mu.Unlock()
+		if rate == 0 {
+			return math.MaxInt, nil
+		}
+		if wait <= 0 {
+			return max(rate/4, 256), nil
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
 }
 
 // piece says when a piece of a stream comes out.

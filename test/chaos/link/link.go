@@ -47,6 +47,9 @@ type Rules struct {
 	Delay, Jitter time.Duration
 	// BytesPerSecond is what passes, of all flows together. Zero is no limit.
 	BytesPerSecond int
+	// MaxDatagram is how many bytes a datagram may have, without the headers of UDP
+	// and IP; a larger one is lost without a word. Zero is no limit.
+	MaxDatagram int
 	// Blackhole lets nothing pass.
 	Blackhole bool
 }
@@ -59,6 +62,9 @@ const (
 	heldBack = 100 * time.Millisecond
 	// retransmission is what a lost piece of a TCP stream costs.
 	retransmission = 200 * time.Millisecond
+	// narrowBuffer is what the kernel may take of a stream from the sender where the
+	// line is throttled, in bytes.
+	narrowBuffer = 32 << 10
 	// idleFlow is how long a UDP flow is kept that the target says nothing to.
 	idleFlow = 2 * time.Minute
 )
@@ -327,6 +333,12 @@ func (l *Link) carry(client *net.TCPConn, number uint64) {
 	}
 	target := conn.(*net.TCPConn)
 	defer target.Close()
+	for d, from := range []*net.TCPConn{Up: client, Down: target} {
+		// The kernel's own room is none of the way's.
+		if l.lines[d].throttled() {
+			_ = from.SetReadBuffer(narrowBuffer)
+		}
+	}
 	l.mu.Lock()
 	l.streams[client], l.streams[target] = struct{}{}, struct{}{}
 	l.mu.Unlock()
