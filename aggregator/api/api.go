@@ -67,6 +67,8 @@ type Options struct {
 	// Warehouse returns its kind ("embedded" or "server") and the version of
 	// ClickHouse. With an error, what else is returned still counts.
 	Warehouse func(context.Context) (kind, version string, err error)
+	// Ingest says why nothing is taken of agents at present, if so.
+	Ingest func() error
 	// AssetCounts returns how many assets that are not deleted each site has.
 	AssetCounts func(context.Context) (map[string]int64, error)
 	// Inventory may be nil: its calls are CodeUnimplemented then.
@@ -113,6 +115,7 @@ func (o *Options) validate() error {
 		{"CA", o.CA != nil},
 		{"Registry", o.Registry != nil},
 		{"Warehouse", o.Warehouse != nil},
+		{"Ingest", o.Ingest != nil},
 		{"AssetCounts", o.AssetCounts != nil},
 	} {
 		if !required.given {

@@ -114,6 +114,7 @@ func start(t *testing.T, change func(*Options)) *fixture {
 		Registry:    f.registry,
 		Addresses:   []string{"reeve.example:7443"},
 		Warehouse:   func(context.Context) (string, string, error) { return "embedded", "26.3", nil },
+		Ingest:      func() error { return nil },
 		AssetCounts: func(context.Context) (map[string]int64, error) { return map[string]int64{"lab": 42}, nil },
 		Metrics:     f.metrics,
 		Logger:      slog.New(slog.NewTextHandler(f.log, nil)),

@@ -35,12 +35,16 @@ func (s fleetService) GetStatus(ctx context.Context, _ *connect.Request[reevev1.
 		// The call is there to test a sign-in with.
 		s.failures.log(ctx, slog.LevelWarn, "the warehouse does not tell its version", "error", err)
 	}
-	return connect.NewResponse(&reevev1.GetStatusResponse{
+	status := &reevev1.GetStatusResponse{
 		Version:          version.String(),
 		User:             CallerFrom(ctx).User,
 		Warehouse:        kind,
 		WarehouseVersion: warehouseVersion,
-	}), nil
+	}
+	if err := s.options.Ingest(); err != nil {
+		status.IngestProblem = err.Error()
+	}
+	return connect.NewResponse(status), nil
 }
 
 func (s fleetService) ListSites(ctx context.Context, req *connect.Request[reevev1.ListSitesRequest]) (*connect.Response[reevev1.ListSitesResponse], error) {

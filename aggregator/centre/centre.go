@@ -123,9 +123,6 @@ func (a *Centre) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := in.Recover(ctx); err != nil {
-		return err
-	}
 
 	agents := gateway.New(gateway.Options{
 		Conn: udp, Certificate: certificate.Get, CA: a.ca, Registry: a.registry, Ingest: in,
@@ -146,7 +143,7 @@ func (a *Centre) open(ctx context.Context) error {
 	server, err := api.New(api.Options{
 		Agents: agents, Listener: tcp, Certificate: certificate.Get, CA: a.ca, Registry: a.registry, Addresses: c.Advertise,
 		Warehouse:   func(context.Context) (string, string, error) { return a.warehouse.Kind(), a.warehouse.Version(), nil },
-		AssetCounts: a.warehouse.AssetCounts, CountSite: a.warehouse.CountSite, RemoveSites: remover.Wake,
+		AssetCounts: a.warehouse.AssetCounts, Ingest: in.Err, CountSite: a.warehouse.CountSite, RemoveSites: remover.Wake,
 		Inventory: inventory, Events: inventory,
 		Query:   &api.Query{Gate: sqlgate.New(a.warehouse.Conn(), warehouse.Database), Registry: a.registry, Logger: logger},
 		Metrics: a.metrics, Logger: logger,
@@ -155,7 +152,9 @@ func (a *Centre) open(ctx context.Context) error {
 		return err
 	}
 	if c.HealthListen != "" {
-		if a.health, err = health.Listen(c.HealthListen, a.metrics, a.warehouse.Ping); err != nil {
+		if a.health, err = health.Listen(c.HealthListen, a.metrics, func(ctx context.Context) error {
+			return errors.Join(a.warehouse.Ping(ctx), in.Err())
+		}); err != nil {
 			return err
 		}
 		a.closing("the address for health checks", a.health.Close)

@@ -291,7 +291,13 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 		return fmt.Errorf("noting the session of agent %s: %w", s.agent, err)
 	}
 	defer s.seen.Close()
-	s.inlet = s.o.Ingest.Open(s.agent, hello.GetSpoolId())
+	s.inlet, err = s.o.Ingest.Open(ctx, s.agent, hello.GetSpoolId())
+	if errors.Is(err, ingest.ErrTooManySpools) {
+		return end(wire.CodeProtocol, "%w", err)
+	}
+	if err != nil {
+		return err
+	}
 	defer s.inlet.Close()
 	welcome.Compares = true
 	s.compare = s.o.Reconciler.Session(s.agent, s.say)
@@ -376,6 +382,8 @@ func (s *session) answer(ctx context.Context) error {
 	for {
 		var c *wirev1.Control
 		select {
+		case text := <-s.inlet.Notices():
+			c = &wirev1.Control{Message: &wirev1.Control_Notice{Notice: &wirev1.Notice{Message: text}}}
 		case <-s.inlet.Acks():
 			c = &wirev1.Control{Message: &wirev1.Control_Ack{Ack: &wirev1.Ack{Durable: s.inlet.Durable()}}}
 		case <-t.C:
@@ -416,16 +424,10 @@ func (s *session) receive(ctx context.Context, stream io.Reader) error {
 		if err != nil {
 			return fmt.Errorf("receiving %s: %w", wire.ClassName(head.GetClass()), err)
 		}
-		if err := s.inlet.Receive(ctx, head.GetClass(), size, func() ([]byte, error) {
-			data, err := wire.ReadPayload(r, size)
-			if err != nil {
-				return nil, fmt.Errorf("receiving %s: %w", wire.ClassName(head.GetClass()), err)
-			}
-			s.metrics.received.WithLabelValues(wire.ClassName(head.GetClass())).Add(float64(size))
-			return data, nil
-		}); err != nil {
-			return err
+		if err := s.inlet.Receive(ctx, head.GetClass(), size, r); err != nil {
+			return fmt.Errorf("receiving %s: %w", wire.ClassName(head.GetClass()), err)
 		}
+		s.metrics.received.WithLabelValues(wire.ClassName(head.GetClass())).Add(float64(size))
 		s.seen.Seen()
 	}
 }

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,11 +16,15 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/atomicfile"
 )
 
-// commitLog holds the groups that are being committed, a file each. There is
-// one at most while all is well.
+// commitLog holds the groups that are being committed, a file each. There are
+// two at most while all is well. What was set aside lies in a folder of it.
 type commitLog struct{ dir string }
 
-const groupSuffix = ".group"
+const (
+	groupSuffix = ".group"
+	triesSuffix = ".tries"
+	asideFolder = "set-aside"
+)
 
 func openCommitLog(dir string) (*commitLog, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -52,6 +57,9 @@ func (l *commitLog) list() (names []string, err error) {
 		return nil, fmt.Errorf("reading the commit log: %w", err)
 	}
 	for _, e := range entries {
+		if e.Name() == asideFolder || strings.HasSuffix(e.Name(), triesSuffix) {
+			continue
+		}
 		if strings.HasSuffix(e.Name(), groupSuffix) {
 			names = append(names, e.Name())
 		} else if err := os.Remove(filepath.Join(l.dir, e.Name())); err != nil {
@@ -68,7 +76,7 @@ func (l *commitLog) read(name string) (*ingestv1.Group, error) {
 	}
 	g := new(ingestv1.Group)
 	if err := proto.Unmarshal(data, g); err != nil {
-		return nil, fmt.Errorf("reading the commit log: %s: %w", name, err)
+		return nil, fmt.Errorf("reading the commit log: %s: %w: %w", name, errUnreadable, err)
 	}
 	return g, nil
 }
@@ -76,8 +84,72 @@ func (l *commitLog) read(name string) (*ingestv1.Group, error) {
 // remove takes a group out. That it is gone need not be synced: a group that is
 // settled twice stays the same.
 func (l *commitLog) remove(name string) error {
-	if err := os.Remove(filepath.Join(l.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("clearing the commit log: %w", err)
+	for _, file := range []string{name, name + triesSuffix} {
+		if err := os.Remove(filepath.Join(l.dir, file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("clearing the commit log: %w", err)
+		}
 	}
 	return nil
+}
+
+// attempts is what is known of how often a group was begun at a start.
+type attempts struct {
+	// Starts is how often, and Entry, if Careful, the batch that was begun last, of
+	// which the aggregator died Deaths times.
+	Starts  int  `json:"starts"`
+	Careful bool `json:"careful"`
+	Entry   int  `json:"entry"`
+	Deaths  int  `json:"deaths"`
+	// Aside are the batches that were set aside.
+	Aside []int `json:"aside"`
+}
+
+// attempts returns what is known of a group. What cannot be read counts as nothing.
+func (l *commitLog) attempts(name string) (a attempts, err error) {
+	data, err := os.ReadFile(filepath.Join(l.dir, name+triesSuffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return attempts{}, nil
+	}
+	if err != nil {
+		return attempts{}, fmt.Errorf("reading the commit log: %w", err)
+	}
+	if json.Unmarshal(data, &a) != nil {
+		return attempts{}, nil
+	}
+	return a, nil
+}
+
+func (l *commitLog) attempt(name string, a attempts) error {
+	data, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Write(filepath.Join(l.dir, name+triesSuffix), data, 0o600); err != nil {
+		return fmt.Errorf("writing to the commit log: %w", err)
+	}
+	return nil
+}
+
+// setAside moves a group that nobody can read to where nobody tries again.
+func (l *commitLog) setAside(name string) (where string, err error) {
+	where = filepath.Join(l.dir, asideFolder, name)
+	if err := os.MkdirAll(filepath.Dir(where), 0o700); err != nil {
+		return "", fmt.Errorf("setting a group of the commit log aside: %w", err)
+	}
+	if err := os.Rename(filepath.Join(l.dir, name), where); err != nil {
+		return "", fmt.Errorf("setting a group of the commit log aside: %w", err)
+	}
+	return where, l.remove(name)
+}
+
+// keepAside puts a batch of a group where nobody tries again.
+func (l *commitLog) keepAside(name string, entry int, batch []byte) (where string, err error) {
+	where = filepath.Join(l.dir, asideFolder, fmt.Sprintf("%s.%d.batch", strings.TrimSuffix(name, groupSuffix), entry))
+	if err := os.MkdirAll(filepath.Dir(where), 0o700); err != nil {
+		return "", fmt.Errorf("setting a batch of the commit log aside: %w", err)
+	}
+	if err := atomicfile.Write(where, batch, 0o600); err != nil {
+		return "", fmt.Errorf("setting a batch of the commit log aside: %w", err)
+	}
+	return where, nil
 }

@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,50 +21,103 @@ import (
 func freeze(id uuid.UUID, at time.Time, batches []*pending) *ingestv1.Group {
 	g := &ingestv1.Group{Id: id[:], ReceivedAt: at.UnixMilli()}
 	for _, p := range batches {
-		g.Entries = append(g.Entries, &ingestv1.Entry{Site: p.agent.Site, AgentId: p.agent.ID, Batch: p.data})
+		g.Entries = append(g.Entries, &ingestv1.Entry{Site: p.agent.Site, AgentId: p.agent.ID, Batch: p.data, Refused: p.refused})
 	}
 	return g
 }
+
+const (
+	// Of one batch so many dead letters are kept, each with so many bytes of the
+	// record; of more there is one with their sum.
+	maxLetters   = 32
+	maxLetterRaw = 64 << 10
+	maxReason    = 1 << 10
+)
 
 // thaw makes rows of a frozen group, always the same ones, and returns them with
 // the watermarks that hold once they are durable. What cannot be read becomes a
 // dead letter; nothing that an agent sends makes thaw fail.
 func thaw(frozen *ingestv1.Group) (*warehouse.Group, map[registry.SpoolClass]uint64, error) {
+	return thawPart(frozen, whole(frozen))
+}
+
+// thawPart is thaw for a part of a group.
+func thawPart(frozen *ingestv1.Group, p part) (*warehouse.Group, map[registry.SpoolClass]uint64, error) {
 	id, err := uuid.FromBytes(frozen.GetId())
 	if err != nil {
 		return nil, nil, fmt.Errorf("group id: %w", err)
 	}
-	g := &warehouse.Group{ID: id, ReceivedAt: time.UnixMilli(frozen.GetReceivedAt()).UTC()}
+	g := &warehouse.Group{ID: p.id(frozen, id), ReceivedAt: time.UnixMilli(frozen.GetReceivedAt()).UTC()}
 	marks := make(map[registry.SpoolClass]uint64)
-	for _, e := range frozen.GetEntries() {
+	for _, e := range frozen.GetEntries()[p.first:p.end] {
 		b, err := wire.DecodeBatch(e.GetBatch())
 		if err != nil {
 			return nil, nil, err // it was checked before it was frozen
 		}
 		mark := registry.SpoolClass{Spool: spoolKey(e.GetAgentId(), b.GetSpoolId()), Class: b.GetClass()}
 		marks[mark] = max(marks[mark], wire.LastSeq(b))
-		addBatch(g, warehouse.Origin{Site: e.GetSite(), AgentID: e.GetAgentId(), SpoolID: b.GetSpoolId()}, b)
+		addBatch(g, e, b, p)
 	}
 	return g, marks, nil
 }
 
-func addBatch(g *warehouse.Group, origin warehouse.Origin, b *wirev1.Batch) {
-	origin.Seq = b.GetFirstSeq()
+func addBatch(g *warehouse.Group, e *ingestv1.Entry, b *wirev1.Batch, p part) {
+	origin := originOf(e, b)
+	l := letters{group: g, brief: e.GetBrief(), class: wire.ClassName(b.GetClass())}
+	defer l.sum()
+	if e.GetRefused() != "" {
+		l.add(origin, b.GetCount(), e.GetRefused(), b.GetRecords())
+		return
+	}
 	records, err := wire.DecodeRecords(b)
 	if err != nil {
-		g.DeadLetters = append(g.DeadLetters, warehouse.DeadLetter{
-			Origin: origin, Class: wire.ClassName(b.GetClass()), Records: b.GetCount(), Reason: err.Error(), Raw: b.GetRecords(),
+		l.add(origin, b.GetCount(), err.Error(), b.GetRecords())
+		return
+	}
+	for n, r := range records {
+		if p.has(n) {
+			if err := addRecord(g, origin, b.GetClass(), r); err != nil {
+				raw, _ := proto.Marshal(r) // it has just been unmarshalled
+				l.add(origin, 1, err.Error(), raw)
+			}
+		}
+		origin.Seq++
+	}
+}
+
+func originOf(e *ingestv1.Entry, b *wirev1.Batch) warehouse.Origin {
+	return warehouse.Origin{Site: e.GetSite(), AgentID: e.GetAgentId(), SpoolID: b.GetSpoolId(), Seq: b.GetFirstSeq()}
+}
+
+// letters are the dead letters of one batch.
+type letters struct {
+	group *warehouse.Group
+	class string
+	// brief says that only their sum is kept.
+	brief bool
+	kept  int
+	more  warehouse.DeadLetter
+}
+
+func (l *letters) add(origin warehouse.Origin, records uint32, reason string, raw []byte) {
+	reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
+	if !l.brief && l.kept < maxLetters {
+		l.kept++
+		l.group.DeadLetters = append(l.group.DeadLetters, warehouse.DeadLetter{
+			Origin: origin, Class: l.class, Records: records, Reason: reason, Raw: raw[:min(len(raw), maxLetterRaw)],
 		})
 		return
 	}
-	for _, r := range records {
-		if err := addRecord(g, origin, b.GetClass(), r); err != nil {
-			raw, _ := proto.Marshal(r) // it has just been unmarshalled
-			g.DeadLetters = append(g.DeadLetters, warehouse.DeadLetter{
-				Origin: origin, Class: wire.ClassName(b.GetClass()), Records: 1, Reason: err.Error(), Raw: raw,
-			})
-		}
-		origin.Seq++
+	if l.more.Records == 0 {
+		l.more = warehouse.DeadLetter{Origin: origin, Class: l.class, Reason: "more of this batch cannot be taken and is not kept; the first: " + reason}
+	}
+	l.more.Records += records
+}
+
+// sum adds the sum of what was not kept.
+func (l *letters) sum() {
+	if l.more.Records > 0 {
+		l.group.DeadLetters = append(l.group.DeadLetters, l.more)
 	}
 }
 

@@ -1,8 +1,6 @@
 package ingest
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
@@ -15,6 +13,9 @@ type metrics struct {
 	missing  *prometheus.CounterVec
 	again    *prometheus.CounterVec
 	groups   *prometheus.CounterVec
+	refused  *prometheus.CounterVec
+	aside    prometheus.Counter
+	paused   prometheus.Gauge
 	duration prometheus.Histogram
 }
 
@@ -32,18 +33,30 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		groups: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_ingest_groups_total",
 			Help: "Attempts to commit a group, by outcome: committed or failed."}, []string{"outcome"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "reeve_ingest_refused_total",
+			Help: "What agents sent or wanted and that was refused before anything was stored of it: batches (whose records are not read), spools (begun too often)."},
+			[]string{"what"}),
+		aside: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "reeve_ingest_set_aside_total",
+			Help: "Groups and batches of the commit log that were set aside at start, because they could not be read or the aggregator died of them."}),
+		paused: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "reeve_ingest_paused", Help: "1 while nothing is taken of agents because the disk, or the warehouse, does not take it."}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "reeve_ingest_commit_seconds",
 			Help:    "Time from the freezing of a group to its acknowledgement.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
 	}
 	if r != nil {
-		r.MustRegister(m.records, m.missing, m.again, m.groups, m.duration)
+		r.MustRegister(m.records, m.missing, m.again, m.groups, m.refused, m.aside, m.paused, m.duration)
+	}
+	for _, what := range []string{"batches", "spools"} {
+		m.refused.WithLabelValues(what)
 	}
 	return m
 }
 
-func (m *metrics) committed(g *warehouse.Group, took time.Duration) {
+func (m *metrics) committed(g *warehouse.Group) {
 	m.records.WithLabelValues("asset_type").Add(float64(len(g.Types)))
 	m.records.WithLabelValues("version").Add(float64(len(g.Versions)))
 	m.records.WithLabelValues("event").Add(float64(len(g.Events)))
@@ -54,7 +67,6 @@ func (m *metrics) committed(g *warehouse.Group, took time.Duration) {
 	}
 	m.records.WithLabelValues("dead_letter").Add(float64(len(g.DeadLetters)))
 	m.groups.WithLabelValues("committed").Inc()
-	m.duration.Observe(took.Seconds())
 }
 
 func (m *metrics) failed() { m.groups.WithLabelValues("failed").Inc() }

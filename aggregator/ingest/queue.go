@@ -2,24 +2,19 @@ package ingest
 
 import (
 	"context"
-	"slices"
 	"sync"
 )
 
-const (
-	// queueBytes bounds the bytes of records that wait or are being committed.
-	// Beyond it agents are held up, by flow control.
-	queueBytes = 64 << 20
-	// laneBytes is what one site may have of them.
-	laneBytes = queueBytes / 2
-)
+// quantum is what a lane may put into a group in its turn, in bytes. A larger batch
+// saves up for it, while others go before.
+const quantum = 1 << 20
 
 // queue holds the batches that wait to be committed. Each site has a lane, and
 // the lanes take turns, for room in the queue as for a place in a group: a site
-// that has much to say holds up itself and no other.
+// that has much to say holds up itself and no other. So do the agents of a site.
 type queue struct {
-	mu   sync.Mutex
-	used int64
+	place
+	mu sync.Mutex
 	// lanes are those of all sites that have anything here. The first is the
 	// one whose turn is next.
 	lanes []*lane
@@ -32,22 +27,30 @@ type queue struct {
 	filled chan struct{}
 }
 
+// lane is what a site has in the queue.
 type lane struct {
-	site string
-	// used is the room that the site has, of batches that wait and of those that
-	// are being committed.
-	used    int64
-	claims  []*claim // oldest first
+	place
+	site   string
+	agents []*agentLane
+	claims []*claim // oldest first
+	// credit is what it may put into a group.
+	credit int64
+}
+
+// agentLane is what an agent has in its site's lane.
+type agentLane struct {
+	place
+	id      string
+	rooms   int
 	waiting []*pending
+	// served is how much of it went into groups, as compared with the other agents of
+	// the site.
+	served int64
 }
 
-// claim is a wish for room.
-type claim struct {
-	bytes   int64
-	granted chan struct{}
+func newQueue() *queue {
+	return &queue{place: place{limit: queueBytes}, wanted: true, filled: make(chan struct{}, 1)}
 }
-
-func newQueue() *queue { return &queue{wanted: true, filled: make(chan struct{}, 1)} }
 
 // lane returns the lane of a site. q.mu is held.
 func (q *queue) lane(site string) *lane {
@@ -56,109 +59,21 @@ func (q *queue) lane(site string) *lane {
 			return l
 		}
 	}
-	l := &lane{site: site}
+	l := &lane{site: site, place: place{parent: &q.place, limit: laneBytes, share: laneShare}}
 	q.lanes = append(q.lanes, l)
 	return l
 }
 
-// room is what a batch of a site takes of a queue.
-type room struct {
-	queue *queue
-	site  string
-	// bytes is 0 if it was given back, and filled says that the batch is there. The
-	// queue's mu is held for both.
-	bytes  int64
-	filled bool
-}
-
-// reserve waits until there is room for a batch of a site. The room is kept
-// until release.
-func (q *queue) reserve(ctx context.Context, site string, bytes int64) (*room, error) {
-	c := &claim{bytes: bytes, granted: make(chan struct{})}
-	q.mu.Lock()
-	l := q.lane(site)
-	l.claims = append(l.claims, c)
-	q.grant()
-	q.mu.Unlock()
-	select {
-	case <-c.granted:
-		return &room{queue: q, site: site, bytes: bytes}, nil
-	case <-ctx.Done():
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	l = q.lane(site)
-	if i := slices.Index(l.claims, c); i >= 0 {
-		l.claims = slices.Delete(l.claims, i, i+1)
-	} else { // it was granted just now
-		l.used -= bytes
-		q.used -= bytes
-	}
-	q.grant()
-	return nil, ctx.Err()
-}
-
-// fill makes the room as large as the batch that has come is, without waiting, and
-// reports whether there still is any.
-func (r *room) fill(bytes int64) bool {
-	r.queue.mu.Lock()
-	defer r.queue.mu.Unlock()
-	if r.bytes == 0 {
-		return false
-	}
-	r.filled = true
-	r.take(bytes - r.bytes)
-	r.queue.grant()
-	return true
-}
-
-// expire gives the room back if the batch has not come.
-func (r *room) expire() {
-	r.queue.mu.Lock()
-	defer r.queue.mu.Unlock()
-	if !r.filled {
-		r.take(-r.bytes)
-		r.queue.grant()
-	}
-}
-
-// release gives rooms back, each once.
-func (q *queue) release(rooms ...*room) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, r := range rooms {
-		r.take(-r.bytes)
-	}
-	q.grant()
-}
-
-// take makes the room larger, or smaller. The queue's mu is held.
-func (r *room) take(bytes int64) {
-	r.queue.lane(r.site).used += bytes
-	r.queue.used += bytes
-	r.bytes += bytes
-}
-
-// grant gives the room that there is to the lanes in turn. q.mu is held.
-func (q *queue) grant() {
-	for idle := 0; idle < len(q.lanes); {
-		l := q.lanes[0]
-		if len(l.claims) > 0 && (l.used == 0 || l.used+l.claims[0].bytes <= laneBytes) {
-			c := l.claims[0]
-			if q.used > 0 && q.used+c.bytes > queueBytes {
-				return // it has the next turn
-			}
-			l.claims = l.claims[1:]
-			l.used += c.bytes
-			q.used += c.bytes
-			close(c.granted)
-			idle = 0
-		} else {
-			idle++
+// agent returns the part of an agent. The queue's mu is held.
+func (l *lane) agent(id string) *agentLane {
+	for _, a := range l.agents {
+		if a.id == id {
+			return a
 		}
-		q.pass()
 	}
-	q.lanes = slices.DeleteFunc(q.lanes, func(l *lane) bool { return l.used == 0 && len(l.claims) == 0 })
+	a := &agentLane{id: id, place: place{parent: &l.place, limit: laneBytes, share: agentShare}}
+	l.agents = append(l.agents, a)
+	return a
 }
 
 // pass gives the turn to the next lane. q.mu is held.
@@ -168,11 +83,26 @@ func (q *queue) pass() { q.lanes = append(q.lanes[1:], q.lanes[0]) }
 func (q *queue) put(p *pending) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l := q.lane(p.agent.Site)
-	l.waiting = append(l.waiting, p)
+	a := p.room.agent
+	if len(a.waiting) == 0 {
+		if next := p.room.lane.next(); next != nil {
+			a.served = max(a.served, next.served)
+		}
+	}
+	a.waiting = append(a.waiting, p)
 	q.bytes += p.room.bytes
 	q.records += int(p.batch.GetCount())
 	q.poke()
+}
+
+// next returns the agent whose batch is next, or nil if none waits.
+func (l *lane) next() (next *agentLane) {
+	for _, a := range l.agents {
+		if len(a.waiting) > 0 && (next == nil || a.served < next.served) {
+			next = a
+		}
+	}
+	return next
 }
 
 // hungry says whether take may return less than a full group.
@@ -205,8 +135,8 @@ func (q *queue) take(ctx context.Context) ([]*pending, error) {
 	}
 }
 
-// gather takes a batch of each lane in turn until the group is full. The batches
-// of a site come in the order of put. It takes none if there are not enough and
+// gather takes batches of each lane in turn until the group is full. The batches
+// of an agent come in the order of put. It takes none if there are not enough and
 // the queue is not hungry.
 func (q *queue) gather() (group []*pending) {
 	q.mu.Lock()
@@ -223,22 +153,42 @@ func (q *queue) gather() (group []*pending) {
 			q.poke()
 		}
 	}()
-	for idle := 0; idle < len(q.lanes); q.pass() {
+	for idle, waiting := 0, 0; ; {
+		if idle == len(q.lanes) {
+			// Nobody may put in more. Who saves up for a large batch does so from one
+			// group to the next, unless there is nobody else.
+			if len(group) > 0 || waiting == 0 {
+				return group
+			}
+			idle, waiting = 0, 0
+		}
 		l := q.lanes[0]
-		if len(l.waiting) == 0 {
-			idle++
-			continue
+		l.credit += quantum
+		before := len(group)
+		for a := l.next(); a != nil; a = l.next() {
+			p := a.waiting[0]
+			count := int(p.batch.GetCount())
+			if p.room.bytes > l.credit {
+				waiting++
+				break
+			}
+			if len(group) > 0 && (bytes+p.room.bytes > groupBytes || records+count > groupRecords) {
+				l.credit -= quantum
+				return group // the lane has the first turn in the next
+			}
+			l.credit -= p.room.bytes
+			a.served += p.room.bytes
+			bytes += p.room.bytes
+			records += count
+			a.waiting = a.waiting[1:]
+			group = append(group, p)
 		}
-		p := l.waiting[0]
-		count := int(p.batch.GetCount())
-		if len(group) > 0 && (bytes+p.room.bytes > groupBytes || records+count > groupRecords) {
-			return group // the lane has the first turn in the next
+		if l.next() == nil {
+			l.credit = 0
 		}
-		bytes += p.room.bytes
-		records += count
-		l.waiting = l.waiting[1:]
-		group = append(group, p)
-		idle = 0
+		if idle++; len(group) > before {
+			idle = 0
+		}
+		q.pass()
 	}
-	return group
 }

@@ -344,7 +344,10 @@ func (s *Session) submit(ctx context.Context, records []*wirev1.Record) error {
 	if len(records) == 0 {
 		return nil
 	}
-	inlet := s.ingest.Open(s.agent, SpoolID)
+	inlet, err := s.ingest.Open(ctx, s.agent, SpoolID)
+	if err != nil {
+		return err
+	}
 	defer inlet.Close()
 	batch, err := wire.EncodeBatch(SpoolID, wirev1.Class_CLASS_ASSETS, inlet.Next(wirev1.Class_CLASS_ASSETS), records)
 	if err != nil {

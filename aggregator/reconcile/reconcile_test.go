@@ -93,7 +93,10 @@ func (c *centre) ship(agent, scope string, things ...thing) {
 		}
 		records = append(records, &wirev1.Record{Body: &wirev1.Record_Asset{Asset: a}})
 	}
-	in := c.ingest.Open(identity.Agent{Site: "west", ID: agent}, spoolID)
+	in, err := c.ingest.Open(c.t.Context(), identity.Agent{Site: "west", ID: agent}, spoolID)
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	defer in.Close()
 	batch, err := wire.EncodeBatch(spoolID, wirev1.Class_CLASS_ASSETS, in.Next(wirev1.Class_CLASS_ASSETS), records)
 	if err != nil {

@@ -170,7 +170,8 @@ func (w *Warehouse) Write(ctx context.Context, g *Group) error {
 func (w *Warehouse) Settle(ctx context.Context, g *Group) error {
 	for _, t := range tables(g) {
 		if t.state {
-			if err := w.insert(ctx, g, t, "/settle"); err != nil {
+			// A token of its own, for the engine may know one of an insert that it lost.
+			if err := w.insert(ctx, g, t, fmt.Sprintf("/settle-%d", time.Now().UnixNano())); err != nil {
 				return err
 			}
 			continue
@@ -210,6 +211,9 @@ func (w *Warehouse) count(ctx context.Context, g *Group, t table) (int, error) {
 	return int(n), nil
 }
 
+// insertPatience is how long an insert may take. The largest take seconds.
+const insertPatience = 5 * time.Minute
+
 func (w *Warehouse) insert(ctx context.Context, g *Group, t table, tokenSuffix string) error {
 	names := make([]string, len(t.columns))
 	types := make([]clickhouse.ColumnNameAndType, len(t.columns))
@@ -217,6 +221,9 @@ func (w *Warehouse) insert(ctx context.Context, g *Group, t table, tokenSuffix s
 		names[i] = c.name
 		types[i] = clickhouse.ColumnNameAndType{Name: c.name, Type: w.types[t.name][c.name]}
 	}
+	// An engine that hangs must not hold up all that come after for ever.
+	ctx, cancel := context.WithTimeoutCause(ctx, insertPatience, fmt.Errorf("the warehouse did not answer within %v", insertPatience))
+	defer cancel()
 	// Without the types the driver asks for them before each insert.
 	ctx = clickhouse.Context(ctx, clickhouse.WithColumnNamesAndTypes(types), clickhouse.WithSettings(clickhouse.Settings{
 		"async_insert":               0,
@@ -234,7 +241,7 @@ func (w *Warehouse) insert(ctx context.Context, g *Group, t table, tokenSuffix s
 	defer func() { _ = batch.Close() }() // which does nothing after Send, whose error counts
 	for i, c := range batch.Columns() {
 		if err := t.columns[i].append(c); err != nil {
-			return fmt.Errorf("inserting into %s: column %s: %w", t.name, c.Name(), err)
+			return fmt.Errorf("inserting into %s: column %s: %w", t.name, c.Name(), &rowsError{err})
 		}
 	}
 	if err := batch.Send(); err != nil {

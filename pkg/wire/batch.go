@@ -24,16 +24,19 @@ var (
 		}
 		return e
 	})
-	decoder = sync.OnceValue(func() *zstd.Decoder {
-		// It writes no more than there is room for, whatever the bytes say.
-		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithDecodeAllCapLimit(true),
-			zstd.WithDecoderMaxMemory(MaxRecords), zstd.WithDecoderLowmem(true))
-		if err != nil {
-			panic(err)
-		}
-		return d
-	})
+	decoder = sync.OnceValue(func() *zstd.Decoder { return newDecoder(runtime.GOMAXPROCS(0)) })
 )
+
+// newDecoder returns a decoder that writes no more than there is room for, whatever the
+// bytes say.
+func newDecoder(concurrency int) *zstd.Decoder {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(concurrency), zstd.WithDecodeAllCapLimit(true),
+		zstd.WithDecoderMaxMemory(MaxRecords), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		panic(err)
+	}
+	return d
+}
 
 // ErrTooLarge means that records are more than one batch may have: whoever has more
 // makes several batches.
@@ -144,8 +147,14 @@ func withRecords(b *wirev1.Batch, use func(raw []byte) error) error {
 			buffers.Put(buf)
 		}
 	}()
+	d := decoder()
+	if cap(*buf) > keptBuffer {
+		// A decoder keeps what it wrote last.
+		d = newDecoder(1)
+		defer d.Close()
+	}
 	// One byte more than there may be, to see that there is more.
-	raw, err := decoder().DecodeAll(b.GetRecords(), (*buf)[:0:size+1])
+	raw, err := d.DecodeAll(b.GetRecords(), (*buf)[:0:size+1])
 	if errors.Is(err, zstd.ErrDecoderSizeExceeded) || err == nil && len(raw) != size {
 		return fmt.Errorf("batch: it has not the %d bytes of records that its envelope says", size)
 	}

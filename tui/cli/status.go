@@ -48,6 +48,9 @@ func (a *app) status(ctx context.Context, p *output.Printer) error {
 	d.Field("Version", answer.GetVersion())
 	d.Field("User", answer.GetUser())
 	d.Field("Warehouse", warehouse(answer))
+	if problem := answer.GetIngestProblem(); problem != "" {
+		d.Field("Problem", problem)
+	}
 	return d.Close()
 }
 

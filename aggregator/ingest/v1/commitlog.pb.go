@@ -93,7 +93,12 @@ type Entry struct {
 	Site    string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
 	AgentId string                 `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	// An encoded reeve.wire.v1.Batch.
-	Batch         []byte `protobuf:"bytes,3,opt,name=batch,proto3" json:"batch,omitempty"`
+	Batch []byte `protobuf:"bytes,3,opt,name=batch,proto3" json:"batch,omitempty"`
+	// Why its records are not read, if they are not: they become one dead letter.
+	Refused string `protobuf:"bytes,4,opt,name=refused,proto3" json:"refused,omitempty"`
+	// What cannot be taken of the batch is summed up in one dead letter, for there was
+	// too much of this agent before.
+	Brief         bool `protobuf:"varint,5,opt,name=brief,proto3" json:"brief,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -149,6 +154,20 @@ func (x *Entry) GetBatch() []byte {
 	return nil
 }
 
+func (x *Entry) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+func (x *Entry) GetBrief() bool {
+	if x != nil {
+		return x.Brief
+	}
+	return false
+}
+
 var File_ingest_v1_commitlog_proto protoreflect.FileDescriptor
 
 const file_ingest_v1_commitlog_proto_rawDesc = "" +
@@ -158,11 +177,13 @@ const file_ingest_v1_commitlog_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1f\n" +
 	"\vreceived_at\x18\x02 \x01(\x03R\n" +
 	"receivedAt\x120\n" +
-	"\aentries\x18\x03 \x03(\v2\x16.reeve.ingest.v1.EntryR\aentries\"L\n" +
+	"\aentries\x18\x03 \x03(\v2\x16.reeve.ingest.v1.EntryR\aentries\"|\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x19\n" +
 	"\bagent_id\x18\x02 \x01(\tR\aagentId\x12\x14\n" +
-	"\x05batch\x18\x03 \x01(\fR\x05batchB<Z:github.com/reeve-cloud/reeve/aggregator/ingest/v1;ingestv1b\x06proto3"
+	"\x05batch\x18\x03 \x01(\fR\x05batch\x12\x18\n" +
+	"\arefused\x18\x04 \x01(\tR\arefused\x12\x14\n" +
+	"\x05brief\x18\x05 \x01(\bR\x05briefB<Z:github.com/reeve-cloud/reeve/aggregator/ingest/v1;ingestv1b\x06proto3"
 
 var (
 	file_ingest_v1_commitlog_proto_rawDescOnce sync.Once

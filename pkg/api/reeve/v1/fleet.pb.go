@@ -67,8 +67,11 @@ type GetStatusResponse struct {
 	// The warehouse: "embedded" or "server", and the ClickHouse version.
 	Warehouse        string `protobuf:"bytes,3,opt,name=warehouse,proto3" json:"warehouse,omitempty"`
 	WarehouseVersion string `protobuf:"bytes,4,opt,name=warehouse_version,json=warehouseVersion,proto3" json:"warehouse_version,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Why nothing is taken of agents at present, with the time since when. Empty while
+	// all is well. Reading goes on.
+	IngestProblem string `protobuf:"bytes,5,opt,name=ingest_problem,json=ingestProblem,proto3" json:"ingest_problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -125,6 +128,13 @@ func (x *GetStatusResponse) GetWarehouse() string {
 func (x *GetStatusResponse) GetWarehouseVersion() string {
 	if x != nil {
 		return x.WarehouseVersion
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetIngestProblem() string {
+	if x != nil {
+		return x.IngestProblem
 	}
 	return ""
 }
@@ -1657,12 +1667,13 @@ var File_api_reeve_v1_fleet_proto protoreflect.FileDescriptor
 const file_api_reeve_v1_fleet_proto_rawDesc = "" +
 	"\n" +
 	"\x18api/reeve/v1/fleet.proto\x12\breeve.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\x8c\x01\n" +
+	"\x10GetStatusRequest\"\xb3\x01\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1c\n" +
 	"\twarehouse\x18\x03 \x01(\tR\twarehouse\x12+\n" +
-	"\x11warehouse_version\x18\x04 \x01(\tR\x10warehouseVersion\"\xef\x01\n" +
+	"\x11warehouse_version\x18\x04 \x01(\tR\x10warehouseVersion\x12%\n" +
+	"\x0eingest_problem\x18\x05 \x01(\tR\ringestProblem\"\xef\x01\n" +
 	"\x04Site\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +

@@ -1,0 +1,4 @@
+package warehouse
+
+// CodesOfTrouble is for tests.
+var CodesOfTrouble = codesOfTrouble
