@@ -5,6 +5,8 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/reeve-cloud/reeve/pkg/health"
 )
 
 type metrics struct {
@@ -15,6 +17,14 @@ type metrics struct {
 	refusedConnections prometheus.Counter
 	panics             prometheus.Counter
 }
+
+// The reasons that are counted.
+var (
+	refusedCallReasons       = []string{"malformed", "missing", "role", "too_many", "unknown"}
+	refusedEnrollmentReasons = []string{
+		"bad_certificate", "bad_request", "expired_token", "no_certificate", "revoked_agent", "too_often", "unknown_agent", "unknown_token", "used_up_token",
+	}
+)
 
 // newMetrics registers the API's metrics, unless r is nil.
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -45,6 +55,8 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Help: "API calls that ended in a panic.",
 		}),
 	}
+	health.Zero(m.refusedCalls, refusedCallReasons...)
+	health.Zero(m.refusedEnrollments, refusedEnrollmentReasons...)
 	if r == nil {
 		return m, nil
 	}

@@ -24,10 +24,12 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/pkg/health"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/transport"
 	"github.com/reeve-cloud/reeve/pkg/wire"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
 const (
@@ -120,6 +122,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	for _, kind := range []transport.Kind{transport.QUIC, transport.TCP} {
 		m.sessions.WithLabelValues(string(kind)).Set(0)
 	}
+	health.Zero(m.refused, refusedReasons...)
+	health.Zero(m.received, wire.ClassName(wirev1.Class_CLASS_ASSETS), wire.ClassName(wirev1.Class_CLASS_EVENTS))
 	if r != nil {
 		r.MustRegister(m.sessions, m.refused, m.received)
 	}

@@ -34,6 +34,9 @@ const (
 	maxRefusals = 1024
 )
 
+// refusedReasons are the kinds that are counted.
+var refusedReasons = []string{"bad-packet", "certificate", "clone", "not-quic", "session", "too-many", "unknown-session"}
+
 func newRefusals(logger *slog.Logger, count *prometheus.CounterVec) *refusals {
 	return &refusals{logger: logger, count: count, last: make(map[string]*refused)}
 }

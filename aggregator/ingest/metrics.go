@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/pkg/health"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
@@ -46,6 +47,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name:    "reeve_ingest_commit_seconds",
 			Help:    "Time from the freezing of a group to its acknowledgement.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
+	}
+	health.Zero(m.records, "asset_type", "version", "event", "usage", "gap", "dead_letter")
+	health.Zero(m.groups, "committed", "failed")
+	for _, class := range []wirev1.Class{wirev1.Class_CLASS_ASSETS, wirev1.Class_CLASS_EVENTS} {
+		health.Zero(m.again, wire.ClassName(class))
+		for _, reason := range gapReasons {
+			m.missing.WithLabelValues(wire.ClassName(class), reason)
+		}
 	}
 	if r != nil {
 		r.MustRegister(m.records, m.missing, m.again, m.groups, m.refused, m.aside, m.paused, m.duration)

@@ -31,6 +31,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/pkg/health"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/wire"
@@ -85,6 +86,8 @@ func New(w Warehouse, in *ingest.Ingest, logger *slog.Logger, metrics prometheus
 			Name: "reeve_reconcile_assets_total",
 			Help: "Assets that were not in the warehouse as they should be: missing (sent again by the agent) or undeleted (deleted here)."}, []string{"what"}),
 	}
+	health.Zero(r.digests, "same", "differing")
+	health.Zero(r.assets, "missing", "undeleted")
 	if metrics != nil {
 		metrics.MustRegister(r.digests, r.assets)
 	}

@@ -99,3 +99,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Zero has the counters for these values of a vector's label be there from the
+// start: an alert on a counter that is absent until it first counts never sees the
+// first step.
+func Zero(c *prometheus.CounterVec, values ...string) {
+	for _, value := range values {
+		c.WithLabelValues(value)
+	}
+}

@@ -17,21 +17,25 @@ const (
 	summarizeEvery = time.Minute
 	// askVersionEvery is how often the server is asked for its version.
 	askVersionEvery = 10 * time.Minute
+	// ledgerPatience is how long the first of them wait for pods and nodes.
+	ledgerPatience = 10 * time.Second
 )
 
-// watchCluster keeps the asset that stands for the cluster. Its failure stands
-// for all: the other scopes wait while the API server is away.
+// watchCluster keeps the asset that stands for the cluster. It asks the API server
+// each minute, so that an outage, or credentials that are not accepted any more, do
+// not go unsaid until the next watch ends.
 func (c *collector) watchCluster(ctx context.Context, k *cluster.Cluster, o *observer, out plugin.Sink) error {
-	for _, l := range []*latch{o.ledger.podsKnown, o.ledger.nodesKnown} {
-		if err := l.wait(ctx); err != nil {
-			return err
-		}
+	if err := o.ledger.wait(ctx, ledgerPatience); err != nil {
+		return err
 	}
 	var version cluster.Version
 	var asked time.Time
 	ticks := time.NewTicker(summarizeEvery)
 	defer ticks.Stop()
 	for {
+		if err := c.askReady(ctx, k); err != nil {
+			return err
+		}
 		if time.Since(asked) >= askVersionEvery {
 			var err error
 			if version, err = k.AskVersion(ctx); err != nil {
@@ -67,7 +71,7 @@ func (c *collector) clusterObservation(k *cluster.Cluster, version cluster.Versi
 		return plugin.Observation{}, fmt.Errorf("encoding the cluster: %w", err)
 	}
 	status := "Ready"
-	if s.Nodes.Ready < s.Nodes.Total {
+	if s.Nodes != nil && s.Nodes.Ready < s.Nodes.Total {
 		status = "NotReady"
 	}
 	return plugin.Observation{

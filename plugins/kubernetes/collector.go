@@ -64,6 +64,11 @@ type collector struct {
 	served map[string]cluster.Served
 	// clusterWide are the kinds that live in no namespace, by asset type.
 	clusterWide map[string]bool
+	// listed is when kinds were listed last.
+	listed map[string]time.Time
+
+	// said is what was said of kinds.
+	said sync.Map
 }
 
 // observer makes observations of the objects of one cluster.
@@ -91,7 +96,10 @@ type observer struct {
 var _ plugin.Watcher = (*collector)(nil)
 
 func newCollector(log *slog.Logger, opts options) *collector {
-	return &collector{log: log, opts: opts, fingerprint: opts.fingerprint(), gate: newGate(), pace: usualPace, rediscover: make(chan struct{}, 1)}
+	return &collector{
+		log: log, opts: opts, fingerprint: opts.fingerprint(), gate: newGate(), pace: usualPace,
+		rediscover: make(chan struct{}, 1), listed: make(map[string]time.Time),
+	}
 }
 
 // connect returns the cluster, and connects to it first if that has not been
@@ -131,6 +139,13 @@ func (c *collector) Verify(ctx context.Context) ([]plugin.Check, error) {
 	for _, group := range catalog.Unknown {
 		checks = append(checks, plugin.Check{Subject: "group " + group, Err: errors.New("the API server cannot tell what it serves")})
 	}
+	errs, notes := c.opts.unmatched(catalog)
+	for _, err := range append(errs, c.unmatchedNamespaces(ctx, k)...) {
+		checks = append(checks, plugin.Check{Subject: "options", Err: err})
+	}
+	for _, note := range notes {
+		checks = append(checks, plugin.Check{Subject: "options", Detail: note})
+	}
 	list := slices.DeleteFunc(catalog.Kinds, func(s cluster.Served) bool {
 		_, measured := c.opts.measured(s.Kind)
 		return !measured && !c.opts.selects(s.Kind)
@@ -138,15 +153,48 @@ func (c *collector) Verify(ctx context.Context) ([]plugin.Check, error) {
 	if c.opts.selectsEvents() {
 		list = append(list, cluster.Served{Kind: kindEvent, Watch: true})
 	}
-	listed := 0
+	listed, noLists := 0, []string{}
+	refusals := make(map[string][]string) // kinds by account
 	for _, served := range list {
-		if err := k.Try(ctx, served.Kind, c.opts.query()); err != nil {
+		err := k.Try(ctx, served.Kind, c.opts.query())
+		var refused *cluster.RefusedError
+		switch {
+		case err == nil:
+			listed++
+		case errors.Is(err, cluster.ErrNoList):
+			noLists = append(noLists, served.Kind.String())
+		case errors.As(err, &refused):
+			refusals[refused.Who()] = append(refusals[refused.Who()], served.Kind.String())
+		default:
 			checks = append(checks, plugin.Check{Subject: served.Kind.String(), Err: err})
-			continue
 		}
-		listed++
 	}
-	return append(checks, plugin.Check{Subject: "lists", Detail: fmt.Sprintf("%d of %d kinds can be listed", listed, len(list))}), nil
+	for _, account := range slices.Sorted(maps.Keys(refusals)) {
+		checks = append(checks, plugin.Check{Subject: "rights", Err: fmt.Errorf(
+			"the API server does not let %s list %d of %d kinds: %s: allow it the verbs get, list and watch there, or exclude them",
+			account, len(refusals[account]), len(list), strings.Join(refusals[account], ", "))})
+	}
+	detail := fmt.Sprintf("%d of %d kinds can be listed", listed, len(list)-len(noLists))
+	if len(noLists) > 0 {
+		detail += "; there is nothing to list of " + strings.Join(noLists, ", ")
+	}
+	return append(checks, plugin.Check{Subject: "lists", Detail: detail}), nil
+}
+
+// unmatchedNamespaces says of the patterns of namespaces to collect which match
+// none. Where namespaces cannot be listed nothing can be said.
+func (c *collector) unmatchedNamespaces(ctx context.Context, k *cluster.Cluster) []error {
+	if len(c.opts.Namespaces.Include) == 0 {
+		return nil
+	}
+	var names []string
+	if _, err := k.List(ctx, object.Kind{Version: "v1", Kind: "Namespace", Resource: "namespaces"}, cluster.Query{}, func(x *object.Object) error {
+		names = append(names, x.Meta.Name)
+		return nil
+	}, nil); err != nil {
+		return nil // that is said of the kind itself
+	}
+	return c.opts.unmatchedNamespaces(names)
 }
 
 // Scopes implements [plugin.Collector].
@@ -158,6 +206,7 @@ func (c *collector) Scopes(ctx context.Context, publish func([]plugin.Scope)) er
 	again := time.NewTimer(0)
 	defer again.Stop()
 	pauses := []time.Duration{}
+	told := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -169,6 +218,10 @@ func (c *collector) Scopes(ctx context.Context, publish func([]plugin.Scope)) er
 			catalog, err := k.Discover(ctx)
 			if err != nil {
 				return err
+			}
+			if !told {
+				told = true
+				c.warn(ctx, k, catalog)
 			}
 			if news := c.learn(catalog); o.takeNewColumns() || news {
 				o.release(c.selected())
@@ -183,6 +236,18 @@ func (c *collector) Scopes(ctx context.Context, publish func([]plugin.Scope)) er
 			next, pauses = pauses[0], pauses[1:]
 		}
 		again.Reset(next)
+	}
+}
+
+// warn tells of options that select nothing: a mistyped name looks like a kind that
+// is not there.
+func (c *collector) warn(ctx context.Context, k *cluster.Cluster, catalog cluster.Catalog) {
+	errs, notes := c.opts.unmatched(catalog)
+	for _, err := range append(errs, c.unmatchedNamespaces(ctx, k)...) {
+		c.log.Warn("an option matches nothing: what it means is not collected", "error", err)
+	}
+	for _, note := range notes {
+		c.log.Info("an option matches nothing", "option", note)
 	}
 }
 
@@ -275,13 +340,35 @@ func (c *observer) release(selected []cluster.Served) {
 	}
 	for _, kind := range append([]string{kindPods, kindNodes}, policyKinds...) {
 		if !collected[kind] {
-			c.known(kind)
+			c.leaveOut(kind)
 		}
 	}
 }
 
-// known opens the latch of a kind, if it has one.
+// leaveOut says that nobody is to wait for a kind, nor to count on it.
+func (c *observer) leaveOut(kind string) {
+	switch kind {
+	case kindPods:
+		c.ledger.podsLeftOut.Store(true)
+	case kindNodes:
+		c.ledger.nodesLeftOut.Store(true)
+	}
+	c.open(kind)
+}
+
+// known says that all objects of a kind are known.
 func (c *observer) known(kind string) {
+	switch kind {
+	case kindPods:
+		c.ledger.podsLeftOut.Store(false)
+	case kindNodes:
+		c.ledger.nodesLeftOut.Store(false)
+	}
+	c.open(kind)
+}
+
+// open opens the latch of a kind, if it has one.
+func (c *observer) open(kind string) {
 	switch kind {
 	case kindPods:
 		c.ledger.podsKnown.set()

@@ -18,13 +18,14 @@ const overlap = 2 * time.Minute
 // sweepEvents records the events that the server has.
 func (c *collector) sweepEvents(ctx context.Context, k *cluster.Cluster, o *observer, out plugin.Sink) error {
 	since := o.eventsSince()
+	c.noteListed(kindEvent)
 	var facts []plugin.Fact
 	flush := func() error {
 		err := out.Apply(ctx, "", facts...)
 		facts = facts[:0]
 		return err
 	}
-	version, err := k.List(ctx, kindEvent, c.opts.query(), func(x *object.Object) error {
+	list, err := k.List(ctx, kindEvent, c.opts.query(), func(x *object.Object) error {
 		if written(x).Before(since) {
 			return nil
 		}
@@ -33,14 +34,14 @@ func (c *collector) sweepEvents(ctx context.Context, k *cluster.Cluster, o *obse
 			return nil
 		}
 		return flush()
-	})
+	}, nil)
 	if err == nil {
 		err = flush()
 	}
 	if err != nil {
 		return err
 	}
-	return nothing(ctx, out, c.checkpoint(k, version))
+	return nothing(ctx, out, c.checkpoint(k, list.Version))
 }
 
 // eventFacts returns what turns a change of an event into facts. That an event

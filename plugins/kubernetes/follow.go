@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +28,8 @@ const (
 	// A watch is opened again this often in a row before its failure is one of
 	// the scope.
 	maxReopen = 4
+	// A watch that ends sooner than this is opened again after a pause.
+	briefWatch = 30 * time.Second
 	// goneGrace is how long it may take to discover that a kind is gone.
 	goneGrace = 15 * time.Second
 )
@@ -36,7 +40,7 @@ func (c *collector) Sweep(ctx context.Context, scope plugin.Scope, out plugin.Si
 	if err != nil {
 		return err
 	}
-	if err := c.gate.pass(ctx, k.Ready); err != nil {
+	if err := c.ready(ctx, k); err != nil {
 		return err
 	}
 	switch scope.Name {
@@ -47,18 +51,17 @@ func (c *collector) Sweep(ctx context.Context, scope plugin.Scope, out plugin.Si
 		// It has no assets, also when metrics are not served any more.
 		return nothing(ctx, out, "begun")
 	case scopeEvents:
-		return c.sweepEvents(ctx, k, o, out)
+		return c.failed(ctx, k, c.sweepEvents(ctx, k, o, out))
 	}
 	served, ok := c.kind(scope.Name)
 	if !ok {
 		return c.sweepGone(ctx, k, scope.Name, out)
 	}
 	err = c.sweepKind(ctx, k, o, served.Kind, out)
-	c.gate.note(err)
-	if err != nil && (cluster.Forbidden(err) || o.policies.known[scope.Name] != nil) {
-		o.known(scope.Name) // others do not wait for what cannot be had
+	if err != nil && (cluster.Refused(err) || o.policies.known[scope.Name] != nil) {
+		o.leaveOut(scope.Name)
 	}
-	return err
+	return c.failed(ctx, k, err)
 }
 
 // sweepKind lists the objects of a kind.
@@ -73,8 +76,11 @@ func (c *collector) sweepKind(ctx context.Context, k *cluster.Cluster, o *observ
 	if err != nil {
 		return err
 	}
+	c.noteListed(kind)
 	listed := make(map[plugin.Key]bool)
-	version, err := k.List(ctx, kind, c.opts.query(), func(x *object.Object) error {
+	// anew are the objects of a list that began again.
+	var anew map[plugin.Key]bool
+	list, err := k.List(ctx, kind, c.opts.query(), func(x *object.Object) error {
 		if !c.opts.selectsObject(x) {
 			return nil
 		}
@@ -82,18 +88,41 @@ func (c *collector) sweepKind(ctx context.Context, k *cluster.Cluster, o *observ
 		if o.keeps(kind) {
 			listed[observation.Key] = true
 		}
+		if anew != nil {
+			anew[observation.Key] = true
+		}
 		for _, e := range news {
 			if err := out.Apply(ctx, "", plugin.Fact{Event: &e}); err != nil {
 				return err
 			}
 		}
 		return sweep.Upsert(ctx, observation)
+	}, func() {
+		clear(listed)
+		anew = make(map[plugin.Key]bool)
 	})
-	if err != nil {
+	noList := errors.Is(err, cluster.ErrNoList)
+	switch {
+	case noList:
+		c.say(slog.LevelInfo, kind, "there is nothing to collect of a kind", "error", err)
+	case err != nil:
 		return err
+	case list.Odd > 0:
+		c.say(slog.LevelWarn, kind, "a list has elements that cannot be read; what is missing from it does not count as deleted",
+			"elements", list.Odd, "error", list.Why)
 	}
-	o.keep(kind, listed)
-	if err := sweep.Commit(ctx, c.checkpoint(k, version)); err != nil {
+	checkpoint := c.checkpoint(k, list.Version)
+	switch {
+	case noList || list.Odd > 0:
+		err = keepAll(ctx, out, sweep, checkpoint)
+	case anew != nil:
+		o.keep(kind, listed)
+		err = commitAnew(ctx, out, sweep, anew, checkpoint)
+	default:
+		o.keep(kind, listed)
+		err = sweep.Commit(ctx, checkpoint)
+	}
+	if err != nil {
 		return err
 	}
 	o.known(kind.String())
@@ -101,6 +130,63 @@ func (c *collector) sweepKind(ctx context.Context, k *cluster.Cluster, o *observ
 		c.definitionsChanged()
 	}
 	return nil
+}
+
+// keepAll commits a sweep that does not know what is missing from it.
+func keepAll(ctx context.Context, out plugin.Sink, sweep plugin.Sweep, checkpoint plugin.Checkpoint) error {
+	if err := out.Recall(ctx, func(was plugin.Observation) error { return sweep.Keep(ctx, was.Key) }); err != nil {
+		return err
+	}
+	return sweep.Commit(ctx, checkpoint)
+}
+
+// commitAnew commits the sweep of a list that began again. What the list had before
+// that, and has no more, is deleted behind it. The checkpoint comes last: where the
+// agent dies in between, the kind is listed again.
+func commitAnew(ctx context.Context, out plugin.Sink, sweep plugin.Sweep, anew map[plugin.Key]bool, checkpoint plugin.Checkpoint) error {
+	if err := sweep.Commit(ctx, ""); err != nil {
+		return err
+	}
+	var gone []plugin.Fact
+	if err := out.Recall(ctx, func(was plugin.Observation) error {
+		if !anew[was.Key] {
+			gone = append(gone, plugin.Fact{Delete: &was.Key})
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for part := range slices.Chunk(gone, maxBatch) {
+		if err := out.Apply(ctx, "", part...); err != nil {
+			return err
+		}
+	}
+	return out.Apply(ctx, checkpoint)
+}
+
+// say logs what is so of a kind, once.
+func (c *collector) say(level slog.Level, kind object.Kind, message string, args ...any) {
+	if _, said := c.said.LoadOrStore(kind.String()+" "+message, true); !said {
+		c.log.Log(context.Background(), level, message, append([]any{"kind", kind.String()}, args...)...)
+	}
+}
+
+// noteListed takes note of when a kind is listed.
+func (c *collector) noteListed(kind object.Kind) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.listed[kind.String()] = time.Now()
+}
+
+// untilListed waits until a kind that cannot be watched is to be listed again.
+func (c *collector) untilListed(ctx context.Context, scope string) error {
+	c.mu.Lock()
+	due := c.listed[scope].Add(listEvery)
+	c.mu.Unlock()
+	if err := retry.Sleep(ctx, time.Until(due)); err != nil {
+		return err
+	}
+	return plugin.ErrCheckpointExpired
 }
 
 // sweepGone deletes the objects of a kind that is not collected any more, if it
@@ -144,14 +230,27 @@ func nothing(ctx context.Context, out plugin.Sink, checkpoint plugin.Checkpoint)
 	return sweep.Commit(ctx, checkpoint)
 }
 
-// await waits for what observations of a kind need to know of other kinds.
+// policyPatience is how long pods wait for the kinds that select them.
+const policyPatience = 5 * time.Second
+
+// await waits for what observations of a kind need to know of other kinds, but not
+// for ever: what becomes known later has the objects looked at again.
 func (c *observer) await(ctx context.Context, kind object.Kind) error {
 	if kind.String() != kindPods {
 		return nil
 	}
+	patience := time.NewTimer(policyPatience)
+	defer patience.Stop()
 	for _, l := range c.policies.known {
-		if err := l.wait(ctx); err != nil {
-			return err
+		select {
+		case <-l.open:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-patience.C:
+			for _, l := range c.policies.known {
+				l.set()
+			}
+			return nil
 		}
 	}
 	return nil
@@ -206,10 +305,10 @@ func (c *collector) checkpoint(k *cluster.Cluster, version string) plugin.Checkp
 }
 
 // version returns the resource version of a checkpoint, if it is one to go on
-// from.
+// from. It is empty where the server has none.
 func (c *collector) version(k *cluster.Cluster, from plugin.Checkpoint) (string, error) {
 	parts := strings.Split(string(from), " ")
-	if len(parts) != 3 || parts[0] != k.ID || parts[1] != c.fingerprint || parts[2] == "" {
+	if len(parts) != 3 || parts[0] != k.ID || parts[1] != c.fingerprint {
 		return "", plugin.ErrCheckpointExpired
 	}
 	return parts[2], nil
@@ -221,6 +320,13 @@ func (c *collector) Watch(ctx context.Context, scope plugin.Scope, from plugin.C
 	if err != nil {
 		return err
 	}
+	if err := c.ready(ctx, k); err != nil {
+		return err
+	}
+	return c.failed(ctx, k, c.watch(ctx, k, o, scope, from, out))
+}
+
+func (c *collector) watch(ctx context.Context, k *cluster.Cluster, o *observer, scope plugin.Scope, from plugin.Checkpoint, out plugin.Sink) error {
 	switch scope.Name {
 	case scopeCluster:
 		return c.watchCluster(ctx, k, o, out)
@@ -230,6 +336,9 @@ func (c *collector) Watch(ctx context.Context, scope plugin.Scope, from plugin.C
 	version, err := c.version(k, from)
 	if err != nil {
 		return err
+	}
+	if version == "" {
+		return c.untilListed(ctx, scope.Name)
 	}
 	if scope.Name == scopeEvents {
 		return c.follow(ctx, &following{kind: kindEvent, cluster: k, version: version, out: out, facts: c.eventFacts(o)})
@@ -310,7 +419,7 @@ func (c *collector) refresh(ctx context.Context, f *following, o *observer, name
 			}
 			observation, _ := o.observe(x)
 			return f.out.Apply(ctx, "", plugin.Fact{Upsert: &observation})
-		}); err != nil {
+		}, nil); err != nil {
 			return err
 		}
 	}
@@ -354,8 +463,19 @@ func (c *collector) follow(ctx context.Context, f *following) error {
 			return err
 		case errors.Is(err, errSilent):
 			c.log.Warn("a watch has gone silent; opening it again", "kind", f.kind.String())
+		case cluster.Refused(err):
+			// It can be listed, and that is all.
+			c.say(slog.LevelWarn, f.kind, "a kind cannot be watched; it is listed now and then", "error", err)
+			return c.untilListed(ctx, f.kind.String())
 		case errors.Is(err, io.EOF) && time.Since(began) > time.Second:
-			// Its time was up.
+			// Its time was up, or something between cuts it.
+			if time.Since(began) < briefWatch {
+				if err := retry.Sleep(ctx, pause.NextBackOff()); err != nil {
+					return err
+				}
+				failures = 0
+				continue
+			}
 		case errors.Is(err, io.EOF) || cluster.Unreachable(err):
 			if f.version != before {
 				failures = 0
@@ -368,7 +488,7 @@ func (c *collector) follow(ctx context.Context, f *following) error {
 			if err := retry.Sleep(ctx, pause.NextBackOff()); err != nil {
 				return err
 			}
-			if err := c.gate.wait(ctx, f.cluster.Ready); err != nil {
+			if err := c.askReady(ctx, f.cluster); err != nil {
 				return err
 			}
 			continue
@@ -386,9 +506,20 @@ var errSilent = errors.New("the watch has gone silent")
 // followOnce opens a watch and applies its changes until it ends.
 func (c *collector) followOnce(ctx context.Context, f *following) error {
 	ctx, cancel := context.WithCancel(ctx)
+	opening := bookmarkSilence
+	if c.impatience > 0 {
+		opening = c.impatience
+	}
+	unanswered := time.AfterFunc(opening, cancel)
 	watch, err := f.cluster.Watch(ctx, f.kind, c.opts.query(), f.version)
-	if err != nil {
+	if answered := unanswered.Stop(); err != nil || !answered {
 		cancel()
+		if err == nil {
+			watch.Close()
+		}
+		if !answered {
+			return errSilent
+		}
 		return err
 	}
 	type message struct {
@@ -451,10 +582,14 @@ func (c *collector) followOnce(ctx context.Context, f *following) error {
 					return plugin.ErrCheckpointExpired
 				}
 				patience = min(patience, bookmarkSilence)
+			} else if next.change.Odd != nil {
+				c.say(slog.LevelWarn, f.kind, "a change cannot be read", "error", next.change.Odd)
 			} else {
 				facts = append(facts, f.facts(next.change)...)
 			}
-			version = next.change.Version
+			if next.change.Version != "" {
+				version = next.change.Version
+			}
 			if n == maxBatch {
 				break
 			}

@@ -116,14 +116,24 @@ func (w *sweep) Upsert(_ context.Context, observations ...plugin.Observation) er
 	return nil
 }
 
-func (w *sweep) Keep(context.Context, ...plugin.Key) error {
-	return errors.New("a cluster has nothing to keep")
+func (w *sweep) Keep(_ context.Context, keys ...plugin.Key) error {
+	w.sink.mu.Lock()
+	defer w.sink.mu.Unlock()
+	for _, key := range keys {
+		if was, known := w.sink.state[key]; known && w.listed[key].Document == nil {
+			w.listed[key] = was
+		}
+	}
+	return nil
 }
 
 func (w *sweep) Commit(_ context.Context, c plugin.Checkpoint) error {
 	w.sink.mu.Lock()
 	defer w.sink.mu.Unlock()
-	w.sink.state, w.sink.checkpoint = w.listed, c
+	w.sink.state = w.listed
+	if c != "" {
+		w.sink.checkpoint = c
+	}
 	return nil
 }
 
@@ -207,21 +217,39 @@ func (s *script) begin(options options) *collector {
 }
 
 // begin starts a collector of an API server, up to its scopes.
-func begin(t *testing.T, api http.Handler, options options) (*collector, []plugin.Scope) {
+func begin(t *testing.T, api http.Handler, options options, token ...string) (*collector, []plugin.Scope) {
 	t.Helper()
-	server := httptest.NewServer(api)
+	return beginLogged(t, api, options, slog.New(slog.DiscardHandler), token...)
+}
+
+func beginLogged(t *testing.T, api http.Handler, options options, log *slog.Logger, token ...string) (*collector, []plugin.Scope) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(api)
+	if len(token) > 0 { // clients send none in the open
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
 	t.Cleanup(server.Close)
 	options.Kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
-	config := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","clusters":[{"name":"c","cluster":{"server":%q}}],"contexts":[{"name":"c","context":{"cluster":"c"}}],"current-context":"c"}`, server.URL)
+	config := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","clusters":[{"name":"c","cluster":{"server":%q,"insecure-skip-tls-verify":true}}],"users":[{"name":"u","user":{"token":%q}}],
+		"contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}],"current-context":"c"}`, server.URL, strings.Join(token, ""))
 	if err := os.WriteFile(options.Kubeconfig, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := newCollector(slog.New(slog.DiscardHandler), options)
+	c := newCollector(log, options)
 	ctx, cancel := context.WithCancel(t.Context())
 	published := make(chan []plugin.Scope, 1)
 	var done sync.WaitGroup
-	done.Go(func() { c.Scopes(ctx, func(scopes []plugin.Scope) { published <- scopes }) })
-	scopes := <-published
+	ended := make(chan error, 1)
+	done.Go(func() { ended <- c.Scopes(ctx, func(scopes []plugin.Scope) { published <- scopes }) })
+	var scopes []plugin.Scope
+	select {
+	case scopes = <-published:
+	case err := <-ended:
+		cancel()
+		t.Fatal(err)
+	}
 	cancel()
 	done.Wait()
 	return c, scopes

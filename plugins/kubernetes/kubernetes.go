@@ -25,6 +25,7 @@ package kubernetes
 import (
 	"encoding/json"
 	"fmt"
+	"sync"
 
 	"k8s.io/klog/v2"
 
@@ -36,6 +37,8 @@ import (
 var Plugin plugin.Plugin = kubernetesPlugin{}
 
 type kubernetesPlugin struct{}
+
+var clientLogger sync.Once
 
 // typeCluster is the asset that stands for the cluster as a whole.
 const typeCluster = "kubernetes.cluster.Cluster"
@@ -66,7 +69,8 @@ func (kubernetesPlugin) New(config plugin.Config) (plugin.Collector, error) {
 	if o.Cluster == "" {
 		o.Cluster = config.Name
 	}
-	// What the client library says, it says to one logger for all.
-	klog.SetSlogLogger(config.Logger)
+	// What the client library says, it says to one logger for all, which is not to be
+	// changed while a collector runs.
+	clientLogger.Do(func() { klog.SetSlogLogger(config.Logger) })
 	return newCollector(config.Logger, o), nil
 }

@@ -1,9 +1,6 @@
 package kubernetes
 
-import (
-	"context"
-	"sync"
-)
+import "sync"
 
 // latch is a fact that becomes known once.
 type latch struct {
@@ -15,16 +12,6 @@ func newLatch() *latch { return &latch{open: make(chan struct{})} }
 
 // set makes the fact known.
 func (l *latch) set() { l.once.Do(func() { close(l.open) }) }
-
-// wait waits until the fact is known.
-func (l *latch) wait(ctx context.Context) error {
-	select {
-	case <-l.open:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // isSet reports whether the fact is known.
 func (l *latch) isSet() bool {

@@ -1,8 +1,11 @@
 package kubernetes
 
 import (
+	"context"
 	"maps"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/reeve-cloud/reeve/plugins/kubernetes/kinds"
 )
@@ -16,6 +19,9 @@ type ledger struct {
 
 	// Closed when the first listing of each, or what was recalled of it, is in.
 	podsKnown, nodesKnown *latch
+	// podsLeftOut and nodesLeftOut say that they are open since there is nothing to
+	// wait for: they are not collected, or may not be.
+	podsLeftOut, nodesLeftOut atomic.Bool
 }
 
 // nodeEntry is what the cluster's sums need of a node.
@@ -79,6 +85,10 @@ func keepOnly[V any](l *ledger, entries map[string]V, listed map[string]bool) {
 	maps.DeleteFunc(entries, func(key string, _ V) bool { return !listed[key] })
 }
 
+// countsPods reports whether all pods are known, countsNodes whether all nodes are.
+func (l *ledger) countsPods() bool  { return l.podsKnown.isSet() && !l.podsLeftOut.Load() }
+func (l *ledger) countsNodes() bool { return l.nodesKnown.isSet() && !l.nodesLeftOut.Load() }
+
 // allocated returns what the pods of a node hold.
 func (l *ledger) allocated(node string) (sum amounts) {
 	l.mu.Lock()
@@ -95,46 +105,72 @@ func held(p kinds.Requests) amounts {
 	return amounts{CPU: float64(p.CPU) / 1000, Memory: float64(p.Memory), Pods: 1}
 }
 
-// summary is the cluster in numbers.
+// wait waits until pods and nodes are known, or the time is up.
+func (l *ledger) wait(ctx context.Context, d time.Duration) error {
+	patience := time.NewTimer(d)
+	defer patience.Stop()
+	for _, known := range []*latch{l.podsKnown, l.nodesKnown} {
+		select {
+		case <-known.open:
+		case <-patience.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// summary is the cluster in numbers. What is not known is not in it.
 type summary struct {
-	Nodes struct {
-		Total int `json:"total"`
-		Ready int `json:"ready"`
-	} `json:"nodes"`
-	Pods struct {
-		Total  int `json:"total"`
-		Active int `json:"active"`
-	} `json:"pods"`
-	Capacity    amounts `json:"capacity"`
-	Allocatable amounts `json:"allocatable"`
-	Allocated   amounts `json:"allocated"`
+	Nodes       *nodeCount `json:"nodes,omitempty"`
+	Pods        *podCount  `json:"pods,omitempty"`
+	Capacity    *amounts   `json:"capacity,omitempty"`
+	Allocatable *amounts   `json:"allocatable,omitempty"`
+	Allocated   *amounts   `json:"allocated,omitempty"`
 	// Provider is what most nodes name as theirs.
 	Provider string `json:"provider,omitempty"`
+}
+
+type nodeCount struct {
+	Total int `json:"total"`
+	Ready int `json:"ready"`
+}
+
+type podCount struct {
+	Total  int `json:"total"`
+	Active int `json:"active"`
 }
 
 func (l *ledger) summary() (s summary) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	providers := make(map[string]int)
-	for _, n := range l.nodes {
-		s.Nodes.Total++
-		if n.ready {
-			s.Nodes.Ready++
+	if l.countsNodes() {
+		s.Nodes, s.Capacity, s.Allocatable = new(nodeCount), new(amounts), new(amounts)
+		providers := make(map[string]int)
+		for _, n := range l.nodes {
+			s.Nodes.Total++
+			if n.ready {
+				s.Nodes.Ready++
+			}
+			s.Capacity.add(n.capacity)
+			s.Allocatable.add(n.allocatable)
+			providers[n.provider]++
 		}
-		s.Capacity.add(n.capacity)
-		s.Allocatable.add(n.allocatable)
-		providers[n.provider]++
-	}
-	for provider, count := range providers {
-		if best := providers[s.Provider]; s.Provider == "" || count > best || count == best && provider < s.Provider {
-			s.Provider = provider
+		for provider, count := range providers {
+			if best := providers[s.Provider]; s.Provider == "" || count > best || count == best && provider < s.Provider {
+				s.Provider = provider
+			}
 		}
 	}
-	for _, p := range l.pods {
-		s.Pods.Total++
-		if p.Active {
-			s.Pods.Active++
-			s.Allocated.add(held(p))
+	if l.countsPods() {
+		s.Pods, s.Allocated = new(podCount), new(amounts)
+		for _, p := range l.pods {
+			s.Pods.Total++
+			if p.Active {
+				s.Pods.Active++
+				s.Allocated.add(held(p))
+			}
 		}
 	}
 	return s

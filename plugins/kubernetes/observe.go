@@ -36,7 +36,9 @@ func (c *observer) observe(o *object.Object) (plugin.Observation, []plugin.Event
 	case kindPods:
 		observation.Relations = append(observation.Relations, c.policies.relations(o)...)
 	case kindNodes:
-		derived = append(slices.Clone(derived), document.Member{Name: "allocated", Value: c.ledger.allocated(o.Meta.Name)})
+		if c.ledger.countsPods() {
+			derived = append(slices.Clone(derived), document.Member{Name: "allocated", Value: c.ledger.allocated(o.Meta.Name)})
+		}
 	}
 	document, err := c.document(o, derived)
 	if err != nil {

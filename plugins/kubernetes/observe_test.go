@@ -66,6 +66,10 @@ func TestNodesShowWhatTheirPodsHold(t *testing.T) {
 		}
 		return doc.Derived.Allocated
 	}
+	if got := allocated(); got != (amounts{}) {
+		t.Errorf("before all pods are known: allocated %+v", got)
+	}
+	c.known(kindPods)
 	if got, want := allocated(), (amounts{CPU: 1, Memory: 2 << 30, Pods: 2}); got != want {
 		t.Errorf("allocated %+v, want %+v", got, want)
 	}
@@ -74,6 +78,10 @@ func TestNodesShowWhatTheirPodsHold(t *testing.T) {
 	if got, want := allocated(), (amounts{CPU: .5, Memory: 1 << 30, Pods: 1}); got != want {
 		t.Errorf("after a pod has gone: allocated %+v, want %+v", got, want)
 	}
+	if s := c.ledger.summary(); s.Nodes != nil || s.Capacity != nil || s.Pods == nil {
+		t.Errorf("before all nodes are known: summary %+v", s)
+	}
+	c.known(kindNodes)
 	s := c.ledger.summary()
 	if s.Nodes.Total != 1 || s.Nodes.Ready != 1 || s.Pods.Total != 4 || s.Pods.Active != 2 || s.Capacity.CPU != 4 || s.Allocatable.CPU != 3.5 || s.Allocated.CPU != 1 {
 		t.Errorf("summary %+v", s)

@@ -4,13 +4,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/reeve-cloud/reeve/pkg/nearest"
 	"github.com/reeve-cloud/reeve/plugins/kubernetes/cluster"
 	"github.com/reeve-cloud/reeve/plugins/kubernetes/object"
 	"github.com/reeve-cloud/reeve/plugins/kubernetes/scrub"
@@ -122,6 +125,51 @@ func match(pattern string, k object.Kind) bool {
 	}
 	ok, _ := path.Match(strings.ToLower(pattern), strings.ToLower(k.String()))
 	return ok
+}
+
+// unmatched says of each pattern of kinds that matches nothing what is near: errors
+// of what is to be collected, notes of the rest, which may be meant for another
+// cluster. A group that the server does not tell about may have what a pattern means.
+func (o *options) unmatched(catalog cluster.Catalog) (errs []error, notes []string) {
+	var names []string
+	for _, served := range catalog.Kinds {
+		names = append(names, served.Kind.Kind, served.Resource, served.Kind.String())
+	}
+	find := func(option, pattern string) (text string) {
+		group, _, _ := strings.Cut(pattern, "/")
+		if match(pattern, kindEvent) ||
+			slices.ContainsFunc(catalog.Kinds, func(s cluster.Served) bool { return match(pattern, s.Kind) }) ||
+			slices.ContainsFunc(catalog.Unknown, func(g string) bool { ok, _ := path.Match(group, g); return ok }) {
+			return ""
+		}
+		return fmt.Sprintf("%s %q matches none of the %d kinds that are served%s", option, pattern, len(catalog.Kinds), nearest.Hint(pattern, names))
+	}
+	for i, p := range o.Include {
+		if text := find(fmt.Sprintf("include[%d]", i), p); text != "" {
+			errs = append(errs, errors.New(text))
+		}
+	}
+	for i, p := range o.Exclude {
+		if text := find(fmt.Sprintf("exclude[%d]", i), p); text != "" {
+			notes = append(notes, text)
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(o.Volatile)) {
+		if text := find("volatile", p); text != "" {
+			notes = append(notes, text)
+		}
+	}
+	return errs, notes
+}
+
+// unmatchedNamespaces says which patterns of namespaces to collect match none.
+func (o *options) unmatchedNamespaces(names []string) (errs []error) {
+	for i, p := range o.Namespaces.Include {
+		if !slices.ContainsFunc(names, func(name string) bool { ok, _ := path.Match(p, name); return ok }) {
+			errs = append(errs, fmt.Errorf("namespaces.include[%d] %q matches none of the %d namespaces%s", i, p, len(names), nearest.Hint(p, names)))
+		}
+	}
+	return errs
 }
 
 // selectsNamespace reports whether objects in a namespace are collected. A

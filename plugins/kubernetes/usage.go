@@ -138,7 +138,7 @@ func (c *collector) readMeter(ctx context.Context, k *cluster.Cluster, kind obje
 			return nil
 		}
 		return m.add(ctx, x.Meta.Namespace, x.Meta.Name, sample)
-	}); err != nil {
+	}, nil); err != nil {
 		return err
 	}
 	if unreadable > 0 {

@@ -16,19 +16,11 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-
-	"github.com/reeve-cloud/reeve/pkg/version"
-	"github.com/reeve-cloud/reeve/plugins/kubernetes/object"
 )
 
 // Access says how to reach an API server.
@@ -42,7 +34,11 @@ type Access struct {
 
 // Cluster is a client of an API server.
 type Cluster struct {
-	rest *rest.RESTClient
+	access Access
+	// client is renewed when what it was made of changes. renewing is held
+	// meanwhile.
+	client   atomic.Pointer[client]
+	renewing sync.Mutex
 	// ID is the uid of the namespace kube-system.
 	ID string
 	// Version is what the server says of itself.
@@ -66,61 +62,19 @@ type Version struct {
 
 // Connect makes a client and asks the server who it is.
 func Connect(ctx context.Context, access Access) (*Cluster, error) {
-	config, err := access.config()
+	made, err := access.client()
 	if err != nil {
 		return nil, err
 	}
-	client, err := newClient(config)
-	if err != nil {
-		return nil, fmt.Errorf("making a client of the API server: %w", err)
-	}
-	c := &Cluster{rest: client, Host: config.Host}
+	c := &Cluster{access: access, Host: made.host}
+	c.client.Store(made)
 	if c.Version, err = c.AskVersion(ctx); err != nil {
 		return nil, err
 	}
-	var namespace struct {
-		Metadata object.Meta `json:"metadata"`
+	if c.ID, err = made.identify(ctx); err != nil {
+		return nil, err
 	}
-	if err := c.get(ctx, "/api/v1/namespaces/kube-system", "", &namespace); err != nil {
-		return nil, fmt.Errorf("finding out which cluster this is (the uid of the namespace kube-system): %w", err)
-	}
-	if namespace.Metadata.UID == "" {
-		return nil, errors.New("finding out which cluster this is: the namespace kube-system has no uid")
-	}
-	c.ID = namespace.Metadata.UID
 	return c, nil
-}
-
-func (a Access) config() (*rest.Config, error) {
-	if a.Kubeconfig == "" {
-		config, err := rest.InClusterConfig()
-		if err != nil {
-			return nil, fmt.Errorf("using the pod's service account (set the option kubeconfig outside of a cluster): %w", err)
-		}
-		return config, nil
-	}
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-		&clientcmd.ClientConfigLoadingRules{ExplicitPath: a.Kubeconfig},
-		&clientcmd.ConfigOverrides{CurrentContext: a.Context},
-	).ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("reading the kubeconfig %s: %w", a.Kubeconfig, err)
-	}
-	return config, nil
-}
-
-func newClient(config *rest.Config) (*rest.RESTClient, error) {
-	scheme := runtime.NewScheme()
-	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
-	config.NegotiatedSerializer = serializer.WithoutConversionCodecFactory{CodecFactory: serializer.NewCodecFactory(scheme)}
-	config.GroupVersion = &schema.GroupVersion{}
-	config.UserAgent = "reeve-agent/" + version.String()
-	// The server's priority and fairness paces a client better than a fixed rate.
-	config.QPS = -1
-	// Deprecation warnings are about a choice that the server itself makes here:
-	// the versions that it prefers.
-	config.WarningHandlerWithContext = rest.NoWarnings{}
-	return rest.UnversionedRESTClientFor(config)
 }
 
 // AskVersion asks the server for its version.
@@ -132,26 +86,25 @@ func (c *Cluster) AskVersion(ctx context.Context) (v Version, err error) {
 }
 
 // Ready asks whether the server is ready to serve: it also answers before its
-// caches and roles are complete.
+// caches and roles are complete. Credentials and addresses that have changed since
+// they were read are read again before.
 func (c *Cluster) Ready(ctx context.Context) error {
-	if _, err := c.rest.Get().AbsPath("/readyz").Timeout(requestTimeout).DoRaw(ctx); err != nil {
-		return fmt.Errorf("asking the API server whether it is ready: %w", explain(err))
+	renewal := c.renew(ctx)
+	_, err := c.client.Load().get(ctx, "/readyz", "")
+	if NotFound(err) || Forbidden(err) {
+		err = nil // it answers, and does not have this page or hides it
+	}
+	if err != nil {
+		return fmt.Errorf("asking the API server whether it is ready: %w", errors.Join(err, renewal))
 	}
 	return nil
 }
 
-// requestTimeout bounds what is neither a list nor a watch.
-const requestTimeout = 30 * time.Second
-
 // get gets a small answer.
 func (c *Cluster) get(ctx context.Context, path, accept string, into any) error {
-	request := c.rest.Get().AbsPath(path).Timeout(requestTimeout)
-	if accept != "" {
-		request.SetHeader("Accept", accept)
-	}
-	raw, err := request.DoRaw(ctx)
+	raw, err := c.client.Load().get(ctx, path, accept)
 	if err != nil {
-		return explain(err)
+		return err
 	}
 	if err := json.Unmarshal(raw, into, lenient); err != nil {
 		return fmt.Errorf("reading the answer to %s: %w", path, err)
@@ -162,10 +115,15 @@ func (c *Cluster) get(ctx context.Context, path, accept string, into any) error 
 // NotFound reports whether the server said that something does not exist.
 func NotFound(err error) bool { return apierrors.IsNotFound(err) }
 
-// Forbidden reports whether the server said that the agent may not.
-func Forbidden(err error) bool {
-	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsMethodNotSupported(err)
-}
+// Forbidden reports whether the server said that the account may not.
+func Forbidden(err error) bool { return apierrors.IsForbidden(err) }
+
+// Unauthorized reports whether the server said that it does not know the account.
+func Unauthorized(err error) bool { return apierrors.IsUnauthorized(err) }
+
+// Refused reports whether the server said that this may not, or cannot, be done
+// with a kind.
+func Refused(err error) bool { return Forbidden(err) || refuses(err) }
 
 // Expired reports whether a resource version or continue token is too old.
 func Expired(err error) bool { return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) }
@@ -182,17 +140,6 @@ func Unreachable(err error) bool {
 	var urlError *url.Error
 	var netError net.Error
 	return errors.As(err, &urlError) || errors.As(err, &netError) || errors.Is(err, errBroken)
-}
-
-// explain puts what people can do about it behind the errors they meet most.
-func explain(err error) error {
-	switch {
-	case apierrors.IsUnauthorized(err):
-		return fmt.Errorf("%w: the API server does not accept the credentials", err)
-	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%w: give the agent's account the verbs get, list and watch there, or exclude it", err)
-	}
-	return err
 }
 
 // status returns the HTTP code of an answer that is an error, or 0.

@@ -27,11 +27,21 @@ func serve(t *testing.T, minor string, handler http.HandlerFunc) *Cluster {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	client, err := newClient(&rest.Config{Host: server.URL})
+	c := at(t, server.URL)
+	c.Version = Version{Major: "1", Minor: minor}
+	return c
+}
+
+// at returns a client of what is at an address.
+func at(t *testing.T, url string) *Cluster {
+	t.Helper()
+	r, err := newClient(&rest.Config{Host: url})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Cluster{rest: client, Version: Version{Major: "1", Minor: minor}}
+	c := new(Cluster)
+	c.client.Store(&client{rest: r})
+	return c
 }
 
 func status410(w http.ResponseWriter) {
@@ -71,9 +81,10 @@ func TestPagesBeginAgainWhenTheirSnapshotIsGone(t *testing.T) {
 		}
 	})
 	var got []string
-	version, err := c.List(t.Context(), widgets, Query{}, names(&got))
-	if err != nil || version != "9" || !slices.Equal(got, []string{"a", "a", "b"}) {
-		t.Errorf("version %q, objects %q, error %v", version, got, err)
+	again := func() { got = append(got, "again") }
+	l, err := c.List(t.Context(), widgets, Query{}, names(&got), again)
+	if err != nil || l.Version != "9" || !slices.Equal(got, []string{"a", "again", "a", "b"}) {
+		t.Errorf("list %+v, objects %q, error %v", l, got, err)
 	}
 	if want := []string{"500", "500more", ""}; !slices.Equal(asked, want) {
 		t.Errorf("asked for %q, want %q", asked, want)
@@ -85,13 +96,13 @@ func TestListsThatAreCutAreNotComplete(t *testing.T) {
 	for cut := range len(whole) {
 		c := serve(t, "30", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, whole[:cut]) })
 		var got []string
-		if version, err := c.List(t.Context(), widgets, Query{}, names(&got)); err == nil {
-			t.Errorf("a list cut after %q counts as complete: version %q, %q", whole[:cut], version, got)
+		if l, err := c.List(t.Context(), widgets, Query{}, names(&got), nil); err == nil {
+			t.Errorf("a list cut after %q counts as complete: %+v, %q", whole[:cut], l, got)
 		}
 	}
 	for _, answer := range []string{`{}`, `[]`, `{"items":7}`, `{"items":[7]}`, `{"items":[{}]}`, `null`} {
 		c := serve(t, "30", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) })
-		if _, err := c.List(t.Context(), widgets, Query{}, names(new([]string))); err == nil {
+		if _, err := c.List(t.Context(), widgets, Query{}, names(new([]string)), nil); err == nil {
 			t.Errorf("%s counts as a complete list", answer)
 		}
 	}
@@ -120,9 +131,9 @@ func TestStreamedListsEndWithTheirBookmark(t *testing.T) {
 				}
 				fmt.Fprint(w, test.answer)
 			})
-			version, err := c.List(t.Context(), widgets, Query{}, names(new([]string)))
-			if test.complete != (err == nil) || test.complete && version != "7" {
-				t.Errorf("version %q, error %v", version, err)
+			l, err := c.List(t.Context(), widgets, Query{}, names(new([]string)), nil)
+			if test.complete != (err == nil) || test.complete && l.Version != "7" {
+				t.Errorf("list %+v, error %v", l, err)
 			}
 		})
 	}
@@ -139,8 +150,8 @@ func TestServersThatDoNotStreamAreAskedForPages(t *testing.T) {
 		fmt.Fprint(w, list("7", "", "a"))
 	})
 	var got []string
-	if version, err := c.List(t.Context(), widgets, Query{}, names(&got)); err != nil || version != "7" || len(got) != 1 {
-		t.Errorf("version %q, objects %q, error %v", version, got, err)
+	if l, err := c.List(t.Context(), widgets, Query{}, names(&got), nil); err != nil || l.Version != "7" || len(got) != 1 {
+		t.Errorf("list %+v, objects %q, error %v", l, got, err)
 	}
 }
 
@@ -157,13 +168,14 @@ func TestListsThatAreTakenForWatchesAreAskedForAsPages(t *testing.T) {
 		fmt.Fprint(w, list("7", "", "a"))
 	})
 	c.impatience = 50 * time.Millisecond
+	begun := 0
 	for range 2 {
-		if version, err := c.List(t.Context(), widgets, Query{}, names(new([]string))); err != nil || version != "7" {
-			t.Errorf("version %q, error %v", version, err)
+		if l, err := c.List(t.Context(), widgets, Query{}, names(new([]string)), func() { begun++ }); err != nil || l.Version != "7" {
+			t.Errorf("list %+v, error %v", l, err)
 		}
 	}
-	if watches != 1 {
-		t.Errorf("it was tried %d times", watches)
+	if watches != 1 || begun != 1 {
+		t.Errorf("it was tried %d times, and said to begin again %d times", watches, begun)
 	}
 }
 
@@ -174,11 +186,7 @@ func TestErrorsAreToldApart(t *testing.T) {
 	}
 	dead := httptest.NewServer(nil)
 	dead.Close()
-	client, err := newClient(&rest.Config{Host: dead.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err = (&Cluster{rest: client}).Watch(t.Context(), widgets, Query{}, "1"); !Unreachable(err) || Expired(err) {
+	if _, err := at(t, dead.URL).Watch(t.Context(), widgets, Query{}, "1"); !Unreachable(err) || Expired(err) {
 		t.Errorf("a server that is not there: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -269,6 +277,124 @@ func TestOnlyCertainlyGoneIsGone(t *testing.T) {
 	}
 }
 
+// TestListsThatAreSlightlyWrong: what can be read is read, and how much cannot is
+// said.
+func TestListsThatAreSlightlyWrong(t *testing.T) {
+	a, b := `{"metadata":{"name":"a"}}`, `{"metadata":{"name":"b"}}`
+	for _, test := range []struct {
+		name, answer string
+		want         []string
+		version      string
+		odd          int
+		err          error
+	}{
+		{"null among them", `{"metadata":{"resourceVersion":"7"},"items":[` + a + `,null,` + b + `]}`, []string{"a", "b"}, "7", 1, nil},
+		{"null first", `{"metadata":{"resourceVersion":"7"},"items":[null,` + b + `]}`, []string{"b"}, "7", 1, nil},
+		{"others among them", `{"metadata":{"resourceVersion":"7"},"items":[` + a + `,7,"x",[],{},{"metadata":null},{"metadata":{"name":7}},` + b + `]}`, []string{"a", "b"}, "7", 6, nil},
+		{"labels that are none", `{"metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"c","labels":{"n":7}}},` + a + `]}`, []string{"a"}, "7", 1, nil},
+		{"no metadata", `{"items":[` + a + `]}`, []string{"a"}, "", 0, nil},
+		{"metadata null", `{"metadata":null,"items":[` + a + `]}`, []string{"a"}, "", 0, nil},
+		{"a version that is a number", `{"metadata":{"resourceVersion":7,"continue":null},"items":[` + a + `]}`, []string{"a"}, "7", 0, nil},
+		{"null for none", `{"metadata":{"resourceVersion":"7"},"items":null}`, nil, "7", 0, nil},
+		{"left out for none", `{"kind":"WidgetList","metadata":{"resourceVersion":"7"}}`, nil, "7", 0, nil},
+		{"metadata behind them", `{"items":[` + a + `],"metadata":{"resourceVersion":"7"}}`, []string{"a"}, "7", 0, nil},
+		{"a Status", `{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success"}`, nil, "", 0, ErrNoList},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := serve(t, "30", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, test.answer) })
+			var got []string
+			l, err := c.List(t.Context(), widgets, Query{}, names(&got), nil)
+			if !errors.Is(err, test.err) || l.Version != test.version || l.Odd != test.odd || !slices.Equal(got, test.want) {
+				t.Errorf("list %+v, objects %q, error %v", l, got, err)
+			}
+			if err := c.Try(t.Context(), widgets, Query{}); !errors.Is(err, test.err) {
+				t.Errorf("trying: %v", err)
+			}
+		})
+	}
+	c := serve(t, "30", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"kind":"Status","status":"Failure","reason":"Forbidden","code":403,"message":"no"}`)
+	})
+	if _, err := c.List(t.Context(), widgets, Query{}, names(new([]string)), nil); !Forbidden(err) {
+		t.Errorf("a failure that is called a success: %v", err)
+	}
+}
+
+// TestListsWithoutAnEnd: each page points to another one.
+func TestListsWithoutAnEnd(t *testing.T) {
+	for name, page := range map[string]func(n int) string{
+		"the same again": func(int) string { return list("7", "more", "a") },
+		"empty for ever": func(n int) string { return list("7", fmt.Sprint(n)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := 0
+			c := serve(t, "30", func(w http.ResponseWriter, _ *http.Request) {
+				n++
+				fmt.Fprint(w, page(n))
+			})
+			if _, err := c.List(t.Context(), widgets, Query{}, names(new([]string)), nil); err == nil || n > 2*maxEmptyPages {
+				t.Errorf("after %d pages: %v", n, err)
+			}
+		})
+	}
+}
+
+// TestOddChangesEndNoWatch: what stands behind them counts.
+func TestOddChangesEndNoWatch(t *testing.T) {
+	for _, odd := range []string{`{"type":"ADDED","object":null}`, `{"type":"MODIFIED","object":{}}`, `{"type":"DELETED","object":7}`, `{"type":"ADDED"}`} {
+		c := serve(t, "30", func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintln(w, odd, `{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"5"}}}`)
+		})
+		watch, err := c.Watch(t.Context(), widgets, Query{}, "1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, err := watch.Next()
+		if err != nil || first.Odd == nil || first.Object != nil {
+			t.Errorf("%s: %+v, %v", odd, first, err)
+		}
+		if second, err := watch.Next(); err != nil || second.Odd != nil || second.Version != "5" {
+			t.Errorf("behind %s: %+v, %v", odd, second, err)
+		}
+		watch.Close()
+	}
+}
+
+// TestRefusalsSayWhatToDo: the account, the verb, and the mend.
+func TestRefusalsSayWhatToDo(t *testing.T) {
+	for name, call := range map[string]func(c *Cluster) error{
+		"list": func(c *Cluster) error {
+			_, err := c.List(t.Context(), widgets, Query{}, names(new([]string)), nil)
+			return err
+		},
+		"try":   func(c *Cluster) error { return c.Try(t.Context(), widgets, Query{}) },
+		"watch": func(c *Cluster) error { _, err := c.Watch(t.Context(), widgets, Query{}, "1"); return err },
+		"get":   func(c *Cluster) error { _, err := c.AskVersion(t.Context()); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := serve(t, "30", func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(http.StatusForbidden)
+				fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,
+					"message":"widgets.example.com is forbidden: User \"system:serviceaccount:reeve:agent\" cannot list resource \"widgets\" in API group \"example.com\" at the cluster scope"}`)
+			})
+			err := call(c)
+			var refused *RefusedError
+			if !errors.As(err, &refused) || refused.Account != "system:serviceaccount:reeve:agent" {
+				t.Fatalf("error %v", err)
+			}
+			for _, part := range []string{"cannot list", `allow "system:serviceaccount:reeve:agent"`, "get, list and watch", "exclude"} {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%q does not say %q", err, part)
+				}
+			}
+			if strings.Contains(err.Error(), "unknown") {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
 func FuzzList(f *testing.F) {
 	f.Add([]byte(list("7", "more", "a", "b")))
 	f.Add([]byte(`{"items":null,"metadata":{}}`))
@@ -298,7 +424,7 @@ func FuzzWatch(f *testing.F) {
 				}
 				return
 			}
-			if change.Type != Bookmark && change.Object.Meta.Name == "" {
+			if change.Type != Bookmark && change.Odd == nil && change.Object.Meta.Name == "" {
 				t.Errorf("change %+v", change)
 			}
 		}

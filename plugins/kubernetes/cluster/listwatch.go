@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -24,8 +25,12 @@ var errBroken = errors.New("the connection to the API server broke")
 
 var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
-// pageSize is how many objects a page of a list has.
-const pageSize = 500
+const (
+	// pageSize is how many objects a page of a list has.
+	pageSize = 500
+	// maxEmptyPages is how many pages in a row may have none.
+	maxEmptyPages = 100
+)
 
 // Query narrows a list or a watch.
 type Query struct {
@@ -43,31 +48,55 @@ func (c *Cluster) request(kind object.Kind, q Query) *rest.Request {
 	if q.Namespace != "" {
 		path += "/namespaces/" + q.Namespace
 	}
-	r := c.rest.Get().AbsPath(path+"/"+kind.Resource).SetHeader("Accept", "application/json")
+	r := c.client.Load().rest.Get().AbsPath(path+"/"+kind.Resource).SetHeader("Accept", "application/json")
 	if q.LabelSelector != "" {
 		r.Param("labelSelector", q.LabelSelector)
 	}
 	return r
 }
 
-// List calls visit with every object of a kind, and returns the resource
-// version from which a watch continues the list. An error means that the list
-// is not complete.
-func (c *Cluster) List(ctx context.Context, kind object.Kind, q Query, visit func(*object.Object) error) (version string, err error) {
+// List is what a list says beside its objects.
+type List struct {
+	// Version is the resource version from which a watch continues the list. It is
+	// empty where the server has none: such a kind can be listed again, not watched.
+	Version string
+	// Odd is how many elements are none that can be read, and Why says it of one. The
+	// list does not tell what is missing from it then.
+	Odd int
+	Why error
+}
+
+func (l *List) odd(err error) {
+	l.Odd++
+	l.Why = err
+}
+
+// ErrNoList is an answer in the place of a list that is complete, and none: a Status
+// that says that all is well, of a kind that is made for something else.
+var ErrNoList = errors.New("the API server's answer is no list")
+
+// List calls visit with every object of a kind. An error means that the list is not
+// complete. Again, if it is not nil, is called where the list begins anew: what was
+// visited until then may not exist any more.
+func (c *Cluster) List(ctx context.Context, kind object.Kind, q Query, visit func(*object.Object) error, again func()) (list List, err error) {
+	if again == nil {
+		again = func() {}
+	}
 	if _, paged := c.paged.Load(kind.String()); c.streams() && !paged {
-		version, err = c.stream(ctx, kind, q, visit)
+		list, err = c.stream(ctx, kind, q, visit)
 		switch {
 		case refuses(err):
 		case errors.Is(err, errStandsStill):
 			// A server behind this one that does not know streamed lists takes the
 			// request for a plain watch, and never ends the list.
 			c.paged.Store(kind.String(), true)
+			again()
 		default:
-			return version, wrap(err, "listing", kind)
+			return list, wrap(err, "listing", kind)
 		}
 	}
-	version, err = c.pages(ctx, kind, q, visit)
-	return version, wrap(err, "listing", kind)
+	list, err = c.pages(ctx, kind, q, visit, again)
+	return list, wrap(err, "listing", kind)
 }
 
 func wrap(err error, what string, kind object.Kind) error {
@@ -98,7 +127,7 @@ func trimDigits(s string) string {
 }
 
 // stream lists by a watch that begins with the whole state.
-func (c *Cluster) stream(ctx context.Context, kind object.Kind, q Query, visit func(*object.Object) error) (version string, err error) {
+func (c *Cluster) stream(ctx context.Context, kind object.Kind, q Query, visit func(*object.Object) error) (list List, err error) {
 	ctx, alive := c.guardSilence(ctx)
 	defer func() { err = alive.end(err) }()
 	body, err := c.request(kind, q).
@@ -107,29 +136,45 @@ func (c *Cluster) stream(ctx context.Context, kind object.Kind, q Query, visit f
 		Param("timeoutSeconds", strconv.Itoa(int(watchTimeout().Seconds()))).
 		Stream(ctx)
 	if err != nil {
-		return "", err
+		return List{}, err
 	}
 	defer body.Close()
+	visit = alive.during(visit)
 	dec := jsontext.NewDecoder(body, lenient)
+	objects := 0
 	for {
 		change, err := read(dec, kind)
 		if err != nil {
-			return "", broken(err)
+			return List{}, broken(err)
 		}
 		alive.sign()
 		switch change.Type {
 		case Added, Modified:
+			if change.Odd != nil {
+				list.odd(change.Odd)
+				continue
+			}
+			objects++
 			if err := visit(change.Object); err != nil {
-				return "", err
+				return List{}, err
 			}
 		case Bookmark:
 			if change.listEnds {
-				return change.Version, nil
+				list.Version = change.Version
+				return list, list.check(objects)
 			}
 		default:
-			return "", fmt.Errorf("the list came with a change of the type %s", change.Type)
+			return List{}, fmt.Errorf("the list came with a change of the type %s", change.Type)
 		}
 	}
+}
+
+// check refuses a list in which nothing can be read.
+func (l *List) check(objects int) error {
+	if l.Odd > 0 && objects == 0 {
+		return fmt.Errorf("of %d elements of the list none can be read: %w", l.Odd, l.Why)
+	}
+	return nil
 }
 
 // listSilence is how long a list may stand still.
@@ -161,6 +206,16 @@ func (c *Cluster) guardSilence(ctx context.Context) (context.Context, *silence) 
 // sign says that the list goes on.
 func (s *silence) sign() { s.timer.Reset(s.limit) }
 
+// during returns a visit of which the time does not count: the agent cannot take
+// more meanwhile.
+func (s *silence) during(visit func(*object.Object) error) func(*object.Object) error {
+	return func(o *object.Object) error {
+		s.timer.Stop()
+		defer s.sign()
+		return visit(o)
+	}
+}
+
 // end ends the guard, and says why the list ended with an error.
 func (s *silence) end(err error) error {
 	s.timer.Stop()
@@ -172,9 +227,14 @@ func (s *silence) end(err error) error {
 }
 
 // pages lists page by page. A list of many pages may outlast the snapshot that
-// it reads from; it then starts again, in one piece.
-func (c *Cluster) pages(ctx context.Context, kind object.Kind, q Query, visit func(*object.Object) error) (version string, err error) {
-	next, limit := "", pageSize
+// it reads from; it then begins again, in one piece.
+func (c *Cluster) pages(ctx context.Context, kind object.Kind, q Query, visit func(*object.Object) error, again func()) (List, error) {
+	list, next, limit, objects := List{}, "", pageSize, 0
+	empty := 0 // pages without an object, in a row
+	count := func(o *object.Object) error {
+		objects++
+		return visit(o)
+	}
 	for {
 		request := c.request(kind, q)
 		if limit > 0 {
@@ -183,100 +243,172 @@ func (c *Cluster) pages(ctx context.Context, kind object.Kind, q Query, visit fu
 		if next != "" {
 			request.Param("continue", next)
 		}
-		version, next, err = c.page(ctx, request, kind, visit)
-		if Expired(err) && limit > 0 {
-			next, limit = "", 0
+		before := objects
+		page, more, err := c.page(ctx, request, kind, count)
+		switch {
+		case Expired(err) && limit > 0:
+			list, next, limit, objects = List{}, "", 0, 0
+			again()
 			continue
+		case err != nil:
+			return List{}, err
 		}
-		if err != nil || next == "" {
-			return version, err
+		list.Version = page.Version
+		if page.Odd > 0 {
+			list.Odd, list.Why = list.Odd+page.Odd, page.Why
 		}
+		if empty++; objects > before {
+			empty = 0
+		}
+		switch {
+		case more == "":
+			return list, list.check(objects)
+		case more == next || empty > maxEmptyPages:
+			return List{}, fmt.Errorf("the list has no end: %d objects, and each page points to another one", objects)
+		}
+		next = more
 	}
 }
 
-func (c *Cluster) page(ctx context.Context, request *rest.Request, kind object.Kind, visit func(*object.Object) error) (version, next string, err error) {
+func (c *Cluster) page(ctx context.Context, request *rest.Request, kind object.Kind, visit func(*object.Object) error) (list List, next string, err error) {
 	ctx, alive := c.guardSilence(ctx)
 	defer func() { err = alive.end(err) }()
 	body, err := request.Stream(ctx)
 	if err != nil {
-		return "", "", err
+		return List{}, "", err
 	}
 	defer body.Close()
-	return readList(jsontext.NewDecoder(body, lenient), kind, func(o *object.Object) error {
-		alive.sign()
-		return visit(o)
-	})
+	return readList(jsontext.NewDecoder(body, lenient), kind, alive.during(visit))
+}
+
+// head is what is said of a list, or of what comes in its place.
+type head struct {
+	Kind     string `json:"kind"`
+	Metadata struct {
+		ResourceVersion revision `json:"resourceVersion"`
+		Continue        string   `json:"continue"`
+	} `json:"metadata"`
+	// Of a Status.
+	Status  string              `json:"status"`
+	Message string              `json:"message"`
+	Reason  metav1.StatusReason `json:"reason"`
+	Code    int32               `json:"code"`
+}
+
+// revision is a resource version. Some servers make a number of it.
+type revision string
+
+// UnmarshalJSONFrom implements [json.UnmarshalerFrom].
+func (v *revision) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() == 'n' {
+		return dec.SkipValue()
+	}
+	token, err := dec.ReadToken()
+	if err != nil {
+		return err
+	}
+	if k := token.Kind(); k != '"' && k != '0' {
+		return fmt.Errorf("a resource version is %v", token)
+	}
+	*v = revision(token.String())
+	return nil
 }
 
 // readList reads a list object by object. It is complete only if there is no
 // error.
-func readList(dec *jsontext.Decoder, kind object.Kind, visit func(*object.Object) error) (version, next string, err error) {
+func readList(dec *jsontext.Decoder, kind object.Kind, visit func(*object.Object) error) (list List, next string, err error) {
 	if t, err := dec.ReadToken(); err != nil || t.Kind() != '{' {
-		return "", "", fmt.Errorf("%w: a list should begin (%v)", errBroken, err) //nolint:errorlint // the cause may be an io.EOF, which this is not
+		return List{}, "", fmt.Errorf("%w: a list should begin (%v)", errBroken, err) //nolint:errorlint // the cause may be an io.EOF, which this is not
 	}
+	var head head
 	listed := false
 	for dec.PeekKind() == '"' {
 		name, err := dec.ReadToken()
 		if err != nil {
-			return "", "", broken(err)
+			return List{}, "", broken(err)
 		}
+		var into any
 		switch name.String() {
-		case "metadata":
-			var meta struct {
-				ResourceVersion string `json:"resourceVersion"`
-				Continue        string `json:"continue"`
-			}
-			if err := json.UnmarshalDecode(dec, &meta, lenient); err != nil {
-				return "", "", broken(err)
-			}
-			version, next = meta.ResourceVersion, meta.Continue
 		case "items":
 			listed = true
-			if err := readItems(dec, kind, visit); err != nil {
-				return "", "", err
+			if err := readItems(dec, kind, &list, visit); err != nil {
+				return List{}, "", err
 			}
+			continue
+		case "kind":
+			into = &head.Kind
+		case "metadata":
+			into = &head.Metadata
+		case "status":
+			into = &head.Status
+		case "message":
+			into = &head.Message
+		case "reason":
+			into = &head.Reason
+		case "code":
+			into = &head.Code
 		default:
 			if err := dec.SkipValue(); err != nil {
-				return "", "", broken(err)
+				return List{}, "", broken(err)
 			}
+			continue
+		}
+		raw, err := dec.ReadValue()
+		if err != nil {
+			return List{}, "", broken(err)
+		}
+		if err := json.Unmarshal(raw, into, lenient); err != nil && name.String() == "metadata" {
+			return List{}, "", fmt.Errorf("reading the metadata of a list: %w", err)
 		}
 	}
 	if _, err := dec.ReadToken(); err != nil {
-		return "", "", broken(err)
+		return List{}, "", broken(err)
 	}
 	if !listed {
-		return "", "", errors.New("the answer to a list has no items")
+		return List{Version: string(head.Metadata.ResourceVersion)}, "", head.noItems()
 	}
-	return version, next, nil
+	list.Version = string(head.Metadata.ResourceVersion)
+	return list, head.Metadata.Continue, nil
 }
 
-func readItems(dec *jsontext.Decoder, kind object.Kind, visit func(*object.Object) error) error {
+// noItems says what an answer without items is. An empty list may leave them out.
+func (h *head) noItems() error {
+	switch {
+	case h.Kind == "Status" && h.Status == metav1.StatusFailure:
+		return &apierrors.StatusError{ErrStatus: metav1.Status{Status: h.Status, Message: h.Message, Reason: h.Reason, Code: h.Code}}
+	case h.Kind == "Status":
+		return fmt.Errorf("%w, but a Status: %.200q", ErrNoList, h.Message)
+	case strings.HasSuffix(h.Kind, "List") && h.Metadata.ResourceVersion != "" && h.Metadata.Continue == "":
+		return nil
+	}
+	return errors.New("the answer to a list has no items")
+}
+
+// readItems reads the elements of a list. One that cannot be read is counted, and
+// holds up no other.
+func readItems(dec *jsontext.Decoder, kind object.Kind, list *List, visit func(*object.Object) error) error {
 	if dec.PeekKind() == 'n' { // some aggregated servers say null for none
 		return broken(dec.SkipValue())
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return broken(err)
+	if t, err := dec.ReadToken(); err != nil || t.Kind() != '[' {
+		return fmt.Errorf("%w: the elements of a list should begin (%v)", errBroken, err)
 	}
 	for {
-		switch dec.PeekKind() {
-		case ']':
+		if dec.PeekKind() == ']' {
 			_, err := dec.ReadToken()
 			return broken(err)
-		case '{':
-			raw, err := dec.ReadValue()
-			if err != nil {
-				return broken(err)
-			}
-			o, err := object.Read(kind, raw)
-			if err != nil {
-				return err
-			}
-			if err := visit(o); err != nil {
-				return err
-			}
-		default:
-			_, err := dec.ReadToken()
-			return fmt.Errorf("%w: a list should go on (%v)", errBroken, err) //nolint:errorlint // the cause may be an io.EOF, which this is not
+		}
+		raw, err := dec.ReadValue()
+		if err != nil {
+			return fmt.Errorf("a list should go on: %w", broken(err))
+		}
+		o, err := object.Read(kind, raw)
+		if err != nil {
+			list.odd(err)
+			continue
+		}
+		if err := visit(o); err != nil {
+			return err
 		}
 	}
 }
@@ -309,7 +441,10 @@ type Change struct {
 	// Object is the object, or its last state if it is deleted. Nil with a
 	// bookmark.
 	Object *object.Object
-	// Version is the resource version that the watch has reached.
+	// Odd is why the object cannot be read. It is nil then.
+	Odd error
+	// Version is the resource version that the watch has reached. It is empty where
+	// that is not said.
 	Version string
 
 	listEnds bool
@@ -376,7 +511,8 @@ func read(dec *jsontext.Decoder, kind object.Kind) (Change, error) {
 	switch message.Type {
 	case Added, Modified, Deleted:
 		if change.Object, err = object.Read(kind, message.Object); err != nil {
-			return Change{}, err
+			change.Odd = err
+			return change, nil
 		}
 		change.Version = change.Object.Meta.ResourceVersion
 		return change, nil
@@ -402,6 +538,8 @@ func read(dec *jsontext.Decoder, kind object.Kind) (Change, error) {
 
 // Try lists one object at most, to find out whether a kind can be listed.
 func (c *Cluster) Try(ctx context.Context, kind object.Kind, q Query) error {
-	_, err := c.request(kind, q).Param("limit", "1").Timeout(requestTimeout).DoRaw(ctx)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_, _, err := c.page(ctx, c.request(kind, q).Param("limit", "1"), kind, func(*object.Object) error { return nil })
 	return wrap(err, "listing", kind)
 }
