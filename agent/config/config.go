@@ -23,6 +23,8 @@ import (
 
 // Config is the agent's configuration. docs/agent.md explains each key.
 type Config struct {
+	// Version is that of the file ([config.Version]); zero where it names none.
+	Version int `yaml:"version" env:"-"`
 	// DataDir holds identity, spool and what was last seen. It must survive
 	// restarts, and belongs to one agent.
 	DataDir string `yaml:"data_dir" env:"DATA_DIR"`

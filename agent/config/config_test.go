@@ -5,10 +5,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/logging"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 )
 
@@ -140,6 +142,31 @@ func TestOpen(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "s3cr3t") {
 			t.Errorf("a credential is in the error: %v", err)
+		}
+	}
+}
+
+// TestPastVersions reads a file of each version that there was, with every key.
+func TestPastVersions(t *testing.T) {
+	for file, version := range map[string]int{"unversioned.yaml": 0, "version-1.yaml": 1} {
+		c, err := Load(filepath.Join("testdata", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := Config{
+			Version: version,
+			DataDir: "/var/lib/reeve-agent-1", JoinTokenFile: "/etc/reeve/join-token",
+			Aggregators: []string{"reeve.example.org:8443", "192.0.2.7:8443"},
+			Proxy:       "http://proxy.example.org:3128", ProxyCredentialsFile: "/etc/reeve/proxy", Bandwidth: "2Mbit",
+			HealthListen: "127.0.0.1:9999", Log: logging.Options{Level: "debug", Format: "json"}, Spool: Spool{MaxBytes: 32 << 20},
+			Redact: Redact{Keys: []string{"*_conn"}, Patterns: []string{"ACME-[0-9]{12}"}},
+			Collectors: []Collector{
+				{Plugin: "host", Name: "host"},
+				{Plugin: "openstack", Name: "west", Options: map[string]any{"cloud": "west"}, Credentials: map[string]any{"file": "/etc/reeve/clouds.yaml"}},
+			},
+		}
+		if !reflect.DeepEqual(c, want) {
+			t.Errorf("%s: %+v, want %+v", file, c, want)
 		}
 	}
 }

@@ -19,6 +19,8 @@ import (
 // Config is the aggregator's configuration. docs/aggregator.md explains each
 // key.
 type Config struct {
+	// Version is that of the file ([config.Version]); zero where it names none.
+	Version int `yaml:"version" env:"-"`
 	// DataDir holds the CA, the registry, the commit log, and by default the
 	// warehouse.
 	DataDir string `yaml:"data_dir" env:"DATA_DIR"`

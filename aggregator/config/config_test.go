@@ -3,9 +3,12 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/reeve-cloud/reeve/pkg/logging"
 )
 
 func TestDefaults(t *testing.T) {
@@ -88,5 +91,27 @@ func TestEnvironmentAndPassword(t *testing.T) {
 	}
 	if p, err := c.WarehousePassword(); p != "secret " || err != nil {
 		t.Fatalf("%q, %v", p, err)
+	}
+}
+
+// TestPastVersions reads a file of each version that there was, with every key.
+func TestPastVersions(t *testing.T) {
+	for file, version := range map[string]int{"unversioned.yaml": 0, "version-1.yaml": 1} {
+		c, err := Load(filepath.Join("testdata", file))
+		if err == nil {
+			err = c.Finish()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := Config{
+			Version: version,
+			DataDir: "/var/lib/reeve-aggregator-1", Listen: "192.0.2.7:8443", Advertise: []string{"reeve.example.org:8443"},
+			HealthListen: "127.0.0.1:9999", Warehouse: "clickhouse://reeve@192.0.2.8:9000", WarehousePasswordFile: "/etc/reeve/warehouse",
+			Engine: Engine{Library: "/usr/lib/libchdb.so", MemoryBytes: 1 << 30}, Log: logging.Options{Level: "debug", Format: "json"},
+		}
+		if !reflect.DeepEqual(c, want) {
+			t.Errorf("%s: %+v, want %+v", file, c, want)
+		}
 	}
 }

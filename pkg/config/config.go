@@ -10,7 +10,14 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"github.com/goccy/go-yaml"
+
+	"github.com/reeve-cloud/reeve/pkg/version"
 )
+
+// Version is the version of the configuration files of agents and aggregators. A file
+// may name it; one that does not is of this version. Files of the previous version
+// are read.
+const Version = 1
 
 // EnvPrefix begins the name of every environment variable that is read.
 const EnvPrefix = "REEVE_"
@@ -53,6 +60,10 @@ func decode(data []byte, settings any) error {
 		return nil
 	}
 	if err == nil {
+		// First: of another version everything else may be called otherwise.
+		if err := checkVersion(content); err != nil {
+			return err
+		}
 		err = yaml.UnmarshalWithOptions(data, settings, yaml.Strict())
 	}
 	if err != nil {
@@ -61,4 +72,17 @@ func decode(data []byte, settings any) error {
 		return errors.New(strings.TrimSpace(yaml.FormatError(err, false, false)))
 	}
 	return nil
+}
+
+// checkVersion returns an error if a file names a version that is not known.
+func checkVersion(content any) error {
+	keys, _ := content.(map[string]any)
+	named, ok := keys["version"]
+	if !ok || fmt.Sprint(named) == fmt.Sprint(Version) {
+		return nil
+	}
+	if n, ok := named.(uint64); ok && n > Version {
+		return fmt.Errorf("version: the file is of version %d, and this program (%s) knows %d: use a newer one", n, version.String(), Version)
+	}
+	return fmt.Errorf("version: %v is no version of the configuration: write %d, or leave it out", named, Version)
 }

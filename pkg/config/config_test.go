@@ -8,9 +8,10 @@ import (
 )
 
 type settings struct {
-	Listen string   `yaml:"listen" env:"LISTEN"`
-	Limit  int      `yaml:"limit" env:"LIMIT"`
-	Hosts  []string `yaml:"hosts" env:"HOSTS"`
+	Version int      `yaml:"version"`
+	Listen  string   `yaml:"listen" env:"LISTEN"`
+	Limit   int      `yaml:"limit" env:"LIMIT"`
+	Hosts   []string `yaml:"hosts" env:"HOSTS"`
 }
 
 func load(t *testing.T, yaml string) (settings, error) {
@@ -67,4 +68,24 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		_ = decode([]byte(s), &settings{})
 	})
+}
+
+func TestVersion(t *testing.T) {
+	for yaml, want := range map[string]string{
+		"version: 1\nlisten: ':2'\n":      "",
+		"version: \"1\"\n":                "",
+		"version: 2\nlisteners: [':2']\n": "use a newer one",
+		"version: 0\n":                    "no version of the configuration",
+		"version: -1\n":                   "no version of the configuration",
+		"version: v1\n":                   "no version of the configuration",
+		"version: {}\n":                   "no version of the configuration",
+		"version:\n":                      "no version of the configuration",
+		"version: 1.5\n":                  "no version of the configuration",
+		"version: 1\nversion: 1\n":        "c.yaml", // twice
+	} {
+		_, err := load(t, yaml)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", yaml, err, want)
+		}
+	}
 }
