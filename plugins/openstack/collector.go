@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
-	"net/url"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -36,10 +37,20 @@ type collector struct {
 	listings map[string]*listing
 	// seen is what was found out of what can be seen, by API and region.
 	seen map[place]bool
-	// groups are the security groups by region.
-	groups map[string]*groupNames
-	// missing is what was said last of services that the catalog lacks.
-	missing string
+	// refused are the scopes of all that the service refuses to list.
+	refused map[string]bool
+	// groups are the security groups by region, flavors the flavors.
+	groups  map[string]*groupNames
+	flavors map[string]*flavorNames
+	domains domains
+	// unseen is what was said last of what is not collected.
+	unseen unseen
+	// sums tell what the last sweep of a scope has seen, where all of it was there;
+	// said is what was told of scopes, and held since when something is kept.
+	seed maphash.Seed
+	sums map[string]uint64
+	said map[string]bool
+	held map[string]time.Time
 }
 
 // place is an API in a region.
@@ -50,8 +61,9 @@ type listing struct {
 	kind *kinds.Kind
 	// region is empty for kinds that belong to none.
 	region string
-	// project is the one whose assets are seen, or empty where all are.
-	project string
+	view   view
+	// who saw it so when it was found out.
+	who cloud.Identified
 }
 
 // scope is the listing's name. It says what is covered.
@@ -60,10 +72,7 @@ func (l *listing) scope() string {
 	if l.region != "" {
 		name = l.region + "/" + name
 	}
-	if l.project != "" {
-		name += "@" + l.project
-	}
-	return name
+	return name + l.view.suffix()
 }
 
 // source says what a listing needs, in words.
@@ -75,7 +84,9 @@ func newCollector(log *slog.Logger, opts options) *collector {
 	return &collector{
 		log: log, opts: opts, fingerprint: opts.fingerprint(), told: newTold(), alarms: newAlarms(),
 		rediscover: make(chan struct{}, 1),
-		seen:       make(map[place]bool), groups: make(map[string]*groupNames),
+		seen:       make(map[place]bool), refused: make(map[string]bool),
+		groups: make(map[string]*groupNames), flavors: make(map[string]*flavorNames), domains: domains{empty: make(map[string]time.Time)},
+		seed: maphash.MakeSeed(), sums: make(map[string]uint64), said: make(map[string]bool), held: make(map[string]time.Time),
 	}
 }
 
@@ -83,7 +94,7 @@ func newCollector(log *slog.Logger, opts options) *collector {
 func (c *collector) connect(ctx context.Context) (*cloud.Cloud, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cloud != nil {
+	if c.cloud != nil && !c.cloud.Stale() {
 		return c.cloud, nil
 	}
 	k, err := cloud.Connect(ctx, c.opts.access())
@@ -97,6 +108,19 @@ func (c *collector) connect(ctx context.Context) (*cloud.Cloud, error) {
 	c.log.Info("logged in to an OpenStack cloud", "auth_url", k.Host, "cloud_id", k.ID, "user", who.User, "scope", who.Scope(), "roles", who.Roles, "regions", k.Regions())
 	c.cloud = k
 	return k, nil
+}
+
+// disconnect has the credentials read anew, where they were refused: what they are
+// may have been exchanged.
+func (c *collector) disconnect(k *cloud.Cloud, err error) {
+	if !errors.Is(err, cloud.ErrCredential) || errors.Is(err, cloud.ErrToken) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cloud == k {
+		c.cloud = nil
+	}
 }
 
 // regions returns the regions that are collected.
@@ -119,12 +143,12 @@ func (c *collector) regions(k *cloud.Cloud) ([]string, error) {
 
 // Scopes implements [plugin.Collector].
 func (c *collector) Scopes(ctx context.Context, publish func([]plugin.Scope)) error {
-	k, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
 	published := ""
 	for {
+		k, err := c.connect(ctx)
+		if err != nil {
+			return err
+		}
 		listings, err := c.discover(ctx, k)
 		if err != nil {
 			return err
@@ -180,121 +204,6 @@ func (c *collector) scopes(listings []*listing) []plugin.Scope {
 	return scopes
 }
 
-// discover finds out what there is to list.
-func (c *collector) discover(ctx context.Context, k *cloud.Cloud) ([]*listing, error) {
-	if err := k.Refresh(); err != nil {
-		return nil, err
-	}
-	who, err := k.Identified()
-	if err != nil {
-		return nil, err
-	}
-	regions, err := c.regions(k)
-	if err != nil {
-		return nil, err
-	}
-	var all []*listing
-	var missing, unseen []string
-	for _, api := range cloud.APIs {
-		in := regions
-		if api.Global {
-			in = []string{""}
-		}
-		for _, region := range in {
-			if !k.Has(api, region) {
-				missing = append(missing, strings.TrimSpace(api.Types[0]+" "+region))
-				continue
-			}
-			seesAll := c.seesAll(ctx, k, api, region, who)
-			for _, kind := range kinds.All() {
-				if kind.API.Name != api.Name || !c.opts.selects(kind) {
-					continue
-				}
-				l := &listing{kind: kind, region: region}
-				if !seesAll || kind.Mine {
-					if kind.Admin || who.ProjectID == "" {
-						unseen = append(unseen, l.scope())
-						continue
-					}
-					l.project = who.ProjectID
-				}
-				all = append(all, l)
-			}
-		}
-	}
-	c.sayMissing(who, missing, unseen)
-	if len(all) == 0 {
-		return nil, fmt.Errorf("there is nothing that %s of %s may list, of what include and exclude leave", who.User, who.Scope())
-	}
-	return all, nil
-}
-
-// sayMissing logs, whenever it changes, what is not collected and why.
-func (c *collector) sayMissing(who cloud.Identified, missing, unseen []string) {
-	now := strings.Join(missing, " ") + "\n" + strings.Join(unseen, " ")
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now == c.missing {
-		return
-	}
-	c.missing = now
-	if len(missing) > 0 {
-		c.log.Info("services that the catalog does not have are passed over", "services", missing)
-	}
-	if len(unseen) > 0 {
-		c.log.Info("what only an administrator sees is not collected", "user", who.User, "scope", who.Scope(), "roles", who.Roles, "scopes", unseen)
-	}
-}
-
-// probes are requests that only who sees all of an API's assets is allowed to
-// make. Where there is none, services filter by role without a word.
-var probes = map[string]struct{ path, envelope, query string }{
-	cloud.Identity.Name:  {"projects", "projects", "limit=1&name=reeve"},
-	cloud.Compute.Name:   {"servers", "servers", "all_tenants=1&limit=1"},
-	cloud.Placement.Name: {"resource_providers", "resource_providers", "name=reeve"},
-	cloud.Network.Name:   {"quotas", "quotas", "fields=project_id"},
-	cloud.Storage.Name:   {"os-services", "services", "binary=cinder-scheduler"},
-}
-
-// seesAll reports whether the credential sees all of an API's assets, or only
-// those of its project.
-func (c *collector) seesAll(ctx context.Context, k *cloud.Cloud, api cloud.API, region string, who cloud.Identified) bool {
-	admin := who.System || who.HasRole("admin")
-	if api.Name == cloud.LoadBalancer.Name {
-		admin = admin || who.HasRole("load-balancer_admin", "load-balancer_global_observer")
-	}
-	probe, ok := probes[api.Name]
-	if !ok {
-		return admin
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	s, err := k.Service(ctx, api, region)
-	if err == nil {
-		query, _ := url.ParseQuery(probe.query) // they are constants
-		_, err = s.List(ctx, cloud.List{
-			Request: cloud.Request{Path: probe.path, Query: query}, Envelope: probe.envelope, Paging: cloud.First,
-		}, ignore)
-	}
-	at := place{api.Name, region}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	before, known := c.seen[at]
-	switch {
-	case err == nil:
-		c.seen[at] = true
-	case errors.Is(err, cloud.ErrForbidden):
-		c.seen[at] = false
-	case known:
-		return before
-	default:
-		// It does not answer now. What the role is for is the best guess, and what
-		// is listed later is refused if it is wrong.
-		return admin
-	}
-	return c.seen[at]
-}
-
 // listing returns what a scope lists.
 func (c *collector) listing(scope string) (*listing, bool) {
 	c.mu.Lock()
@@ -322,23 +231,26 @@ func (c *collector) Verify(ctx context.Context) ([]plugin.Check, error) {
 	if err != nil {
 		return append(checks, plugin.Check{Subject: "listings", Err: err}), nil
 	}
-	type group struct {
-		listing *listing
-		ok, all int
-		failed  []plugin.Check
-	}
 	var order []string
-	groups := make(map[string]*group)
+	groups := make(map[string]*checked)
 	for _, l := range listings {
 		g := groups[l.source()]
 		if g == nil {
-			g = &group{listing: l}
+			g = &checked{listing: l, kinds: make(map[string][]string)}
 			groups[l.source()] = g
 			order = append(order, l.source())
 		}
 		g.all++
 		err := c.try(ctx, k, l)
+		if errors.Is(err, cloud.ErrForbidden) && l.view.all() {
+			if v, ok := narrow(l.kind, who); ok && !v.all() {
+				c.refuse(l) // as a sweep would find out
+				l = &listing{kind: l.kind, region: l.region, view: v, who: who}
+				err = c.try(ctx, k, l)
+			}
+		}
 		if err == nil || errors.Is(err, cloud.ErrNotFound) {
+			g.kinds[l.view.words(who)] = append(g.kinds[l.view.words(who)], l.kind.Name)
 			g.ok++ // an extension that is missing is no fault
 			continue
 		}
@@ -350,10 +262,8 @@ func (c *collector) Verify(ctx context.Context) ([]plugin.Check, error) {
 		if s, err := k.Service(ctx, g.listing.kind.API, g.listing.region); err == nil && s.Highest != (cloud.Microversion{}) {
 			detail += fmt.Sprintf(", microversions %s to %s", s.Lowest, s.Highest)
 		}
-		if g.listing.project == "" {
-			detail += ", all projects"
-		} else {
-			detail += ", project " + who.Project + " only"
+		if g.ok > 0 {
+			detail += ", " + strings.Join(g.covers(), "; ")
 		}
 		check := plugin.Check{Subject: source, Detail: detail}
 		if g.ok == 0 {
@@ -365,15 +275,40 @@ func (c *collector) Verify(ctx context.Context) ([]plugin.Check, error) {
 		checks = append(checks, c.tryNotifications(ctx))
 	}
 	c.mu.Lock()
-	missing, unseen, _ := strings.Cut(c.missing, "\n")
+	not := c.unseen
 	c.mu.Unlock()
-	if missing != "" {
-		checks = append(checks, plugin.Check{Subject: "not in the catalog", Detail: missing})
-	}
-	if unseen != "" {
-		checks = append(checks, plugin.Check{Subject: "for administrators only", Detail: unseen})
+	for subject, list := range map[string][]string{"not in the catalog": not.missing, "for administrators only": not.unseen, "shared by regions": not.shared} {
+		if len(list) > 0 {
+			checks = append(checks, plugin.Check{Subject: subject, Detail: strings.Join(list, " ")})
+		}
 	}
 	return checks, nil
+}
+
+// checked is what was tried of a source.
+type checked struct {
+	listing *listing
+	ok, all int
+	failed  []plugin.Check
+	// kinds are the kinds by what is seen of them.
+	kinds map[string][]string
+}
+
+// covers says what is seen, and of which kinds where that differs.
+func (g *checked) covers() []string {
+	most := ""
+	for _, words := range slices.Sorted(maps.Keys(g.kinds)) {
+		if len(g.kinds[words]) > len(g.kinds[most]) {
+			most = words
+		}
+	}
+	all := []string{most}
+	for _, words := range slices.Sorted(maps.Keys(g.kinds)) {
+		if words != most {
+			all = append(all, strings.Join(g.kinds[words], ", ")+": "+words)
+		}
+	}
+	return all
 }
 
 // sourceOf makes errors that concern more than one scope say so.

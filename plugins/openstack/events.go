@@ -192,22 +192,6 @@ func (s *states) endedLately(poll time.Duration) []string {
 	return slices.Sorted(maps.Keys(s.ended))
 }
 
-// missing returns what was known and is not among what was listed.
-func (s *states) missing(listed map[plugin.Key]bool) map[plugin.Key]bool {
-	missing := make(map[plugin.Key]bool)
-	if s == nil {
-		return missing
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for key := range s.all {
-		if !listed[key] {
-			missing[key] = true
-		}
-	}
-	return missing
-}
-
 // forget drops what was kept of an asset, and reports whether there was any.
 func (s *states) forget(key plugin.Key) bool {
 	if s == nil {
@@ -221,13 +205,13 @@ func (s *states) forget(key plugin.Key) bool {
 }
 
 // keep forgets what was kept of assets that were not listed.
-func (s *states) keep(listed map[plugin.Key]bool) {
+func (s *states) keep(listed *seen) {
 	if s == nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.all, func(key plugin.Key, _ state) bool { return !listed[key] })
+	maps.DeleteFunc(s.all, func(key plugin.Key, _ state) bool { return !listed.has(key) })
 }
 
 // news returns the events that a reading tells of, compared with the one before.
@@ -308,7 +292,7 @@ func actionsOf(ctx context.Context, r *elementReader, server kinds.Reading, sinc
 		Envelope: "instanceActions", Limit: 1000,
 	}, func(raw jsontext.Value) error {
 		var a action
-		if err := json.Unmarshal(raw, &a); err != nil {
+		if err := kinds.Decode(raw, &a); err != nil {
 			return err
 		}
 		at, ok := kinds.ParseTime(a.Start)

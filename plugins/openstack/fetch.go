@@ -1,14 +1,14 @@
 package openstack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -26,7 +26,7 @@ var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.Allo
 func (r *elementReader) list(ctx context.Context, sweep plugin.Sweep, out plugin.Sink, visit func(jsontext.Value) error) (cloud.Listed, error) {
 	switch r.l.kind.String() {
 	case "compute/quotas", "storage/quotas":
-		return r.listQuotas(ctx, visit)
+		return r.listQuotas(ctx, sweep, visit)
 	case "compute/keypairs":
 		return r.listKeypairs(ctx, visit)
 	case "identity/application-credentials":
@@ -40,24 +40,159 @@ func (r *elementReader) list(ctx context.Context, sweep plugin.Sweep, out plugin
 	case "placement/resource-providers":
 		return r.listProviders(ctx, sweep, out, visit)
 	}
+	if v := r.l.view; v.all() && r.l.kind.DomainQuery && r.l.kind.String() != "identity/projects" {
+		return r.listByDomain(ctx, visit)
+	}
 	done, err := r.service.List(ctx, r.request(nil), visit)
 	if errors.Is(err, cloud.ErrNotFound) && done.Pages == 0 {
 		// The extension that has it is not there, and so neither are elements.
+		if errors.Is(err, cloud.ErrStranger) {
+			r.doubts("the list is not found, and the answer is not in the service's own words")
+		}
 		return r.nothing(ctx)
 	}
 	return done, err
 }
 
+// answers are lists that services have in all versions, by their APIs.
+var answers = map[string]string{
+	cloud.Identity.Name: "regions", cloud.Network.Name: "extensions", cloud.Compute.Name: "flavors", cloud.Storage.Name: "types",
+	cloud.LoadBalancer.Name: "lbaas/loadbalancers",
+}
+
 // nothing is the outcome of a listing that the service does not have. That it is
 // there otherwise is asked for: a proxy in front of a service that is gone says 404, too.
 func (r *elementReader) nothing(ctx context.Context) (cloud.Listed, error) {
-	known := map[string]string{cloud.Network.Name: "extensions", cloud.Compute.Name: "flavors", cloud.Storage.Name: "types", cloud.LoadBalancer.Name: "lbaas/loadbalancers"}
-	path, ok := known[r.l.kind.API.Name]
+	path, ok := answers[r.l.kind.API.Name]
 	if !ok {
 		return cloud.Listed{}, fmt.Errorf("listing %s of %s: %w", r.l.kind.Path, r.l.kind.API.Name, cloud.ErrNotFound)
 	}
 	_, at, err := r.service.Get(ctx, cloud.Request{Path: path, Query: url.Values{"limit": {"1"}}})
 	return cloud.Listed{At: at}, err
+}
+
+// ofOne takes what went wrong with the list of one user, pool or project among
+// many. It returns nil where that is no reason to give up the others: gone says
+// that the one is not there any more, in the words of a service that answers
+// otherwise; else what is missing is not known to be gone.
+func (r *elementReader) ofOne(ctx context.Context, which string, err error) (gone bool, failed error) {
+	if err == nil {
+		r.inRow = 0
+		return false, nil
+	}
+	if r.inRow++; !ofOne(err) || r.inRow > maxInRow {
+		return false, err
+	}
+	if errors.Is(err, cloud.ErrNotFound) {
+		if !r.answered {
+			if _, err := r.nothing(ctx); err != nil {
+				return false, err
+			}
+			r.answered = true
+		}
+		r.inRow = 0
+		return true, nil
+	}
+	r.doubts(fmt.Sprintf("of %s is not known what there is: %v", which, err))
+	return false, nil
+}
+
+// maxInRow is how many of many may fail in a row, before it is the service that does.
+const maxInRow = 3
+
+// domains are those of the cloud, which are looked for now and then.
+type domains struct {
+	mu  sync.Mutex
+	at  time.Time
+	ids []string
+	// empty are those that had nothing of a kind when they were last asked for.
+	empty map[string]time.Time
+}
+
+func (d *domains) all(ctx context.Context, identity *cloud.Service) ([]string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if time.Since(d.at) < rediscoverEvery {
+		return d.ids, nil
+	}
+	list, _, err := ids(ctx, identity, cloud.List{Request: cloud.Request{Path: "domains"}, Envelope: "domains"})
+	if err != nil {
+		return nil, err
+	}
+	d.ids, d.at = list, time.Now()
+	return list, nil
+}
+
+// wasEmpty reports whether a domain had nothing of a kind not long ago.
+func (d *domains) wasEmpty(kind, domain string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Since(d.empty[kind+" "+domain]) < emptyFor
+}
+
+func (d *domains) setEmpty(kind, domain string, empty bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.empty, kind+" "+domain)
+	if empty {
+		d.empty[kind+" "+domain] = time.Now()
+	}
+}
+
+// emptyFor is how long a domain without users is not asked for them again.
+const emptyFor = time.Hour
+
+// listByDomain reads users or groups. Where domains have drivers of their own, a
+// list of all is one of the credential's domain, or refused: the other domains are
+// asked for one by one.
+func (r *elementReader) listByDomain(ctx context.Context, visit func(jsontext.Value) error) (cloud.Listed, error) {
+	all, err := r.c.domains.all(ctx, r.service)
+	if err != nil && !errors.Is(err, cloud.ErrForbidden) && !errors.Is(err, cloud.ErrNotFound) {
+		return cloud.Listed{}, err
+	}
+	shown := make(map[string]bool)
+	take := func(raw jsontext.Value) error {
+		var e struct {
+			Domain string `json:"domain_id"`
+		}
+		if kinds.Decode(raw, &e) == nil {
+			shown[e.Domain] = true
+		}
+		return visit(raw)
+	}
+	done, err := r.service.List(ctx, r.request(nil), take)
+	var status *cloud.StatusError
+	if err != nil && (len(all) == 0 || !errors.As(err, &status) || status.Code != 401 && status.Code != 400 && status.Code != 403) {
+		return done, err
+	}
+	refused, well, inRow := err, 0, 0
+	for _, domain := range all {
+		kind := r.l.kind.String()
+		if shown[domain] || refused == nil && r.c.domains.wasEmpty(kind, domain) {
+			continue
+		}
+		of, err := r.service.List(ctx, r.request(url.Values{"domain_id": {domain}}), take)
+		if ctx.Err() != nil {
+			return done, err
+		}
+		if err != nil && (!errors.Is(err, cloud.ErrNotFound) || errors.Is(err, cloud.ErrStranger)) {
+			// A directory that is away is one domain's.
+			if inRow++; inRow > maxInRow {
+				return done, err
+			}
+			r.doubts(fmt.Sprintf("the domain %s cannot be listed: %v", domain, err))
+			continue
+		}
+		well, inRow = well+1, 0
+		if done.At.IsZero() {
+			done.At = of.At
+		}
+		r.c.domains.setEmpty(kind, domain, err == nil && of.Elements == 0)
+	}
+	if well == 0 && refused != nil {
+		return done, refused
+	}
+	return done, nil
 }
 
 // ids lists the ids of something, and nothing else of it where the API can leave
@@ -68,13 +203,12 @@ func ids(ctx context.Context, s *cloud.Service, list cloud.List) ([]string, clou
 		var e struct {
 			ID string `json:"id"`
 		}
-		if err := json.Unmarshal(raw, &e, lenient); err != nil {
+		if err := kinds.Decode(raw, &e); err != nil {
 			return err
 		}
-		if e.ID == "" {
-			return fmt.Errorf("one of %s has no id", list.Path)
+		if e.ID != "" { // else it cannot be asked for
+			all = append(all, e.ID)
 		}
-		all = append(all, e.ID)
 		return nil
 	})
 	return all, done, err
@@ -82,8 +216,8 @@ func ids(ctx context.Context, s *cloud.Service, list cloud.List) ([]string, clou
 
 // projects are the ids of the projects whose quotas are listed.
 func (r *elementReader) projects(ctx context.Context) ([]string, cloud.Listed, error) {
-	if r.l.project != "" {
-		return []string{r.l.project}, cloud.Listed{}, nil
+	if r.l.view.project != "" {
+		return []string{r.l.view.project}, cloud.Listed{}, nil
 	}
 	identity, err := r.k.Service(ctx, cloud.Identity, "")
 	if err != nil {
@@ -92,7 +226,7 @@ func (r *elementReader) projects(ctx context.Context) ([]string, cloud.Listed, e
 	return ids(ctx, identity, cloud.List{Request: cloud.Request{Path: "projects"}, Envelope: "projects"})
 }
 
-func (r *elementReader) listQuotas(ctx context.Context, visit func(jsontext.Value) error) (cloud.Listed, error) {
+func (r *elementReader) listQuotas(ctx context.Context, sweep plugin.Sweep, visit func(jsontext.Value) error) (cloud.Listed, error) {
 	projects, done, err := r.projects(ctx)
 	if err != nil {
 		return done, err
@@ -102,8 +236,25 @@ func (r *elementReader) listQuotas(ctx context.Context, visit func(jsontext.Valu
 		request.Path = fmt.Sprintf(request.Path, url.PathEscape(project))
 		raw, at, err := r.service.GetMember(ctx, request, r.l.kind.ItemEnvelope)
 		if err != nil {
-			return done, err
+			// A project that is deleted meanwhile is not among the projects of the next
+			// sweep, which has its quota go.
+			if r.inRow++; r.inRow > maxInRow || len(projects) == 1 || !ofOne(err) {
+				return done, err
+			}
+			raw, err := with(jsontext.Value("{}"), "project_id", project)
+			if err != nil {
+				return done, err
+			}
+			reading, err := r.l.kind.Read(raw, r.in)
+			if err != nil {
+				return done, err
+			}
+			if err := r.keep(ctx, sweep, reading.Key); err != nil {
+				return done, err
+			}
+			continue
 		}
+		r.inRow = 0
 		if done.At.IsZero() {
 			done.At = at
 		}
@@ -117,6 +268,12 @@ func (r *elementReader) listQuotas(ctx context.Context, visit func(jsontext.Valu
 	return done, nil
 }
 
+// keep keeps an asset that the list does not have.
+func (r *elementReader) keep(ctx context.Context, sweep plugin.Sweep, key plugin.Key) error {
+	r.kept(key)
+	return sweep.Keep(ctx, key)
+}
+
 // listForUsers reads a list for each user who has a role anywhere.
 func (r *elementReader) listForUsers(ctx context.Context, list func(ctx context.Context, user string) (cloud.Listed, error)) (done cloud.Listed, err error) {
 	who, err := r.k.Identified()
@@ -124,7 +281,7 @@ func (r *elementReader) listForUsers(ctx context.Context, list func(ctx context.
 		return done, err
 	}
 	users := []string{who.UserID}
-	if r.l.project == "" {
+	if r.l.view.all() {
 		identity, err := r.k.Service(ctx, cloud.Identity, "")
 		if err != nil {
 			return done, err
@@ -137,7 +294,7 @@ func (r *elementReader) listForUsers(ctx context.Context, list func(ctx context.
 					ID string `json:"id"`
 				} `json:"user"`
 			}
-			if err := json.Unmarshal(raw, &a, lenient); err != nil {
+			if err := kinds.Decode(raw, &a); err != nil {
 				return err
 			}
 			if a.User.ID != "" {
@@ -152,7 +309,7 @@ func (r *elementReader) listForUsers(ctx context.Context, list func(ctx context.
 	}
 	for _, user := range users {
 		of, err := list(ctx, user)
-		if err != nil && !errors.Is(err, cloud.ErrNotFound) { // the user may be gone since
+		if _, err := r.ofOne(ctx, "the user "+user, err); err != nil {
 			return done, err
 		}
 		if done.At.IsZero() {
@@ -165,7 +322,7 @@ func (r *elementReader) listForUsers(ctx context.Context, list func(ctx context.
 func (r *elementReader) listKeypairs(ctx context.Context, visit func(jsontext.Value) error) (cloud.Listed, error) {
 	return r.listForUsers(ctx, func(ctx context.Context, user string) (cloud.Listed, error) {
 		query := url.Values{}
-		if r.l.project == "" {
+		if r.l.view.all() {
 			query.Set("user_id", user)
 		}
 		return r.service.List(ctx, r.request(query), func(raw jsontext.Value) error {
@@ -192,10 +349,10 @@ func (r *elementReader) listMembers(ctx context.Context, visit func(jsontext.Val
 	var pools []string
 	done, err := r.service.List(ctx, cloud.List{Request: cloud.Request{Path: "lbaas/pools"}, Envelope: "pools"}, func(raw jsontext.Value) error {
 		var p pool
-		if err := json.Unmarshal(raw, &p, lenient); err != nil {
+		if err := kinds.Decode(raw, &p); err != nil {
 			return err
 		}
-		if len(p.Members) > 0 {
+		if p.ID != "" && len(p.Members) > 0 {
 			pools = append(pools, p.ID)
 		}
 		return nil
@@ -208,18 +365,25 @@ func (r *elementReader) listMembers(ctx context.Context, visit func(jsontext.Val
 	for _, id := range pools {
 		list := r.request(nil)
 		list.Path = fmt.Sprintf(list.Path, url.PathEscape(id))
-		if _, err := r.service.List(ctx, list, func(raw jsontext.Value) error {
+		_, err := r.service.List(ctx, list, func(raw jsontext.Value) error {
 			var m struct {
 				Address string `json:"address"`
 			}
-			if err := json.Unmarshal(raw, &m, lenient); err != nil {
+			if err := kinds.Decode(raw, &m); err != nil {
 				return err
 			}
 			// It is held until what has its address is known.
 			whole, err := with(slices.Clone(raw), "pool_id", id)
-			members, addresses = append(members, whole), append(addresses, m.Address)
-			return err
-		}); err != nil && !errors.Is(err, cloud.ErrNotFound) { // the pool may be gone since
+			if err != nil {
+				whole = slices.Clone(raw) // which is no object
+			}
+			members = append(members, whole)
+			if m.Address != "" {
+				addresses = append(addresses, m.Address)
+			}
+			return nil
+		})
+		if _, err := r.ofOne(ctx, "the pool "+id, err); err != nil {
 			return done, err
 		}
 	}
@@ -283,7 +447,7 @@ func (r *elementReader) ports(ctx context.Context, query url.Values, visit func(
 	}
 	_, err = network.List(ctx, cloud.List{Request: cloud.Request{Path: "ports", Query: query}, Envelope: "ports", Limit: 1000}, func(raw jsontext.Value) error {
 		var p port
-		if err := json.Unmarshal(raw, &p, lenient); err != nil {
+		if err := kinds.Decode(raw, &p); err != nil {
 			return err
 		}
 		visit(p)
@@ -313,7 +477,7 @@ func (r *elementReader) listProviders(ctx context.Context, sweep plugin.Sweep, o
 	recorded := make(map[string]record)
 	if err := out.Recall(ctx, func(o plugin.Observation) error {
 		var was record
-		if err := json.Unmarshal(o.Document, &was, lenient); err == nil { // one that cannot be read is read anew
+		if err := kinds.Decode(jsontext.Value(o.Document), &was); err == nil { // one that cannot be read is read anew
 			recorded[was.UUID] = was
 		}
 		return nil
@@ -329,34 +493,44 @@ func (r *elementReader) listProviders(ctx context.Context, sweep plugin.Sweep, o
 	}
 	return r.service.List(ctx, r.request(nil), func(raw jsontext.Value) error {
 		var p provider
-		if err := json.Unmarshal(raw, &p, lenient); err != nil {
+		if err := kinds.Decode(raw, &p); err != nil {
 			return err
+		}
+		if p.UUID == "" {
+			return visit(raw) // which cannot be read
+		}
+		// later keeps a provider that cannot be asked: should it be gone, the next list
+		// does not have it.
+		later := func(err error) error {
+			if r.inRow++; !ofOne(err) || r.inRow > maxInRow {
+				return err
+			}
+			reading, err := r.l.kind.Read(raw, r.in)
+			if err != nil {
+				return visit(raw)
+			}
+			return r.keep(ctx, sweep, reading.Key)
 		}
 		was, known := recorded[p.UUID]
 		known = known && was.provider == p && was.Inventories != nil && was.Traits != nil && was.Aggregates != nil
 		usages, err := part(p.UUID, "usages")
-		if errors.Is(err, cloud.ErrNotFound) {
-			return nil // it is gone since
-		}
 		if err != nil {
-			return err
+			return later(err)
 		}
+		r.inRow = 0
 		if known && sameJSON(usages, was.Usages) {
 			reading, err := r.l.kind.Read(raw, r.in)
 			if err != nil {
 				return err
 			}
-			return sweep.Keep(ctx, reading.Key)
+			return r.keep(ctx, sweep, reading.Key)
 		}
 		parts := map[string]jsontext.Value{"usages": usages, "inventories": was.Inventories, "traits": was.Traits, "aggregates": was.Aggregates}
 		for _, name := range []string{"usages", "inventories", "traits", "aggregates"} {
 			value := parts[name]
 			if !known && name != "usages" {
-				if value, err = part(p.UUID, name); errors.Is(err, cloud.ErrNotFound) {
-					return nil
-				}
-				if err != nil {
-					return err
+				if value, err = part(p.UUID, name); err != nil {
+					return later(err)
 				}
 			}
 			if raw, err = withValue(raw, name, value); err != nil {
@@ -373,146 +547,16 @@ func sameJSON(a, b jsontext.Value) bool {
 	return a.Canonicalize() == nil && b.Canonicalize() == nil && slices.Equal(a, b)
 }
 
-// interfaces lists what routers are connected to, by router.
-func (r *elementReader) interfaces(ctx context.Context) (map[string][]kinds.Interface, error) {
-	all := make(map[string][]kinds.Interface)
-	query := url.Values{
-		"fields": {"id", "network_id", "device_id", "fixed_ips"},
-		"device_owner": {
-			"network:router_interface", "network:router_interface_distributed", "network:ha_router_replicated_interface",
-		},
+// idOf returns the id of an element, or empty.
+func idOf(raw jsontext.Value) string {
+	var e struct {
+		ID   string `json:"id"`
+		UUID string `json:"uuid"`
 	}
-	err := r.ports(ctx, query, func(p port) {
-		i := kinds.Interface{Port: p.ID, Network: p.Network}
-		for _, ip := range p.Addresses {
-			i.Subnets, i.Addresses = append(i.Subnets, ip.Subnet), append(i.Addresses, ip.Address)
-		}
-		all[p.Device] = append(all[p.Device], i)
-	})
-	for _, list := range all {
-		slices.SortFunc(list, func(a, b kinds.Interface) int { return strings.Compare(a.Port, b.Port) })
+	if kinds.Decode(raw, &e) != nil {
+		return ""
 	}
-	return all, err
-}
-
-// joins prepares what elements of a kind are looked up in.
-func (r *elementReader) joins(ctx context.Context) (kinds.Joins, error) {
-	var j kinds.Joins
-	c, k, l := r.c, r.k, r.l
-	switch l.kind.String() {
-	case "compute/servers":
-		network, err := k.Service(ctx, cloud.Network, l.region)
-		if errors.Is(err, cloud.ErrNoService) {
-			return j, nil
-		}
-		if err != nil {
-			return j, err
-		}
-		names := c.groupNames(l.region)
-		if err := names.begin(ctx, network); err != nil {
-			return j, sourceError(cloud.Network, l.region, err)
-		}
-		j.SecurityGroups = func(project, name string) []string { return names.find(ctx, network, c.log, project, name) }
-	case "network/routers":
-		// Most polls find no router that has changed, and need no ports.
-		interfaces := sync.OnceValues(func() (map[string][]kinds.Interface, error) { return r.interfaces(ctx) })
-		j.Interfaces = func(router string) []kinds.Interface {
-			all, err := interfaces()
-			r.failed = err
-			return all[router]
-		}
-	case "identity/groups":
-		identity, err := k.Service(ctx, cloud.Identity, "")
-		if err != nil {
-			return j, err
-		}
-		groups, _, err := ids(ctx, identity, cloud.List{Request: cloud.Request{Path: "groups"}, Envelope: "groups"})
-		if err != nil {
-			return j, err
-		}
-		members := make(map[string][]string)
-		for _, g := range groups {
-			users, _, err := ids(ctx, identity, cloud.List{Request: cloud.Request{Path: "groups/" + url.PathEscape(g) + "/users"}, Envelope: "users"})
-			if err != nil && !errors.Is(err, cloud.ErrNotFound) { // the group may be gone since
-				return j, err
-			}
-			members[g] = users
-		}
-		j.Members = func(group string) []string { return members[group] }
-	}
-	return j, nil
-}
-
-// groupNames are the security groups of a region by project and name: servers
-// name theirs so. They are listed when first needed, and again when a name is not
-// among them, once for each list of servers.
-type groupNames struct {
-	mu    sync.Mutex
-	ids   map[[2]string][]string
-	fresh bool
-}
-
-func (c *collector) groupNames(region string) *groupNames {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	g := c.groups[region]
-	if g == nil {
-		g = &groupNames{}
-		c.groups[region] = g
-	}
-	return g
-}
-
-// begin says that a list of servers begins. What was listed before does until a
-// name is missing; without any the error is one of the servers' list.
-func (g *groupNames) begin(ctx context.Context, network *cloud.Service) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.fresh = false
-	if g.ids != nil {
-		return nil
-	}
-	return g.load(ctx, network)
-}
-
-// find returns the groups of a name. Where the list cannot be had again, those that
-// were there before are what is known.
-func (g *groupNames) find(ctx context.Context, network *cloud.Service, log *slog.Logger, project, name string) []string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	key := [2]string{project, name}
-	if found := g.ids[key]; found != nil || g.fresh {
-		return found
-	}
-	if err := g.load(ctx, network); err != nil {
-		log.Warn("security groups cannot be listed; servers are related to those that are known", "error", err)
-	}
-	return g.ids[key]
-}
-
-func (g *groupNames) load(ctx context.Context, network *cloud.Service) error {
-	g.fresh = true
-	next := make(map[[2]string][]string)
-	_, err := network.List(ctx, cloud.List{
-		Request:  cloud.Request{Path: "security-groups", Query: url.Values{"fields": {"id", "name", "project_id"}}},
-		Envelope: "security_groups", Limit: 1000,
-	}, func(raw jsontext.Value) error {
-		var e struct {
-			ID      string `json:"id"`
-			Name    string `json:"name"`
-			Project string `json:"project_id"`
-		}
-		if err := json.Unmarshal(raw, &e, lenient); err != nil {
-			return err
-		}
-		at := [2]string{e.Project, e.Name}
-		next[at] = append(next[at], e.ID)
-		return nil
-	})
-	if err == nil {
-		g.ids = next
-	}
-	return err
+	return cmp.Or(e.ID, e.UUID)
 }
 
 // with adds a member with a text to an object.

@@ -73,7 +73,14 @@ func (c *collector) Sweep(ctx context.Context, scope plugin.Scope, out plugin.Si
 		return err
 	}
 	f := c.follow(k, l, out)
-	return l.sourceOf(f.sweep(ctx))
+	err = f.sweep(ctx)
+	if errors.Is(err, cloud.ErrForbidden) && l.view.all() {
+		if v, ok := narrow(l.kind, l.who); ok && !v.all() {
+			c.refuse(l)
+		}
+	}
+	c.disconnect(k, err)
+	return l.sourceOf(err)
 }
 
 func (c *collector) notConnected(err error) error {
@@ -85,8 +92,7 @@ func (c *collector) notConnected(err error) error {
 
 // sweep lists a listing as a whole.
 func (f *follower) sweep(ctx context.Context) error {
-	before, err := f.k.Identified()
-	if err != nil {
+	if err := f.same(); err != nil {
 		return err
 	}
 	r, err := f.c.reader(ctx, f.k, f.l)
@@ -97,59 +103,139 @@ func (f *follower) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listed := make(map[plugin.Key]bool)
-	done, err := r.list(ctx, sweep, f.out, func(raw jsontext.Value) error {
-		reading, observation, err := r.observe(raw)
-		switch {
-		case err != nil:
-			// Its key is not known, so what is missing is not known either.
-			return err
-		case reading.Deleted:
-			return nil
-		}
-		if f.states != nil {
-			listed[reading.Key] = true
-		}
-		if reading.Partial {
-			return sweep.Keep(ctx, reading.Key)
-		}
-		f.states.look(reading)
-		for _, e := range f.states.news(reading) {
-			if err := f.out.Apply(ctx, "", plugin.Fact{Event: &e}); err != nil {
-				return err
-			}
-		}
-		return sweep.Upsert(ctx, observation)
-	})
-	if err != nil {
+	s := newSeen(f.c.seed)
+	r.kept = s.add
+	if err := f.read(ctx, r, sweep, s); err != nil {
 		return err
-	}
-	if missing := f.states.missing(listed); len(missing) > 0 && f.l.kind.Changes.Deletions() {
-		if err := f.ends(ctx, r, missing, done.At); err != nil {
-			return err
-		}
 	}
 	// A credential that was given less to see while the list was read may have
 	// been shown less.
-	after, err := f.k.Identified()
+	if err := f.same(); err != nil {
+		return err
+	}
+	kept, err := f.settle(ctx, r, sweep, s)
 	if err != nil {
 		return err
 	}
-	if !before.Equal(after) {
-		f.c.changed()
-		return fmt.Errorf("the roles were %v in %s and are %v in %s: %w", before.Roles, before.Scope(), after.Roles, after.Scope(), cloud.ErrChanged)
-	}
-	f.states.keep(listed)
-	if err := sweep.Commit(ctx, f.c.checkpoint(done.At, f.states.endedLately(time.Duration(f.c.opts.PollEvery)))); err != nil {
+	if err := f.same(); err != nil {
 		return err
 	}
-	f.states.complete(done.At)
+	f.states.keep(s)
+	if err := sweep.Commit(ctx, f.c.checkpoint(s.at, f.states.endedLately(time.Duration(f.c.opts.PollEvery)))); err != nil {
+		return err
+	}
+	f.states.complete(s.at)
+	f.c.mu.Lock()
+	defer f.c.mu.Unlock()
+	delete(f.c.sums, f.l.scope())
+	if !kept {
+		f.c.sums[f.l.scope()] = s.sum
+	}
 	return nil
+}
+
+// same returns an error where the credential sees something else than when it was
+// found out what there is to list.
+func (f *follower) same() error {
+	now, err := f.k.Identified()
+	if err != nil {
+		return err
+	}
+	if was := f.l.who; !was.Equal(now) {
+		f.c.changed()
+		return fmt.Errorf("the roles were %v in %s and are %v in %s: %w", was.Roles, was.Scope(), now.Roles, now.Scope(), cloud.ErrChanged)
+	}
+	return nil
+}
+
+// read reads the list to its end.
+func (f *follower) read(ctx context.Context, r *elementReader, sweep plugin.Sweep, s *seen) error {
+	s.twins = nil
+	done, err := r.list(ctx, sweep, f.out, func(raw jsontext.Value) error { return f.take(ctx, r, sweep, s, raw) })
+	if err != nil {
+		return err
+	}
+	if s.at.IsZero() {
+		s.at = done.At
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(s.twins), func(a, b plugin.Key) int { return strings.Compare(a.UID, b.UID) }) {
+		if err := f.takeTwins(ctx, r, sweep, s.twins[key]); err != nil {
+			return err
+		}
+	}
+	if odd := s.unread + s.odd; odd > 0 {
+		f.tell(ctx, "odd", plugin.Warning, fmt.Sprintf("%d elements in the list of %s cannot be read; the others are: %s", odd, f.l.scope(), s.why))
+	} else {
+		f.c.heal(f.l, "odd")
+	}
+	return nil
+}
+
+// take takes one element of the list. One that cannot be read costs nothing but
+// itself.
+func (f *follower) take(ctx context.Context, r *elementReader, sweep plugin.Sweep, s *seen, raw jsontext.Value) error {
+	reading, observation, err := r.observe(raw)
+	switch {
+	case r.failed != nil:
+		return r.failed
+	case err != nil && reading.UID == "":
+		// What is missing may be this one.
+		s.unread, s.why = s.unread+1, err.Error()
+		return nil
+	case err != nil:
+		s.odd, s.why = s.odd+1, err.Error()
+		s.add(reading.Key)
+		return sweep.Keep(ctx, reading.Key)
+	case reading.Deleted:
+		return nil
+	}
+	s.add(reading.Key)
+	s.others = s.others || reading.Project != f.l.who.ProjectID
+	switch {
+	case reading.Partial:
+		return sweep.Keep(ctx, reading.Key)
+	case f.l.kind.Twins:
+		if s.twins == nil {
+			s.twins = make(map[plugin.Key][]twin)
+		}
+		s.twins[reading.Key] = append(s.twins[reading.Key], twin{reading, slices.Clone(raw)})
+		return nil
+	}
+	return f.upsert(ctx, sweep, reading, observation)
+}
+
+// twin is one of the elements of one key.
+type twin struct {
+	reading kinds.Reading
+	raw     jsontext.Value
+}
+
+func (f *follower) takeTwins(ctx context.Context, r *elementReader, sweep plugin.Sweep, twins []twin) error {
+	readings := make([]kinds.Reading, 0, len(twins))
+	for _, t := range twins {
+		readings = append(readings, t.reading)
+	}
+	one, leads := kinds.Twins(readings)
+	observation, err := r.observation(one, twins[leads].raw)
+	if err != nil {
+		return err
+	}
+	return f.upsert(ctx, sweep, one, observation)
+}
+
+func (f *follower) upsert(ctx context.Context, sweep plugin.Sweep, reading kinds.Reading, o plugin.Observation) error {
+	f.states.look(reading)
+	for _, e := range f.states.news(reading) {
+		if err := f.out.Apply(ctx, "", plugin.Fact{Event: &e}); err != nil {
+			return err
+		}
+	}
+	return sweep.Upsert(ctx, o)
 }
 
 // ends records how assets ended that a listing has no more, where the service
 // still tells: the list that they are missing from does not say when that was.
-func (f *follower) ends(ctx context.Context, r *elementReader, missing map[plugin.Key]bool, at time.Time) error {
+func (f *follower) ends(ctx context.Context, r *elementReader, missing map[plugin.Key]string, at time.Time) error {
 	since := f.states.incompleteSince().Add(-overlap)
 	if before := at.Add(-longestAway); since.Before(before) {
 		since = before
@@ -159,9 +245,13 @@ func (f *follower) ends(ctx context.Context, r *elementReader, missing map[plugi
 		query.Set("deleted", "true")
 		if _, err := r.service.List(ctx, r.request(query), func(raw jsontext.Value) error {
 			reading, observation, err := r.observe(raw)
-			if err != nil || !reading.Deleted || !missing[reading.Key] {
-				return err
+			if r.failed != nil {
+				return r.failed
 			}
+			if _, wanted := missing[reading.Key]; err != nil || !reading.Deleted || !wanted {
+				return nil // what cannot be read tells nothing, and is missing all the same
+			}
+			delete(missing, reading.Key)
 			return f.record(ctx, r, reading, &observation, since)
 		}); err != nil {
 			return err
@@ -203,6 +293,14 @@ type elementReader struct {
 	in      kinds.Context
 	// failed is why something could not be looked up in another list.
 	failed error
+	// doubt is why what is missing from the list may still be there, or empty.
+	doubt string
+	// answered says that the service was seen to answer otherwise, and inRow is how
+	// many of many have failed in a row.
+	answered bool
+	inRow    int
+	// kept takes note of what is there, though the list does not have it.
+	kept func(plugin.Key)
 }
 
 // reader prepares to read elements of a listing: it finds the service, and lists
@@ -213,8 +311,11 @@ func (c *collector) reader(ctx context.Context, k *cloud.Cloud, l *listing) (*el
 		return nil, err
 	}
 	r := &elementReader{c: c, k: k, l: l, service: s, in: kinds.Context{
-		Cloud: k.ID, Region: l.region, Dashboard: c.opts.DashboardURL, Project: l.project,
+		Cloud: k.ID, Region: l.region, Dashboard: c.opts.DashboardURL, Project: l.view.project,
 	}}
+	if l.view.user != "" || l.view.public {
+		r.in.Project = l.who.ProjectID
+	}
 	r.in.Joins, err = r.joins(ctx)
 	return r, err
 }
@@ -233,9 +334,14 @@ func (r *elementReader) request(query url.Values) cloud.List {
 		Envelope: k.Envelope, Paging: k.Paging, Limit: k.Limit, Key: k.MarkerKey,
 		Ended: k.Changes.Deletions() && query != nil,
 	}
-	if r.l.project == "" {
+	switch {
+	case r.l.view.all():
 		list.Headers = k.AllHeaders
-	} else if k.String() == "identity/projects" {
+	case r.l.view.domain != "" && k.String() == "identity/domains":
+		list.Path = "auth/domains"
+	case r.l.view.domain != "" && k.DomainQuery:
+		list.Query.Set("domain_id", r.l.view.domain)
+	case r.l.view.user != "" && k.String() == "identity/projects":
 		// Who may not list projects may list those of his own.
 		list.Path = "auth/projects"
 	}
@@ -244,11 +350,14 @@ func (r *elementReader) request(query url.Values) cloud.List {
 
 // all returns a query that asks for all projects, where they are seen.
 func (r *elementReader) all(query string) string {
-	if r.l.project == "" {
+	if r.l.view.all() {
 		return query
 	}
 	return ""
 }
+
+// doubts takes note of why what is missing from the list may still be there.
+func (r *elementReader) doubts(why string) { r.doubt = why }
 
 // observe makes an observation of an element.
 func (r *elementReader) observe(raw jsontext.Value) (kinds.Reading, plugin.Observation, error) {
@@ -259,19 +368,25 @@ func (r *elementReader) observe(raw jsontext.Value) (kinds.Reading, plugin.Obser
 	if err != nil {
 		return reading, plugin.Observation{}, err
 	}
+	o, err := r.observation(reading, raw)
+	return reading, o, err
+}
+
+// observation makes one of a reading of an element.
+func (r *elementReader) observation(reading kinds.Reading, raw jsontext.Value) (plugin.Observation, error) {
 	o := plugin.Observation{
 		Key: reading.Key, Name: reading.Name, Region: r.l.region, Project: reading.Project, Status: reading.Status,
 		Labels: reading.Labels, CreatedAt: reading.Created, UpdatedAt: reading.Updated, Relations: reading.Relations,
 	}
 	if reading.Partial {
-		return reading, o, nil
+		return o, nil
 	}
 	document, err := r.l.kind.Document(raw, reading.Derived)
 	if err != nil {
-		return reading, o, err
+		return o, err
 	}
 	o.Document = json.RawMessage(document)
-	return reading, o, nil
+	return o, nil
 }
 
 // try reads the first element of a listing.

@@ -160,8 +160,13 @@ func (w *watch) poll(ctx context.Context) error {
 // apply records one element that has changed.
 func (f *follower) apply(ctx context.Context, r *elementReader, raw jsontext.Value, since time.Time) error {
 	reading, observation, err := r.observe(raw)
-	if err != nil {
-		return err
+	switch {
+	case r.failed != nil:
+		return r.failed
+	case err != nil:
+		// The next sweep says that it cannot be read, and takes nothing for gone.
+		f.c.log.Debug("passing over what has changed, and cannot be read", "scope", f.l.scope(), "error", err)
+		return nil
 	}
 	return f.record(ctx, r, reading, &observation, since)
 }
@@ -261,11 +266,8 @@ func (w *watch) items(ctx context.Context, ids map[string]bool) error {
 		raw, _, err := r.service.GetMember(ctx, request, w.l.kind.ItemEnvelope)
 		switch {
 		case errors.Is(err, cloud.ErrNotFound):
-			// It is not there, or not ours to see; of what was never recorded nothing is
-			// recorded now.
-			if err := w.end(ctx, plugin.Key{Type: w.l.kind.Type, UID: id}, nil, nil); err != nil {
-				return err
-			}
+			// It is not there, or not ours to see, or a proxy says so: the list tells.
+			w.sweepSoon()
 			continue
 		case err != nil:
 			return err
@@ -318,6 +320,21 @@ type alarm struct {
 
 	mu  sync.Mutex
 	ids map[string]bool
+	// gone is what was said to be deleted lately, with when that was.
+	gone map[string]time.Time
+}
+
+// ended returns how many of what is missing from a list were said to be deleted.
+func (a *alarm) ended(missing map[plugin.Key]string) (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.gone, func(_ string, at time.Time) bool { return time.Since(at) > oldest })
+	for k := range missing {
+		if _, ok := a.gone[k.UID]; ok {
+			n++
+		}
+	}
+	return n
 }
 
 // maxAlarms is how many ids an alarm remembers. More stand for all.
@@ -326,6 +343,12 @@ const maxAlarms = 10_000
 func (a *alarm) ring(id string, deleted bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if deleted && id != "" && len(a.gone) < maxAlarms {
+		if a.gone == nil {
+			a.gone = make(map[string]time.Time)
+		}
+		a.gone[id] = time.Now()
+	}
 	if a.ids == nil {
 		a.ids = make(map[string]bool)
 	}

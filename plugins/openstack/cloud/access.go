@@ -2,9 +2,11 @@ package cloud
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/goccy/go-yaml"
@@ -36,6 +38,8 @@ type credentials struct {
 	renewable bool
 	// overrides are what is said of single services, by the names of their APIs.
 	overrides map[string]override
+	// read is a hash of what they were read from.
+	read [sha256.Size]byte
 }
 
 // resolve reads the file or the environment. What it says of a file never
@@ -82,6 +86,7 @@ func (a Access) resolve() (credentials, error) {
 	c := credentials{
 		auth: auth, region: endpoint.Region, visibility: endpoint.Availability, tls: tlsConfig,
 		renewable: auth.TokenID == "",
+		read:      sha256.Sum256(slices.Concat(text.clouds, []byte{0}, text.secure, []byte{0}, text.public)),
 	}
 	if c.overrides, err = entry.overrides(c.region); err != nil {
 		return fail(err)

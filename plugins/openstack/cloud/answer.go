@@ -46,6 +46,15 @@ func (e tokenRefused) Error() string        { return ErrToken.Error() + " (" + e
 func (e tokenRefused) Unwrap() error        { return e.why }
 func (e tokenRefused) Is(target error) bool { return target == ErrToken || target == ErrCredential }
 
+// StatusError is an answer that is no success: its status, and what the service
+// says.
+type StatusError struct {
+	Code int
+	Text string
+}
+
+func (e *StatusError) Error() string { return fmt.Sprintf("%d: %s", e.Code, e.Text) }
+
 // explain turns what the client library says into words for people, and into
 // the errors of this package. It leaves out what bodies of answers hold beyond
 // their message.
@@ -61,7 +70,7 @@ func explain(err error) error {
 		if text == "" {
 			text = strings.ToLower(http.StatusText(unexpected.Actual))
 		}
-		e := fmt.Errorf("%d: %s", unexpected.Actual, text)
+		e := &StatusError{unexpected.Actual, text}
 		switch unexpected.Actual {
 		case http.StatusUnauthorized:
 			return tokenRefused{e}

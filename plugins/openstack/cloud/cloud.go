@@ -34,6 +34,7 @@ type Cloud struct {
 	// Host is the address of the identity service.
 	Host string
 
+	access      Access
 	credentials credentials
 	provider    *gophercloud.ProviderClient
 	transport   *transport
@@ -99,7 +100,7 @@ func Connect(ctx context.Context, access Access) (*Cloud, error) {
 	provider.HTTPClient = http.Client{Transport: t, CheckRedirect: sameHost}
 	provider.UserAgent.Prepend("reeve-agent/" + version.String())
 	c := &Cloud{
-		Host: creds.auth.IdentityEndpoint, credentials: creds, provider: provider, transport: t,
+		Host: creds.auth.IdentityEndpoint, access: access, credentials: creds, provider: provider, transport: t,
 		services: make(map[serviceKey]*Service),
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -121,6 +122,13 @@ func Connect(ctx context.Context, access Access) (*Cloud, error) {
 		return nil, errors.New("the catalog does not have the identity service, whose id tells this cloud from others")
 	}
 	return c, nil
+}
+
+// Stale reports whether the files that the credentials were read from say something
+// else now, that can be used. Then it is time to connect anew.
+func (c *Cloud) Stale() bool {
+	now, err := c.access.resolve()
+	return err == nil && now.read != c.credentials.read
 }
 
 // tokenResult is what both ways to get a token return.

@@ -98,7 +98,7 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 	// keys are those of the page before: should its last element be deleted
 	// before the next page is asked for, the ones before it do as well.
 	var keys []string
-	linked, restarts, overlap := false, 0, 1
+	linked, restarts, overlap := false, 0, 0
 	for {
 		if done.Pages == maxPages {
 			return done, fmt.Errorf("listing %s of %s: %d pages, and no end", l.Path, s.API.Name, done.Pages)
@@ -123,7 +123,9 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 		switch {
 		case l.Paging == Marker && len(p.keys) > 0 && slices.Equal(p.keys, keys):
 			return done, fmt.Errorf("listing %s of %s: the page behind %q is the same once more", l.Path, s.API.Name, query.Get("marker"))
-		case l.Paging == Offset && overlap > 0 && done.Elements > 0:
+		case l.Paging == Offset && overlap == 0 && len(p.keys) > 0 && slices.Equal(p.keys, keys):
+			return done, nil // it knows no offset, and has one element
+		case overlap > 0:
 			again, err := overlaps(l, p, keys)
 			if err != nil {
 				return done, fmt.Errorf("listing %s of %s: %w", l.Path, s.API.Name, err)
@@ -132,27 +134,26 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 				if restarts++; restarts == maxRestarts {
 					return done, fmt.Errorf("listing %s of %s: its elements moved each of %d times that it was read", l.Path, s.API.Name, restarts)
 				}
-				done.Elements, keys, l.known = 0, nil, ""
+				done.Elements, keys, overlap, l.known = 0, nil, 0, ""
 				query.Del("offset")
 				continue
 			}
 			if p.elements > 0 && len(p.keys) == len(keys) && slices.Equal(p.keys, keys) && len(keys) > 1 {
 				return done, nil // it knows no offset, and all was in the first page
 			}
-			p.elements = max(0, p.elements-overlap)
+			if p.elements == overlap {
+				return done, nil
+			}
 		}
-		done.Elements += p.elements
+		done.Elements += p.elements - overlap
 		if len(p.keys) > 0 {
 			keys = p.keys
 		}
-		if done.Elements == 1 {
-			overlap = 0 // there is one, or one to a page
-		}
-		l.known = ""
-		if l.Paging == Offset && overlap > 0 && len(keys) > 0 {
+		overlap, l.known = l.overlap(p), ""
+		if overlap > 0 {
 			l.known = keys[len(keys)-1]
 		}
-		query, err = l.next(query, p, keys, done.Elements-overlap)
+		query, err = l.next(query, p, keys, done.Elements)
 		if err != nil {
 			return done, fmt.Errorf("listing %s of %s: %w", l.Path, s.API.Name, err)
 		}
@@ -160,6 +161,15 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 			return done, nil
 		}
 	}
+}
+
+// overlap is how many elements of a page the next one has, too. A page of one may
+// be all that the service has in any.
+func (l *List) overlap(p page) int {
+	if l.Paging == Offset && p.elements > 1 {
+		return 1
+	}
+	return 0
 }
 
 // maxRestarts is how often a list whose elements move is read.
@@ -184,9 +194,9 @@ func overlaps(l List, p page, before []string) (again bool, err error) {
 	return true, nil
 }
 
-// next returns the query of the next page, or nil if there is none. A page of an
-// offset begins behind so many elements.
-func (l *List) next(query url.Values, p page, keys []string, offset int) (url.Values, error) {
+// next returns the query of the next page behind so many elements, or nil if there
+// is none.
+func (l *List) next(query url.Values, p page, keys []string, elements int) (url.Values, error) {
 	switch l.Paging {
 	case Links:
 		if p.next == "" {
@@ -215,7 +225,7 @@ func (l *List) next(query url.Values, p page, keys []string, offset int) (url.Va
 		if p.elements == 0 {
 			return nil, nil
 		}
-		query.Set("offset", strconv.Itoa(offset))
+		query.Set("offset", strconv.Itoa(elements-l.overlap(p)))
 		return query, nil
 	default:
 		return nil, nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,6 +59,23 @@ func TestOffsetMoves(t *testing.T) {
 	}
 }
 
+// TestNextOfAnOffset: the next page begins with the last element of the one before.
+func TestNextOfAnOffset(t *testing.T) {
+	l := List{Paging: Offset, Limit: 3}
+	for _, test := range []struct {
+		page, elements int
+		want           string
+	}{{3, 3, "2"}, {2, 7, "6"}, {1, 1, "1"}} {
+		q, err := l.next(url.Values{}, page{elements: test.page}, nil, test.elements)
+		if err != nil || q.Get("offset") != test.want {
+			t.Errorf("behind %d elements: %v, %v, want %s", test.elements, q, err, test.want)
+		}
+	}
+	if q, err := l.next(url.Values{}, page{}, nil, 6); q != nil || err != nil {
+		t.Errorf("behind an empty page: %v, %v", q, err)
+	}
+}
+
 // TestOffsetIgnored: a service that knows no offset has all in its first page,
 // unless that is as full as it may be. One that always moves is not whole.
 func TestOffsetIgnored(t *testing.T) {
@@ -67,6 +85,10 @@ func TestOffsetIgnored(t *testing.T) {
 	list := List{Request: Request{Path: "things"}, Envelope: "things", Paging: Offset, Limit: 1000}
 	if done, err := s.List(t.Context(), list, ignore); err != nil || done.Elements != 2 {
 		t.Errorf("%+v, %v", done, err)
+	}
+	one := service(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, `{"things": [{"id": "a"}]}`) })
+	if done, err := one.List(t.Context(), list, ignore); err != nil || done.Elements != 1 {
+		t.Errorf("one element: %+v, %v", done, err)
 	}
 	list.Limit = 2
 	if _, err := s.List(t.Context(), list, ignore); err == nil {

@@ -53,7 +53,7 @@ var computeKinds = []*Kind{
 	{
 		API: cloud.Compute, Name: "flavors", Type: typeFlavor, Title: "Flavor",
 		// 2.61 has the extra specs.
-		Path: "flavors/detail", Envelope: "flavors", Limit: 1000, Query: "is_public=None", Microversion: "2.61",
+		Path: "flavors/detail", Envelope: "flavors", Limit: 1000, Query: "is_public=None", Microversion: "2.61", ByRole: true,
 		Panel: "admin/flavors/", read: (*reader).flavor,
 	},
 	{
@@ -80,14 +80,14 @@ var computeKinds = []*Kind{
 	},
 	{
 		API: cloud.Compute, Name: "server-groups", Type: typeServerGroup, Title: "Server group",
-		Path: "os-server-groups", Envelope: "server_groups", Paging: cloud.Offset, Limit: 1000, All: "all_projects=True", Microversion: "2.64",
+		Path: "os-server-groups", Envelope: "server_groups", Paging: cloud.Offset, Limit: 1000, All: "all_projects=True", Microversion: "2.64", ByRole: true,
 		ItemPath: "os-server-groups/%s", ItemEnvelope: "server_group",
 		MyPanel: "project/server_groups/%s/", read: (*reader).serverGroup,
 	},
 	{
 		API: cloud.Compute, Name: "keypairs", Type: typeKeypair, Title: "Key pair",
 		// For each user with a role: there is no list of all.
-		Path: "os-keypairs", Envelope: "keypairs", Microversion: "2.35", Limit: 1000, Every: 36,
+		Path: "os-keypairs", Envelope: "keypairs", Microversion: "2.35", Limit: 1000, Every: 36, OfUser: true, ByProjects: true,
 		MyPanel: "project/key_pairs/", read: (*reader).keypair,
 	},
 	{
@@ -100,7 +100,7 @@ var computeKinds = []*Kind{
 	{
 		API: cloud.Compute, Name: "quotas", Type: typeComputeQuota, Title: "Compute quota",
 		// For each project: there is no list of all.
-		Path: "os-quota-sets/%s/detail", ItemEnvelope: "quota_set", Microversion: "2.57", Every: 6,
+		Path: "os-quota-sets/%s/detail", ItemEnvelope: "quota_set", Microversion: "2.57", Every: 6, ByProjects: true,
 		Panel: "admin/defaults/", read: (*reader).quota,
 	},
 	{

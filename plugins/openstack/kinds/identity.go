@@ -13,37 +13,37 @@ import (
 var identityKinds = []*Kind{
 	{
 		API: cloud.Identity, Name: "domains", Type: typeDomain, Title: "Domain",
-		Path: "domains", Envelope: "domains", Admin: true,
+		Path: "domains", Envelope: "domains", Admin: true, ByDomain: true,
 		ItemPath: "domains/%s", ItemEnvelope: "domain",
 		Panel: "identity/domains/", read: (*reader).domain,
 	},
 	{
 		API: cloud.Identity, Name: "projects", Type: typeProject, Title: "Project",
-		Path: "projects", Envelope: "projects",
+		Path: "projects", Envelope: "projects", ByDomain: true, DomainQuery: true,
 		ItemPath: "projects/%s", ItemEnvelope: "project",
 		Panel: "identity/", MyPanel: "identity/", read: (*reader).project,
 	},
 	{
 		API: cloud.Identity, Name: "users", Type: typeUser, Title: "User",
-		Path: "users", Envelope: "users", Admin: true,
+		Path: "users", Envelope: "users", Admin: true, ByDomain: true, DomainQuery: true,
 		ItemPath: "users/%s", ItemEnvelope: "user",
 		Panel: "identity/users/", read: (*reader).user,
 	},
 	{
 		API: cloud.Identity, Name: "groups", Type: typeGroup, Title: "Group",
-		Path: "groups", Envelope: "groups", Admin: true,
+		Path: "groups", Envelope: "groups", Admin: true, ByDomain: true, DomainQuery: true,
 		ItemPath: "groups/%s", ItemEnvelope: "group",
 		Panel: "identity/groups/", read: (*reader).group,
 	},
 	{
 		API: cloud.Identity, Name: "roles", Type: typeRole, Title: "Role",
-		Path: "roles", Envelope: "roles", Admin: true,
+		Path: "roles", Envelope: "roles", Admin: true, ByDomain: true,
 		ItemPath: "roles/%s", ItemEnvelope: "role",
 		Panel: "identity/roles/", read: (*reader).role,
 	},
 	{
 		API: cloud.Identity, Name: "role-assignments", Type: typeRoleAssignment, Title: "Role assignment",
-		Path: "role_assignments", Envelope: "role_assignments", Admin: true,
+		Path: "role_assignments", Envelope: "role_assignments", Admin: true, ByDomain: true,
 		read: (*reader).roleAssignment,
 	},
 	{
@@ -67,7 +67,7 @@ var identityKinds = []*Kind{
 	{
 		API: cloud.Identity, Name: "application-credentials", Type: typeAppCredential, Title: "Application credential",
 		// For each user with a role: there is no list of all.
-		Path: "users/%s/application_credentials", Envelope: "application_credentials", Every: 36,
+		Path: "users/%s/application_credentials", Envelope: "application_credentials", Every: 36, OfUser: true, ByProjects: true,
 		MyPanel: "identity/application_credentials/",
 		drop:    []string{"secret"}, read: (*reader).appCredential,
 	},
@@ -149,6 +149,7 @@ func (r *reader) group() error {
 	r.inDomain(partOf, g.Domain)
 	if r.in.Joins.Members != nil {
 		members := r.in.Joins.Members(r.ID)
+		r.Partial = members == nil
 		for _, user := range members {
 			r.relate(includes, typeUser, user)
 		}

@@ -83,8 +83,21 @@ type Kind struct {
 	// anything in it.
 	Admin bool
 	// Mine says that the listing has what the credential's own project has,
-	// whoever asks.
-	Mine bool
+	// whoever asks, OfUser that who does not see all sees what is the user's.
+	Mine, OfUser bool
+	// ByRole says that all are in it for the role admin alone, also where others may
+	// list all of other kinds. ByProjects says that it is made of lists for each
+	// project or user, so that who does not see all of those does not see all.
+	ByRole, ByProjects bool
+	// ByDomain says that a credential of a domain sees what is the domain's, and
+	// DomainQuery that it may ask for that.
+	ByDomain, DomainQuery bool
+	// Public says that everybody sees what is public.
+	Public bool
+	// Copied says that operators may make an element with the same id in several
+	// regions. Hidden is a query for those that the list leaves out.
+	Copied bool
+	Hidden string
 
 	// Changes is how changes since a moment are asked for.
 	Changes Changes
@@ -185,7 +198,8 @@ type Joins struct {
 	Interfaces func(router string) []Interface
 	// Owners finds what has a port with an address in a subnet.
 	Owners func(subnet, address string) []plugin.Key
-	// Members finds the users in a group.
+	// Members finds the users in a group. It returns nil where it cannot be told who
+	// they are: the group then stays as it was.
 	Members func(group string) []string
 	// Flavor finds a flavor by its id.
 	Flavor func(id string) (Flavor, bool)

@@ -19,6 +19,10 @@ var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.Allo
 // cannot be read at all is left out, and nothing else with it.
 var forgiving = json.JoinOptions(lenient, json.WithUnmarshalers(json.UnmarshalFromFunc(forgive)))
 
+// Decode reads an element of a list, or a part of one, into a pointer, as leniently
+// as [Kind.Read] does.
+func Decode(v jsontext.Value, into any) error { return jsonUnmarshal(v, into) }
+
 // jsonUnmarshal reads an element, or a part of one. Elements are as they should be
 // nearly always, so the odd ones are read a second time.
 func jsonUnmarshal(v jsontext.Value, into any) error {

@@ -76,7 +76,7 @@ var otherKinds = []*Kind{
 	{
 		API: cloud.BareMetal, Name: "nodes", Type: typeNode, Title: "Bare metal node",
 		// 1.51 has what it is for, 1.52 its allocation.
-		Path: "nodes/detail", Envelope: "nodes", Limit: 1000, MarkerKey: "uuid", Microversion: "1.52", Admin: true,
+		Path: "nodes/detail", Envelope: "nodes", Limit: 1000, MarkerKey: "uuid", Microversion: "1.52", Admin: true, Copied: true,
 		ItemPath: "nodes/%s",
 		Panel:    "admin/ironic/%s/",
 		Volatile: []string{"driver_internal_info.agent_last_heartbeat"},
@@ -89,7 +89,7 @@ var otherKinds = []*Kind{
 	{
 		API: cloud.BareMetal, Name: "ports", Type: typeBareMetalPort, Title: "Bare metal port",
 		// 1.34 has the physical network.
-		Path: "ports/detail", Envelope: "ports", Limit: 1000, MarkerKey: "uuid", Microversion: "1.34", Admin: true,
+		Path: "ports/detail", Envelope: "ports", Limit: 1000, MarkerKey: "uuid", Microversion: "1.34", Admin: true, Copied: true,
 		ItemPath: "ports/%s", read: (*reader).bareMetalPort,
 	},
 	{

@@ -64,7 +64,7 @@ var storageKinds = []*Kind{
 	{
 		API: cloud.Storage, Name: "quotas", Type: typeStorageQuota, Title: "Storage quota",
 		// For each project: there is no list of all.
-		Path: "os-quota-sets/%s", ItemEnvelope: "quota_set", Query: "usage=True", Every: 6,
+		Path: "os-quota-sets/%s", ItemEnvelope: "quota_set", Query: "usage=True", Every: 6, ByProjects: true,
 		Panel: "admin/defaults/", read: (*reader).quota,
 	},
 	{
@@ -79,8 +79,7 @@ var storageKinds = []*Kind{
 var imageKinds = []*Kind{
 	{
 		API: cloud.Image, Name: "images", Type: typeImage, Title: "Image",
-		// Hidden images are not in it.
-		Path: "images", Envelope: "images", Limit: 1000, Changes: UpdatedAt,
+		Path: "images", Envelope: "images", Limit: 1000, Changes: UpdatedAt, Public: true, Copied: true, Hidden: "os_hidden=true",
 		ItemPath: "images/%s",
 		Panel:    "ngdetails/OS::Glance::Image/%s", MyPanel: "ngdetails/OS::Glance::Image/%s",
 		// Where the data lies may be told with what lets somebody read it.

@@ -1,0 +1,178 @@
+package openstack
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/pkg/plugin/plugintest"
+)
+
+// TestOddElements: one element of a list that cannot be read costs itself, and
+// nothing is taken for gone because of it.
+func TestOddElements(t *testing.T) {
+	e, s := newEstate(t), newSinks(t)
+	e.catalog["network"] = "/neutron"
+	e.on("/neutron/v2.0/quotas", 200, object{"quotas": []object{}})
+	e.on("/neutron/v2.0/networks", 200, object{"networks": things(nil, "a", "b", "c")})
+	c := e.collector("network/networks")
+	s.sweep(c)
+	for _, odd := range []string{`null`, `7`, `"b"`, `[]`, `{}`, `{"id": null, "name": "b"}`, `{"id": {}}`, `{"id": []}`} {
+		e.on("/neutron/v2.0/networks", 200, fmt.Sprintf(`{"networks": [{"id": "a", "name": "changed by %d"}, %s, {"id": "c"}]}`, len(odd), odd))
+		if _, errs := s.sweep(c); len(errs) > 0 {
+			t.Errorf("%s: %v", odd, errs)
+		}
+		out := s.of("west/network/networks")
+		if o, _ := out.Get("a"); out.UIDs() != "a b c" || o.Name != fmt.Sprintf("changed by %d", len(odd)) {
+			t.Errorf("%s: there is %q; a is %q", odd, out.UIDs(), o.Name)
+		}
+	}
+	if got := fmt.Sprint(s.told("west/network/networks")); got != "[odd kept]" {
+		t.Errorf("told was %s", got)
+	}
+	e.on("/neutron/v2.0/networks", 200, object{"networks": things(nil, "a", "c")})
+	if s.sweep(c); s.state() != "west/network/networks: a c deleted b" {
+		t.Error(s.state())
+	}
+}
+
+// TestTwinServices: C07: two services of one name are one asset, and no news.
+func TestTwinServices(t *testing.T) {
+	e, s := newEstate(t), newSinks(t)
+	e.catalog["compute"] = "/nova/v2.1"
+	e.on("/nova/v2.1/", 200, object{"version": object{"id": "v2.1", "version": "2.93", "min_version": "2.1"}})
+	e.on("/nova/v2.1/servers", 200, object{"servers": []object{}})
+	twin := func(id, state string) object {
+		return object{"id": id, "binary": "nova-conductor", "host": "ctl1", "state": state, "status": "enabled"}
+	}
+	c := e.collector("compute/services")
+	for i := range 4 {
+		list := []object{twin("1", "up"), twin("2", "down")}
+		if i%2 == 1 {
+			slices.Reverse(list)
+		}
+		e.on("/nova/v2.1/os-services", 200, object{"services": list})
+		if _, errs := s.sweep(c); len(errs) > 0 {
+			t.Fatal(errs)
+		}
+	}
+	out := s.of("west/compute/services")
+	if all := out.All(); len(all) != 1 || all[0].Status != "up" || !strings.Contains(string(all[0].Document), `"twins":[{"id":"2","status":"down"}]`) || len(out.Events()) != 0 {
+		t.Errorf("there is %+v; told was %+v", all, out.Events())
+	}
+}
+
+// TestFlavorsByID: C17: older services name a flavor by its id.
+func TestFlavorsByID(t *testing.T) {
+	e, s := newEstate(t), newSinks(t)
+	e.catalog["compute"] = "/nova/v2.1"
+	e.on("/nova/v2.1/", 200, object{"version": object{"id": "v2.1", "version": "2.38", "min_version": "2.1"}})
+	e.on("/nova/v2.1/servers", 200, object{"servers": []object{}})
+	list := []object{server("a"), server("b"), server("c")}
+	for i, id := range []string{"f1", "f1", "deleted"} {
+		list[i]["flavor"] = object{"id": id}
+	}
+	e.on("/nova/v2.1/servers/detail", 200, object{"servers": list})
+	e.on("/nova/v2.1/flavors/detail", 200, object{"flavors": []object{{"id": "f1", "name": "small", "vcpus": "2", "ram": 512, "disk": 1}}})
+	if _, errs := s.sweep(e.collector("compute/servers")); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	o, _ := s.of("west/compute/servers").Get("b")
+	flavor := plugin.Key{Type: "openstack.compute.Flavor", UID: "identity-1/west/flavor/small"}
+	if !slices.ContainsFunc(o.Relations, func(r plugin.Relation) bool { return r.To == flavor }) || !strings.Contains(string(o.Document), `"memory":536870912`) {
+		t.Errorf("the relations are %+v; %s", o.Relations, o.Document)
+	}
+	n := 0
+	for _, uri := range e.requests() {
+		if strings.Contains(uri, "/flavors/detail") {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("the flavors were listed %d times", n)
+	}
+}
+
+// TestOneServiceRefuses: C31: a service that takes no token is one source that
+// fails, and not the credential.
+func TestOneServiceRefuses(t *testing.T) {
+	e, s := newEstate(t), newSinks(t)
+	e.catalog["network"], e.catalog["image"] = "/neutron", "/glance"
+	e.on("/neutron/v2.0/networks", 401, object{"error": object{"code": 401, "message": "The request you have made requires authentication."}})
+	e.on("/glance/v2/images", 200, object{"images": things(nil, "i")})
+	_, errs := s.sweep(e.collector("network/networks", "image/images"))
+	var source *plugin.SourceError
+	if err := errs["west/network/networks"]; len(errs) != 1 || !errors.As(err, &source) || source.Source != "network in west" || strings.Contains(err.Error(), "the credential was refused") {
+		t.Errorf("%v", errs)
+	}
+	if s.of("west/image/images").UIDs() != "i" {
+		t.Error("there is no image")
+	}
+}
+
+// TestExchangedCredentials: another clouds.yaml is read when it is there.
+func TestExchangedCredentials(t *testing.T) {
+	e, s := newEstate(t), newSinks(t)
+	e.catalog["image"] = "/glance"
+	e.on("/glance/v2/images", 200, object{"images": things(nil, "i")})
+	c := e.collector("image/images")
+	s.sweep(c)
+	other := newEstate(t)
+	other.catalog["image"] = "/glance"
+	other.on("/glance/v2/images", 200, object{"images": things(nil, "i", "j")})
+	write := func(url string) {
+		t.Helper()
+		if err := writeFile(c.opts.CloudsFile, fmt.Sprintf(cloudsYAML, url)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := writeFile(c.opts.CloudsFile, "clouds: {test: "); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs := s.sweep(c); len(errs) > 0 {
+		t.Errorf("half a file: %v", errs)
+	}
+	write(other.url)
+	if _, errs := s.sweep(c); len(errs) > 0 || s.of("west/image/images").UIDs() != "i j" {
+		t.Errorf("%v: %s", errs, s.state())
+	}
+}
+
+// TestProxyInFrontOfNova: a proxy that says 404 to everything has no key pairs to
+// delete.
+func TestProxyInFrontOfNova(t *testing.T) {
+	s := newScript(t)
+	s.roles = []string{"member"}
+	down := false
+	s.before = func(w http.ResponseWriter, r *http.Request) bool {
+		if down {
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(404)
+			_, _ = w.Write([]byte("<html><h1>404 Not Found</h1>haproxy</html>"))
+			return true
+		}
+		if !strings.HasSuffix(r.URL.Path, "/os-keypairs") {
+			return false
+		}
+		list := []any{}
+		if r.URL.Query().Get("marker") == "" {
+			list = append(list, object{"keypair": object{"name": "k1", "fingerprint": "x", "type": "ssh"}})
+		}
+		reply(w, 200, object{"keypairs": list})
+		return true
+	}
+	c, out := s.collector(""), plugintest.NewSink(t)
+	c.opts.Include = []string{"compute/keypairs"}
+	sc := scopes(t, c)[0]
+	if err := c.Sweep(t.Context(), sc, out); err != nil || len(out.All()) != 1 {
+		t.Fatal(out.UIDs(), err)
+	}
+	s.set(func() { down = true })
+	if err := c.Sweep(t.Context(), sc, out); err == nil || len(out.All()) != 1 {
+		t.Errorf("there is %q, %v", out.UIDs(), err)
+	}
+}
