@@ -19,8 +19,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/reeve-cloud/reeve/aggregator/api"
 	"github.com/reeve-cloud/reeve/aggregator/centre"
 	"github.com/reeve-cloud/reeve/aggregator/config"
+	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/logging"
 	"github.com/reeve-cloud/reeve/pkg/version"
@@ -99,7 +101,7 @@ func command() *cobra.Command {
 	root.Flags().StringVar(&f.listen, "listen", "", "address for agents (UDP) and the API (TCP), host:port")
 	root.Flags().StringVar(&f.warehouse, "warehouse", "", "embedded:DIR or clickhouse://USER@HOST:9000 (give the password in a file: REEVE_WAREHOUSE_PASSWORD_FILE)")
 	root.Flags().BoolVar(&f.newWarehouse, "new-warehouse", false, "begin with an empty warehouse though there was another one before (once)")
-	root.AddCommand(caHashCommand(&f), engineCommand())
+	root.AddCommand(caHashCommand(&f), adminTokenCommand(&f), engineCommand())
 	return root
 }
 
@@ -144,4 +146,44 @@ func caHashCommand(f *flags) *cobra.Command {
 			return err
 		},
 	}
+}
+
+func adminTokenCommand(f *flags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "admin-token",
+		Short: "Make another API token for the user admin, while the aggregator is stopped",
+		Long: "Make another API token for the user admin, and write it to the file admin-token in the data\n" +
+			"directory. It is the way back in for those who have lost theirs: the aggregator must be stopped.\n" +
+			"While it runs, `reeve api-token create` makes tokens.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := f.load()
+			if err != nil {
+				return err
+			}
+			file, err := makeAdminToken(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), file)
+			return err
+		},
+	}
+}
+
+func makeAdminToken(ctx context.Context, c config.Config) (file string, err error) {
+	dir := centre.RegistryDir(c)
+	there, err := registry.Exists(dir)
+	if err != nil {
+		return "", err
+	}
+	if !there {
+		return "", fmt.Errorf("there is no registry in %s: the aggregator makes one, and the first token, at its first start", dir)
+	}
+	r, err := registry.Open(registry.Options{Dir: dir})
+	if err != nil {
+		return "", fmt.Errorf("%w: is the aggregator still running?", err)
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	return api.MakeAdminToken(ctx, r, c.DataDir)
 }

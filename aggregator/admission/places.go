@@ -5,6 +5,7 @@ package admission
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -152,6 +153,16 @@ func (pl *Place) Leave() {
 	defer pl.of.mu.Unlock()
 	if !pl.left {
 		pl.of.remove(pl)
+	}
+}
+
+// End ends the connections of one that has shown who it is.
+func (p *Places) End(kind Kind, key string) {
+	p.mu.Lock()
+	places := slices.Clone(p.keys[kind][key])
+	p.mu.Unlock()
+	for _, pl := range places {
+		pl.evict()
 	}
 }
 

@@ -215,11 +215,12 @@ func (s *Server) mux() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(reevev1connect.NewEnrollmentServiceHandler(enrollmentService{s}, open))
 	mux.Handle(reevev1connect.NewFleetServiceHandler(fleetService{s}, closed))
+	mux.Handle(reevev1connect.NewAccessServiceHandler(accessService{s}, closed))
 	mux.Handle(reevev1connect.NewInventoryServiceHandler(s.options.Inventory, closed))
 	mux.Handle(reevev1connect.NewEventServiceHandler(s.options.Events, closed))
 	mux.Handle(reevev1connect.NewQueryServiceHandler(s.options.Query, closed))
 	reflector := grpcreflect.NewStaticReflector(
-		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.InventoryServiceName,
+		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.AccessServiceName, reevev1connect.InventoryServiceName,
 		reevev1connect.EventServiceName, reevev1connect.QueryServiceName)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, closed))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, closed))

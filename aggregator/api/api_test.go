@@ -355,18 +355,20 @@ func TestEnsureAdminToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if token, err := r.CheckAPIToken(t.Context(), id, secret); err != nil || token.User != "admin" {
+	if token, err := r.CheckAPIToken(t.Context(), id, secret, time.Now()); err != nil || token.User != "admin" {
 		t.Errorf("the token in the file: %v, %v", token, err)
 	}
 	if file, err := EnsureAdminToken(t.Context(), r, dir); err != nil || file != "" {
 		t.Errorf("with a token: %q, %v", file, err)
 	}
-	// That all were revoked is somebody's will, and no first start.
-	if err := r.DeleteAPIToken(t.Context(), registry.System, id); err != nil {
+	// That it was revoked is somebody's will, and no first start.
+	other, _ := registry.NewAPIToken("other", registry.RoleAdmin)
+	other.ExpireTime = time.Now().Add(time.Millisecond)
+	if err := errors.Join(r.AddAPIToken(t.Context(), registry.System, other), r.DeleteAPIToken(t.Context(), registry.System, id, time.Time{})); err != nil {
 		t.Fatal(err)
 	}
 	if file, err := EnsureAdminToken(t.Context(), r, dir); err != nil || file != "" {
-		t.Errorf("with all tokens revoked: %q, %v", file, err)
+		t.Errorf("with the token revoked: %q, %v", file, err)
 	}
 }
 

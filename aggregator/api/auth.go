@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -17,8 +18,12 @@ import (
 type Caller struct {
 	User string
 	Role string
+	// TokenID is the handle of the token that it was made with.
+	TokenID string
 	// Address is where the call comes from.
 	Address string
+	// expires is when the token ends: zero if it does not.
+	expires time.Time
 }
 
 // Actor returns the caller for the audit trail.
@@ -52,10 +57,12 @@ func (s *Server) authenticate(ctx context.Context, spec connect.Spec, peer conne
 	case err != nil:
 		return refuse("malformed", err)
 	}
-	token, err := s.options.Registry.CheckAPIToken(ctx, id, secret)
+	token, err := s.options.Registry.CheckAPIToken(ctx, id, secret, time.Now())
 	switch {
 	case errors.Is(err, registry.ErrTokenUnknown):
 		return refuse("unknown", errors.New("the bearer token is unknown: it was deleted, is damaged, or is another aggregator's"))
+	case errors.Is(err, registry.ErrTokenExpired):
+		return refuse("expired", errors.New("the bearer token has expired: sign in with a new one (reeve api-token create makes one)"))
 	case err != nil:
 		return nil, s.failed(ctx, "checking the bearer token", err)
 	case token.Role != registry.RoleAdmin:
@@ -68,7 +75,7 @@ func (s *Server) authenticate(ctx context.Context, spec connect.Spec, peer conne
 			return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%w: close some, or try again later", err))
 		}
 	}
-	return context.WithValue(ctx, callerKey{}, Caller{User: token.User, Role: token.Role, Address: peer.Addr}), nil
+	return context.WithValue(ctx, callerKey{}, Caller{User: token.User, Role: token.Role, TokenID: token.ID, Address: peer.Addr, expires: token.ExpireTime}), nil
 }
 
 // failed returns the answer to a call that failed for a reason that is not the

@@ -47,6 +47,11 @@ func (o observer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connec
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(o.server.streams, cancel)()
+		if expires := CallerFrom(ctx).expires; !expires.IsZero() {
+			var end context.CancelFunc
+			ctx, end = context.WithDeadline(ctx, expires)
+			defer end()
+		}
 
 		control := exchangeOf(ctx).control
 		_ = control.SetWriteDeadline(time.Time{})

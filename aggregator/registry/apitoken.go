@@ -25,7 +25,17 @@ type APIToken struct {
 	SecretHash string    `json:"secret_hash"`
 	CreateTime time.Time `json:"create_time"`
 	Role       string    `json:"role"`
+	// ExpireTime is when it ends: zero if it does not by itself.
+	ExpireTime time.Time `json:"expire_time,omitzero"`
 }
+
+// Expired reports whether the token has ended.
+func (t *APIToken) Expired(now time.Time) bool {
+	return !t.ExpireTime.IsZero() && !now.Before(t.ExpireTime)
+}
+
+// ErrLastToken means that nobody could sign in any more without the token.
+var ErrLastToken = errors.New("it is the last API token that serves")
 
 // NewAPIToken makes a token, which counts once AddAPIToken has stored it, and
 // its secret, which is kept nowhere.
@@ -53,8 +63,8 @@ func (r *Registry) AddAPIToken(ctx context.Context, by Actor, token APIToken) er
 }
 
 // CheckAPIToken returns the token with the id and secret. The error is
-// ErrTokenUnknown among others.
-func (r *Registry) CheckAPIToken(ctx context.Context, id, secret string) (APIToken, error) {
+// ErrTokenUnknown or ErrTokenExpired among others.
+func (r *Registry) CheckAPIToken(ctx context.Context, id, secret string, now time.Time) (APIToken, error) {
 	token, _, err := get[APIToken](ctx, r.store, APITokenPrefix, id)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -63,6 +73,8 @@ func (r *Registry) CheckAPIToken(ctx context.Context, id, secret string) (APITok
 		return APIToken{}, err
 	case !identity.SecretMatches(secret, token.SecretHash):
 		return APIToken{}, ErrTokenUnknown
+	case token.Expired(now):
+		return APIToken{}, ErrTokenExpired
 	}
 	return token, nil
 }
@@ -73,8 +85,28 @@ func (r *Registry) APITokens(ctx context.Context, after string) iter.Seq2[APITok
 	return each[APIToken](ctx, r.store, APITokenPrefix, after)
 }
 
-// DeleteAPIToken makes a token useless. The error is ErrNotFound among others.
-func (r *Registry) DeleteAPIToken(ctx context.Context, by Actor, id string) error {
-	_, err := r.store.Apply(ctx, by, Op{Action: "api_token.delete", Key: APITokenPrefix + id, Revision: AnyRevision})
+// DeleteAPIToken makes a token useless. The error is ErrNotFound, or ErrLastToken if
+// no other one serves, among others.
+func (r *Registry) DeleteAPIToken(ctx context.Context, by Actor, id string, now time.Time) error {
+	// Two that are deleted at once must not both see the other one.
+	r.tokens.Lock()
+	defer r.tokens.Unlock()
+	this, _, err := get[APIToken](ctx, r.store, APITokenPrefix, id)
+	if err != nil && !errors.Is(err, ErrCorrupt) { // what is corrupt can be deleted
+		return err
+	}
+	others := 0
+	for token, err := range r.APITokens(ctx, "") {
+		if err != nil && !errors.Is(err, ErrCorrupt) {
+			return err
+		}
+		if err == nil && token.ID != id && !token.Expired(now) {
+			others++
+		}
+	}
+	if others == 0 && err == nil && !this.Expired(now) {
+		return ErrLastToken
+	}
+	_, err = r.store.Apply(ctx, by, Op{Action: "api_token.delete", Key: APITokenPrefix + id, Revision: AnyRevision})
 	return err
 }

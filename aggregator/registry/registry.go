@@ -74,6 +74,8 @@ type Registry struct {
 	store      *Store
 	watermarks *watermarks
 	liveness   *liveness
+	// tokens is held by who deletes API tokens.
+	tokens sync.Mutex
 
 	close    sync.Once
 	closeErr error

@@ -330,3 +330,76 @@ func TestAudit(t *testing.T) {
 		t.Errorf("%d good entries, %d bad", good, bad)
 	}
 }
+
+// TestAuditPages reads a trail by pages, newest first, and trims it.
+func TestAuditPages(t *testing.T) {
+	clock := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	r := open1(t, Options{now: func() time.Time { return clock }})
+	ctx, began := t.Context(), clock
+	agent := Actor{Name: "agent:a", Address: "192.0.2.1:1"}
+	const n = 300 // more than a chunk
+	for i := range n {
+		clock = began.Add(time.Duration(i) * time.Hour)
+		by, action := admin, "site.create"
+		if i%3 == 0 {
+			by, action = agent, "agent.renew"
+		}
+		if _, err := r.store.Apply(ctx, by, Op{Action: action, Key: fmt.Sprint("k", i), Value: []byte("{}"), Revision: AnyRevision}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(f AuditFilter, limit int) (keys []string) {
+		t.Helper()
+		for position := ""; ; {
+			entries, next, corrupt, err := r.store.AuditPage(ctx, f, position, limit)
+			if err != nil || corrupt != 0 || len(entries) > limit {
+				t.Fatal(err, corrupt, len(entries))
+			}
+			for _, e := range entries {
+				keys = append(keys, e.Key)
+			}
+			if next == "" {
+				return keys
+			}
+			position = next
+		}
+	}
+	for _, test := range []struct {
+		f           AuditFilter
+		many        int
+		first, last string
+	}{
+		{AuditFilter{}, n, "k299", "k0"},
+		{AuditFilter{Actor: "agent:a"}, 100, "k297", "k0"},
+		{AuditFilter{Action: "agent."}, 100, "k297", "k0"},
+		{AuditFilter{Action: "agent"}, 0, "", ""},
+		{AuditFilter{Action: "site.create", Actor: admin.Name}, 200, "k299", "k1"},
+		{AuditFilter{From: began.Add(10 * time.Hour), To: began.Add(20 * time.Hour)}, 10, "k19", "k10"},
+		{AuditFilter{To: began}, 0, "", ""},
+		{AuditFilter{From: clock.Add(1)}, 0, "", ""},
+	} {
+		for _, limit := range []int{1, 7, 1000} {
+			keys := read(test.f, limit)
+			if len(keys) != test.many || test.many > 0 && (keys[0] != test.first || keys[len(keys)-1] != test.last) {
+				t.Errorf("%+v by %d: %d entries, from %v", test.f, limit, len(keys), keys[:min(len(keys), 3)])
+			}
+		}
+	}
+	if _, _, _, err := r.store.AuditPage(ctx, AuditFilter{}, "nonsense", 1); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a position that is none: %v", err)
+	}
+	// Renewals go earlier than others.
+	removed, err := r.store.TrimAudit(ctx, began.Add(30*time.Hour), began.Add(60*time.Hour))
+	if err != nil || removed != 30+10 {
+		t.Errorf("%d removed, %v", removed, err)
+	}
+	if keys := read(AuditFilter{}, 1000); len(keys) != n-40 || keys[len(keys)-1] != "k31" {
+		t.Errorf("%d are left, the oldest is %s", len(keys), keys[len(keys)-1])
+	}
+	if keys := read(AuditFilter{Action: "agent.renew"}, 1000); keys[len(keys)-1] != "k60" {
+		t.Errorf("the oldest renewal is %s", keys[len(keys)-1])
+	}
+	if removed, err := r.store.TrimAudit(ctx, time.Time{}, time.Time{}); err != nil || removed != 0 {
+		t.Errorf("%d removed without a time, %v", removed, err)
+	}
+}

@@ -197,25 +197,47 @@ func TestConcurrentEnrollments(t *testing.T) {
 
 func TestAPIToken(t *testing.T) {
 	r := open1(t, Options{})
-	ctx := context.Background()
+	ctx, now := context.Background(), time.Now()
 	token, secret := NewAPIToken("admin", RoleAdmin)
-	if _, err := r.CheckAPIToken(ctx, token.ID, secret); !errors.Is(err, ErrTokenUnknown) {
+	if _, err := r.CheckAPIToken(ctx, token.ID, secret, now); !errors.Is(err, ErrTokenUnknown) {
 		t.Errorf("before it is stored: %v", err)
 	}
 	if err := r.AddAPIToken(ctx, System, token); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := r.CheckAPIToken(ctx, token.ID, secret); err != nil || got.User != "admin" {
+	if got, err := r.CheckAPIToken(ctx, token.ID, secret, now); err != nil || got.User != "admin" {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := r.CheckAPIToken(ctx, token.ID, "wrong"); !errors.Is(err, ErrTokenUnknown) {
+	if _, err := r.CheckAPIToken(ctx, token.ID, "wrong", now); !errors.Is(err, ErrTokenUnknown) {
 		t.Errorf("wrong secret: %v", err)
 	}
-	if err := r.DeleteAPIToken(ctx, admin, token.ID); err != nil {
+	// The last one that serves cannot be deleted; one that has ended is none.
+	short, shortSecret := NewAPIToken("ci", RoleAdmin)
+	short.ExpireTime = now.Add(time.Hour)
+	if err := r.AddAPIToken(ctx, admin, short); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.CheckAPIToken(ctx, token.ID, secret); !errors.Is(err, ErrTokenUnknown) {
+	later := now.Add(time.Hour)
+	if _, err := r.CheckAPIToken(ctx, short.ID, shortSecret, now); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.CheckAPIToken(ctx, short.ID, shortSecret, later); !errors.Is(err, ErrTokenExpired) {
+		t.Errorf("ended: %v", err)
+	}
+	if err := r.DeleteAPIToken(ctx, admin, token.ID, later); !errors.Is(err, ErrLastToken) {
+		t.Errorf("the last one: %v", err)
+	}
+	if err := r.DeleteAPIToken(ctx, admin, "nosuch", later); !errors.Is(err, ErrNotFound) {
+		t.Errorf("none: %v", err)
+	}
+	if err := r.DeleteAPIToken(ctx, admin, token.ID, now); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.CheckAPIToken(ctx, token.ID, secret, now); !errors.Is(err, ErrTokenUnknown) {
 		t.Errorf("deleted: %v", err)
+	}
+	if err := r.DeleteAPIToken(ctx, admin, short.ID, later); err != nil {
+		t.Errorf("one that has ended: %v", err)
 	}
 	if err := r.AddAPIToken(ctx, admin, APIToken{ID: "x", User: "u", Role: "king"}); err == nil {
 		t.Error("unknown role accepted")

@@ -48,6 +48,8 @@ type fakeServer struct {
 	mu       sync.Mutex
 	watchers map[chan *reevev1.WatchChangesResponse]bool
 	calls    []string
+	// bearers are the API tokens, by secret.
+	bearers []*reevev1.ApiToken
 }
 
 func newFakeServer(dir string, page int, inventory []byte) (*fakeServer, error) {
@@ -55,7 +57,7 @@ func newFakeServer(dir string, page int, inventory []byte) (*fakeServer, error) 
 	if err != nil {
 		return nil, err
 	}
-	f := &fakeServer{ca: ca, page: page, watchers: make(map[chan *reevev1.WatchChangesResponse]bool)}
+	f := &fakeServer{ca: ca, page: page, bearers: []*reevev1.ApiToken{{Id: testToken, User: "admin", CreateTime: timestamppb.New(testNow.Add(-time.Hour))}}, watchers: make(map[chan *reevev1.WatchChangesResponse]bool)}
 	var (
 		sites   reevev1.ListSitesResponse
 		agents  reevev1.ListAgentsResponse
@@ -100,6 +102,7 @@ func (f *fakeServer) start() error {
 	mux.Handle(reevev1connect.NewInventoryServiceHandler(fakeInventory{fakeServer: f}))
 	mux.Handle(reevev1connect.NewEventServiceHandler(fakeEvents{fakeServer: f}))
 	mux.Handle(reevev1connect.NewQueryServiceHandler(fakeQuery{}))
+	mux.Handle(reevev1connect.NewAccessServiceHandler(fakeAccess{fakeServer: f}))
 	f.http = &http.Server{
 		Handler:           f.check(mux),
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{*certificate}},
@@ -124,7 +127,7 @@ func (f *fakeServer) check(next http.Handler) http.Handler {
 		switch {
 		case r.ProtoMajor != 2, contentType != "application/proto" && contentType != "application/connect+proto":
 			_ = refuse.Write(w, r, connect.NewError(connect.CodeInternal, fmt.Errorf("%s, %s", r.Proto, contentType)))
-		case r.Header.Get("Authorization") != "Bearer "+testToken:
+		case !f.knows(r.Header.Get("Authorization")):
 			_ = refuse.Write(w, r, connect.NewError(connect.CodeUnauthenticated, errors.New("unknown token")))
 		default:
 			next.ServeHTTP(w, r)

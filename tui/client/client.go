@@ -38,6 +38,7 @@ type Client struct {
 	Fleet     reevev1connect.FleetServiceClient
 	Inventory reevev1connect.InventoryServiceClient
 	Events    reevev1connect.EventServiceClient
+	Access    reevev1connect.AccessServiceClient
 	Query     reevev1connect.QueryServiceClient
 	transport *http.Transport
 }
@@ -79,6 +80,7 @@ func New(o Options) (*Client, error) {
 	return &Client{
 		Fleet:     reevev1connect.NewFleetServiceClient(httpClient, server, interceptors),
 		Inventory: reevev1connect.NewInventoryServiceClient(httpClient, server, interceptors),
+		Access:    reevev1connect.NewAccessServiceClient(httpClient, server, interceptors),
 		Events:    reevev1connect.NewEventServiceClient(httpClient, server, interceptors),
 		Query:     reevev1connect.NewQueryServiceClient(httpClient, server, interceptors),
 		transport: transport,
