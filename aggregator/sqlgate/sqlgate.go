@@ -213,6 +213,8 @@ func explain(err error) error {
 	// What follows repeats the statement.
 	text, _, _ := strings.Cut(e.Message, ": In scope ")
 	text, _, _ = strings.Cut(text, " in scope ")
+	// A page of what the parser would have liked better.
+	text, _, _ = strings.Cut(text, ". Expected one of: ")
 	return refuse("%s", text)
 }
 

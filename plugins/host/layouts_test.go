@@ -8,7 +8,13 @@ import (
 	"time"
 
 	"github.com/reeve-cloud/reeve/pkg/layout"
+	"github.com/reeve-cloud/reeve/pkg/plugin/plugintest"
 )
+
+// The boot time is corrected by seconds only; a reboot is a change.
+func TestNoVolatileColumns(t *testing.T) {
+	plugintest.NoVolatileColumns(t, types(), "boot.time")
+}
 
 // documents are the documents of the types, as they are where a machine has it
 // all.

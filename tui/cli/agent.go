@@ -37,7 +37,8 @@ func (a *app) agentRevoke(ctx context.Context, id string) error {
 		return err
 	}
 	answer, err := s.Fleet.RevokeAgent(ctx, connect.NewRequest(&reevev1.RevokeAgentRequest{Id: id}))
-	if connect.CodeOf(err) == connect.CodeNotFound {
+	// What is no id at all is not found either.
+	if code := connect.CodeOf(err); code == connect.CodeNotFound || code == connect.CodeInvalidArgument {
 		return &explained{text: fmt.Sprintf("agent %q not found: see reeve get agents", id), cause: err}
 	}
 	if err != nil {

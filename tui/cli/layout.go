@@ -92,6 +92,7 @@ func layoutColumns(p *output.Printer, l *layout.Layout) []output.Column[*reevev1
 			Value:   func(a *reevev1.Asset) string { return stateName(a.GetState()) },
 			Color:   func(a *reevev1.Asset) output.Color { return stateColor(a.GetState()) },
 		},
+		output.Column[*reevev1.Asset]{Heading: "CHANGED", Value: func(a *reevev1.Asset) string { return p.Time(a.GetObserveTime()) }},
 		output.Column[*reevev1.Asset]{Heading: "SINCE", Only: output.Wide, Value: func(a *reevev1.Asset) string { return p.Time(stateSince(a)) }},
 		output.Column[*reevev1.Asset]{Heading: "UID", Only: output.Wide, Value: (*reevev1.Asset).GetUid},
 		output.Column[*reevev1.Asset]{Heading: "REGION", Only: output.Wide, Value: (*reevev1.Asset).GetRegion},
