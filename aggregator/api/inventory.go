@@ -341,22 +341,18 @@ func (s *Inventory) WatchChanges(ctx context.Context, r *connect.Request[reevev1
 		return err
 	}
 	for {
-		select {
-		case g, ok := <-feed.Groups():
-			if !ok {
-				return connect.NewError(connect.CodeResourceExhausted, errors.New("this watch reads more slowly than changes come; start it again, or narrow it down"))
-			}
-			if err := sendChanges(g, r.Msg, out); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
+		g, err := feed.Next(ctx)
+		if errors.Is(err, ingest.ErrFellBehind) {
+			return connect.NewError(connect.CodeResourceExhausted, errors.New("this watch reads more slowly than changes come; start it again, or narrow it down"))
+		}
+		if err != nil {
+			return err
+		}
+		if err := sendChanges(g, r.Msg, out); err != nil {
+			return err
 		}
 	}
 }
-
-// watchPage is how many changes one message of a watch holds at most.
-const watchPage = 500
 
 func sendChanges(g *warehouse.Group, want *reevev1.WatchChangesRequest, out *connect.ServerStream[reevev1.WatchChangesResponse]) error {
 	var changes []*reevev1.Change
@@ -367,12 +363,10 @@ func sendChanges(g *warehouse.Group, want *reevev1.WatchChangesRequest, out *con
 		}
 		changes = append(changes, basicChange(v, g.ReceivedAt))
 	}
-	for part := range slices.Chunk(changes, watchPage) {
-		if err := out.Send(&reevev1.WatchChangesResponse{Changes: part}); err != nil {
-			return err
-		}
+	if len(changes) == 0 {
+		return nil
 	}
-	return nil
+	return out.Send(&reevev1.WatchChangesResponse{Changes: changes})
 }
 
 func asset(a *warehouse.Asset, silent map[string]time.Time) (*reevev1.Asset, error) {

@@ -115,7 +115,7 @@ func (a *Centre) open(ctx context.Context) error {
 		return err
 	}
 
-	feed := &ingest.Feed{}
+	feed := ingest.NewFeed(a.metrics)
 	in, err := ingest.New(ingest.Options{
 		Warehouse: a.warehouse, Watermarks: a.registry, Dir: commitLogDir(c),
 		Logger: logger, Metrics: a.metrics, Committed: feed.Publish,

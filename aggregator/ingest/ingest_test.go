@@ -785,28 +785,6 @@ func TestProtocolViolations(t *testing.T) {
 	waitFor(t, in, 9)
 }
 
-func TestFeedCutsOffWhoFallsBehind(t *testing.T) {
-	var f Feed
-	slow, quick := f.Subscribe(), f.Subscribe()
-	defer quick.Close()
-	for range feedBuffer + 1 {
-		f.Publish(&warehouse.Group{})
-		<-quick.Groups()
-	}
-	n := 0
-	for range slow.Groups() {
-		n++
-	}
-	if n != feedBuffer {
-		t.Fatalf("the slow one got %d groups before it was cut off", n)
-	}
-	slow.Close() // twice does no harm
-	f.Publish(&warehouse.Group{})
-	if _, ok := <-quick.Groups(); !ok {
-		t.Fatal("the quick one was cut off too")
-	}
-}
-
 func FuzzThaw(f *testing.F) {
 	f.Add(run(f, 1, 3))
 	f.Add(batch(f, 1, typeRecord(1, "Thing", `{"icon":"pod"}`), typeRecord(2, "Thing", `{"icon":1}`)))

@@ -86,7 +86,7 @@ func testLogger(t testing.TB) *slog.Logger {
 func startProcess(t testing.TB, dir string) *Process {
 	t.Helper()
 	needLibrary(t)
-	p, err := start(t.Context(), Options{Dir: dir, Logger: testLogger(t)}, engineCommand(), 200*time.Millisecond)
+	p, err := start(t.Context(), Options{Dir: dir, Logger: testLogger(t)}, engineCommand(), timing{200 * time.Millisecond, probeEvery, hungAfter})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,9 @@ const (
 
 	exceptionCodeHeader = "X-ClickHouse-Exception-Code"
 	exceptionTagHeader  = "X-ClickHouse-Exception-Tag"
-	// pidHeader tells, in the answer to /ping, which process answers.
+	// alivePath is answered once the engine itself has answered something.
+	alivePath = "/alive"
+	// pidHeader tells, in the answer to /ping and to it, which process answers.
 	pidHeader = "X-Reeve-Engine-Pid"
 
 	// helloStatement is the first one of every connection of the driver.
@@ -65,6 +67,12 @@ func refuse(status, code int, format string, args ...any) error {
 func (e *Engine) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/ping" {
 		w.Header().Set(pidHeader, strconv.Itoa(os.Getpid()))
+		_, _ = io.WriteString(w, "Ok.\n")
+		return
+	}
+	if r.URL.Path == alivePath {
+		w.Header().Set(pidHeader, strconv.Itoa(os.Getpid()))
+		e.alive()
 		_, _ = io.WriteString(w, "Ok.\n")
 		return
 	}

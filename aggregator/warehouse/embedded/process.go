@@ -29,6 +29,11 @@ const (
 	// stopPatience is how long an engine may take to stop when asked to.
 	stopPatience = 45 * time.Second
 
+	// A running engine is asked each probeEvery whether it answers. One that does not
+	// within hungAfter hangs, and is killed.
+	probeEvery = 10 * time.Second
+	hungAfter  = time.Minute
+
 	minRestartDelay = 50 * time.Millisecond
 	maxRestartDelay = 5 * time.Second
 	// steadyAfter is the age at which a process counts as healthy, so that the
@@ -139,14 +144,14 @@ func ParseArguments(args []string) (o Options, socket string, err error) {
 }
 
 // Process is an engine in a process of its own, which is started again
-// whenever it dies. Its methods may be called by several goroutines.
+// whenever it dies, and killed when it hangs. Its methods may be called by several goroutines.
 type Process struct {
-	options  Options
-	command  []string
-	maxDelay time.Duration // between restarts
-	log      *slog.Logger
-	socket   string
-	tempDir  string // of the socket, removed by Close; empty when the socket lies in the storage
+	options Options
+	command []string
+	timing  timing
+	log     *slog.Logger
+	socket  string
+	tempDir string // of the socket, removed by Close; empty when the socket lies in the storage
 
 	stopping chan struct{} // closed by Close
 	stopOnce sync.Once
@@ -167,10 +172,16 @@ type Process struct {
 // The command's standard input is a pipe that this process holds open and
 // never writes to; what it writes to standard error is logged.
 func Start(ctx context.Context, o Options, command []string) (*Process, error) {
-	return start(ctx, o, command, maxRestartDelay)
+	return start(ctx, o, command, timing{maxRestartDelay, probeEvery, hungAfter})
 }
 
-func start(ctx context.Context, o Options, command []string, maxDelay time.Duration) (*Process, error) {
+// timing is how long a process waits.
+type timing struct {
+	maxDelay              time.Duration // between restarts
+	probeEvery, hungAfter time.Duration
+}
+
+func start(ctx context.Context, o Options, command []string, t timing) (*Process, error) {
 	o, err := o.resolve()
 	if err != nil {
 		return nil, err
@@ -181,7 +192,7 @@ func start(ctx context.Context, o Options, command []string, maxDelay time.Durat
 	p := &Process{
 		options:  o,
 		command:  command,
-		maxDelay: maxDelay,
+		timing:   t,
 		log:      o.Logger,
 		stopping: make(chan struct{}),
 		done:     make(chan struct{}),
@@ -300,9 +311,7 @@ func (p *Process) supervise(c *child) {
 	started := time.Now()
 	for {
 		if c != nil {
-			select {
-			case <-c.exited:
-			case <-p.stopping:
+			if !p.watch(c) {
 				p.stopErr = c.stop()
 				return
 			}
@@ -317,7 +326,7 @@ func (p *Process) supervise(c *child) {
 			return
 		case <-time.After(delay):
 		}
-		delay = min(2*delay, p.maxDelay)
+		delay = min(2*delay, p.timing.maxDelay)
 		var err error
 		started = time.Now()
 		if c, err = p.launch(context.Background()); err != nil {
@@ -329,6 +338,51 @@ func (p *Process) supervise(c *child) {
 		}
 		p.log.Info("engine process answers again", "pid", c.pid(), "took", time.Since(started).Round(time.Millisecond))
 		p.setReady(c.pid())
+	}
+}
+
+// watch waits until a child has ended, and reports whether it did before Close. It
+// kills one that hangs: whatever waits for an answer of it fails, and is repeated.
+func (p *Process) watch(c *child) (ended bool) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var probing sync.WaitGroup
+	defer probing.Wait()
+	defer cancel()
+	probing.Go(func() { p.probe(ctx, c) })
+	select {
+	case <-c.exited:
+		return true
+	case <-p.stopping:
+		return false
+	}
+}
+
+// probe asks a child now and then whether it answers, until ctx ends, and kills it if
+// it does not.
+func (p *Process) probe(ctx context.Context, c *child) {
+	for {
+		select {
+		case <-time.After(p.timing.probeEvery):
+		case <-ctx.Done():
+			return
+		}
+		began := time.Now()
+		for !p.asked(ctx, alivePath, c.pid(), p.timing.hungAfter) {
+			if ctx.Err() != nil {
+				return
+			}
+			if time.Since(began) >= p.timing.hungAfter {
+				p.log.Error("engine process does not answer, killing it", "pid", c.pid(), "silent_for", time.Since(began).Round(time.Second))
+				_ = c.cmd.Process.Kill() // fails when it has ended
+				return
+			}
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+				return
+			}
+		}
 	}
 }
 
@@ -364,7 +418,12 @@ func (p *Process) launch(ctx context.Context) (*child, error) {
 // answers tells whether the engine of the given process answers; another
 // process may hold the storage, and the socket with it.
 func (p *Process) answers(ctx context.Context, pid int) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	return p.asked(ctx, "/ping", pid, time.Second)
+}
+
+// asked tells whether the engine of the given process answers a path within a time.
+func (p *Process) asked(ctx context.Context, path string, pid int, within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -372,7 +431,7 @@ func (p *Process) answers(ctx context.Context, pid int) bool {
 			return new(net.Dialer).DialContext(ctx, "unix", p.socket)
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/ping", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine"+path, nil)
 	if err != nil {
 		return false
 	}

@@ -180,6 +180,39 @@ func waitGone(t *testing.T, pid int) {
 	}
 }
 
+// TestAHungEngineIsStartedAgain stops the process, which then neither dies nor answers.
+func TestAHungEngineIsStartedAgain(t *testing.T) {
+	needLibrary(t)
+	p, err := start(t.Context(), Options{Dir: t.TempDir(), Logger: testLogger(t)}, engineCommand(),
+		timing{200 * time.Millisecond, 50 * time.Millisecond, 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	conn := connect(t, p.DialContext)
+	mustExec(t, conn, "CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a")
+	pid := p.PID()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	// What it was asked meanwhile fails, and does not wait for ever.
+	if err := conn.Exec(ctx, "INSERT INTO t VALUES (1)"); err == nil || ctx.Err() != nil {
+		t.Errorf("an insert into an engine that hangs: %v", err)
+	}
+	for ctx.Err() == nil && conn.Exec(ctx, "INSERT INTO t VALUES (2)") != nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if p.PID() == pid || ctx.Err() != nil {
+		t.Error("it was not started again")
+	}
+}
+
 func TestParentDeathEndsEngine(t *testing.T) {
 	needLibrary(t)
 	dir := t.TempDir()

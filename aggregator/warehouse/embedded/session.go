@@ -128,6 +128,18 @@ func (e *Engine) killWhenDone(ctx context.Context, mark string) (stop func()) {
 	}
 }
 
+// alive returns when the engine has answered a statement, with whatever. It waits for
+// no slot: others may run for long.
+func (e *Engine) alive() {
+	e.anchoring.Lock()
+	defer e.anchoring.Unlock()
+	if e.ctx.Err() != nil {
+		return // it closes
+	}
+	// An error, say of its memory, is an answer as well.
+	_, _ = e.anchor.query("SELECT 1", "Null", nil)
+}
+
 func (e *Engine) kill(mark string) error {
 	e.anchoring.Lock()
 	defer e.anchoring.Unlock()
