@@ -324,8 +324,8 @@ func actionsOf(ctx context.Context, r *elementReader, server kinds.Reading, sinc
 		}
 		return nil
 	})
-	if errors.Is(err, cloud.ErrNotFound) || errors.Is(err, cloud.ErrForbidden) {
-		return nil, nil // it is gone for good, or what was done is not shown
+	if errors.Is(err, cloud.ErrNotFound) || errors.Is(err, cloud.ErrForbidden) || ofOne(err) {
+		return nil, nil // it is gone for good, or what was done is not shown, or cannot be
 	}
 	return facts, err
 }

@@ -453,6 +453,9 @@ func (r *elementReader) ports(ctx context.Context, query url.Values, visit func(
 		visit(p)
 		return nil
 	})
+	if r.l.kind.API.Name != cloud.Network.Name && refusedFor(err) {
+		return nil
+	}
 	return sourceError(cloud.Network, r.l.region, err)
 }
 

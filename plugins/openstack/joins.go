@@ -58,7 +58,10 @@ func (r *elementReader) joins(ctx context.Context) (kinds.Joins, error) {
 			return j, err
 		}
 		names := c.groupNames(l.region)
-		if err := names.begin(ctx, network); err != nil {
+		if err := names.begin(ctx, network); refusedFor(err) {
+			c.log.Debug("security groups cannot be listed; servers are not related to them", "error", err)
+			return j, nil
+		} else if err != nil {
 			return j, sourceError(cloud.Network, l.region, err)
 		}
 		j.SecurityGroups = func(project, name string) []string { return names.find(ctx, network, c.log, project, name) }
@@ -84,6 +87,12 @@ func (r *elementReader) joins(ctx context.Context) (kinds.Joins, error) {
 		}
 	}
 	return j, nil
+}
+
+// refusedFor reports whether a service will not be had, whenever it is asked: what
+// is looked up there is then left out of what other services list.
+func refusedFor(err error) bool {
+	return errors.Is(err, cloud.ErrToken) || errors.Is(err, cloud.ErrForbidden) || errors.Is(err, cloud.ErrNotFound) || errors.Is(err, cloud.ErrRedirect)
 }
 
 // groupNames are the security groups of a region by project and name: servers

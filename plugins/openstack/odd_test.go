@@ -1,12 +1,14 @@
 package openstack
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/pkg/plugin/plugintest"
@@ -174,5 +176,96 @@ func TestProxyInFrontOfNova(t *testing.T) {
 	s.set(func() { down = true })
 	if err := c.Sweep(t.Context(), sc, out); err == nil || len(out.All()) != 1 {
 		t.Errorf("there is %q, %v", out.UIDs(), err)
+	}
+}
+
+// TestNetworkRefuses: what Neutron does not tell is left out of what Nova lists.
+func TestNetworkRefuses(t *testing.T) {
+	e, s := newEstate(t), newSinks(t)
+	e.catalog["compute"], e.catalog["network"] = "/nova/v2.1", "/neutron"
+	e.on("/nova/v2.1/", 200, object{"version": object{"id": "v2.1", "version": "2.93", "min_version": "2.1"}})
+	e.on("/nova/v2.1/servers", 200, object{"servers": []object{}})
+	e.on("/nova/v2.1/servers/detail", 200, object{"servers": []object{server("s1")}})
+	e.on("/neutron/v2.0/security-groups", 401, object{"error": object{"code": 401, "message": "The request you have made requires authentication."}})
+	if _, errs := s.sweep(e.collector("compute/servers")); len(errs) > 0 || s.of("west/compute/servers").UIDs() != "s1" {
+		t.Errorf("%v: %s", errs, s.state())
+	}
+}
+
+// TestDeletedMarker: C29: Nova takes no deleted server for a marker, and the watch
+// goes on behind it.
+func TestDeletedMarker(t *testing.T) {
+	s := newScript(t)
+	s.fill(2)
+	c, out := s.collector(`,"actions":false`), plugintest.NewSink(t)
+	sc := scope(t, c)
+	if err := c.Sweep(t.Context(), sc, out); err != nil {
+		t.Fatal(err)
+	}
+	now := func() string { return time.Now().UTC().Format("2006-01-02T15:04:05Z") }
+	s.set(func() {
+		gone := server("gone")
+		gone["status"], gone["updated"] = "DELETED", now()
+		s.ended = append(s.ended, gone)
+		s.before = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Query().Get("marker") == "gone" {
+				reply(w, 400, object{"badRequest": object{"code": 400, "message": "marker [gone] not found"}})
+				return true
+			}
+			return false
+		}
+	})
+	stop := watched(t, c, sc, out)
+	out.WaitUIDs("s000 s001")
+	s.set(func() {
+		made := server("s002")
+		made["updated"] = now()
+		s.servers = append(s.servers, made)
+	})
+	out.WaitUIDs("s000 s001 s002")
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Errorf("the watch ended with %v", err)
+	}
+}
+
+// TestOddActions: what was done to one server, and cannot be told, holds up nothing.
+func TestOddActions(t *testing.T) {
+	s := newScript(t)
+	s.fill(2)
+	s.before = func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/s000/os-instance-actions") {
+			reply(w, 400, object{"badRequest": object{"code": 400, "message": "no"}})
+			return true
+		}
+		if strings.HasSuffix(r.URL.Path, "/s001/os-instance-actions") {
+			_, _ = w.Write([]byte(`{"instanceActions": [null, {"action": 7}, {"action": "stop", "request_id": 1, "start_time": "2026-11-25T10:00:00", "user_id": null}]}`))
+			return true
+		}
+		return false
+	}
+	c, out := s.collector(""), plugintest.NewSink(t)
+	sc := scope(t, c)
+	if err := c.Sweep(t.Context(), sc, out); err != nil {
+		t.Fatal(err)
+	}
+	stop := watched(t, c, sc, out)
+	s.set(func() {
+		for _, o := range s.servers {
+			o["updated"], o["name"] = time.Now().UTC().Format("2006-01-02T15:04:05Z"), "renamed"
+		}
+	})
+	out.Wait("both", func() error {
+		for _, o := range out.All() {
+			if o.Name != "renamed" {
+				return fmt.Errorf("%s is %s", o.UID, o.Name)
+			}
+		}
+		return nil
+	})
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Errorf("the watch ended with %v", err)
+	}
+	if !slices.ContainsFunc(out.Events(), func(e plugin.Event) bool { return e.Type == eventPrefix+"server.stop" }) {
+		t.Errorf("the events are %+v", out.Events())
 	}
 }

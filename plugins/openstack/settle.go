@@ -137,7 +137,12 @@ func (f *follower) shrunk(ctx context.Context, r *elementReader, sweep plugin.Sw
 	}
 	scope := f.l.scope()
 	// What is left of another project proves that such things are shown.
-	if silent[f.l.kind.API.Name] && f.l.view.all() && !s.others {
+	whole := !f.l.view.all() || s.others
+	if !whole && !f.c.seesAll(ctx, f.k, f.l.kind.API, f.l.region, f.l.who) {
+		f.c.changed()
+		return "the service does not show all any more to a credential of these roles", nil
+	}
+	if !whole && f.c.mayShowLess(f.l) {
 		f.c.mu.Lock()
 		since, held := f.c.held[scope]
 		if !held {

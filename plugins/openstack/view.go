@@ -224,7 +224,16 @@ var byRole = map[string]bool{cloud.Storage.Name: true, cloud.Image.Name: true, c
 
 // silent are APIs of which versions and policies differ in what they show to an
 // administrator, so that the role does not prove that all is shown.
-var silent = map[string]bool{cloud.BareMetal.Name: true, cloud.Share.Name: true, cloud.Containers.Name: true, cloud.LoadBalancer.Name: true}
+var silent = map[string]bool{cloud.BareMetal.Name: true, cloud.Share.Name: true, cloud.Containers.Name: true}
+
+// mayShowLess reports whether a service may stop showing what is another project's
+// without a word: it always may, or did not answer the request that proves it.
+func (c *collector) mayShowLess(l *listing) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, probed := probes[l.kind.API.Name]
+	return silent[l.kind.API.Name] || probed && !c.seen[place{l.kind.API.Name, l.region}]
+}
 
 // seesAll reports whether the credential sees all of an API's assets, or only
 // those of its project.

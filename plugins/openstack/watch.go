@@ -265,12 +265,14 @@ func (w *watch) items(ctx context.Context, ids map[string]bool) error {
 		request.Path, request.Query = fmt.Sprintf(w.l.kind.ItemPath, url.PathEscape(id)), nil
 		raw, _, err := r.service.GetMember(ctx, request, w.l.kind.ItemEnvelope)
 		switch {
-		case errors.Is(err, cloud.ErrNotFound):
-			// It is not there, or not ours to see, or a proxy says so: the list tells.
+		case err == nil:
+		case ctx.Err() != nil, errors.Is(err, cloud.ErrUnavailable) && !ofOne(err), errors.Is(err, cloud.ErrCredential):
+			return err
+		default:
+			// It is not there, or not ours to see, or a proxy says so, or nobody can read
+			// it: the list tells.
 			w.sweepSoon()
 			continue
-		case err != nil:
-			return err
 		}
 		if err := w.apply(ctx, r, raw, w.since); err != nil {
 			return err

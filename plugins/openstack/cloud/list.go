@@ -99,7 +99,15 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 	// before the next page is asked for, the ones before it do as well.
 	var keys []string
 	linked, restarts, overlap := false, 0, 0
+	// asked are the pages that were asked for, where the service leads to the next.
+	asked := make(map[string]bool)
 	for {
+		if l.Paging == Links {
+			if asked[query.Encode()] {
+				return done, fmt.Errorf("listing %s of %s: the links to the next page lead in a circle", l.Path, s.API.Name)
+			}
+			asked[query.Encode()] = true
+		}
 		if done.Pages == maxPages {
 			return done, fmt.Errorf("listing %s of %s: %d pages, and no end", l.Path, s.API.Name, done.Pages)
 		}

@@ -104,6 +104,19 @@ func TestOffsetIgnored(t *testing.T) {
 	}
 }
 
+// TestCircles: pages that lead back to one before are no list.
+func TestCircles(t *testing.T) {
+	n := 0
+	s := service(t, func(w http.ResponseWriter, r *http.Request) {
+		n++
+		next := map[string]string{"": "a", "a": "b", "b": "c", "c": "a"}[r.URL.Query().Get("marker")]
+		fmt.Fprintf(w, `{"things": [{"id": "%d"}], "next": "/things?marker=%s"}`, n, next)
+	})
+	if _, err := s.List(t.Context(), List{Request: Request{Path: "things"}, Envelope: "things"}, ignore); err == nil || !strings.Contains(err.Error(), "circle") || n != 4 {
+		t.Errorf("%d pages, %v", n, err)
+	}
+}
+
 // TestDeletedMarkers: what is deleted may be in a list of changes, and no marker.
 func TestDeletedMarkers(t *testing.T) {
 	for name, test := range map[string]struct {
