@@ -65,7 +65,7 @@ func (r *reader) node() error {
 	if server := serverOf(n.Spec.ProviderID, info.SystemUUID); server != "" {
 		r.edge(backedBy, plugin.Key{Type: typeServer, UID: server})
 	}
-	if id := strings.ReplaceAll(strings.ToLower(info.MachineID), "-", ""); id != "" {
+	if id := machineOf(info.MachineID); id != "" {
 		r.edge(backedBy, plugin.Key{Type: typeMachine, UID: id})
 	}
 
@@ -93,24 +93,79 @@ func (r *reader) node() error {
 	return r.nodeIncidents(n.Status.Conditions)
 }
 
+// otherClouds are the providers, as their ids of nodes begin, whose machines are no
+// servers of Nova. All others say how the cluster was made (k3s, rke2, kind, metal3
+// ...), which may be on any machine.
+var otherClouds = map[string]bool{
+	"alicloud": true, "aws": true, "azure": true, "baiducloud": true, "cherryservers": true, "civo": true, "cloudstack": true, "digitalocean": true,
+	"equinixmetal": true, "exoscale": true, "external-cloudstack": true, "gce": true, "gridscale": true, "harvester": true, "hcloud": true,
+	"hetzner": true, "huaweicloud": true, "ibm": true, "ibmcloud": true, "ibmpowervs": true, "ibmvpc": true, "ionos": true, "ionoscloud": true,
+	"kubevirt": true, "latitude": true, "linode": true, "nutanix": true, "oci": true, "oraclecloud": true, "ovirt": true, "packet": true,
+	"proxmox": true, "qcloud": true, "scaleway": true, "stackit": true, "tencentcloud": true, "upcloud": true, "vcd": true, "vmware-cloud-director": true,
+	"vsphere": true, "vultr": true, "yandex": true,
+}
+
 // serverOf returns the id of the OpenStack server that a node runs on, or empty.
-// A node without a cloud provider tells the UUID of its firmware: in a guest of
-// Nova that is the server's id.
+// A node that no cloud provider has named tells the UUID of its firmware: in a guest
+// of Nova that is the server's id.
 func serverOf(providerID, systemUUID string) string {
-	text := systemUUID
-	if providerID != "" {
-		path, ok := strings.CutPrefix(providerID, "openstack://") // then region/id
-		if !ok {
+	provider, path, _ := strings.Cut(providerID, "://")
+	provider = strings.ToLower(provider)
+	if provider == "openstack" { // then region/id
+		id, err := uuid.Parse(path[strings.LastIndexByte(path, '/')+1:])
+		if err != nil || id == uuid.Nil {
 			return ""
 		}
-		text = path[strings.LastIndexByte(path, '/')+1:]
+		return id.String()
 	}
-	// Boards are sold with all kinds of texts there, short forms are not used.
-	id, err := uuid.Parse(text)
-	if err != nil || len(text) != len(uuid.Nil.String()) {
+	// Oracle's ids have no provider in front.
+	if otherClouds[provider] || strings.HasPrefix(providerID, "ocid1.") {
 		return ""
 	}
-	return id.String()
+	return novaUUID(systemUUID)
+}
+
+// novaUUID returns the id of Nova's that a firmware's UUID is, or empty.
+//
+// Nova's are random ones (version 4), and so are neither those of boards, which are
+// made of serial numbers and addresses, nor what stands there where nobody wrote
+// any: 03000200-0400-0500-0006-000700080009 and its like. Firmware and kernels before
+// SMBIOS 2.6 have the first three fields the other way round.
+func novaUUID(text string) string {
+	id, err := uuid.Parse(strings.TrimSpace(text))
+	if err != nil {
+		return ""
+	}
+	turned := id
+	slices.Reverse(turned[0:4])
+	slices.Reverse(turned[4:6])
+	slices.Reverse(turned[6:8])
+	for _, id := range []uuid.UUID{id, turned} {
+		if id.Version() == 4 && id.Variant() == uuid.RFC4122 && !patterned(id) {
+			return id.String()
+		}
+	}
+	return ""
+}
+
+// patterned reports whether a UUID, though of the form of a random one, was written
+// by hand: a random one has more than eight different digits.
+func patterned(id uuid.UUID) bool {
+	digits := make(map[byte]bool)
+	for _, b := range id {
+		digits[b>>4], digits[b&15] = true, true
+	}
+	return len(digits) <= 8
+}
+
+// machineOf returns the id of the machine that a node is, as its own collector names
+// it, or empty: a machine id is 32 hexadecimal digits, and not all the same.
+func machineOf(machineID string) string {
+	id := strings.ReplaceAll(strings.ToLower(strings.TrimSpace(machineID)), "-", "")
+	if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" || strings.Trim(id, id[:1]) == "" {
+		return ""
+	}
+	return id
 }
 
 // roles are a node's roles as kubectl prints them.
