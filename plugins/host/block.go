@@ -138,7 +138,7 @@ func (c *collector) listBlock() ([]block, error) {
 var errNotListed = errors.New("not listed")
 
 func (c *collector) readBlock(kernel string) (block, error) {
-	t := tree(c.tree.path("sys/class/block", kernel))
+	t := c.tree.sub("sys/class/block", kernel)
 	raw, err := os.ReadFile(t.path("size"))
 	if err != nil {
 		return block{}, err
@@ -158,11 +158,15 @@ func (c *collector) readBlock(kernel string) (block, error) {
 	udev := udevProperties(c.tree, b.number)
 	content := signature{Type: udev["ID_FS_TYPE"], UUID: udev["ID_FS_UUID"], Label: unescapeUdev(first(udev["ID_FS_LABEL_ENC"], udev["ID_FS_LABEL"]))}
 	if number, ok := t.number("partition"); ok {
-		target, err := filepath.EvalSymlinks(string(t))
-		if err != nil {
-			return block{}, err
+		// A partition lies in the directory of its disk.
+		b.disk = filepath.Base(filepath.Dir(t.path()))
+		if !t.foreign() {
+			target, err := filepath.EvalSymlinks(t.path())
+			if err != nil {
+				return block{}, err
+			}
+			b.disk = filepath.Base(filepath.Dir(target))
 		}
-		b.disk = filepath.Base(filepath.Dir(target))
 		start, _ := t.number("start")
 		b.partition = partition{
 			Name: kernel, Path: devicePath(kernel), Number: number, Disk: unbang(b.disk), Start: start * sectorSize, Size: sectors * sectorSize,
@@ -207,7 +211,7 @@ func (c *collector) readBlock(kernel string) (block, error) {
 
 // virtual says that a device has no hardware under it.
 func virtual(t tree) bool {
-	target, err := os.Readlink(string(t))
+	target, err := os.Readlink(t.entry())
 	return err == nil && strings.Contains(target, "/devices/virtual/")
 }
 

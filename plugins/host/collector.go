@@ -46,7 +46,7 @@ type collector struct {
 var _ plugin.Watcher = (*collector)(nil)
 
 func newCollector(log *slog.Logger, opts options, ns netns.NsHandle) *collector {
-	c := &collector{log: log, opts: opts, tree: tree(opts.Root), ns: ns, probes: newProber()}
+	c := &collector{log: log, opts: opts, tree: newTree(opts.Root), ns: ns, probes: newProber()}
 	c.dmi = sync.OnceValue(func() dmi { return readDMI(c.tree) })
 	c.cpuModel = sync.OnceValue(c.readCPUModel)
 	c.virtualization = sync.OnceValue(func() virtualization { return detectVirtualization(c.tree, c.dmi()) })

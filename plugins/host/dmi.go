@@ -63,8 +63,16 @@ func placeholder(s string) bool {
 	switch strings.ToLower(s) {
 	case "to be filled by o.e.m.", "default string", "not specified", "not available", "none", "n/a", "unknown",
 		"system serial number", "system product name", "system version", "system manufacturer",
-		"03000200-0400-0500-0006-000700080009":
+		"not present", "not settable", "invalid", "o.e.m.", "oem", "empty", "0123456789", "123456789", "1234567890",
+		// UUIDs of firmware that nobody set up, in both orders of their bytes.
+		"03000200-0400-0500-0006-000700080009", "00020003-0004-0005-0006-000700080009",
+		"00010203-0405-0607-0809-0a0b0c0d0e0f", "03020100-0504-0706-0809-0a0b0c0d0e0f",
+		"12345678-1234-5678-90ab-cddeefaabbcc", "78563412-3412-7856-90ab-cddeefaabbcc",
+		"12345678-1234-1234-1234-123456789abc", "01234567-8910-1112-1314-151617181920",
+		"deadbeef-dead-beef-dead-beefdeadbeef", "fefefefe-fefe-fefe-fefe-fefefefefefe":
 		return true
 	}
-	return strings.Trim(s, "0-") == "" || strings.Trim(strings.ToLower(s), "f-") == ""
+	digits := strings.ReplaceAll(strings.ToLower(s), "-", "")
+	return digits == "" || len(digits) == 32 && strings.Trim(digits, digits[:1]) == "" ||
+		strings.Trim(digits, "0") == "" || strings.Trim(digits, "f") == ""
 }

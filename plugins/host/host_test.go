@@ -79,7 +79,7 @@ func writeTree(t *testing.T, files map[string]string) tree {
 			t.Fatal(err)
 		}
 	}
-	return tree(root)
+	return newTree(root)
 }
 
 func TestIdentity(t *testing.T) {
@@ -97,7 +97,7 @@ func TestIdentity(t *testing.T) {
 		"none":          {},
 		"option":        {files: map[string]string{"etc/machine-id": testID}, id: "Web-1", want: "web-1"},
 	} {
-		c := newCollector(slog.New(slog.DiscardHandler), options{Root: string(writeTree(t, test.files)), ID: test.id}, -1)
+		c := newCollector(slog.New(slog.DiscardHandler), options{Root: writeTree(t, test.files).root, ID: test.id}, -1)
 		got, _, err := c.identify()
 		if got != test.want || (err != nil) != (test.want == "") {
 			t.Errorf("%s: got %q, %v", name, got, err)

@@ -2,13 +2,17 @@ package host
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 )
+
+// machineIDPattern is that of machine-id(5).
+var machineIDPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // errNoIdentity says how to give a machine an identity, since without one
 // nothing of it can be told apart from another machine's.
 var errNoIdentity = errors.New("this machine has no identity: /etc/machine-id, /var/lib/dbus/machine-id and the DMI product UUID " +
-	"are all missing or unreadable; run systemd-machine-id-setup, or in a container mount the machine's /etc/machine-id, " +
+	"are all missing, unreadable or placeholders; run systemd-machine-id-setup, or in a container mount the machine's /etc/machine-id, " +
 	"or set the option id")
 
 // identify returns the machine's uid and where it comes from.
@@ -31,9 +35,10 @@ func (c *collector) identify() (id, source string, err error) {
 // machineID reads the machine id as kubelet does, so that both say the same.
 func (c *collector) machineID() (id, file string) {
 	for _, file := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
-		id := strings.ToLower(c.tree.text(file))
-		// While a machine boots for the first time the file says so in words.
-		if id != "" && id != "uninitialized" && idPattern.MatchString(id) {
+		// While a machine boots for the first time the file says so in words, and an
+		// image may have been made with anything in it.
+		id := strings.ReplaceAll(strings.ToLower(c.tree.text(file)), "-", "")
+		if machineIDPattern.MatchString(id) && strings.Trim(id, id[:1]) != "" {
 			return id, file
 		}
 	}

@@ -152,9 +152,9 @@ func (c *collector) kindAndHardware(link netlink.Link) (string, *hardware) {
 	if a.RawFlags&unix.IFF_LOOPBACK != 0 {
 		return "loopback", nil
 	}
-	t := tree(c.tree.path("sys/class/net", a.Name))
+	t := c.tree.sub("sys/class/net", a.Name)
 	if t.text("ifindex") != strconv.Itoa(a.Index) {
-		t = tree(os.DevNull) // sysfs shows another namespace, or it was renamed
+		t = newTree(os.DevNull) // sysfs shows another namespace, or it was renamed
 	}
 	hw := &hardware{Bus: a.ParentDevBus, Device: a.ParentDev}
 	if hw.Device == "" { // the kernel is older than 5.14

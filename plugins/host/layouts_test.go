@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,6 +121,27 @@ func TestLayouts(t *testing.T) {
 				within = elements[0]
 			}
 			columns(within, s.Columns)
+		}
+	}
+}
+
+// TestNothingStaleIsShown: a volatile value is as old as the last change of the asset,
+// so sections that show one say so. Lists show none.
+func TestSectionsSayWhatIsStale(t *testing.T) {
+	for _, typ := range types() {
+		l, err := layout.Parse(typ.Layout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		volatile := func(path string) bool {
+			return path != "boot.time" && slices.ContainsFunc(typ.Volatile, func(v string) bool { return path == v || strings.HasPrefix(path, v+".") })
+		}
+		for _, s := range l.Sections {
+			for _, c := range s.Columns {
+				if (volatile(c.Path) || volatile(c.Of)) != strings.Contains(s.Title, "easured at the last change") {
+					t.Errorf("%s: %s in the section %s", typ.Name, c.Title, s.Title)
+				}
+			}
 		}
 	}
 }

@@ -180,7 +180,7 @@ func (c *collector) gopsutil(ctx context.Context) context.Context {
 		common.HostProcEnvKey: c.tree.path("proc"),
 		common.HostSysEnvKey:  c.tree.path("sys"),
 		common.HostEtcEnvKey:  c.tree.path("etc"),
-		common.HostRootEnvKey: string(c.tree),
+		common.HostRootEnvKey: c.tree.root,
 	})
 }
 

@@ -78,7 +78,7 @@ func TestOSRelease(t *testing.T) {
 
 // TestDMI uses files as another machine has them; this one may have none.
 func TestDMI(t *testing.T) {
-	c := testCollector(t, options{Root: string(writeTree(t, map[string]string{
+	c := testCollector(t, options{Root: writeTree(t, map[string]string{
 		"sys/class/dmi/id/sys_vendor":     "Dell Inc.\n",
 		"sys/class/dmi/id/product_name":   "PowerEdge R640\n",
 		"sys/class/dmi/id/product_serial": "ABC1234\n",
@@ -92,7 +92,7 @@ func TestDMI(t *testing.T) {
 		"proc/loadavg":                    "0.1 0.2 0.3 1/100 1000\n",
 		"etc/hostname":                    "rack7\n",
 		"etc/os-release":                  "ID=rhel\nVERSION_ID=9.4\n",
-	}))})
+	}).root})
 	obs := sweepScope(t, c, scopeSystem).ofType(typeMachine)[0]
 	doc := document[machine](t, obs)
 	want := dmi{

@@ -2,10 +2,12 @@ package host
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -34,9 +36,22 @@ var pseudo = map[string]bool{
 // also mounted elsewhere. They come and go with containers and are theirs, not
 // the machine's.
 var containerDirs = []string{
-	"/var/lib/docker/", "/var/lib/containers/", "/var/lib/containerd/", "/var/lib/kubelet/pods/", "/var/lib/rancher/k3s/agent/containerd/",
-	"/run/containerd/", "/run/docker/", "/run/k3s/containerd/", "/run/netns/", "/run/credentials/", "/var/snap/microk8s/common/run/containerd/",
+	"/var/lib/docker/", "/var/lib/containers/", "/var/lib/containerd/",
+	"/run/containerd/", "/run/docker/", "/run/k3s/", "/run/netns/", "/run/credentials/",
 }
+
+// containerForms tell what they mount wherever their directories are: the volumes of
+// a pod below any kubelet's root (k0s, microk8s, k3s ...; a static pod's id has no
+// dashes), what lies in a directory named by the hash of a container or a layer, and
+// containerd's own. What a kubelet mounts once for all pods is a filesystem like
+// any other.
+var containerForms = regexp.MustCompile(`/kubelet/pods/|/kubernetes\.io~|/pods/([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})/` +
+	`|/[0-9a-f]{64}(-init)?(/|$)` +
+	`|/io\.containerd\.[^/]+/|/containers/storage/(overlay|vfs|btrfs|zfs)`)
+
+// globalMount is how a kubelet names what it mounts once, also in directories named
+// by a hash.
+const globalMount = "/globalmount"
 
 // listMounts lists the filesystems that are candidates for an asset, each once.
 func (c *collector) listMounts() ([]mount, error) {
@@ -70,9 +85,13 @@ func selectMounts(all []mount, opts options) []mount {
 			continue
 		}
 		id := m.number
-		if m.fstype == "btrfs" {
+		switch {
+		case m.fstype == "btrfs":
 			// Its subvolumes share a number and are filesystems of their own.
 			id += m.root
+		case remote(m):
+			// A client may have one number for all exports of a server.
+			id += " " + m.source
 		}
 		if old, ok := chosen[id]; !ok || compareMounts(m, old) < 0 {
 			chosen[id] = m
@@ -92,8 +111,15 @@ func compareMounts(a, b mount) int {
 	return cmp.Or(cmp.Compare(len(a.root), len(b.root)), cmp.Compare(len(a.point), len(b.point)), strings.Compare(a.point, b.point))
 }
 
+// remote says that a filesystem is another machine's, by what df(1) goes by: it is
+// mounted from HOST:DIRECTORY, or //HOST/SHARE.
+func remote(m mount) bool {
+	return strings.HasPrefix(m.source, "//") || strings.Contains(m.source, ":") && !strings.HasPrefix(m.source, "/")
+}
+
 func isContainers(point string) bool {
-	return slices.ContainsFunc(containerDirs, func(dir string) bool { return strings.HasPrefix(point, dir) })
+	return slices.ContainsFunc(containerDirs, func(dir string) bool { return strings.HasPrefix(point, dir) }) ||
+		containerForms.MatchString(point) && !strings.HasSuffix(point, globalMount)
 }
 
 // parseMountinfo reads the format of proc_pid_mountinfo(5).
@@ -102,9 +128,12 @@ func parseMountinfo(r io.Reader) ([]mount, error) {
 	lines := bufio.NewScanner(r)
 	// An overlay lists all its layers in one option.
 	lines.Buffer(nil, 1<<20)
+	lines.Split(scanKernelLines)
 	for lines.Scan() {
 		before, after, ok := strings.Cut(lines.Text(), " - ")
-		left, right := strings.Fields(before), strings.Split(after, " ")
+		// The kernel escapes blank, tab, newline and backslash, and nothing else that
+		// could pass for a blank.
+		left, right := strings.Split(before, " "), strings.Split(after, " ")
 		if !ok || len(left) < 6 || len(right) < 3 {
 			return nil, fmt.Errorf("line %q is not in the known format", lines.Text())
 		}
@@ -114,6 +143,18 @@ func parseMountinfo(r io.Reader) ([]mount, error) {
 		})
 	}
 	return all, lines.Err()
+}
+
+// scanKernelLines splits at newlines, and at nothing else: a carriage return is part
+// of a name.
+func scanKernelLines(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if atEOF && len(data) > 0 {
+		return len(data), data, nil
+	}
+	return 0, nil, nil
 }
 
 // mergeOptions joins the options of a mount and of its filesystem as
@@ -129,7 +170,7 @@ func mergeOptions(mount, super string) []string {
 		merged = slices.DeleteFunc(merged, func(o string) bool { return o == "rw" })
 	}
 	for i, o := range merged {
-		merged[i] = unescapeMount(o)
+		merged[i] = printable(unescapeMount(o))
 	}
 	return merged
 }

@@ -583,7 +583,7 @@ func TestOtherInterfaces(t *testing.T) {
 	for _, l := range links {
 		n.names[l.Attrs().Index] = l.Attrs().Name
 	}
-	c := testCollector(t, options{Root: string(writeTree(t, map[string]string{
+	c := testCollector(t, options{Root: writeTree(t, map[string]string{
 		"sys/class/net/eth0/ifindex":                   "1\n",
 		"sys/class/net/eth0/speed":                     "25000\n",
 		"sys/class/net/eth0/duplex":                    "full\n",
@@ -591,7 +591,7 @@ func TestOtherInterfaces(t *testing.T) {
 		"sys/class/net/bond0/speed":                    "1\n",
 		"sys/bus/pci/devices/0000:00:03.0/driver":      "-> ../../drivers/mlx5_core",
 		"sys/class/net/bond0/device/should-not-matter": "",
-	}))})
+	}).root})
 	key := func(name string) plugin.Key { return partKey(testID, typeInterface, name) }
 	for i, want := range []struct {
 		document  string

@@ -3,6 +3,8 @@ package host
 import (
 	"context"
 	"errors"
+	"math"
+	"math/bits"
 	"sync"
 	"time"
 
@@ -143,16 +145,34 @@ func statfs(path string) (probeResult, error) {
 	if size == 0 {
 		size = uint64(sfs.Bsize)
 	}
-	u := fsUsage{
-		Total: sfs.Blocks * size, Used: (sfs.Blocks - min(sfs.Blocks, sfs.Bfree)) * size,
-		Free: sfs.Bfree * size, Available: sfs.Bavail * size,
-	}
-	if sfs.Files > 0 {
-		u.Inodes = &inodes{Total: sfs.Files, Used: sfs.Files - min(sfs.Files, sfs.Ffree), Free: sfs.Ffree}
-	}
 	return probeResult{
-		usage:  u,
+		usage:  usageOf(&sfs, size),
 		number: deviceNumber(uint64(st.Dev)),
 		isDir:  st.Mode&unix.S_IFMT == unix.S_IFDIR,
 	}, nil
+}
+
+// usageOf makes numbers of what a filesystem said. Some say less than nothing is
+// free (what is reserved counts as used), or more than fits into a number.
+func usageOf(sfs *unix.Statfs_t, blockSize uint64) fsUsage {
+	count := func(n uint64) uint64 {
+		if int64(n) < 0 {
+			return 0
+		}
+		return n
+	}
+	size := func(blocks uint64) uint64 {
+		over, bytes := bits.Mul64(blocks, blockSize)
+		if over > 0 {
+			return math.MaxUint64
+		}
+		return bytes
+	}
+	total, free := count(sfs.Blocks), count(sfs.Bfree)
+	u := fsUsage{Total: size(total), Used: size(total - min(total, free)), Free: size(free), Available: size(count(sfs.Bavail))}
+	if files := count(sfs.Files); files > 0 {
+		free := count(sfs.Ffree)
+		u.Inodes = &inodes{Total: files, Used: files - min(files, free), Free: free}
+	}
+	return u
 }

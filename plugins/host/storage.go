@@ -87,19 +87,19 @@ func (c *collector) observeFilesystem(machine string, m mount, a answer, index m
 		usage = &a.usage
 	}
 	doc := filesystem{
-		Mountpoint: m.point, Device: m.source, Type: m.fstype, Mode: "rw", Options: m.options, DeviceNumber: m.number, Usage: usage,
+		Mountpoint: printable(m.point), Device: printable(m.source), Type: m.fstype, Mode: "rw", Options: m.options, DeviceNumber: m.number, Usage: usage,
 	}
 	if slices.Contains(m.options, "ro") {
 		doc.Mode = "ro"
 	}
 	if m.root != "/" {
-		doc.Root = m.root
+		doc.Root = printable(m.root)
 	}
 	key := partKey(machine, typeFilesystem, m.point)
 	if fixedSize(m.fstype) {
 		doc.Size = c.rememberSize(key.UID, usage)
 	}
-	obs = plugin.Observation{Key: key, Name: m.point, Status: status, Relations: []plugin.Relation{relate(partOf, machineKey(machine))}}
+	obs = plugin.Observation{Key: key, Name: printable(m.point), Status: status, Relations: []plugin.Relation{relate(partOf, machineKey(machine))}}
 	if device, ok := c.deviceOf(m, index); ok {
 		obs.Relations = append(obs.Relations, relate(backedBy, device))
 	}
@@ -142,9 +142,12 @@ func (c *collector) deviceOf(m mount, index map[string]plugin.Key) (plugin.Key, 
 	if key, ok := index[m.source]; ok {
 		return key, true
 	}
-	target, err := filepath.EvalSymlinks(c.tree.path(m.source))
-	if err != nil {
-		return plugin.Key{}, false
+	target := c.tree.path(m.source)
+	if !c.tree.foreign() {
+		var err error
+		if target, err = filepath.EvalSymlinks(target); err != nil {
+			return plugin.Key{}, false
+		}
 	}
 	key, ok := index[devicePath(filepath.Base(target))]
 	return key, ok

@@ -80,7 +80,7 @@ func TestUnitChanges(t *testing.T) {
 
 // TestNoSystemd sweeps a scope that was there once and certainly is not now.
 func TestNoSystemd(t *testing.T) {
-	c := testCollector(t, options{Root: string(writeTree(t, nil))})
+	c := testCollector(t, options{Root: writeTree(t, nil).root})
 	if s := sweepScope(t, c, scopeServices); len(s.all()) != 0 {
 		t.Error("services without systemd")
 	}

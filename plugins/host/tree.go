@@ -7,17 +7,61 @@ import (
 	"strings"
 )
 
-// tree is the directory below which the machine's files are: "/", or where a
-// container has the machine's root mounted.
-type tree string
+// tree is a directory of the machine, seen from the agent: below "/", or below where
+// a container has the machine's root mounted. Links inside it lead where they lead
+// for the machine: an absolute one begins at the machine's root, not the agent's, and
+// none leads out of it.
+type tree struct {
+	// root is where the machine's root is, and dir the directory below it.
+	root, dir string
+}
+
+func newTree(root string) tree { return tree{root: root, dir: "/"} }
+
+// sub is a directory of the tree.
+func (t tree) sub(elem ...string) tree { return tree{root: t.root, dir: t.join(elem)} }
+
+func (t tree) join(elem []string) string { return filepath.Join(append([]string{t.dir}, elem...)...) }
 
 // path is a file of the machine as the agent can open it.
-func (t tree) path(elem ...string) string {
-	return filepath.Join(append([]string{string(t)}, elem...)...)
+func (t tree) path(elem ...string) string { return t.resolve(t.join(elem), true) }
+
+// entry is like path, but does not follow a link that the file itself is.
+func (t tree) entry(elem ...string) string { return t.resolve(t.join(elem), false) }
+
+// maxLinks is how many links the kernel follows.
+const maxLinks = 40
+
+// resolve follows the links of a path of the machine.
+func (t tree) resolve(name string, last bool) string {
+	if !t.foreign() {
+		return name // the kernel does it
+	}
+	at, rest, links := "/", strings.Split(name, "/"), 0
+	for len(rest) > 0 {
+		part := rest[0]
+		rest = rest[1:]
+		at = filepath.Join(at, part) // ".." of the root is the root
+		if part == "" || part == "." || part == ".." || len(rest) == 0 && !last {
+			continue
+		}
+		target, err := os.Readlink(filepath.Join(t.root, at))
+		if err != nil {
+			continue // no link, or nothing there
+		}
+		if links++; links > maxLinks {
+			return filepath.Join(t.root, at) // opening it says so
+		}
+		if at = filepath.Dir(at); filepath.IsAbs(target) {
+			at = "/"
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return filepath.Join(t.root, at)
 }
 
 // foreign says that the machine's root is not the agent's own.
-func (t tree) foreign() bool { return t != "/" }
+func (t tree) foreign() bool { return t.root != "/" }
 
 // text reads a small file and trims it. A file that is missing or may not be
 // read is empty: use it for facts that a machine need not have.
@@ -40,7 +84,7 @@ func (t tree) flag(elem ...string) bool { return t.text(elem...) == "1" }
 
 // link is the last element of what a symbolic link points to, or empty.
 func (t tree) link(elem ...string) string {
-	target, err := os.Readlink(t.path(elem...))
+	target, err := os.Readlink(t.entry(elem...))
 	if err != nil {
 		return ""
 	}

@@ -72,8 +72,8 @@ var kindOf = map[string]string{
 }
 
 // partKey names a part of a machine by the part's natural key.
-func partKey(machine, typ, natural string) plugin.Key {
-	return plugin.Key{Type: typ, UID: machine + "/" + kindOf[typ] + "/" + natural}
+func partKey(machine, typ, key string) plugin.Key {
+	return plugin.Key{Type: typ, UID: machine + "/" + kindOf[typ] + "/" + natural(key)}
 }
 
 func machineKey(machine string) plugin.Key {

@@ -1,0 +1,260 @@
+package host
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/reeve-cloud/reeve/pkg/plugin"
+)
+
+// TestMountTable: the kernel escapes blank, tab, newline and backslash; all else is
+// part of a name.
+func TestMountTable(t *testing.T) {
+	table := strings.Join([]string{
+		`20 1 8:1 / / rw - ext4 /dev/sda1 rw`,
+		`21 20 8:17 / /m/USB rw,nosuid - vfat /dev/sdb1 rw,uid=1`,
+		"22 20 8:33 / /m/USB\u00a0DISK ro - vfat /dev/sdc1 ro,uid=2",
+		"23 20 8:49 / /m/foo\rbar rw - ext4 /dev/sdd1 rw",
+		"24 20 8:65 / /m/end\r rw - ext4 /dev/sde1 rw,x=\r",
+		"25 20 8:81 / /m/next\u0085line\u2028and\u3000wide\v\f rw - ext4 /dev/sdf1 rw",
+		`26 20 8:97 / /m/blank\040tab\011nl\012back\134slash rw - ext4 /dev/sdg1 rw`,
+		"27 20 8:113 / /m/latin\xe9 rw - ext4 /dev/sdh1 rw",
+		"28 20 8:129 / /m/looks\\134351 rw - ext4 /dev/sdi1 rw",
+	}, "\n") + "\n"
+	all, err := parseMountinfo(strings.NewReader(table))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var points []string
+	for _, m := range all {
+		points = append(points, m.point)
+	}
+	if want := []string{
+		"/", "/m/USB", "/m/USB\u00a0DISK", "/m/foo\rbar", "/m/end\r", "/m/next\u0085line\u2028and\u3000wide\v\f", "/m/blank tab\tnl\nback\\slash",
+		"/m/latin\xe9", `/m/looks\351`,
+	}; !slices.Equal(points, want) {
+		t.Errorf("got  %q\nwant %q", points, want)
+	}
+	if disk := all[2]; disk.source != "/dev/sdc1" || !slices.Equal(disk.options, []string{"ro", "uid=2"}) {
+		t.Errorf("%+v", disk)
+	}
+	// All of them are fit to be recorded, and apart.
+	c := testCollector(t, options{})
+	seen := make(map[string]bool)
+	for _, m := range selectMounts(all, options{}) {
+		obs, ok, err := c.observeFilesystem(testID, m, answer{probeResult: probeResult{usage: fsUsage{Total: 9}, number: m.number, isDir: true}}, nil)
+		if err != nil || !ok {
+			t.Fatalf("%q: %v %v", m.point, ok, err)
+		}
+		for _, text := range []string{obs.UID, obs.Name, string(obs.Document)} {
+			if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError }) {
+				t.Errorf("%q is not fit to be recorded", text)
+			}
+		}
+		if seen[obs.UID] {
+			t.Errorf("two filesystems have the uid %q", obs.UID)
+		}
+		seen[obs.UID] = true
+	}
+	if len(seen) != len(all) || !seen[testID+`/filesystem//m/latin\351`] {
+		t.Errorf("uids %v", seen)
+	}
+}
+
+// TestNames: what is written for a record tells names apart, and short ones of
+// letters stay as they are.
+func TestNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"/": "/", "/mnt/Bücher 2": "/mnt/Bücher 2", "/a\xff": `/a\377`, "/a\n": `/a\012`, `/a\b`: `/a\b`, `/a\x2db`: `/a\x2db`, `/a\377`: `/a\134377`, "/a\\\n": `/a\134\012`, "/a\ufffd": `/a\357\277\275`, "\u0085": `\302\205`,
+	} {
+		if got := natural(name); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+	long := "/" + strings.Repeat("ü", 2000)
+	a, b := natural(long), natural(long+"x")
+	if len(a) > maxNatural || a == b || !utf8.ValidString(a) {
+		t.Errorf("%q and %q", a, b)
+	}
+}
+
+func FuzzNames(f *testing.F) {
+	f.Add("/m/a\xe9", `/m/a\351`)
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if !utf8.ValidString(natural(a)) || len(natural(a)) > maxNatural {
+			t.Errorf("%q", natural(a))
+		}
+		if a != b && natural(a) == natural(b) {
+			t.Errorf("%q and %q are both %q", a, b, natural(a))
+		}
+	})
+}
+
+// TestWhichMounts: each filesystem once, and none of a container's.
+func TestWhichMounts(t *testing.T) {
+	hash := strings.Repeat("0123456789abcdef", 4)
+	const pod = "0f5f5e0c-2a0f-4a35-9f0b-3d1b7f5c1c11"
+	shown := []mount{
+		{number: "0:50", root: "/", point: "/a", fstype: "nfs4", source: "srv:/export/a"},
+		{number: "0:50", root: "/", point: "/b", fstype: "nfs4", source: "srv:/export/b"},
+		{number: "0:51", root: "/", point: "/c", fstype: "cifs", source: "//srv/c"},
+		{number: "0:51", root: "/", point: "/d", fstype: "cifs", source: "//srv/d"},
+		{number: "0:52", root: "/", point: "/e", fstype: "ceph", source: "10.0.0.1:6789,10.0.0.2:6789:/e"},
+		{number: "0:52", root: "/", point: "/f", fstype: "ceph", source: "10.0.0.1:6789,10.0.0.2:6789:/f"},
+		{number: "8:1", root: "/", point: "/g", fstype: "ext4", source: "/dev/disk/by-path/pci-0000:00:1"},
+		{number: "8:2", root: "/", point: "/var/lib/docker", fstype: "ext4", source: "/dev/sda2"},
+		{number: "8:3", root: "/", point: "/var/lib/kubelet", fstype: "ext4", source: "/dev/sda3"},
+		{number: "8:4", root: "/", point: "/srv/pods/web", fstype: "ext4", source: "/dev/sda4"},
+		{number: "8:5", root: "/", point: "/var/lib/kubelet/plugins/kubernetes.io/csi/rbd/" + hash + "/globalmount", fstype: "ext4", source: "/dev/rbd0"},
+	}
+	hidden := []mount{
+		{number: "0:50", root: "/x", point: "/bound", fstype: "nfs4", source: "srv:/export/a"},
+		{number: "8:1", root: "/g", point: "/h", fstype: "ext4", source: "/dev/sdx1"},
+	}
+	for _, point := range []string{
+		"/var/lib/kubelet/pods/" + pod + "/volumes/kubernetes.io~projected/token", "/var/lib/k0s/kubelet/pods/" + pod + "/volumes/kubernetes.io~secret/s",
+		"/var/snap/microk8s/common/var/lib/kubelet/pods/" + pod + "/volumes/kubernetes.io~empty-dir/x", "/data/k8s/pods/" + pod + "/volume-subpaths/a/b/0",
+		"/opt/kube/pods/" + strings.ReplaceAll(pod, "-", "") + "/etc-hosts", "/somewhere/kubernetes.io~csi/pvc/mount",
+		"/data/docker/overlay2/" + hash + "/merged", "/data/docker/containers/" + hash + "/mounts/shm", "/home/u/.local/share/containers/storage/overlay/" + hash + "/merged",
+		"/run/user/1000/containers/overlay-containers/" + hash + "/userdata/shm", "/run/containers/storage/overlay-containers/" + hash + "/userdata/shm",
+		"/var/lib/k0s/containerd/io.containerd.grpc.v1.cri/sandboxes/x/shm", "/run/k0s/containerd/io.containerd.runtime.v2.task/k8s.io/" + hash + "/rootfs",
+		"/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/k8s.io/" + hash + "/rootfs", "/mnt/pool/docker/zfs/graph/" + hash,
+	} {
+		hidden = append(hidden, mount{number: "0:" + point, root: "/", point: point, fstype: "tmpfs", source: "tmpfs"})
+	}
+	var got, want []string
+	for _, m := range selectMounts(append(slices.Clone(hidden), shown...), options{}) {
+		got = append(got, m.point)
+	}
+	for _, m := range shown {
+		want = append(want, m.point)
+	}
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// TestNumbersOfFilesystems: less than nothing is nothing.
+func TestNumbersOfFilesystems(t *testing.T) {
+	below := func(n int64) uint64 { return uint64(n) }
+	for _, test := range []struct {
+		name string
+		sfs  unix.Statfs_t
+		want fsUsage
+	}{
+		{"plain", unix.Statfs_t{Blocks: 10, Bfree: 4, Bavail: 3, Files: 8, Ffree: 5}, fsUsage{Total: 40960, Used: 24576, Free: 16384, Available: 12288, Inodes: &inodes{8, 3, 5}}},
+		{"available below zero", unix.Statfs_t{Blocks: 10, Bfree: 1, Bavail: below(-217)}, fsUsage{Total: 40960, Used: 36864, Free: 4096}},
+		{"free below zero", unix.Statfs_t{Blocks: 10, Bfree: below(-1), Bavail: below(-1)}, fsUsage{Total: 40960, Used: 40960}},
+		{"all below zero", unix.Statfs_t{Blocks: below(-1), Bfree: below(-1), Bavail: below(-1), Files: below(-1), Ffree: below(-1)}, fsUsage{}},
+		{"more free than there is", unix.Statfs_t{Blocks: 1, Bfree: 2, Files: 1, Ffree: 2}, fsUsage{Total: 4096, Free: 8192, Inodes: &inodes{1, 0, 2}}},
+		{"more than fits", unix.Statfs_t{Blocks: math.MaxInt64, Bfree: math.MaxInt64}, fsUsage{Total: math.MaxUint64, Free: math.MaxUint64}},
+	} {
+		got := usageOf(&test.sfs, 4096)
+		if (got.Inodes == nil) != (test.want.Inodes == nil) || got.Inodes != nil && *got.Inodes != *test.want.Inodes {
+			t.Errorf("%s: inodes %+v", test.name, got.Inodes)
+		}
+		if got.Inodes, test.want.Inodes = nil, nil; got != test.want {
+			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
+		}
+	}
+}
+
+// TestLinksBelowTheRoot: what an absolute link of the machine leads to is the
+// machine's, not the agent's.
+func TestLinksBelowTheRoot(t *testing.T) {
+	root := t.TempDir()
+	outside := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(outside, []byte("the agent's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		"etc/machine-id": "-> /persist/etc/machine-id", "persist/etc/machine-id": testID,
+		"etc/os-release": "-> /etc/static/os-release", "etc/static": "-> /nix/store/x-etc/etc", "nix/store/x-etc/etc/os-release": "ID=nixos\n",
+		"etc/hostname": "-> ../persist/hostname", "persist/hostname": "rack7\n",
+		"up": "-> ../../../../../../../../../../persist/hostname", "out": "-> " + outside,
+		"loop": "-> /loop2", "loop2": "-> loop", "dangling": "-> /nowhere",
+		"var/lib/dbus": "-> /etc", "sys/class/net/eth0": "-> ../../devices/pci/eth0", "sys/devices/pci/eth0/device": "-> ../../pci",
+	} {
+		file := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if target, link := strings.CutPrefix(content, "-> "); link {
+			err = os.Symlink(target, file)
+		} else {
+			err = os.WriteFile(file, []byte(content), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	tree := newTree(root)
+	for name, want := range map[string]string{
+		"etc/machine-id": testID, "var/lib/dbus/machine-id": testID, "etc/os-release": "ID=nixos", "etc/hostname": "rack7", "up": "rack7",
+		"out": "", "loop": "", "dangling": "", "nowhere": "", "../../etc/hostname": "rack7",
+	} {
+		if got := tree.text(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	net := tree.sub("sys/class/net/eth0")
+	if got := net.link("device"); got != "pci" {
+		t.Errorf("the device of eth0 is %q", got)
+	}
+	if got := net.path("device"); got != filepath.Join(root, "sys/devices/pci") {
+		t.Errorf("the device of eth0 lies in %q", got)
+	}
+	c := newCollector(slog.New(slog.DiscardHandler), options{Root: root}, -1)
+	if id, _, err := c.identify(); id != testID || err != nil {
+		t.Errorf("machine id %q, %v", id, err)
+	}
+	if name, err := c.hostname(); name != "rack7" || err != nil {
+		t.Errorf("host name %q, %v", name, err)
+	}
+	if os := c.operatingSystem(); os.ID != "nixos" {
+		t.Errorf("os %+v", os)
+	}
+}
+
+// TestPlaceholdersAreNoIdentity: an id that many machines have is none.
+func TestPlaceholdersAreNoIdentity(t *testing.T) {
+	const uuid = "4c4c4544-0042-3510-8052-b4c04f4d3132"
+	for _, id := range []string{
+		strings.Repeat("0", 32), strings.Repeat("f", 32), "b", "localhost", "uninitialized", "", "none", testID + "0", testID[1:], strings.Repeat("g", 32),
+		"00000000-0000-0000-0000-000000000000",
+	} {
+		files := map[string]string{"etc/machine-id": id + "\n", "sys/class/dmi/id/product_uuid": uuid}
+		c := newCollector(slog.New(slog.DiscardHandler), options{Root: writeTree(t, files).root}, -1)
+		if got, _, err := c.identify(); got != uuid || err != nil {
+			t.Errorf("machine-id %q: identity %q, %v", id, got, err)
+		}
+	}
+	c := newCollector(slog.New(slog.DiscardHandler), options{Root: writeTree(t, map[string]string{"etc/machine-id": "01234567-89AB-CDEF-0123-456789abcdef"}).root}, -1)
+	if got, _, err := c.identify(); got != testID || err != nil {
+		t.Errorf("a machine-id with dashes: %q, %v", got, err)
+	}
+	for _, uuid := range []string{
+		"03000200-0400-0500-0006-000700080009", "00020003-0004-0005-0006-000700080009", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+		"00000000-0000-0000-0000-000000000000", "11111111-1111-1111-1111-111111111111", "FEFEFEFE-FEFE-FEFE-FEFE-FEFEFEFEFEFE",
+		"DEADBEEF-DEAD-BEEF-DEAD-BEEFDEADBEEF", "12345678-1234-5678-90AB-CDDEEFAABBCC", "00010203-0405-0607-0809-0A0B0C0D0E0F", "Not Settable",
+	} {
+		c := newCollector(slog.New(slog.DiscardHandler), options{Root: writeTree(t, map[string]string{"sys/class/dmi/id/product_uuid": uuid}).root}, -1)
+		if got, _, err := c.identify(); err == nil {
+			t.Errorf("DMI UUID %q: identity %q", uuid, got)
+		}
+		if err := c.Sweep(context.Background(), plugin.Scope{Name: scopeSystem}, newSink()); err == nil {
+			t.Errorf("DMI UUID %q: swept", uuid)
+		}
+	}
+}
