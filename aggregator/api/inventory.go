@@ -27,6 +27,9 @@ const (
 	// no session, for its assets to count as disconnected: a little more than a
 	// reconnect takes.
 	silentAfter = 10 * time.Second
+	// pageBytes is what the documents of a page may have together, unless one alone has
+	// more: some ten times as much is needed to make a message of them.
+	pageBytes = 4 << 20
 	// maxRelations is how many edges GetAsset shows.
 	maxRelations = 10_000
 )
@@ -102,6 +105,14 @@ func (s *Inventory) ListAssets(ctx context.Context, r *connect.Request[reevev1.L
 		if q.After, err = parseAssetKey(after); err != nil {
 			return nil, err
 		}
+	}
+	if q.WithDocument {
+		fit, err := s.Warehouse.AssetsWithin(ctx, q, pageBytes)
+		if err != nil {
+			return nil, s.unavailable(ctx, err)
+		}
+		size = min(size, max(fit, 1))
+		q.Limit = size + 1
 	}
 	list, err := s.Warehouse.Assets(ctx, q)
 	if err != nil {
@@ -266,6 +277,14 @@ func (s *Inventory) ListChanges(ctx context.Context, r *connect.Request[reevev1.
 		if q.Before, err = strconv.ParseUint(after, 10, 64); err != nil {
 			return nil, invalid("page_token", "%w", errPageToken)
 		}
+	}
+	if q.WithDocument {
+		fit, err := s.Warehouse.ChangesWithin(ctx, q, pageBytes)
+		if err != nil {
+			return nil, s.unavailable(ctx, err)
+		}
+		size = min(size, max(fit, 1))
+		q.Limit = size + 1
 	}
 	list, err := s.Warehouse.Changes(ctx, q)
 	if err != nil {

@@ -20,7 +20,7 @@ type metrics struct {
 
 // The reasons that are counted.
 var (
-	refusedCallReasons       = []string{"malformed", "missing", "role", "too_many", "unknown"}
+	refusedCallReasons       = []string{"expired", "malformed", "missing", "role", "too_many", "unknown"}
 	refusedEnrollmentReasons = []string{
 		"bad_certificate", "bad_request", "expired_token", "no_certificate", "revoked_agent", "too_often", "unknown_agent", "unknown_token", "used_up_token",
 	}

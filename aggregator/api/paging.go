@@ -1,9 +1,10 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -17,7 +18,9 @@ import (
 const (
 	defaultPageSize = 100
 	maxPageSize     = 1000
-	maxPageToken    = 4 << 10
+	// maxPageToken has room for any key: names are at most 1 KiB each, and a key that is
+	// JSON may need six bytes for one of them. It fits into a header or an address.
+	maxPageToken = 24 << 10
 )
 
 // invalid returns the error for a field of a request.
@@ -36,28 +39,33 @@ func checkPageSize(n int32) (int, error) {
 	return min(int(n), maxPageSize), nil
 }
 
-// pageToken is where the next page of a list begins. It is opaque to clients and
-// holds for one list with one filter.
-type pageToken struct {
-	Version int    `json:"v"`
-	List    string `json:"l"`
-	Filter  string `json:"f,omitempty"`
-	// After is the last key of the page before.
-	After string `json:"a"`
-}
+// A page token is where the next page of a list begins. It is opaque to clients and
+// holds for one list with one filter. Its bytes are a version, a hash of the list's
+// name, one of the filter, and the last key of the page before as it is.
+const (
+	pageTokenVersion = 2
+	pageTokenHash    = 8
+	pageTokenHeader  = 1 + 2*pageTokenHash
+)
 
 var (
 	pageTokenEncoding = base64.RawURLEncoding.Strict()
 	errPageToken      = errors.New("must be the next_page_token of the page before, unchanged")
 )
 
+func pageTokenStart(list, filter string) []byte {
+	head := make([]byte, 0, pageTokenHeader)
+	head = append(head, pageTokenVersion)
+	for _, text := range []string{list, filter} {
+		sum := sha256.Sum256([]byte(text))
+		head = append(head, sum[:pageTokenHash]...)
+	}
+	return head
+}
+
 // encodePageToken returns the token of the page behind the key.
 func encodePageToken(list, filter, after string) string {
-	data, err := json.Marshal(pageToken{Version: 1, List: list, Filter: filter, After: after})
-	if err != nil {
-		panic(err) // strings can always be encoded
-	}
-	return pageTokenEncoding.EncodeToString(data)
+	return pageTokenEncoding.EncodeToString(append(pageTokenStart(list, filter), after...))
 }
 
 // decodePageToken returns the key behind which the page begins: empty for the
@@ -70,20 +78,18 @@ func decodePageToken(token, list, filter string) (after string, err error) {
 		return "", invalid("page_token", "%w", errPageToken)
 	}
 	data, err := pageTokenEncoding.DecodeString(token)
-	if err != nil {
+	if err != nil || len(data) <= pageTokenHeader || data[0] != pageTokenVersion {
 		return "", invalid("page_token", "%w", errPageToken)
 	}
-	var t pageToken
-	if err := json.Unmarshal(data, &t); err != nil || t.Version != 1 || t.After == "" {
-		return "", invalid("page_token", "%w", errPageToken)
-	}
-	if t.List != list {
+	const listEnd = 1 + pageTokenHash
+	head := pageTokenStart(list, filter)
+	if !bytes.Equal(data[:listEnd], head[:listEnd]) {
 		return "", invalid("page_token", "it belongs to another list")
 	}
-	if t.Filter != filter {
+	if !bytes.Equal(data[listEnd:pageTokenHeader], head[listEnd:]) {
 		return "", invalid("page_token", "it belongs to a list with another filter: begin again without it")
 	}
-	return t.After, nil
+	return string(data[pageTokenHeader:]), nil
 }
 
 // paged is a request for a page.

@@ -1,9 +1,38 @@
 package api
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/pkg/wire"
 )
+
+// TestPageTokenOfAnyKey has the longest keys there can be, in their worst spelling.
+func TestPageTokenOfAnyKey(t *testing.T) {
+	longest := strings.Repeat("<", wire.MaxName)
+	event, err := json.Marshal((&warehouse.ReceivedEvent{Event: warehouse.Event{Origin: warehouse.Origin{Site: strings.Repeat("x", 63)}, ID: longest, Source: longest}}).Key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	filter := strings.Repeat("f", 100_000)
+	for name, key := range map[string]string{
+		"asset": formatAssetKey(strings.Repeat("x", 63), longest, longest), "type": longest, "event": string(event),
+		"bytes": "\x00\xff" + longest,
+	} {
+		token := encodePageToken(name, filter, key)
+		if after, err := decodePageToken(token, name, filter); err != nil || after != key {
+			t.Errorf("%s: a token of %d bytes: %v", name, len(token), err)
+		}
+		if _, err := decodePageToken(token, "another", filter); err == nil || !strings.Contains(err.Error(), "another list") {
+			t.Errorf("%s: for another list: %v", name, err)
+		}
+		if _, err := decodePageToken(token, name, ""); err == nil || !strings.Contains(err.Error(), "another filter") {
+			t.Errorf("%s: with another filter: %v", name, err)
+		}
+	}
+}
 
 func FuzzPageToken(f *testing.F) {
 	f.Add(encodePageToken("sites", "", "lab"))

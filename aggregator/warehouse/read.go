@@ -68,32 +68,39 @@ func (w *where) String() string {
 	return " WHERE " + strings.Join(w.conditions, " AND ")
 }
 
-// Assets lists the current state of assets in the order of their keys.
-func (w *Warehouse) Assets(ctx context.Context, q AssetQuery) ([]Asset, error) {
+// stateOf is the expression for an asset's state. It has the parameter silent.
+var stateOf = fmt.Sprintf("multiIf(deleted, %d, has({silent:Array(String)}, agent_id), %d, %d)", Gone, Disconnected, Active)
+
+func (q *AssetQuery) where() *where {
 	var c where
 	c.equal("site", q.Site)
 	c.equal("type", q.Type)
 	c.equal("uid", q.UID)
-	state := fmt.Sprintf("multiIf(deleted, %d, has({silent:Array(String)}, agent_id), %d, %d)", Gone, Disconnected, Active)
 	c.parameters = append(c.parameters, clickhouse.Named("silent", q.Silent))
 	if len(q.States) > 0 {
 		wanted := make([]string, len(q.States))
 		for i, s := range q.States {
 			wanted[i] = fmt.Sprint(uint8(s))
 		}
-		c.add(fmt.Sprintf("%s IN (%s)", state, strings.Join(wanted, ", ")))
+		c.add(fmt.Sprintf("%s IN (%s)", stateOf, strings.Join(wanted, ", ")))
 	}
 	if q.After != nil {
 		c.add("(site, type, uid) > ({after_site:String}, {after_type:String}, {after_uid:String})",
 			clickhouse.Named("after_site", q.After.Site), clickhouse.Named("after_type", q.After.Type), clickhouse.Named("after_uid", q.After.UID))
 	}
+	return &c
+}
+
+// Assets lists the current state of assets in the order of their keys.
+func (w *Warehouse) Assets(ctx context.Context, q AssetQuery) ([]Asset, error) {
+	c := q.where()
 	document := "''"
 	if q.WithDocument {
 		document = "document"
 	}
 	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, type, uid, version, toUInt8(%s), scope, name, region, project, status, labels, %s,
 		created_at, updated_at, observed_at, received_at, agent_id
-		FROM asset FINAL%s ORDER BY site, type, uid LIMIT %d`, state, document, c.String(), q.Limit), c.parameters...)
+		FROM asset FINAL%s ORDER BY site, type, uid LIMIT %d`, stateOf, document, c.String(), q.Limit), c.parameters...)
 	if err != nil {
 		return nil, fmt.Errorf("listing assets: %w", err)
 	}
@@ -101,6 +108,33 @@ func (w *Warehouse) Assets(ctx context.Context, q AssetQuery) ([]Asset, error) {
 		return []any{&a.Site, &a.Type, &a.UID, &a.Version, (*uint8)(&a.State), &a.Scope, &a.Name, &a.Region, &a.Project, &a.Status, &a.Labels,
 			(*text)(&a.Document), (*moment)(&a.CreatedAt), (*moment)(&a.UpdatedAt), (*moment)(&a.ObservedAt), (*moment)(&a.ReceivedAt), &a.AgentID}
 	})
+}
+
+// AssetsWithin returns how many of the assets that a query selects, in its order and
+// within its limit, have documents of so many bytes together: at least one, if there
+// is any. They are as many as can be read at once without a bound on documents.
+func (w *Warehouse) AssetsWithin(ctx context.Context, q AssetQuery, bytes uint64) (int, error) {
+	c := q.where()
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT length(document) FROM asset FINAL%s ORDER BY site, type, uid LIMIT %d`, c.String(), q.Limit), c.parameters...)
+	if err != nil {
+		return 0, fmt.Errorf("measuring assets: %w", err)
+	}
+	return fitting(rows, bytes)
+}
+
+// fitting returns how many rows, each of one size, have so many bytes together.
+func fitting(rows driver.Rows, bytes uint64) (n int, err error) {
+	sizes, err := scan(rows, func(size *uint64) []any { return []any{size} })
+	if err != nil {
+		return 0, err
+	}
+	var sum uint64
+	for n = range sizes {
+		if sum += sizes[n]; n > 0 && sum > bytes {
+			return n, nil
+		}
+	}
+	return len(sizes), nil
 }
 
 // Change is a version with the time at which it was received.
@@ -118,8 +152,7 @@ type ChangeQuery struct {
 	WithDocument bool
 }
 
-// Changes lists the versions of an asset, newest first.
-func (w *Warehouse) Changes(ctx context.Context, q ChangeQuery) ([]Change, error) {
+func (q *ChangeQuery) where() *where {
 	var c where
 	c.equal("site", q.Site)
 	c.equal("type", q.Type)
@@ -127,6 +160,22 @@ func (w *Warehouse) Changes(ctx context.Context, q ChangeQuery) ([]Change, error
 	if q.Before > 0 {
 		c.add("version < {before:UInt64}", clickhouse.Named("before", fmt.Sprint(q.Before)))
 	}
+	return &c
+}
+
+// ChangesWithin is AssetsWithin for the versions of an asset.
+func (w *Warehouse) ChangesWithin(ctx context.Context, q ChangeQuery, bytes uint64) (int, error) {
+	c := q.where()
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT length(document) FROM asset_version FINAL%s ORDER BY version DESC LIMIT %d`, c.String(), q.Limit), c.parameters...)
+	if err != nil {
+		return 0, fmt.Errorf("measuring changes: %w", err)
+	}
+	return fitting(rows, bytes)
+}
+
+// Changes lists the versions of an asset, newest first.
+func (w *Warehouse) Changes(ctx context.Context, q ChangeQuery) ([]Change, error) {
+	c := q.where()
 	document := "''"
 	if q.WithDocument {
 		document = "document"
@@ -176,7 +225,9 @@ type TypeQuery struct {
 }
 
 // Types lists, in the order of their names, the types that agents told of or
-// that have assets. Where sites say different things, the newest holds.
+// that have assets. Of a site it is what that site says. Over several sites it is what
+// most of them say, and where as many say something else, what was said first: a site
+// that says something of its own paints nothing of the others'.
 func (w *Warehouse) Types(ctx context.Context, q TypeQuery) ([]TypeSummary, error) {
 	var told, there where
 	told.equal("site", q.Site)
@@ -187,10 +238,10 @@ func (w *Warehouse) Types(ctx context.Context, q TypeQuery) ([]TypeSummary, erro
 	}
 	parameters := append(told.parameters, clickhouse.Named("silent", q.Silent))
 	rows, err := w.conn.Query(ctx, fmt.Sprintf(`
-		SELECT name, argMax(title, (told, version)), argMax(layout, (told, version)), toInt64(sum(active)) FROM (
-			SELECT name, title, layout, version, true AS told, 0 AS active FROM asset_type FINAL%s
+		SELECT name, argMin(title, word), argMin(layout, word), toInt64(sum(active)) FROM (
+			SELECT name, title, layout, (-toInt64(count()), min(received_at), min(site)) AS word, 0 AS active FROM asset_type FINAL%s GROUP BY name, title, layout
 			UNION ALL
-			SELECT type, '', '', 0, false, countIf(NOT deleted AND NOT has({silent:Array(String)}, agent_id)) FROM asset FINAL%s GROUP BY type
+			SELECT type, '', '', (1, toDateTime64(0, 3, 'UTC'), ''), countIf(NOT deleted AND NOT has({silent:Array(String)}, agent_id)) FROM asset FINAL%s GROUP BY type
 		) GROUP BY name ORDER BY name LIMIT %d`, told.String(), there.String(), q.Limit), parameters...)
 	if err != nil {
 		return nil, fmt.Errorf("listing types: %w", err)

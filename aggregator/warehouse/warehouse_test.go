@@ -162,8 +162,18 @@ func TestTypes(t *testing.T) {
 		kind("west", "fake.test.Thing", "Thing", `{"icon":"pod"}`, 7), kind("east", "fake.test.Thing", "Older", `{}`, 6),
 		kind("west", "fake.test.Empty", "Empty", "", 5),
 	}
-	if err := w.Write(t.Context(), g); err != nil {
-		t.Fatal(err)
+	// A site that says something else than the others, later and with whatever version,
+	// paints its own only.
+	hostile := group()
+	hostile.ReceivedAt = g.ReceivedAt.Add(time.Hour)
+	hostile.Types = []warehouse.AssetType{kind("evil", "fake.test.Thing", "Evil", `{"icon":"skull"}`, 1<<62), kind("evil", "fake.test.Empty", "Evil", "", 1<<62)}
+	third := group()
+	third.ReceivedAt = g.ReceivedAt.Add(2 * time.Hour)
+	third.Types = []warehouse.AssetType{kind("south", "fake.test.Thing", "Thing", `{"icon":"pod"}`, 3)}
+	for _, g := range []*warehouse.Group{g, hostile, third} {
+		if err := w.Write(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
 	}
 	const thing, empty, untold = `fake.test.Thing "Thing" {"icon":"pod"} `, `fake.test.Empty "Empty"  0`, `fake.test.Untold ""  1`
 	const gone = `fake.test.Gone ""  0`
@@ -174,6 +184,7 @@ func TestTypes(t *testing.T) {
 		{warehouse.TypeQuery{}, []string{empty, gone, thing + "2", untold}},
 		{warehouse.TypeQuery{Silent: []string{"agent-2"}}, []string{empty, gone, thing + "1", untold}},
 		{warehouse.TypeQuery{Site: "east"}, []string{`fake.test.Thing "Older" {} 1`}},
+		{warehouse.TypeQuery{Site: "evil"}, []string{`fake.test.Empty "Evil"  0`, `fake.test.Thing "Evil" {"icon":"skull"} 0`}},
 		{warehouse.TypeQuery{Site: "nowhere' OR 1=1 --"}, nil},
 		{warehouse.TypeQuery{After: "fake.test.Empty"}, []string{gone, thing + "2", untold}},
 		{warehouse.TypeQuery{After: "fake.test.Thing", Site: "west"}, []string{untold}},
@@ -193,6 +204,35 @@ func TestTypes(t *testing.T) {
 		if !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%+v: got %q, want %q", test.q, got, test.want)
 		}
+	}
+}
+
+// TestWithin measures what can be read at once.
+func TestWithin(t *testing.T) {
+	w := warehousetest.New(t)
+	doc := func(n int) string { return `{"x":"` + strings.Repeat("x", n-8) + `"}` }
+	versions := []warehouse.AssetVersion{version(1, "a", warehouse.Created, doc(100)), version(2, "b", warehouse.Created, doc(1000)),
+		version(3, "c", warehouse.Created, doc(100)), version(4, "c", warehouse.Updated, doc(300))}
+	if err := w.Write(t.Context(), group(versions...)); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		limit int
+		bytes uint64
+		want  int
+	}{{10, 1400, 3}, {10, 1399, 2}, {10, 1, 1}, {10, 0, 1}, {2, 1 << 30, 2}} {
+		if n, err := w.AssetsWithin(t.Context(), warehouse.AssetQuery{Site: "west", Limit: test.limit}, test.bytes); err != nil || n != test.want {
+			t.Errorf("%+v: %d, %v", test, n, err)
+		}
+	}
+	key := warehouse.AssetKey{Site: "west", Type: versions[3].Type, UID: "c"}
+	for bytes, want := range map[uint64]int{400: 2, 399: 1} {
+		if n, err := w.ChangesWithin(t.Context(), warehouse.ChangeQuery{AssetKey: key, Limit: 10}, bytes); err != nil || n != want {
+			t.Errorf("%d bytes: %d changes, %v", bytes, n, err)
+		}
+	}
+	if n, err := w.AssetsWithin(t.Context(), warehouse.AssetQuery{Site: "nowhere", Limit: 10}, 1); err != nil || n != 0 {
+		t.Errorf("nothing: %d, %v", n, err)
 	}
 }
 

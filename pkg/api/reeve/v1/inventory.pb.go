@@ -681,8 +681,9 @@ func (x *GetAssetResponse) GetRelations() []*Relation {
 	return nil
 }
 
-// AssetType is a type of assets. Where sites have different layouts of it, this
-// is the newest one.
+// AssetType is a type of assets. Asked for one site, its title and layout are that
+// site's. Over all sites they are those that most sites have, or where as many have
+// others, those that were told first.
 type AssetType struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// provider.group.Kind
