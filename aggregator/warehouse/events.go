@@ -93,7 +93,7 @@ func (w *Warehouse) eventRows(ctx context.Context, q EventQuery, limit int) ([]R
 		data = "data"
 	}
 	all := c.String()
-	page := "(site, time, id) IN (SELECT site, time, id FROM event" + all + fmt.Sprintf(" ORDER BY time DESC, site DESC, source DESC, id DESC LIMIT %d)", limit)
+	page := "(site, time, source, id) IN (SELECT site, time, source, id FROM event" + all + fmt.Sprintf(" ORDER BY time DESC, site DESC, source DESC, id DESC LIMIT %d)", limit)
 	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, id, type, source, asset_type, asset_uid, time, severity, message, %s, received_at, agent_id
 		FROM event WHERE %s ORDER BY time DESC, site DESC, source DESC, id DESC, received_at DESC`,
 		data, strings.Join(append(c.conditions, page), " AND ")), c.parameters...)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,19 +26,19 @@ type migration struct {
 }
 
 // loadMigrations reads the steps in order. Their files are named
-// NNNN_name.sql, and each statement in them ends with a semicolon at the end of
-// a line.
+// NNNN_name.sql, each number larger than the one before, and each statement in them
+// ends with a semicolon at the end of a line.
 func loadMigrations(files fs.FS) ([]migration, error) {
 	entries, err := fs.ReadDir(files, "migrations")
 	if err != nil {
 		return nil, err
 	}
 	var steps []migration
-	for i, e := range entries {
+	for _, e := range entries {
 		number, name, ok := strings.Cut(strings.TrimSuffix(e.Name(), ".sql"), "_")
 		version, err := strconv.ParseUint(number, 10, 32)
-		if !ok || err != nil || int(version) != i+1 {
-			return nil, fmt.Errorf("migration %s: must be named %04d_name.sql", e.Name(), i+1)
+		if !ok || err != nil || len(number) != 4 || version == 0 || len(steps) > 0 && uint32(version) <= steps[len(steps)-1].version {
+			return nil, fmt.Errorf("migration %s: must be named NNNN_name.sql, with a number of its own", e.Name())
 		}
 		data, err := fs.ReadFile(files, "migrations/"+e.Name())
 		if err != nil {
@@ -89,7 +90,8 @@ func (w *Warehouse) Migrate(ctx context.Context, logger *slog.Logger) error {
 		return fmt.Errorf("preparing the schema: %w", err)
 	}
 	var current uint32
-	if err := w.conn.QueryRow(ctx, `SELECT max(version) FROM schema_migration`).Scan(&current); err != nil {
+	var applied []uint32
+	if err := w.conn.QueryRow(ctx, `SELECT max(version), groupUniqArray(version) FROM schema_migration`).Scan(&current, &applied); err != nil {
 		return fmt.Errorf("reading the schema version: %w", err)
 	}
 	if newest := steps[len(steps)-1].version; current > newest {
@@ -104,7 +106,10 @@ func (w *Warehouse) Migrate(ctx context.Context, logger *slog.Logger) error {
 		return err
 	}
 	fill := strings.NewReplacer("${durable}", durable, "${bucketed_maps}", maps, "${small_buffers}", buffers)
-	for _, m := range steps[current:] {
+	for _, m := range steps {
+		if slices.Contains(applied, m.version) {
+			continue
+		}
 		for _, s := range m.statements {
 			if err := w.conn.Exec(ctx, fill.Replace(s)); err != nil && !alreadyThere(err) {
 				return fmt.Errorf("migrating the schema to version %d (%s): %w", m.version, m.name, err)

@@ -412,3 +412,5 @@ func BenchmarkWrite(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
 }
+
+func TestEventsAreKeyedBySource(t *testing.T) { warehouse.CheckEventKey(t, warehousetest.New(t)) }

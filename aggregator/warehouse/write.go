@@ -361,12 +361,12 @@ func addEvents(g *Group, add func(table, ...column)) {
 	type E = Event
 	rows := g.Events
 	type key struct {
-		site, id string
-		at       int64
+		site, source, id string
+		at               int64
 	}
 	keys := make(map[key]struct{}, len(rows))
 	for _, e := range rows {
-		keys[key{e.Site, e.ID, e.Time.UnixMilli()}] = struct{}{}
+		keys[key{e.Site, e.Source, e.ID, e.Time.UnixMilli()}] = struct{}{}
 	}
 	add(table{name: "event", rows: len(rows), keys: len(keys)},
 		values("site", rows, func(e *E) string { return e.Site }),
