@@ -154,8 +154,13 @@ func checkToken(ctx context.Context, c config.Config, proxy transport.Proxy, r *
 		list = token.Addresses
 	}
 	for _, address := range list {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		r.line("aggregator "+address, enroll.Reach(ctx, address, token, proxy), "TLS, and its CA is the one in the token")
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		err := enroll.Check(ctx, edge.IdentityDir(c), address, token, proxy)
 		cancel()
+		detail := "its CA is the one in the token, and it takes the token"
+		if errors.Is(err, enroll.ErrCannotTell) {
+			detail, err = "its CA is the one in the token; "+err.Error(), nil
+		}
+		r.line("aggregator "+address, err, detail)
 	}
 }

@@ -298,27 +298,36 @@ func join(ctx context.Context, address, place string, pin identity.Pin, proxy tr
 	}, nil
 }
 
-// Reach checks that an aggregator answers at an address, and that it is the one
-// that a token speaks of. The token is not used.
-func Reach(ctx context.Context, address string, token identity.JoinToken, proxy transport.Proxy) error {
+// Check asks the aggregator at an address whether the agent could join with a token
+// now. The token is not used. dir is where the identity would lie. The error is
+// ErrRefused as it would be when joining, and [ErrCannotTell] where an aggregator that
+// is the one that the token speaks of is too old to say.
+func Check(ctx context.Context, dir, address string, token identity.JoinToken, proxy transport.Proxy) error {
 	pin, err := token.Pin()
 	if err != nil {
 		return err
 	}
+	request := &reevev1.CheckJoinTokenRequest{TokenId: token.ID, TokenSecret: token.Secret}
+	if key, err := identity.ReadKey(filepath.Join(dir, keyFile)); err == nil {
+		if request.PublicKey, err = x509.MarshalPKIXPublicKey(key.Public()); err != nil {
+			return fmt.Errorf("encoding the public key: %w", err)
+		}
+	}
 	_, err = atPlaces(ctx, address, proxy, func(place string) (struct{}, error) {
-		raw, err := transport.DialThrough(ctx, place, proxy)
-		if err != nil {
-			return struct{}{}, err
+		client, done := dial(address, place, identity.PinnedClient(pin), proxy)
+		defer done()
+		_, err := client.CheckJoinToken(ctx, connect.NewRequest(request))
+		if connect.CodeOf(err) == connect.CodeUnimplemented {
+			return struct{}{}, ErrCannotTell
 		}
-		conn := tls.Client(raw, identity.PinnedClient(pin))
-		if err := conn.HandshakeContext(ctx); err != nil {
-			raw.Close()
-			return struct{}{}, err
-		}
-		return struct{}{}, conn.Close()
+		return struct{}{}, explain(err)
 	})
 	return err
 }
+
+// ErrCannotTell means that an aggregator is older than the question whether it would
+// take a join token.
+var ErrCannotTell = errors.New("the aggregator is too old to say whether it takes the token")
 
 // dial returns a client of the enrollment service at one of an address's places.
 func dial(address, place string, config *tls.Config, proxy transport.Proxy) (reevev1connect.EnrollmentServiceClient, func()) {
@@ -334,6 +343,9 @@ func dial(address, place string, config *tls.Config, proxy transport.Proxy) (ree
 
 // explain tells refusals from passing faults.
 func explain(err error) error {
+	if err == nil {
+		return nil
+	}
 	switch connect.CodeOf(err) {
 	case connect.CodeUnauthenticated, connect.CodePermissionDenied, connect.CodeInvalidArgument, connect.CodeNotFound, connect.CodeFailedPrecondition:
 		if ce, ok := errors.AsType[*connect.Error](err); ok {

@@ -20,6 +20,9 @@ import (
 
 const maxHostname = 253
 
+// maxPublicKey is the size in bytes of the largest public key that is looked at.
+const maxPublicKey = 4 << 10
+
 type enrollmentService struct{ *Server }
 
 var _ reevev1connect.EnrollmentServiceHandler = enrollmentService{}
@@ -36,7 +39,8 @@ func (r *refusal) Error() string { return r.text }
 // admitEnrollment bounds how often one client may try to enroll. It runs before
 // the call's body is read.
 func (s *Server) admitEnrollment(ctx context.Context, spec connect.Spec, peer connect.Peer, _ http.Header) (context.Context, error) {
-	if spec.Procedure == reevev1connect.EnrollmentServiceEnrollProcedure && !s.enrollAttempts.Allow(admission.Network(peer.Addr), time.Now()) {
+	asks := spec.Procedure == reevev1connect.EnrollmentServiceEnrollProcedure || spec.Procedure == reevev1connect.EnrollmentServiceCheckJoinTokenProcedure
+	if asks && !s.enrollAttempts.Allow(admission.Network(peer.Addr), time.Now()) {
 		return nil, s.refuse(ctx, "enroll", peer.Addr, &refusal{"too_often", connect.CodeResourceExhausted,
 			"too many enrollments from this address: try again in a few seconds"})
 	}
@@ -90,19 +94,47 @@ func (s enrollmentService) enroll(ctx context.Context, address string, m *reevev
 			return expire, err
 		},
 	})
+	return agent, certificate, tokenRefusal(err)
+}
+
+// tokenRefusal makes a refusal of what the registry says of a join token.
+func tokenRefusal(err error) error {
 	switch {
 	case errors.Is(err, registry.ErrTokenUnknown):
-		err = &refusal{"unknown_token", connect.CodeUnauthenticated,
+		return &refusal{"unknown_token", connect.CodeUnauthenticated,
 			"the join token is unknown: it was deleted, is damaged, or is another aggregator's; make a new one"}
 	case errors.Is(err, registry.ErrTokenExpired):
-		err = &refusal{"expired_token", connect.CodePermissionDenied, "the join token has expired: make a new one"}
+		return &refusal{"expired_token", connect.CodePermissionDenied, "the join token has expired: make a new one"}
 	case errors.Is(err, registry.ErrTokenUsedUp):
-		err = &refusal{"used_up_token", connect.CodePermissionDenied,
+		return &refusal{"used_up_token", connect.CodePermissionDenied,
 			"the join token is used up: as many agents have joined with it as may; make a new one"}
 	case errors.Is(err, registry.ErrAgentRevoked):
-		err = &refusal{"revoked_agent", connect.CodePermissionDenied, identity.Revoked}
+		return &refusal{"revoked_agent", connect.CodePermissionDenied, identity.Revoked}
 	}
-	return agent, certificate, err
+	return err
+}
+
+// CheckJoinToken answers whether Enroll would let an agent in.
+func (s enrollmentService) CheckJoinToken(ctx context.Context, req *connect.Request[reevev1.CheckJoinTokenRequest]) (*connect.Response[reevev1.CheckJoinTokenResponse], error) {
+	site, err := s.checkJoinToken(ctx, req.Msg)
+	if r := (*refusal)(nil); errors.As(err, &r) {
+		return nil, s.refuse(ctx, "check", req.Peer().Addr, r, "token_id", shorten(req.Msg.GetTokenId()))
+	}
+	if err != nil {
+		return nil, s.failed(ctx, "checking a join token", err)
+	}
+	return connect.NewResponse(&reevev1.CheckJoinTokenResponse{Site: site}), nil
+}
+
+func (s enrollmentService) checkJoinToken(ctx context.Context, m *reevev1.CheckJoinTokenRequest) (site string, err error) {
+	if !isTokenPart(m.GetTokenId()) || !isTokenPart(m.GetTokenSecret()) {
+		return "", badRequest("token_id, token_secret: must be those of a join token")
+	}
+	if len(m.GetPublicKey()) > maxPublicKey {
+		return "", badRequest(fmt.Sprintf("public_key: must be at most %d bytes", maxPublicKey))
+	}
+	site, err = s.options.Registry.CheckEnrollment(ctx, m.GetTokenId(), m.GetTokenSecret(), m.GetPublicKey(), time.Now())
+	return site, tokenRefusal(err)
 }
 
 func (s enrollmentService) Renew(ctx context.Context, req *connect.Request[reevev1.RenewRequest]) (*connect.Response[reevev1.RenewResponse], error) {

@@ -81,6 +81,26 @@ func (r *Registry) Enroll(ctx context.Context, e Enrollment) (Agent, error) {
 	}
 }
 
+// CheckEnrollment returns the site that Enroll would let an agent into now, or the
+// error that it would have. Nothing is counted or recorded. The key may be nil, of an
+// agent that has not asked before.
+func (r *Registry) CheckEnrollment(ctx context.Context, tokenID, secret string, publicKey []byte, now time.Time) (site string, err error) {
+	token, _, err := r.checkJoinToken(ctx, tokenID, secret, now)
+	if err != nil {
+		return "", err
+	}
+	known, revision, err := get[Agent](ctx, r.store, AgentPrefix, agentID(tokenID, publicKey))
+	switch {
+	case err != nil && !errors.Is(err, ErrNotFound):
+		return "", err
+	case known.Revoked():
+		return "", ErrAgentRevoked
+	case revision == Absent && token.Uses >= token.MaxUses:
+		return "", ErrTokenUsedUp
+	}
+	return token.Site, nil
+}
+
 // agentSpace is the name space of agent ids.
 var agentSpace = uuid.MustParse("7c1c92a8-2f0e-4a53-9d0d-3f0f6f0b8f6e")
 

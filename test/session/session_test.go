@@ -145,8 +145,8 @@ func TestRefusedEnrollment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	usedUp := c.Token("west", 1, time.Hour)
-	if _, err := enroll.Join(t.Context(), t.TempDir(), usedUp, nil, "first", nil, slog.New(slog.DiscardHandler)); err != nil {
+	usedUp, joined := c.Token("west", 1, time.Hour), t.TempDir()
+	if _, err := enroll.Join(t.Context(), joined, usedUp, nil, "first", nil, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	expired := c.Token("west", 1, time.Millisecond)
@@ -163,6 +163,10 @@ func TestRefusedEnrollment(t *testing.T) {
 		"wrong secret": {wrongSecret, enroll.ErrRefused}, "wrong CA": {wrongCA, identity.ErrWrongCA},
 	} {
 		dir := t.TempDir()
+		asked := enroll.Check(t.Context(), dir, c.Address, test.token, nil)
+		if !errors.Is(asked, test.want) {
+			t.Errorf("%s: asked beforehand: %v", name, asked)
+		}
 		if _, err := enroll.Join(t.Context(), dir, test.token, nil, "h", nil, slog.New(slog.DiscardHandler)); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v", name, err)
 		} else if strings.Contains(err.Error(), test.token.Secret) && len(test.token.Secret) > 1 {
@@ -172,8 +176,14 @@ func TestRefusedEnrollment(t *testing.T) {
 			t.Errorf("%s: an identity was left behind: %v", name, err)
 		}
 	}
-	if err := enroll.Reach(t.Context(), c.Address, wrongCA, nil); !errors.Is(err, identity.ErrWrongCA) {
-		t.Errorf("reach with a wrong CA: %v", err)
+	good := c.Token("west", 1, time.Hour)
+	for range 3 {
+		if err := enroll.Check(t.Context(), t.TempDir(), c.Address, good, nil); err != nil {
+			t.Errorf("a token that is not used up by it: %v", err)
+		}
+	}
+	if err := enroll.Check(t.Context(), joined, c.Address, usedUp, nil); err != nil {
+		t.Errorf("the agent that used it up: %v", err)
 	}
 	e := newEdge(t, c)
 	e.observe(3)

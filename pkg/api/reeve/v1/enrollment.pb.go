@@ -162,6 +162,113 @@ func (x *EnrollResponse) GetCaCertificates() [][]byte {
 	return nil
 }
 
+type CheckJoinTokenRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	TokenId     string                 `protobuf:"bytes,1,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	TokenSecret string                 `protobuf:"bytes,2,opt,name=token_secret,json=tokenSecret,proto3" json:"token_secret,omitempty"`
+	// The agent's public key, PKIX in DER, if it has asked with one before and may
+	// not have heard the answer: that one needs no use of the token.
+	PublicKey     []byte `protobuf:"bytes,3,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckJoinTokenRequest) Reset() {
+	*x = CheckJoinTokenRequest{}
+	mi := &file_api_reeve_v1_enrollment_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckJoinTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckJoinTokenRequest) ProtoMessage() {}
+
+func (x *CheckJoinTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_enrollment_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckJoinTokenRequest.ProtoReflect.Descriptor instead.
+func (*CheckJoinTokenRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_enrollment_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *CheckJoinTokenRequest) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+func (x *CheckJoinTokenRequest) GetTokenSecret() string {
+	if x != nil {
+		return x.TokenSecret
+	}
+	return ""
+}
+
+func (x *CheckJoinTokenRequest) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+type CheckJoinTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The site that the agent would join.
+	Site          string `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckJoinTokenResponse) Reset() {
+	*x = CheckJoinTokenResponse{}
+	mi := &file_api_reeve_v1_enrollment_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckJoinTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckJoinTokenResponse) ProtoMessage() {}
+
+func (x *CheckJoinTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_enrollment_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckJoinTokenResponse.ProtoReflect.Descriptor instead.
+func (*CheckJoinTokenResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_enrollment_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CheckJoinTokenResponse) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
 type RenewRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As in EnrollRequest. The key may be a new one.
@@ -172,7 +279,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_api_reeve_v1_enrollment_proto_msgTypes[2]
+	mi := &file_api_reeve_v1_enrollment_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -184,7 +291,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_enrollment_proto_msgTypes[2]
+	mi := &file_api_reeve_v1_enrollment_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -197,7 +304,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_enrollment_proto_rawDescGZIP(), []int{2}
+	return file_api_reeve_v1_enrollment_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RenewRequest) GetCertificateRequest() []byte {
@@ -217,7 +324,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_api_reeve_v1_enrollment_proto_msgTypes[3]
+	mi := &file_api_reeve_v1_enrollment_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -229,7 +336,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_enrollment_proto_msgTypes[3]
+	mi := &file_api_reeve_v1_enrollment_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -242,7 +349,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_enrollment_proto_rawDescGZIP(), []int{3}
+	return file_api_reeve_v1_enrollment_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RenewResponse) GetCertificate() []byte {
@@ -273,14 +380,22 @@ const file_api_reeve_v1_enrollment_proto_rawDesc = "" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12 \n" +
 	"\vcertificate\x18\x03 \x01(\fR\vcertificate\x12'\n" +
-	"\x0fca_certificates\x18\x04 \x03(\fR\x0ecaCertificates\"?\n" +
+	"\x0fca_certificates\x18\x04 \x03(\fR\x0ecaCertificates\"t\n" +
+	"\x15CheckJoinTokenRequest\x12\x19\n" +
+	"\btoken_id\x18\x01 \x01(\tR\atokenId\x12!\n" +
+	"\ftoken_secret\x18\x02 \x01(\tR\vtokenSecret\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x03 \x01(\fR\tpublicKey\",\n" +
+	"\x16CheckJoinTokenResponse\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\"?\n" +
 	"\fRenewRequest\x12/\n" +
 	"\x13certificate_request\x18\x01 \x01(\fR\x12certificateRequest\"Z\n" +
 	"\rRenewResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12'\n" +
-	"\x0fca_certificates\x18\x02 \x03(\fR\x0ecaCertificates2\x8a\x01\n" +
+	"\x0fca_certificates\x18\x02 \x03(\fR\x0ecaCertificates2\xdf\x01\n" +
 	"\x11EnrollmentService\x12;\n" +
-	"\x06Enroll\x12\x17.reeve.v1.EnrollRequest\x1a\x18.reeve.v1.EnrollResponse\x128\n" +
+	"\x06Enroll\x12\x17.reeve.v1.EnrollRequest\x1a\x18.reeve.v1.EnrollResponse\x12S\n" +
+	"\x0eCheckJoinToken\x12\x1f.reeve.v1.CheckJoinTokenRequest\x1a .reeve.v1.CheckJoinTokenResponse\x128\n" +
 	"\x05Renew\x12\x16.reeve.v1.RenewRequest\x1a\x17.reeve.v1.RenewResponseB7Z5github.com/reeve-cloud/reeve/pkg/api/reeve/v1;reevev1b\x06proto3"
 
 var (
@@ -295,20 +410,24 @@ func file_api_reeve_v1_enrollment_proto_rawDescGZIP() []byte {
 	return file_api_reeve_v1_enrollment_proto_rawDescData
 }
 
-var file_api_reeve_v1_enrollment_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_api_reeve_v1_enrollment_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_api_reeve_v1_enrollment_proto_goTypes = []any{
-	(*EnrollRequest)(nil),  // 0: reeve.v1.EnrollRequest
-	(*EnrollResponse)(nil), // 1: reeve.v1.EnrollResponse
-	(*RenewRequest)(nil),   // 2: reeve.v1.RenewRequest
-	(*RenewResponse)(nil),  // 3: reeve.v1.RenewResponse
+	(*EnrollRequest)(nil),          // 0: reeve.v1.EnrollRequest
+	(*EnrollResponse)(nil),         // 1: reeve.v1.EnrollResponse
+	(*CheckJoinTokenRequest)(nil),  // 2: reeve.v1.CheckJoinTokenRequest
+	(*CheckJoinTokenResponse)(nil), // 3: reeve.v1.CheckJoinTokenResponse
+	(*RenewRequest)(nil),           // 4: reeve.v1.RenewRequest
+	(*RenewResponse)(nil),          // 5: reeve.v1.RenewResponse
 }
 var file_api_reeve_v1_enrollment_proto_depIdxs = []int32{
 	0, // 0: reeve.v1.EnrollmentService.Enroll:input_type -> reeve.v1.EnrollRequest
-	2, // 1: reeve.v1.EnrollmentService.Renew:input_type -> reeve.v1.RenewRequest
-	1, // 2: reeve.v1.EnrollmentService.Enroll:output_type -> reeve.v1.EnrollResponse
-	3, // 3: reeve.v1.EnrollmentService.Renew:output_type -> reeve.v1.RenewResponse
-	2, // [2:4] is the sub-list for method output_type
-	0, // [0:2] is the sub-list for method input_type
+	2, // 1: reeve.v1.EnrollmentService.CheckJoinToken:input_type -> reeve.v1.CheckJoinTokenRequest
+	4, // 2: reeve.v1.EnrollmentService.Renew:input_type -> reeve.v1.RenewRequest
+	1, // 3: reeve.v1.EnrollmentService.Enroll:output_type -> reeve.v1.EnrollResponse
+	3, // 4: reeve.v1.EnrollmentService.CheckJoinToken:output_type -> reeve.v1.CheckJoinTokenResponse
+	5, // 5: reeve.v1.EnrollmentService.Renew:output_type -> reeve.v1.RenewResponse
+	3, // [3:6] is the sub-list for method output_type
+	0, // [0:3] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -325,7 +444,7 @@ func file_api_reeve_v1_enrollment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_reeve_v1_enrollment_proto_rawDesc), len(file_api_reeve_v1_enrollment_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

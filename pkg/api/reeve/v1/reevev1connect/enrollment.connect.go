@@ -36,6 +36,9 @@ const (
 	// EnrollmentServiceEnrollProcedure is the fully-qualified name of the EnrollmentService's Enroll
 	// RPC.
 	EnrollmentServiceEnrollProcedure = "/reeve.v1.EnrollmentService/Enroll"
+	// EnrollmentServiceCheckJoinTokenProcedure is the fully-qualified name of the EnrollmentService's
+	// CheckJoinToken RPC.
+	EnrollmentServiceCheckJoinTokenProcedure = "/reeve.v1.EnrollmentService/CheckJoinToken"
 	// EnrollmentServiceRenewProcedure is the fully-qualified name of the EnrollmentService's Renew RPC.
 	EnrollmentServiceRenewProcedure = "/reeve.v1.EnrollmentService/Renew"
 )
@@ -44,6 +47,9 @@ const (
 type EnrollmentServiceClient interface {
 	// Enroll turns a join token and a certificate request into an identity.
 	Enroll(context.Context, *connect.Request[v1.EnrollRequest]) (*connect.Response[v1.EnrollResponse], error)
+	// CheckJoinToken says whether an agent could join with a token now, with the
+	// error that Enroll would have. The token is not used.
+	CheckJoinToken(context.Context, *connect.Request[v1.CheckJoinTokenRequest]) (*connect.Response[v1.CheckJoinTokenResponse], error)
 	// Renew issues a new certificate for the key and identity of the client
 	// certificate that the call was made with.
 	Renew(context.Context, *connect.Request[v1.RenewRequest]) (*connect.Response[v1.RenewResponse], error)
@@ -66,6 +72,12 @@ func NewEnrollmentServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			connect.WithSchema(enrollmentServiceMethods.ByName("Enroll")),
 			connect.WithClientOptions(opts...),
 		),
+		checkJoinToken: connect.NewClient[v1.CheckJoinTokenRequest, v1.CheckJoinTokenResponse](
+			httpClient,
+			baseURL+EnrollmentServiceCheckJoinTokenProcedure,
+			connect.WithSchema(enrollmentServiceMethods.ByName("CheckJoinToken")),
+			connect.WithClientOptions(opts...),
+		),
 		renew: connect.NewClient[v1.RenewRequest, v1.RenewResponse](
 			httpClient,
 			baseURL+EnrollmentServiceRenewProcedure,
@@ -77,13 +89,19 @@ func NewEnrollmentServiceClient(httpClient connect.HTTPClient, baseURL string, o
 
 // enrollmentServiceClient implements EnrollmentServiceClient.
 type enrollmentServiceClient struct {
-	enroll *connect.Client[v1.EnrollRequest, v1.EnrollResponse]
-	renew  *connect.Client[v1.RenewRequest, v1.RenewResponse]
+	enroll         *connect.Client[v1.EnrollRequest, v1.EnrollResponse]
+	checkJoinToken *connect.Client[v1.CheckJoinTokenRequest, v1.CheckJoinTokenResponse]
+	renew          *connect.Client[v1.RenewRequest, v1.RenewResponse]
 }
 
 // Enroll calls reeve.v1.EnrollmentService.Enroll.
 func (c *enrollmentServiceClient) Enroll(ctx context.Context, req *connect.Request[v1.EnrollRequest]) (*connect.Response[v1.EnrollResponse], error) {
 	return c.enroll.CallUnary(ctx, req)
+}
+
+// CheckJoinToken calls reeve.v1.EnrollmentService.CheckJoinToken.
+func (c *enrollmentServiceClient) CheckJoinToken(ctx context.Context, req *connect.Request[v1.CheckJoinTokenRequest]) (*connect.Response[v1.CheckJoinTokenResponse], error) {
+	return c.checkJoinToken.CallUnary(ctx, req)
 }
 
 // Renew calls reeve.v1.EnrollmentService.Renew.
@@ -95,6 +113,9 @@ func (c *enrollmentServiceClient) Renew(ctx context.Context, req *connect.Reques
 type EnrollmentServiceHandler interface {
 	// Enroll turns a join token and a certificate request into an identity.
 	Enroll(context.Context, *connect.Request[v1.EnrollRequest]) (*connect.Response[v1.EnrollResponse], error)
+	// CheckJoinToken says whether an agent could join with a token now, with the
+	// error that Enroll would have. The token is not used.
+	CheckJoinToken(context.Context, *connect.Request[v1.CheckJoinTokenRequest]) (*connect.Response[v1.CheckJoinTokenResponse], error)
 	// Renew issues a new certificate for the key and identity of the client
 	// certificate that the call was made with.
 	Renew(context.Context, *connect.Request[v1.RenewRequest]) (*connect.Response[v1.RenewResponse], error)
@@ -113,6 +134,12 @@ func NewEnrollmentServiceHandler(svc EnrollmentServiceHandler, opts ...connect.H
 		connect.WithSchema(enrollmentServiceMethods.ByName("Enroll")),
 		connect.WithHandlerOptions(opts...),
 	)
+	enrollmentServiceCheckJoinTokenHandler := connect.NewUnaryHandler(
+		EnrollmentServiceCheckJoinTokenProcedure,
+		svc.CheckJoinToken,
+		connect.WithSchema(enrollmentServiceMethods.ByName("CheckJoinToken")),
+		connect.WithHandlerOptions(opts...),
+	)
 	enrollmentServiceRenewHandler := connect.NewUnaryHandler(
 		EnrollmentServiceRenewProcedure,
 		svc.Renew,
@@ -123,6 +150,8 @@ func NewEnrollmentServiceHandler(svc EnrollmentServiceHandler, opts ...connect.H
 		switch r.URL.Path {
 		case EnrollmentServiceEnrollProcedure:
 			enrollmentServiceEnrollHandler.ServeHTTP(w, r)
+		case EnrollmentServiceCheckJoinTokenProcedure:
+			enrollmentServiceCheckJoinTokenHandler.ServeHTTP(w, r)
 		case EnrollmentServiceRenewProcedure:
 			enrollmentServiceRenewHandler.ServeHTTP(w, r)
 		default:
@@ -136,6 +165,10 @@ type UnimplementedEnrollmentServiceHandler struct{}
 
 func (UnimplementedEnrollmentServiceHandler) Enroll(context.Context, *connect.Request[v1.EnrollRequest]) (*connect.Response[v1.EnrollResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.EnrollmentService.Enroll is not implemented"))
+}
+
+func (UnimplementedEnrollmentServiceHandler) CheckJoinToken(context.Context, *connect.Request[v1.CheckJoinTokenRequest]) (*connect.Response[v1.CheckJoinTokenResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.EnrollmentService.CheckJoinToken is not implemented"))
 }
 
 func (UnimplementedEnrollmentServiceHandler) Renew(context.Context, *connect.Request[v1.RenewRequest]) (*connect.Response[v1.RenewResponse], error) {
