@@ -76,7 +76,7 @@ func check(ctx context.Context, file string, w io.Writer) error {
 	r.line("data directory", checkWritable(c.DataDir), c.DataDir)
 	checkReach(ctx, c, r)
 	if r.failed > 0 {
-		return fmt.Errorf("%d checks failed", r.failed)
+		return fmt.Errorf("%s failed", checks(r.failed))
 	}
 	return nil
 }
@@ -163,4 +163,12 @@ func checkToken(ctx context.Context, c config.Config, proxy transport.Proxy, r *
 		}
 		r.line("aggregator "+address, err, detail)
 	}
+}
+
+// checks is a number of checks in words.
+func checks(n int) string {
+	if n == 1 {
+		return "1 check"
+	}
+	return fmt.Sprintf("%d checks", n)
 }

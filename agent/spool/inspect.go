@@ -63,7 +63,11 @@ func inspectLog(dir string, class wirev1.Class, visit func(Frame) error) (Stat, 
 		}
 		stat.Next = next
 	}
-	stat.Waiting = stat.Next - stat.First
+	acked, err := readAcked(filepath.Join(dir, ackedFile))
+	if err != nil {
+		return stat, err
+	}
+	stat.Waiting = stat.Next - max(stat.First, min(acked+1, stat.Next))
 	return stat, nil
 }
 

@@ -82,6 +82,8 @@ type log struct {
 	unapplied       *written
 	condensed       int64
 	giving, swollen bool
+	// mark has what was acknowledged when it was written last.
+	mark *ackedMark
 
 	// found is the last record that was there when the log was opened: frames up to it
 	// may be of another version, or of a disk that has spoilt them since.
@@ -134,6 +136,14 @@ func (l *log) load() (err error) {
 	if err := l.redo(); err != nil {
 		return err
 	}
+	acked, err := readAcked(filepath.Join(l.dir, ackedFile))
+	if err != nil {
+		return err
+	}
+	l.acked = min(acked, l.nextSeq-1)
+	if l.mark, err = openAcked(filepath.Join(l.dir, ackedFile)); err != nil {
+		return err
+	}
 	l.found = l.nextSeq - 1
 	return nil
 }
@@ -145,6 +155,9 @@ func (l *log) closeFiles() error {
 	}
 	if l.sent != nil {
 		errs = append(errs, l.sent.file.Close())
+	}
+	if l.mark != nil {
+		errs = append(errs, l.mark.file.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -463,6 +476,7 @@ func (l *log) write() {
 			select {
 			case first = <-l.requests:
 			case <-l.trimming:
+				l.note()
 				l.trim()
 				continue
 			case m := <-l.mendings:
@@ -704,6 +718,19 @@ func (l *log) ack(seq uint64) error {
 	return nil
 }
 
+// note writes down what is acknowledged.
+func (l *log) note() {
+	l.mu.Lock()
+	acked := l.acked
+	l.mu.Unlock()
+	if acked == 0 {
+		return
+	}
+	if err := l.mark.write(acked); err != nil {
+		l.logger.Warn("the spool will look as if more waited in it than does", "error", err)
+	}
+}
+
 // trim unlinks the segments that are acknowledged to their last record, and
 // returns false if there were none.
 func (l *log) trim() bool {
@@ -749,5 +776,6 @@ func (l *log) close() error {
 		close(l.closing)
 	}
 	<-l.closed
+	l.note()
 	return l.closeFiles()
 }

@@ -171,6 +171,48 @@ func waitFor(t *testing.T, ok func() bool) {
 	t.Fatal("did not happen")
 }
 
+// TestWaitingIsKnownLater looks at spools that nobody has open, and opens them again.
+func TestWaitingIsKnownLater(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir})
+	appendAll(t, s, names(1, 9)...)
+	if err := s.Ack(assets, 7); err != nil {
+		t.Fatal(err)
+	}
+	waiting := func(want uint64) {
+		t.Helper()
+		_, stats, err := Inspect(dir, nil)
+		if err != nil || stats[0].Waiting != want {
+			t.Errorf("%d records wait by the looks of it, want %d: %v", stats[0].Waiting, want, err)
+		}
+		s := open(t, Options{Dir: dir})
+		if got := s.Stat()[0].Waiting; got != want || s.Acked(assets) != 9-want {
+			t.Errorf("%d records wait in the opened one, want %d", got, want)
+		}
+		equal(t, uids(t, s, 8), names(8, 9))
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	waiting(2)
+	file := filepath.Join(dir, "assets", ackedFile)
+	for content, want := range map[string]uint64{
+		string(encodeAcked(9)): 0, string(encodeAcked(8)): 1, string(encodeAcked(10)): 0, "": 9, "reeve-acked 1 7": 9, strings.Replace(string(encodeAcked(5)), "5", "6", 1): 9,
+	} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		waiting(want)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	waiting(9)
+}
+
 func TestReaderWaits(t *testing.T) {
 	s := open(t, Options{Dir: t.TempDir()})
 	r := s.Reader(assets, 1)

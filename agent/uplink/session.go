@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -35,6 +36,19 @@ type session struct {
 	answers chan *wirev1.Control
 	// grants are what it says to claims of scopes.
 	grants chan *wirev1.Control
+
+	// told is how many records waited by the last heartbeat, and drained is poked when
+	// none does any more: an agent that stops then must not be remembered with a backlog.
+	told    atomic.Uint64
+	drained chan struct{}
+}
+
+// waiting is how many records are not acknowledged.
+func (s *session) waiting() (records uint64) {
+	for _, st := range s.Spool.Stat() {
+		records += st.Waiting
+	}
+	return records
 }
 
 // listen takes what the aggregator says on the control stream.
@@ -63,6 +77,12 @@ func (s *session) listen(r *bufio.Reader) error {
 					return err
 				}
 				s.window.acknowledged(w.GetClass(), w.GetSeq())
+			}
+			if s.told.Load() > 0 && s.waiting() == 0 {
+				select {
+				case s.drained <- struct{}{}:
+				default:
+				}
 			}
 		case *wirev1.Control_Heartbeat:
 			s.Clock.Observe(hlc.Stamp(m.Heartbeat.GetClock()))
@@ -176,6 +196,7 @@ func (s *session) heartbeats(ctx context.Context) error {
 		}
 		select {
 		case <-t.C:
+		case <-s.drained:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -186,12 +207,15 @@ func (s *session) heartbeats(ctx context.Context) error {
 // zero.
 func (s *session) beatOnce(answers uint64) error {
 	beat := &wirev1.Heartbeat{Clock: uint64(s.Clock.Now()), Answers: answers}
+	waiting := uint64(0)
 	for _, st := range s.Spool.Stat() {
+		waiting += st.Waiting
 		beat.Backlog = append(beat.Backlog, &wirev1.Backlog{Class: st.Class, Records: st.Waiting, Bytes: uint64(st.Bytes)})
 	}
 	if err := s.say(&wirev1.Control{Message: &wirev1.Control_Heartbeat{Heartbeat: beat}}); err != nil {
 		return fmt.Errorf("sending a heartbeat: %w", err)
 	}
+	s.told.Store(waiting)
 	return nil
 }
 

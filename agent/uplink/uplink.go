@@ -411,6 +411,7 @@ func (u *Uplink) session(ctx context.Context, t target, conn transport.Conn) (es
 		window:  newWindow(int64(welcome.GetWindowBytes())),
 		limit:   int(welcome.GetMaxBatchBytes()),
 		silence: time.Duration(welcome.GetHeartbeatSeconds()) * time.Second,
+		drained: make(chan struct{}, 1),
 		answers: make(chan *wirev1.Control, 1),
 		grants:  make(chan *wirev1.Control, grantPieces),
 	}

@@ -139,6 +139,23 @@ func TestShipAndReconnect(t *testing.T) {
 	})
 }
 
+// TestNoBacklogIsLeft: an agent whose records have all arrived is not remembered with
+// some that wait, also when it stops before it would have said so in its own time.
+func TestNoBacklogIsLeft(t *testing.T) {
+	c := centre.New(t)
+	e := newEdge(t, c)
+	for range 3 {
+		e.observe(200)
+		e.arrived(e.sent)
+		centre.WaitFor(t, "the centre to know that nothing waits", func() bool {
+			for _, l := range c.Registry.AllLiveness() {
+				return l.BacklogRecords == 0
+			}
+			return false
+		})
+	}
+}
+
 func TestRefusedEnrollment(t *testing.T) {
 	c := centre.New(t)
 	other, err := identity.MakeCA(t.TempDir())
