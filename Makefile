@@ -66,11 +66,27 @@ test: need-go ## Run the tests (ARGS=-v)
 	  echo "$(GO) test ./..."; $(GO) test -timeout 20m ./... $(ARGS); \
 	fi
 
+# What runs in a process of its own beside the other end-to-end tests: it mostly
+# waits. Its output comes when it has ended.
+beside := ^TestOpenStack
+e2e    := $(GO) test -tags $(tags) -count=1 -timeout 60m -v -artifacts
+define e2e-all
+	others=0 cloud=0; mkdir -p test/e2e/_artifacts/beside; \
+	$(e2e) -outputdir test/e2e/_artifacts/beside ./test/e2e -run '$(beside)' >test/e2e/_artifacts/beside.log 2>&1 & beside=$$!; \
+	$(e2e) -outputdir test/e2e ./test/e2e -skip '$(beside)' || others=$$?; \
+	echo "what ran beside that:"; wait $$beside || cloud=$$?; cat test/e2e/_artifacts/beside.log; \
+	[ $$others = 0 ] && [ $$cloud = 0 ]
+endef
+
 .PHONY: e2e
 e2e: build build-dev ## Run the end-to-end tests of the built programs (ARGS='-run Chaos')
 	@rm -rf test/e2e/_artifacts
-	engine=$$(bin/reeve-aggregator engine fetch) && \
-	CHDB_LIB_PATH="$$engine" $(GO) test -tags $(tags) -count=1 -timeout 60m -v -artifacts -outputdir test/e2e ./test/e2e $(ARGS)
+	@engine=$$(bin/reeve-aggregator engine fetch) && export CHDB_LIB_PATH="$$engine" && \
+	$(if $(ARGS),$(e2e) -outputdir test/e2e ./test/e2e $(ARGS),$(e2e-all))
+
+.PHONY: e2e-long
+e2e-long: need-go ## Run what is longer than that, one after the other (a night)
+	@.ci/long
 
 .PHONY: chaos
 chaos: build build-dev ## Kill processes and break links for longer than `make e2e` does (ARGS='-kills 500 -faults 50 -seed 7')

@@ -30,12 +30,16 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/test/aims"
 	"github.com/reeve-cloud/reeve/test/centre"
 )
 
 func TestMain(m *testing.M) { warehousetest.Main(m) }
 
 const assets = 40_000
+
+// pathAim is the share of the speed of a plain insert that the whole path should have.
+const pathAim = 0.7
 
 // doc is a document of about 2 kB with some 50 paths, like a Kubernetes object.
 func doc(i int) json.RawMessage {
@@ -125,6 +129,11 @@ func BenchmarkPath(b *testing.B) {
 	b.ReportMetric(float64(loader.Nanoseconds())/n, "ns/asset-loader")
 	b.ReportMetric(limit.Seconds()/whole.Seconds(), "of-limit")
 	b.ReportMetric(loader.Seconds()/whole.Seconds(), "of-loader")
+	if share := limit.Seconds() / whole.Seconds(); share < pathAim {
+		if err := aims.Missed(b.Logf, "whole path by the plain insert of rows ready made", fmt.Sprintf("%.2f", share), pathAim); err != nil {
+			b.Error(err)
+		}
+	}
 	b.ReportMetric(float64(wire)/float64(b.N*raw), "wire/json")
 	b.ReportMetric(0, "ns/op")
 }

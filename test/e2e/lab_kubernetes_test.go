@@ -278,6 +278,9 @@ next:
 	for range 1000 {
 		first := 20000 + rand.IntN(10000)
 		for port := first; port < first+n; port++ {
+			if !claim(t, port) {
+				continue next
+			}
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 			if err != nil {
 				continue next

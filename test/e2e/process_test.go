@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/reeve-cloud/reeve/test/aims"
 )
 
 // process is one run of a program. Its output goes to a file, to which further
@@ -250,6 +252,27 @@ func waitGone(t *testing.T, pid int) {
 	})
 }
 
+// missed takes note of a figure that is short of its aim, which is no failure.
+func missed(t *testing.T, what string, got, aim any) {
+	t.Helper()
+	if err := aims.Missed(t.Logf, what, got, aim); err != nil {
+		t.Error(err)
+	}
+}
+
+// claim keeps a port to this process until the test ends, also while nothing listens
+// on it: the tests of a cloud run in a process of their own beside the others. Their
+// word for it is a socket that has a name and no file.
+func claim(t *testing.T, port int) bool {
+	t.Helper()
+	l, err := net.Listen("unix", fmt.Sprintf("@reeve-e2e-port-%d", port))
+	if err != nil {
+		return false
+	}
+	t.Cleanup(func() { _ = l.Close() }) // there is nothing to lose
+	return true
+}
+
 // freePorts returns ports of the loopback that are free for TCP and UDP. They
 // lie below those that the kernel gives to whoever wants any, so they stay free
 // while a program is away.
@@ -258,7 +281,7 @@ func freePorts(t *testing.T, n int) []int {
 	var ports []int
 	for range 1000 {
 		port := 20000 + rand.IntN(10000)
-		if slices.Contains(ports, port) {
+		if !claim(t, port) {
 			continue
 		}
 		address := fmt.Sprintf("127.0.0.1:%d", port)

@@ -160,7 +160,7 @@ func TestUDPBlocked(t *testing.T) {
 		took := time.Since(since)
 		t.Logf("%-50s %5.1f s", what+", session over "+transport+":", took.Seconds())
 		if took > aim {
-			t.Logf("that is more than the aim of %s", aim)
+			missed(t, what+", session over "+transport, took, aim)
 		}
 		arriving()
 		eventually(t, 10*time.Second, "the centre knows what the session runs over", func() error {

@@ -35,6 +35,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/agent/uplink"
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/test/aims"
 	"github.com/reeve-cloud/reeve/tui/client"
 )
 
@@ -193,6 +194,21 @@ func (r *fleet) say(format string, args ...any) {
 }
 
 // ship goes through the phases, and ends with all agents stopped.
+// What an aggregator and its engine should hold of memory, for 800,000 assets, and
+// how soon a reader of the API should be told of a change, for 99 of 100.
+const (
+	residentAim = 1536 // MiB
+	toldAim     = 2 * time.Second
+)
+
+// missed takes note of a figure that is short of its aim, which is no failure.
+func (r *fleet) missed(what string, got, aim any) {
+	what = fmt.Sprintf("fleet of %d agents with %d assets each: %s", r.count, r.assets, what)
+	if err := aims.Missed(r.say, what, got, aim); err != nil {
+		r.say("%v", err)
+	}
+}
+
 func (r *fleet) ship(ctx context.Context) (err error) {
 	defer func() {
 		for _, a := range r.agents {
@@ -369,6 +385,9 @@ func (r *fleet) steady(ctx context.Context) error {
 	}
 	r.say("steady: %d versions in %.0f s, %.1f a second (%.1f meant)%s", made, took, float64(made)/took, perSecond, cost)
 	r.say("  observed until a reader of the API is told: %s", told)
+	if p99 := told.p99(); p99 > toldAim {
+		r.missed("observed until a reader of the API is told, p99", p99, toldAim)
+	}
 	return nil
 }
 
@@ -457,6 +476,17 @@ func (d *delays) count() int {
 	return len(d.list)
 }
 
+// p99 is the delay that one in a hundred exceeds.
+func (d *delays) p99() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.list) == 0 {
+		return 0
+	}
+	slices.Sort(d.list)
+	return d.list[int(.99*float64(len(d.list)-1))]
+}
+
 func (d *delays) String() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -535,6 +565,9 @@ func (r *fleet) since(from figures) string {
 			}
 			line("resident, most: aggregator %d MiB, engine %d MiB, both %d MiB; in the end %d (%d of its own), %d (%d of its own), %d MiB",
 				mib(most[0]), mib(most[1]), mib(most[2]), mib(last[0]), own[0], mib(last[1]), own[1], mib(last[2]))
+			if r.count*r.assets <= 800_000 && mib(most[2]) > residentAim {
+				r.missed("MiB resident, aggregator and engine", mib(most[2]), residentAim)
+			}
 		}
 		if groups := f.groups - from.groups; groups > 0 {
 			line("%.0f groups committed, %.0f ms each", groups, (f.groupsTook-from.groupsTook)/groups*1000)
