@@ -97,10 +97,17 @@ func (c *collectorRun) run(ctx context.Context) {
 	defer c.wg.Wait()
 	defer cancel()
 	pause := retry.BackOff(c.retryAfter, lastRetry)
+	// That nothing is collected at all no scope can say.
+	out := &sink{Recorder: c.recorder, id: scopeID{collector: c.Name, scope: "scopes"}, logger: c.logger}
+	failing := false
 	for ctx.Err() == nil {
 		err := c.guard(func() error {
 			return c.Collector.Scopes(ctx, func(scopes []plugin.Scope) {
 				pause.Reset()
+				if failing {
+					failing = false
+					c.emit(ctx, out, "cloud.reeve.agent.source.recovered", plugin.Info, fmt.Sprintf("it is known again what %s is to collect", c.Name))
+				}
 				c.announce(ctx, scopes)
 				c.publish(ctx, scopes)
 			})
@@ -110,6 +117,10 @@ func (c *collectorRun) run(ctx context.Context) {
 		}
 		wait := pause.NextBackOff()
 		c.logger.Warn("cannot find out what there is to collect", "error", c.recorder.Redact.Text(err.Error()), "retry_in", wait)
+		if !failing {
+			failing = true
+			c.emit(ctx, out, "cloud.reeve.agent.source.failing", plugin.Warning, fmt.Sprintf("finding out what %s is to collect failed: %v", c.Name, err))
+		}
 		if err := retry.Sleep(ctx, wait); err != nil {
 			break
 		}
@@ -552,12 +563,16 @@ func (s *scopeRun) recovered(ctx context.Context) {
 }
 
 func (s *scopeRun) emit(ctx context.Context, eventType string, severity plugin.Severity, message string) {
+	s.collectorRun.emit(ctx, s.sink, eventType, severity, message)
+}
+
+func (c *collectorRun) emit(ctx context.Context, out *sink, eventType string, severity plugin.Severity, message string) {
 	now := time.Now()
-	sum := sha256.Sum256([]byte(fmt.Sprint(eventType, s.sink.id, now.UnixNano())))
-	err := s.sink.Apply(ctx, "", plugin.Fact{Event: &plugin.Event{
+	sum := sha256.Sum256([]byte(fmt.Sprint(eventType, out.id, now.UnixNano())))
+	err := out.Apply(ctx, "", plugin.Fact{Event: &plugin.Event{
 		ID: hex.EncodeToString(sum[:16]), Type: eventType, Time: now, Severity: severity, Message: message,
 	}})
 	if err != nil && ctx.Err() == nil {
-		s.logger.Error("recording an event", "event_type", eventType, "error", err)
+		out.logger.Error("recording an event", "event_type", eventType, "error", err)
 	}
 }

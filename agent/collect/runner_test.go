@@ -268,6 +268,36 @@ func TestFailuresEndWithTheirScope(t *testing.T) {
 	}
 }
 
+// unready is a collector that does not know its scopes until it is told.
+type unready struct {
+	collector
+	ready chan struct{}
+}
+
+func (u *unready) Scopes(ctx context.Context, publish func([]plugin.Scope)) error {
+	select {
+	case <-u.ready:
+		return u.collector.Scopes(ctx, publish)
+	default:
+		return errors.New("connection refused")
+	}
+}
+
+// TestCollectorsThatCannotBegin: that nothing is collected at all is told, and when it
+// is over.
+func TestCollectorsThatCannotBegin(t *testing.T) {
+	u := &unready{ready: make(chan struct{})}
+	u.sweep = func(ctx context.Context, _ plugin.Scope, out plugin.Sink) error { return nothing(ctx, out, "") }
+	a := newAgent(t)
+	a.sources = []Source{{Name: "u", Collector: u}}
+	a.start()
+	want := []string{"source.failing"}
+	a.wait("the failure", func() bool { return slices.Equal(a.health(), want) })
+	close(u.ready)
+	want = append(want, "source.recovered")
+	a.wait("its end", func() bool { return slices.Equal(a.health(), want) })
+}
+
 // TestOutagesEndWhereNobodyWaits: a scope whose source answers again, though with
 // an error of the scope's own, does not hide the next outage.
 func TestOutagesEndWhereNobodyWaits(t *testing.T) {

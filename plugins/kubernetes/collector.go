@@ -215,9 +215,12 @@ func (c *collector) Scopes(ctx context.Context, publish func([]plugin.Scope)) er
 			// What a new definition defines is served a little later.
 			pauses = []time.Duration{300 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second}
 		case <-again.C:
+			if err := c.ready(ctx, k); err != nil {
+				return err
+			}
 			catalog, err := k.Discover(ctx)
 			if err != nil {
-				return err
+				return c.failed(ctx, k, err)
 			}
 			if !told {
 				told = true

@@ -9,6 +9,8 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -232,6 +234,40 @@ func TestGroupsThatDoNotAnswerAreUnknown(t *testing.T) {
 				t.Errorf("catalog %+v", catalog)
 			}
 		})
+	}
+}
+
+// TestGroupsAreAskedBesideEachOther: those that do not answer hold up no other.
+func TestGroupsAreAskedBesideEachOther(t *testing.T) {
+	var arrived sync.WaitGroup
+	arrived.Add(3)
+	all := make(chan struct{})
+	go func() {
+		arrived.Wait()
+		close(all)
+	}()
+	var together atomic.Bool
+	together.Store(true)
+	c := serve(t, "26", func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/api":
+			fmt.Fprint(w, `{"kind":"APIVersions","versions":[]}`)
+		case "/apis":
+			fmt.Fprint(w, `{"kind":"APIGroupList","groups":[{"name":"a.io","versions":[{"version":"v1"}],"preferredVersion":{"version":"v1"}},
+				{"name":"b.io","versions":[{"version":"v1"}],"preferredVersion":{"version":"v1"}},{"name":"c.io","versions":[{"version":"v1"}],"preferredVersion":{"version":"v1"}}]}`)
+		default:
+			arrived.Done()
+			select {
+			case <-all: // each waits for the others
+			case <-r.Context().Done():
+				together.Store(false)
+			}
+			http.Error(w, "away", http.StatusServiceUnavailable)
+		}
+	})
+	catalog, err := c.Discover(t.Context())
+	if err != nil || len(catalog.Unknown) != 3 || !together.Load() {
+		t.Errorf("catalog %+v, error %v, asked together: %v", catalog, err, together.Load())
 	}
 }
 

@@ -2,10 +2,12 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/reeve-cloud/reeve/plugins/kubernetes/object"
 )
@@ -84,15 +86,7 @@ func (c *Cluster) Discover(ctx context.Context) (Catalog, error) {
 		case "APIVersions":
 			err = c.askVersions(ctx, &b, "", "/api/", answer.Versions)
 		case "APIGroupList":
-			for _, g := range answer.Groups {
-				versions := []string{g.PreferredVersion.Version}
-				for _, v := range g.Versions {
-					if !slices.Contains(versions, v.Version) {
-						versions = append(versions, v.Version)
-					}
-				}
-				err = errors.Join(err, c.askVersions(ctx, &b, g.Name, "/apis/"+g.Name+"/", versions))
-			}
+			err = c.askGroups(ctx, &b, answer)
 		default:
 			err = fmt.Errorf("asking the API server what it serves: the answer is a %.40q", answer.Kind)
 		}
@@ -140,6 +134,37 @@ func (b *catalogBuilder) aggregated(answer discoveryAnswer) {
 	}
 }
 
+const (
+	// groupTimeout is how long one version of a group may take to say what it serves.
+	groupTimeout = 5 * time.Second
+	// groupsAtOnce is how many are asked at once.
+	groupsAtOnce = 16
+)
+
+// askGroups asks groups one by one what they serve: beside each other, so that one
+// that does not answer holds up no other.
+func (c *Cluster) askGroups(ctx context.Context, b *catalogBuilder, answer discoveryAnswer) error {
+	parts := make([]catalogBuilder, len(answer.Groups))
+	var group errgroup.Group
+	group.SetLimit(groupsAtOnce)
+	for i, g := range answer.Groups {
+		versions := []string{g.PreferredVersion.Version}
+		for _, v := range g.Versions {
+			if !slices.Contains(versions, v.Version) {
+				versions = append(versions, v.Version)
+			}
+		}
+		parts[i].seen = make(map[string]bool)
+		group.Go(func() error { return c.askVersions(ctx, &parts[i], g.Name, "/apis/"+g.Name+"/", versions) })
+	}
+	err := group.Wait()
+	for _, part := range parts {
+		b.Kinds = append(b.Kinds, part.Kinds...)
+		b.Unknown = append(b.Unknown, part.Unknown...)
+	}
+	return err
+}
+
 // askVersions asks for a group's versions one by one. One that does not answer
 // makes the group unknown, not the catalog.
 func (c *Cluster) askVersions(ctx context.Context, b *catalogBuilder, group, path string, versions []string) error {
@@ -152,7 +177,10 @@ func (c *Cluster) askVersions(ctx context.Context, b *catalogBuilder, group, pat
 				Verbs      []string `json:"verbs"`
 			} `json:"resources"`
 		}
-		if err := c.get(ctx, path+version, "", &list); err != nil {
+		limited, cancel := context.WithTimeout(ctx, groupTimeout)
+		err := c.get(limited, path+version, "", &list)
+		cancel()
+		if err != nil {
 			if ctx.Err() != nil || group == "" {
 				return fmt.Errorf("asking the API server what %s%s serves: %w", path, version, err)
 			}
