@@ -1,6 +1,7 @@
 package redact
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -11,9 +12,9 @@ type hints struct {
 	// capital, and more than maxMix for one that is a hint by itself.
 	folded *[256]uint32
 	// starts has a bit for what is mixed from three bytes that a hint begins with,
-	// and byFirst has the hints by the first.
-	starts  *[(maxMix + 1) / 64]uint64
-	byFirst *[256][]string
+	// and groups the hints of each.
+	starts *[(maxMix + 1) / 64]uint64
+	groups map[uint32][]string
 	// short are those of two bytes, which starts does not show at the end of a text.
 	short []string
 }
@@ -23,7 +24,7 @@ type hints struct {
 const maxMix = 1<<15 - 1
 
 func newHints(texts ...string) hints {
-	h := hints{texts: texts, folded: new([256]uint32), starts: new([(maxMix + 1) / 64]uint64), byFirst: new([256][]string)}
+	h := hints{texts: texts, folded: new([256]uint32), starts: new([(maxMix + 1) / 64]uint64), groups: make(map[uint32][]string)}
 	for c := range h.folded {
 		h.folded[c] = uint32(lower[c])
 	}
@@ -32,23 +33,25 @@ func newHints(texts ...string) hints {
 		switch len(t) {
 		case 1:
 			h.folded[t[0]], h.folded[strings.ToUpper(t)[0]] = maxMix+1, maxMix+1
-			continue
 		case 2:
 			for c := range lower {
-				h.start(t + string([]byte{lower[c]}))
+				h.start(t+string([]byte{lower[c]}), t)
 			}
 			h.short = append(h.short, t)
 		default:
-			h.start(t[:3])
+			h.start(t, t)
 		}
-		h.byFirst[t[0]] = append(h.byFirst[t[0]], t)
 	}
 	return h
 }
 
-func (h hints) start(t string) {
+// start notes what a hint begins with.
+func (h hints) start(t, hint string) {
 	n := (uint32(t[0])<<10 ^ uint32(t[1])<<5 ^ uint32(t[2])) & maxMix
 	h.starts[n/64] |= 1 << (n % 64)
+	if !slices.Contains(h.groups[n], hint) {
+		h.groups[n] = append(h.groups[n], hint)
+	}
 }
 
 // in reports whether any of the texts is in a text.
@@ -61,7 +64,7 @@ func (h hints) in(text []byte) bool {
 		if n = n<<5&maxMix ^ h.folded[c]; n > maxMix {
 			return true
 		}
-		if h.starts[n/64]&(1<<(n%64)) != 0 && i > 1 && h.begin(text[i-2:]) {
+		if h.starts[n/64]&(1<<(n%64)) != 0 && i > 1 && h.begin(n, text[i-2:]) {
 			return true
 		}
 	}
@@ -73,9 +76,9 @@ func (h hints) in(text []byte) bool {
 	return false
 }
 
-// begin reports whether a text begins with any of the texts.
-func (h hints) begin(text []byte) bool {
-	for _, t := range h.byFirst[lower[text[0]]] {
+// begin reports whether a text begins with any of the hints of a group.
+func (h hints) begin(n uint32, text []byte) bool {
+	for _, t := range h.groups[n] {
 		if len(t) <= len(text) && equalFold(t, text[:len(t)]) {
 			return true
 		}

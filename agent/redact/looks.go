@@ -26,11 +26,18 @@ const (
 // there is none, switches something, or stands for a value that is elsewhere.
 func harmless(text string) bool {
 	switch strings.ToLower(text) {
-	case "", "true", "false", "null", "nil", "none", "undefined", "~":
+	case "%s", "%v", "%d", "%q", "%w",
+		"", "true", "false", "null", "nil", "none", "undefined", "~":
+		return true
+	}
+	if len(text) >= 20 && len(text) <= 35 && text[0] == '2' && text[10] == 'T' && text[13] == ':' && text[4] == '-' && isTimes(text) {
 		return true
 	}
 	return strings.HasPrefix(text, Mask) && strings.Trim(text[len(Mask):], " .,;:!)") == "" || refers(text)
 }
+
+// isTimes reports whether there is nothing in a text that is not in times: 2027-01-01T12:00:00.5Z.
+func isTimes(text string) bool { return strings.Trim(text, "0123456789-+:.TZ") == "" }
 
 // refers reports whether a text is a reference to a variable: $(DB_PASSWORD).
 func refers(text string) bool {

@@ -131,7 +131,7 @@ func (r *Rules) Labels(labels map[string]string) map[string]string {
 	d := r.redactor()
 	defer d.release()
 	clean := make(map[string]string, len(labels))
-	value := func(j judged, v string) string {
+	value := func(j *judged, v string) string {
 		if j.has(v) {
 			return Mask
 		}

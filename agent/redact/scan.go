@@ -135,11 +135,13 @@ func (c *scanner) name(i, j int) int {
 	if inWord := mark == ':' && behind < len(c.s) && !isBlank(c.s[behind]); inWord && c.isUnits(i) {
 		return j
 	}
-	of := c.judge([]byte(name))
-	words := 1
+	of, words := *c.judge([]byte(name)), 1
 	if secondWords[strings.ToLower(name)] && !of.secret && c.beforeEnd > 0 && c.beforeEnd == i-1 && c.s[i-1] == ' ' { // api key: x
-		if two := c.judge([]byte(c.s[c.before:to])); two.secret && two.look == noLook {
-			of, words = two, 2
+		ws := split(c.s[c.before:to])
+		if n := len(ws); n > 1 {
+			if p := table.byWord[ws[n-2]+" "+singular(ws[n-1])]; p&inName != 0 && p&vague == 0 {
+				of.verdict, words = verdict{secret: true}, 2
+			}
 		}
 	}
 	if (!of.secret || of.look != noLook) && mark == '=' && i > 0 && (c.s[i-1] == '?' || c.s[i-1] == '&') && table.byWord[strings.ToLower(name)]&inQuery != 0 {
@@ -658,13 +660,13 @@ func (c *scanner) tag(i int) int {
 		return i + 1
 	}
 	name, attributes, _ := strings.Cut(open, " ")
-	of := c.judge([]byte(name))
+	of := *c.judge([]byte(name))
 	inner := c.s[text : text+next]
 	if attributes != "" && !of.secret {
 		for _, attribute := range []string{`name="`, `key="`, `id="`, `name='`, `key='`} {
 			if _, rest, ok := strings.Cut(attributes, attribute); ok {
 				named, _, _ := strings.Cut(rest, attribute[len(attribute)-1:])
-				of = c.judge([]byte(named))
+				of = *c.judge([]byte(named))
 				break
 			}
 		}

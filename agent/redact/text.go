@@ -93,8 +93,17 @@ var (
 				if row.places&inQuery != 0 {
 					w += "="
 				}
-				all := strings.Fields(w)
-				parts = append(parts, all[len(all)-1])
+				// Of two words the last is enough where it is key; others are common.
+				switch all := strings.Fields(w); {
+				case len(all) == 1:
+					parts = append(parts, w)
+				case all[len(all)-1] == "key":
+					parts = append(parts, "key")
+				default:
+					for _, mark := range []string{"", " ", "_", "-", "."} {
+						parts = append(parts, strings.Join(all, mark))
+					}
+				}
 			}
 		}
 		// The shortest of those that begin alike are enough.

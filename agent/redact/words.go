@@ -71,7 +71,7 @@ var harmlessEnds = func() map[string]look {
 	ends := make(map[string]look)
 	for l, list := range map[look]string{
 		anyLook: "name names namespace namespaces ref refs reference references count size length bytes enabled disabled required ttl seconds minutes hours " +
-			"days expiry expires expiration time timestamp at optional age rotation interval timeout used hard limit total rate through thru stdin prompt only fd",
+			"days expiry expires expired expiration created updated deleted time timestamp at optional age rotation interval timeout used hard limit total rate through thru stdin prompt only fd uses immutable",
 		idLook:   "id ids uid type kind class provider policy version status state mode audience audiences method algorithm format source engine backend scope",
 		pathLook: "path paths file files dir directory url uri endpoint location",
 	} {
@@ -206,15 +206,16 @@ func judgeName(name string) verdict {
 // memberOf is what the name of a member says of it where the object's own name
 // was that of a secret.
 func memberOf(name string) verdict {
-	lower := strings.ToLower(name)
-	if harmlessMembers[lower] {
+	if harmlessMembers[strings.ToLower(name)] {
 		return verdict{}
 	}
-	if end, ok := harmlessEnds[lower]; ok {
-		if end == anyLook {
-			return verdict{}
+	if ws := split(name); len(ws) > 0 {
+		if end, ok := harmlessEnds[ws[len(ws)-1]]; ok {
+			if end == anyLook {
+				return verdict{}
+			}
+			return verdict{secret: true, look: end}
 		}
-		return verdict{secret: true, look: end}
 	}
 	return verdict{secret: true}
 }
@@ -285,7 +286,7 @@ type judged struct {
 
 // verdicts remembers of names what they say: documents of one type have the
 // same keys, and taking them apart is what redaction would otherwise spend its time on.
-type verdicts map[string]judged
+type verdicts map[string]*judged
 
 // These bound the memory: there is no end of keys in labels.
 const (
@@ -293,20 +294,23 @@ const (
 	maxVerdict  = 128 // bytes of a key
 )
 
+// What the most frequent names say.
+var aName, aValue = judged{role: nameRole, says: true}, judged{role: valueRole, says: true}
+
 // judge says what a name says of its value, and of itself.
-func (d *redactor) judge(name []byte) judged {
+func (d *redactor) judge(name []byte) *judged {
 	if d.keys == nil { // most are these
 		switch string(name) {
 		case "name", "key":
-			return judged{role: nameRole, says: true}
+			return &aName
 		case "value":
-			return judged{role: valueRole, says: true}
+			return &aValue
 		}
 	}
 	if j, known := d.verdicts[string(name)]; known {
 		return j
 	}
-	j := judged{verdict: d.Rules.judge(string(name)), role: roleOf(string(name))}
+	j := &judged{verdict: d.Rules.judge(string(name)), role: roleOf(string(name))}
 	j.holds = d.suspicious(name) && d.text(string(name)) != string(name)
 	j.says = j.secret || j.role != noRole || j.holds
 	if len(name) > maxVerdict {
