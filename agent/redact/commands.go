@@ -102,22 +102,27 @@ var compiled = func() (list []command) {
 	return list
 }()
 
-// programs are parts of the names of those programs. Short ones end in a blank
-// or a quotation mark.
-var programs = newHints("mysql", "mariadb", "xtrabackup", "innobackupex", "curl", "redis-", "valkey-", "sshpass", "mongo", "ldap", "sqlcmd", "bcp ", `bcp"`,
-	"rabbitmq", "smbclient", "etcdctl", "cqlsh", "nodetool", "useradd", "usermod", "plink", "pscp", "psftp", "slappasswd", "isql", "tsql", "ipmi", "ncli ",
-	`ncli"`, "racadm", "7z ", `7z"`, "7za ", `7za"`, "unrar", "zip ", `zip"`, "rpcclient", "winexe", "lftp", "sqoop", "ncftp", "docker ", `docker"`, "podman ", `podman"`, "nerdctl ", `nerdctl"`, "buildah ", `buildah"`, "skopeo ", `skopeo"`, "oras ", `oras"`, "crane ", `crane"`, "helm ", `helm"`,
-	"oc ", `oc"`, "az ", `az"`, "ibmcloud", "openssl", "snmp",
-	"iscsiadm", "keytool", "jarsigner", "gpg", "freerdp", "wpa_passphrase", "virsh", "htpasswd", "vault ", `vault"`, "bao ", `bao"`, "mc ", `mc"`, "mcli",
-	"sqlplus", "rman ", `rman"`, "expdp", "impdp", "sqlldr", "chpasswd", "kinit", "nmcli", "iwconfig", "ceph ", `ceph"`, "rados ", `rados"`, "rbd ", `rbd"`,
-	"mount.ceph", "cockroach", "kubeadm", "k3s ", `k3s"`, "rke2 ", `rke2"`, "cryptsetup", "smbpasswd", "mkpasswd",
-	"mosquitto_", "fence_", "redfishtool", "cypher-shell", "rdesktop", "rar ", `rar"`, "net use")
+// programs are hints of those programs. Short names are looked for with what
+// stands around them.
+var programs = func() []string {
+	list := strings.Fields(`mysql mariadb unzip xtrabackup innobackupex curl redis- valkey- sshpass mongo ldap sqlcmd rabbitmq smbclient etcdctl
+		cqlsh nodetool useradd usermod plink pscp psftp slappasswd isql tsql ipmi racadm unrar rpcclient winexe lftp
+		sqoop ncftp ibmcloud openssl snmp iscsiadm keytool jarsigner gpg freerdp wpa_passphrase virsh htpasswd mcli
+		sqlplus expdp impdp sqlldr chpasswd kinit nmcli iwconfig mount.ceph cockroach kubeadm cryptsetup smbpasswd
+		mkpasswd mosquitto_ fence_ redfishtool cypher-shell rdesktop`)
+	for name := range strings.FieldsSeq(`bcp ncli 7z 7za zip docker podman nerdctl buildah skopeo oras crane helm oc az vault bao mc rman ceph rados rbd k3s rke2 rar net`) {
+		list = append(list, " "+name+" ", "/"+name+" ", "\""+name+" ", "'"+name+" ", "\""+name+"\"", "'"+name+"'", "/"+name+"\"", "\n"+name+" ")
+	}
+	return list
+}()
 
 const (
 	// maxArguments is how many arguments of one program are looked at, and
 	// maxLooks how many of all programs in one command line.
 	maxArguments = 4096
-	maxLooks     = 1 << 16
+	maxLooks     = 1 << 14
+	// maxBefore is how many arguments may stand before a verb.
+	maxBefore = 16
 )
 
 // commandLine returns what becomes of the arguments that are a secret, or have
@@ -152,7 +157,7 @@ func (d *redactor) programArguments(args []string) map[int]string {
 			arg = arg[len(arg)-64:]
 		}
 		name := strings.TrimSuffix(path.Base(arg), ".exe")
-		if looks <= 0 || !programs.in([]byte(name+" ")) && name != "net" {
+		if looks <= 0 || anything.about(" "+name+" ")&aboutPrograms == 0 {
 			continue
 		}
 		rest := args[n+1 : min(len(args), n+1+maxArguments)]
@@ -179,7 +184,10 @@ func (c *command) apply(args []string, mask func(n, keep int)) {
 		begin = -1
 		var said string
 		for n, arg := range args {
-			said = said[max(0, len(said)-256):]
+			if n == maxBefore {
+				break
+			}
+			said = said[max(0, len(said)-64):]
 			if arg == "" || arg[0] == '-' && !c.flagged {
 				continue
 			}

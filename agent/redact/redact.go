@@ -47,7 +47,7 @@ type Rules struct {
 	// built-in ones.
 	keys *regexp.Regexp
 	// hints are in all texts that have such a name.
-	hints    hints
+	hints    *hints
 	patterns []*regexp.Regexp
 
 	redactors sync.Pool
@@ -88,7 +88,8 @@ func New(keys, patterns []string) (*Rules, error) {
 	}
 	if len(whole) > 0 {
 		r.keys = regexp.MustCompile(`(?is)^(?:` + strings.Join(whole, "|") + `)$`)
-		r.hints = newHints(literals...)
+		r.hints = newHints()
+		r.hints.add(aboutNames, literals...)
 	}
 	return r, nil
 }
@@ -258,8 +259,13 @@ func (d *redactor) scalar(raw []byte, under verdict) error {
 	if len(raw) == 0 {
 		return io.ErrUnexpectedEOF
 	}
+	return d.maskIn(raw, under, raw[0] == '"' && d.suspicious(raw))
+}
+
+// maskIn looks at a value, of which it is known whether a secret may show in it.
+func (d *redactor) maskIn(raw []byte, under verdict, suspicious bool) error {
 	switch {
-	case raw[0] == '"' && (under.secret || d.suspicious(raw)):
+	case raw[0] == '"' && (under.secret || suspicious):
 		text, err := d.unquote(raw)
 		if err != nil {
 			return err
@@ -267,6 +273,9 @@ func (d *redactor) scalar(raw []byte, under verdict) error {
 		s := string(text)
 		if under.has(s) {
 			return d.replace(raw, Mask)
+		}
+		if !suspicious {
+			return nil
 		}
 		if clean := d.text(s); clean != s {
 			return d.replace(raw, clean)
@@ -306,10 +315,8 @@ func (d *redactor) array(under verdict, program []string, inner bool) error {
 	if under = under.items(); under.secret {
 		program, inner = nil, false
 	}
+	start, asked := d.in, under.secret
 	var masked map[int]string
-	if !under.secret {
-		masked = d.arguments(program, inner)
-	}
 	d.in.Bracket()
 	if d.depth++; d.depth > document.MaxDepth {
 		return errors.New("it is nested too deeply")
@@ -323,10 +330,17 @@ func (d *redactor) array(under verdict, program []string, inner bool) error {
 			err = d.object(under)
 		default:
 			raw := d.in.Value()
+			suspicious := raw[0] == '"' && d.suspicious(raw)
+			// Most arrays are no command lines, and what shows that one is stands
+			// before what is a secret in it.
+			if !asked && raw[0] == '"' && (n == 0 && (inner || program != nil) || len(raw) > 3 && raw[1] == '-' ||
+				n < 3 && suspicious && anything.about(string(raw))&aboutPrograms != 0) {
+				asked, masked = true, d.arguments(start, program, inner)
+			}
 			if clean, ok := masked[n]; ok && raw[0] == '"' {
 				err = d.replace(raw, clean)
 			} else {
-				err = d.scalar(raw, under)
+				err = d.maskIn(raw, under, suspicious)
 			}
 		}
 		if err != nil {
@@ -347,24 +361,10 @@ func (v verdict) items() verdict {
 	return v
 }
 
-// arguments takes the array that comes next for a command line, and returns what
-// becomes of those of its elements that are a secret, or have one in them, that does not
-// show by itself.
-func (d *redactor) arguments(program []string, inner bool) map[int]string {
-	in := d.in // d.in stays where it is
-	in.Bracket()
-	if in.Peek() != '"' {
-		return nil
-	}
-	look := inner || program != nil
-	for n := 0; !look && in.More(); n++ {
-		raw := in.Value()
-		look = len(raw) > 3 && raw[0] == '"' && (raw[1] == '-' || n < 3 && programs.in(raw))
-	}
-	if !look {
-		return nil
-	}
-	args := append(program, d.strings(d.in)...)
+// arguments takes an array for a command line, and returns what becomes of those
+// of its elements that are a secret, or have one in them, that does not show by itself.
+func (d *redactor) arguments(in document.Reader, program []string, inner bool) map[int]string {
+	args := append(program, d.strings(in)...)
 	if inner && len(args) == 2 && d.judge([]byte(args[0])).has(args[1]) {
 		return map[int]string{1: Mask}
 	}
@@ -441,10 +441,13 @@ func (d *redactor) object(under verdict) error {
 				if err != nil {
 					return err
 				}
+				if len(text) > maxName {
+					text = nil
+				}
 				if of := d.judge(text); of.secret && (!p.secret || of.look == noLook) {
 					p.verdict = of.verdict
 				}
-				if err := d.scalar(raw, at); err != nil {
+				if err := d.maskIn(raw, at, true); err != nil {
 					return err
 				}
 			}

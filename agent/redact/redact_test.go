@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -243,7 +244,8 @@ func TestBadRulesAreNamed(t *testing.T) {
 
 // TestHints holds the quick look against the patterns that it stands before.
 func TestHints(t *testing.T) {
-	h := newHints("Pass", "//", "x")
+	h := newHints()
+	h.add(1, "Pass", "//", "x")
 	for text, want := range map[string]bool{
 		"": false, "p": false, "x": true, "yX": true, "xy": true, "yxy": true, "comPASSion": true, "pas": false, "a/b": false, "a//": true, "a//b": true, "/": false,
 	} {
@@ -339,6 +341,28 @@ func BenchmarkDocument(b *testing.B) {
 	for b.Loop() {
 		if _, err := builtin.Document(doc); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkLongTexts has texts that are made to be looked through again and
+// again from each place. What a byte costs must not grow with the text.
+func BenchmarkLongTexts(b *testing.B) {
+	for _, unit := range []string{
+		`/`, `//a:b/`, `://a/`, `u:p@`, `@`, `"password="`, `password='`, `password=\"`, `token:`, `token: the `, `token `, `--token `, `-p `, `mysql `, `mysql -p`,
+		"password:\n ", "secret:\n  - a\n", "token: |\n ", "- name: TOKEN\n", `{"name":"TOKEN"}`, `[`, `{"a":[`, `["x",[`, `"`, `\`, `\"`, `'`, `<key>`, `<a `,
+		`password=[`, `password={`, `api key `, `api key: `, `export A=`, `echo x | `, `a=b&`, `?token=`, `%3Dtoken%3D`, `$(`, `password=$(`, `vault operator `,
+		`machine a login `, `https://x/hooks/`, `["-e","TOKEN",`, `authorization: `, `username a b `, `"a" "b"` + "\n", `eyJ`, `-----BEGIN PRIVATE KEY-----`,
+		`https://u:p@h,`, `password,`, `('password', `,
+	} {
+		for _, size := range []int{1 << 14, 1 << 18} {
+			text := strings.Repeat(unit, size/len(unit))
+			b.Run(fmt.Sprintf("%q/%dKiB", unit, size>>10), func(b *testing.B) {
+				b.SetBytes(int64(len(text)))
+				for b.Loop() {
+					builtin.Text(text)
+				}
+			})
 		}
 	}
 }

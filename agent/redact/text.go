@@ -2,7 +2,6 @@ package redact
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -23,13 +22,12 @@ type form struct {
 	expr *regexp.Regexp
 	// with replaces what matches: the groups around the secret stay.
 	with string
-	// needs are texts of which one is in all that matches. Looking for them
-	// first keeps the expressions away from nearly all text.
-	needs hints
+	// needs are hints of which one is in all that matches.
+	needs []string
 }
 
 func newForm(expr, with string, needs ...string) form {
-	return form{expr: regexp.MustCompile(expr), with: with, needs: newHints(needs...)}
+	return form{expr: regexp.MustCompile(expr), with: with, needs: needs}
 }
 
 var forms = []form{
@@ -74,7 +72,7 @@ var forms = []form{
 		`[^"'\n|;&]*[^"'\n|;&\s]`, "${1}"+Mask, "<<<"),
 	// Configurations of programs and of network devices.
 	newForm(`(\b(?:machine\s+\S+|default)\s+login\s+\S+\s+password\s+)\S+`, "${1}"+Mask, "login"), // .netrc
-	newForm(`(?m)^([\w.*-]+:(?:\d+|\*):[^:\s]*:[^:\s]+:)\S+$`, "${1}"+Mask, ":5432:", ":*:"),      // .pgpass
+	newForm(`(?m)^([\w.*-]+:(?:\d+|\*):[^:\s]*:[^:\s]+:)\S+$`, "${1}"+Mask, ":*:"),                // .pgpass
 	newForm(`(\bcreateUser\s+(?:-e\s+\S+\s+)?\S+\s+\w+\s+)(?:"[^"]*"|\S+)((?:\s+\w+\s+)?)(?:"[^"]*"|\S*)`, "${1}"+Mask+"${2}"+Mask, "createUser"),
 	newForm(`(?i)(\b(?:snmp-server\s+community|snmp\s+community|set\s+community|enable\s+(?:secret|password)(?:\s+\d)?|username\s+\S+\s.{0,40}?(?:secret|password)(?:\s+\d)?|`+
 		`neighbor\s+\S+\s+password(?:\s+\d)?|message-digest-key\s+\d+\s+\w+(?:\s+\d)?|(?:tacacs|radius)(?:-server)?\s+(?:host\s+\S+\s+)?key(?:\s+\d)?|`+
@@ -83,51 +81,39 @@ var forms = []form{
 	newForm(`(?m)^(\s*"[^"\n]+"\s+")[^"\n]+("\s*)$`, "${1}"+Mask+"${2}", `" "`), // pgbouncer's list of users
 }
 
-// nameParts are in all names of the table, and anything is either of them, the
-// name of a program or what a form needs.
-var (
-	nameParts = func() hints {
-		var parts []string
-		for _, row := range secretNames {
-			for w := range strings.SplitSeq(row.words, ", ") {
-				if row.places&inQuery != 0 {
-					w += "="
-				}
-				// Of two words the last is enough where it is key; others are common.
-				switch all := strings.Fields(w); {
-				case len(all) == 1:
-					parts = append(parts, w)
-				case all[len(all)-1] == "key":
-					parts = append(parts, "key")
-				default:
-					for _, mark := range []string{"", " ", "_", "-", "."} {
-						parts = append(parts, strings.Join(all, mark))
-					}
+// anything are hints of which one is in each text that holds a secret, but for
+// those of the operator.
+var anything = func() *hints {
+	h := newHints()
+	for _, row := range secretNames {
+		for w := range strings.SplitSeq(row.words, ", ") {
+			// Of two words the last is enough where it is key; others are common.
+			switch all := strings.Fields(w); {
+			case row.places&inQuery != 0:
+				h.add(aboutNames, w+"=")
+			case len(all) == 1:
+				h.add(aboutNames, w)
+			case all[len(all)-1] == "key":
+				h.add(aboutNames, "key")
+			default:
+				for _, mark := range []string{"", " ", "_", "-", "."} {
+					h.add(aboutNames, strings.Join(all, mark))
 				}
 			}
 		}
-		// The shortest of those that begin alike are enough.
-		slices.Sort(parts)
-		short := parts[:0]
-		for _, p := range parts {
-			if len(short) == 0 || !strings.HasPrefix(p, short[len(short)-1]) {
-				short = append(short, p)
-			}
-		}
-		return newHints(short...)
-	}()
-	anything = func() hints {
-		all := append(slices.Clone(programs.texts), nameParts.texts...)
-		for _, f := range forms {
-			all = append(all, f.needs.texts...)
-		}
-		// Escapes of JSON stand between in raw text.
-		return newHints(append(all, "@", "://", `auth\"`, `\" \"`, `\\u00`)...)
-	}()
-)
+	}
+	h.add(aboutPrograms, programs...)
+	h.add(aboutAddresses, "@", "://")
+	// Escapes of JSON stand between in raw text, or in place of what is looked for.
+	h.add(aboutEscapes, `auth\"`, `\" \"`, `\\u00`)
+	for n, f := range forms {
+		h.add(aboutForms<<n, f.needs...)
+	}
+	return h
+}()
 
 func (d *redactor) suspicious(text []byte) bool {
-	return len(d.patterns) > 0 || anything.in(text) || d.hints.in(text)
+	return len(d.patterns) > 0 || anything.in(text) || d.hints != nil && d.hints.in(text)
 }
 
 // text returns free text with the secrets in it masked.
@@ -146,9 +132,11 @@ func (d *redactor) once(s string) string {
 	for _, p := range d.patterns {
 		s = p.ReplaceAllLiteralString(s, Mask)
 	}
-	text := []byte(s)
-	named := nameParts.in(text) || d.hints.in(text)
-	if !named && !anything.in(text) {
+	about := anything.about(s) | anything.about(" "+s[:min(len(s), 16)]) // a program may begin it
+	if d.hints != nil {
+		about |= d.hints.about(s)
+	}
+	if about == 0 {
 		return s
 	}
 	if clean, ok := d.asJSON(s); ok {
@@ -161,16 +149,18 @@ func (d *redactor) once(s string) string {
 			return key + "=" + Mask
 		}
 	}
-	if programs.in(text) {
+	if about&aboutPrograms != 0 {
 		s = d.commandLines(s)
 	}
-	for _, f := range forms {
-		if f.needs.in(text) {
+	for n, f := range forms {
+		if about&(aboutForms<<n) != 0 {
 			s = f.expr.ReplaceAllString(s, f.with)
 		}
 	}
-	s = urls(s)
-	if named {
+	if about&aboutAddresses != 0 || strings.Contains(s, "//") {
+		s = urls(s)
+	}
+	if about&aboutNames != 0 {
 		s = d.scan(s)
 	}
 	return s

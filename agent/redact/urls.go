@@ -134,7 +134,7 @@ func pathOf(s string, begin, end int) (found spans) {
 		part := s[from:to]
 		switch {
 		case harmless(part) || strings.Contains(part, ":"):
-		case called && (looksSecret(part) || isUUID(part) || random(part)), len(part) >= 20 && random(strings.NewReplacer("-", "", ".", "").Replace(part)) && capitals(part):
+		case called && (looksSecret(part) || isUUID(part) || random(part)), len(part) >= 20 && capitals(part) && random(withoutMarks.Replace(part)):
 			found = append(found, span{from, to})
 		default:
 			found = append(found, longRuns(s, from, to)...)
@@ -152,6 +152,8 @@ func pathEnd(address string) int {
 	}
 	return len(address)
 }
+
+var withoutMarks = strings.NewReplacer("-", "", ".", "")
 
 // longRuns finds runs of letters and digits that are longer than words.
 func longRuns(s string, from, to int) (found spans) {

@@ -301,7 +301,7 @@ var aName, aValue = judged{role: nameRole, says: true}, judged{role: valueRole, 
 func (d *redactor) judge(name []byte) *judged {
 	if d.keys == nil { // most are these
 		switch string(name) {
-		case "name", "key":
+		case "name", "key", "id":
 			return &aName
 		case "value":
 			return &aValue
