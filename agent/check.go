@@ -17,6 +17,7 @@ import (
 	"github.com/reeve-cloud/reeve/agent/edge"
 	"github.com/reeve-cloud/reeve/agent/enroll"
 	"github.com/reeve-cloud/reeve/agent/uplink"
+	"github.com/reeve-cloud/reeve/pkg/cmdline"
 	"github.com/reeve-cloud/reeve/pkg/transport"
 )
 
@@ -26,7 +27,7 @@ func checkCommand(file *string) *cobra.Command {
 		Short: "Check the configuration, the collectors' sources, and the reach of the aggregator",
 		Long: "Check the configuration, make a real call to each collector's source, and see whether\n" +
 			"the aggregator can be reached. Nothing is changed, and a join token is not used up.",
-		Args: cobra.NoArgs,
+		Args: cmdline.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return check(cmd.Context(), *file, cmd.OutOrStdout())
 		},

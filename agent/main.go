@@ -21,6 +21,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/agent/config"
 	"github.com/reeve-cloud/reeve/agent/edge"
+	"github.com/reeve-cloud/reeve/pkg/cmdline"
 	"github.com/reeve-cloud/reeve/pkg/logging"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/pkg/version"
@@ -63,7 +64,7 @@ func command() *cobra.Command {
 		Long: "Observe this site and ship what changes to a Reeve aggregator.\n\n" +
 			"Settings come from the file given with --config and from environment variables\nthat begin with REEVE_; docs/agent.md lists them.",
 		Version:       version.String(),
-		Args:          cobra.NoArgs,
+		Args:          cmdline.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -86,6 +87,7 @@ func command() *cobra.Command {
 			return nil
 		},
 	}
+	root.SetFlagErrorFunc(cmdline.FlagError)
 	root.PersistentFlags().StringVar(&file, "config", "", "configuration file (YAML)")
 	root.AddCommand(checkCommand(&file), spoolCommand(&file))
 	return root

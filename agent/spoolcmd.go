@@ -10,6 +10,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/agent/config"
 	"github.com/reeve-cloud/reeve/agent/spool"
+	"github.com/reeve-cloud/reeve/pkg/cmdline"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
@@ -18,7 +19,7 @@ func spoolCommand(file *string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "spool",
 		Short: "Look into the spool, also while the agent runs",
-		Args:  cobra.NoArgs,
+		Args:  cmdline.NoArgs,
 	}
 	dir := func() (string, error) {
 		c, err := config.Load(*file)
@@ -30,14 +31,14 @@ func spoolCommand(file *string) *cobra.Command {
 		Long: "Say how much is on disk. Acknowledged records stay until their segment is full.\n" +
 			"Those under WAITING are not acknowledged yet, as far as is known here.\n\n" +
 			"Of the records that were given up for want of room, those under OWED were the newest\nword on an asset when it was last looked; they are shipped from what was last seen.\nThose under GIVEN-UP are lost, and the centre is told of them.",
-		Args: cobra.NoArgs,
+		Args: cmdline.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return inspect(cmd, dir, nil)
 		},
 	}, &cobra.Command{
 		Use:   "check",
 		Short: "Read every byte and check that nothing is damaged",
-		Args:  cobra.NoArgs,
+		Args:  cmdline.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := inspect(cmd, dir, func(f spool.Frame) error {
 				_, err := f.Records()
@@ -51,7 +52,7 @@ func spoolCommand(file *string) *cobra.Command {
 	}, &cobra.Command{
 		Use:   "export",
 		Short: "Print every record as one line of JSON, and of those that were given up what is left",
-		Args:  cobra.NoArgs,
+		Args:  cmdline.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := dir()
 			if err != nil {

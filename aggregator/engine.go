@@ -13,6 +13,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/engine"
+	"github.com/reeve-cloud/reeve/pkg/cmdline"
 )
 
 // engineCommand runs the embedded engine in a process of its own. The
@@ -54,7 +55,7 @@ func engineFetchCommand() *cobra.Command {
 			"It comes from the npm registry that npm's settings name (npm_config_registry, .npmrc), through\n" +
 			"the proxy that they or HTTPS_PROXY name, and must have the hash that this program was built with.\n" +
 			"Nothing is fetched when it is there already, nor where CHDB_LIB_PATH names a copy.",
-		Args: cobra.NoArgs,
+		Args: cmdline.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			path, err := engine.Fetch(cmd.Context(), o)
 			if errors.Is(err, context.Canceled) {

@@ -23,6 +23,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/centre"
 	"github.com/reeve-cloud/reeve/aggregator/config"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/pkg/cmdline"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/logging"
 	"github.com/reeve-cloud/reeve/pkg/version"
@@ -73,7 +74,7 @@ func command() *cobra.Command {
 		Long: "Take what agents ship, keep it in the warehouse, and answer the API.\n\n" +
 			"Settings come from the file given with --config, from environment variables that begin\nwith REEVE_, and from the flags below; docs/aggregator.md lists them.",
 		Version:       version.String(),
-		Args:          cobra.NoArgs,
+		Args:          cmdline.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -96,6 +97,7 @@ func command() *cobra.Command {
 			return nil
 		},
 	}
+	root.SetFlagErrorFunc(cmdline.FlagError)
 	root.PersistentFlags().StringVar(&f.file, "config", "", "configuration file (YAML)")
 	root.PersistentFlags().StringVar(&f.dataDir, "data-dir", "", "directory for the CA, registry, commit log and embedded warehouse")
 	root.Flags().StringVar(&f.listen, "listen", "", "address for agents (UDP) and the API (TCP), host:port")
@@ -129,7 +131,7 @@ func caHashCommand(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "ca-hash",
 		Short: "Print the hash of this aggregator's CA, which `reeve login` asks for",
-		Args:  cobra.NoArgs,
+		Args:  cmdline.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := f.load()
 			if err != nil {
@@ -155,7 +157,7 @@ func adminTokenCommand(f *flags) *cobra.Command {
 		Long: "Make another API token for the user admin, and write it to the file admin-token in the data\n" +
 			"directory. It is the way back in for those who have lost theirs: the aggregator must be stopped.\n" +
 			"While it runs, `reeve api-token create` makes tokens.",
-		Args: cobra.NoArgs,
+		Args: cmdline.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := f.load()
 			if err != nil {

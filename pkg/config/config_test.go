@@ -46,6 +46,7 @@ func TestEmptyFile(t *testing.T) {
 func TestErrorsNameThePlace(t *testing.T) {
 	for yaml, want := range map[string]string{
 		"listen: ':2'\nlimits: 3\n": "[2:1]",
+		"limti: 3\n":                "; is it limit?",
 		"limit: many\n":             "[1:8]",
 		"limit: [1\n":               "c.yaml",
 	} {
@@ -60,6 +61,26 @@ func TestErrorsNameThePlace(t *testing.T) {
 	t.Setenv("REEVE_LIMIT", "x")
 	if err := Load("", &settings{}); err == nil || !strings.Contains(err.Error(), "Limit") {
 		t.Errorf("a wrong environment variable: %v", err)
+	}
+}
+
+// A variable that is misspelt set nothing, and nobody said so.
+func TestMisspeltVariables(t *testing.T) {
+	for variable, want := range map[string]string{
+		"REEVE_LSITEN": "REEVE_LSITEN is not known; is it REEVE_LISTEN?",
+		"REEVE_LIMITS": "is it REEVE_LIMIT?",
+		"REEVE_HOST":   "",
+		"REEVE_CONFIG": "",
+		"REEVE_LIST":   "",
+		"LSITEN":       "",
+	} {
+		t.Run(variable, func(t *testing.T) {
+			t.Setenv(variable, "1")
+			err := Load("", &settings{})
+			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%v, want %q", err, want)
+			}
+		})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/reeve-cloud/reeve/pkg/cmdline"
 	"github.com/reeve-cloud/reeve/pkg/nearest"
 	"github.com/reeve-cloud/reeve/tui/config"
 	"github.com/reeve-cloud/reeve/tui/output"
@@ -104,7 +105,7 @@ Sign in with "reeve login", then look around with "reeve get".`,
 			return unknownCommand(cmd, args[0])
 		},
 	}
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(cmdline.FlagError)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configFile, "config", "", "configuration file (default: $REEVE_CONFIG, .reeve/cli.yaml here or above, ~/.config/reeve/cli.yaml)")
 	flags.StringVar(&a.contextName, "context", "", "context to use (default: $REEVE_CONTEXT, else the current one)")

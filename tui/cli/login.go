@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/reeve-cloud/reeve/pkg/cmdline"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/tui/client"
 	"github.com/reeve-cloud/reeve/tui/config"
@@ -50,7 +51,7 @@ it starts. The context is named after the host unless --context gives a name.`,
 		if e, ok := errors.AsType[*pflag.NotExistError](err); ok && e.GetSpecifiedName() == "token" {
 			return errors.New("a token does not belong on the command line, where other users can see it: use --token-file")
 		}
-		return flagError(cmd, err)
+		return cmdline.FlagError(cmd, err)
 	})
 	return cmd
 }

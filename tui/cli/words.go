@@ -2,46 +2,23 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/pkg/cmdline"
 	"github.com/reeve-cloud/reeve/pkg/nearest"
 	"github.com/reeve-cloud/reeve/tui/client"
 )
 
 // unknownCommand is the error for a verb that a command does not have.
 func unknownCommand(cmd *cobra.Command, name string) error {
-	var known []string
-	for _, c := range cmd.Commands() {
-		if !c.Hidden {
-			known = append(append(known, c.Name()), c.Aliases...)
-		}
+	if cmd.Name() == "get" && cmdline.Hint(cmd, name) == "" {
+		return usagef("%v; the assets of one type are in reeve get assets --type %s", cmdline.Unknown(cmd, name), name)
 	}
-	hint := nearest.Hint(name, known)
-	if hint == "" && cmd.Name() == "get" {
-		hint = "; the assets of one type are in reeve get assets --type " + name
-	}
-	return usagef("%s has no command %q%s", cmd.CommandPath(), name, hint)
-}
-
-// flagError puts an error about a flag into words that name what is near.
-func flagError(cmd *cobra.Command, err error) error {
-	unknown, ok := errors.AsType[*pflag.NotExistError](err)
-	if !ok || len(unknown.GetSpecifiedName()) < 2 {
-		return err
-	}
-	var known []string
-	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, "--"+f.Name) })
-	if hint := nearest.Hint("--"+unknown.GetSpecifiedName(), known); hint != "" {
-		return fmt.Errorf("%w%s", err, hint)
-	}
-	return err
+	return usagef("%v", cmdline.Unknown(cmd, name))
 }
 
 // everything returns all that a list of the API has.
