@@ -28,6 +28,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/removal"
+	"github.com/reeve-cloud/reeve/aggregator/retention"
 	"github.com/reeve-cloud/reeve/aggregator/sqlgate"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
@@ -160,7 +161,10 @@ func (a *Centre) open(ctx context.Context) error {
 		a.closing("the address for health checks", a.health.Close)
 		a.parts = append(a.parts, a.health.Serve)
 	}
-	a.parts = append(a.parts, in.Run, agents.Serve, server.Serve, remover.Run)
+	keeper := retention.New(retention.Options{
+		Policy: c.Retention.Policy(), Warehouse: a.warehouse, Registry: a.registry, Logger: logger, Metrics: a.metrics,
+	})
+	a.parts = append(a.parts, in.Run, agents.Serve, server.Serve, remover.Run, keeper.Run)
 	return nil
 }
 

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/reeve-cloud/reeve/aggregator/retention"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/config"
 	"github.com/reeve-cloud/reeve/pkg/identity"
@@ -43,6 +45,7 @@ type Config struct {
 	// another. It is a flag only: in a file it would count at the next start as well.
 	NewWarehouse bool            `yaml:"-" env:"-"`
 	Engine       Engine          `yaml:"engine" envPrefix:"ENGINE_"`
+	Retention    Retention       `yaml:"retention" envPrefix:"RETENTION_"`
 	Log          logging.Options `yaml:"log" envPrefix:"LOG_"`
 }
 
@@ -57,6 +60,43 @@ type Engine struct {
 	MemoryBytes int64 `yaml:"memory_bytes" env:"MEMORY_BYTES"`
 }
 
+// Retention says for how many days things are kept. Zero is for ever.
+type Retention struct {
+	// Versions, events and usage go by whole months.
+	VersionsDays   int `yaml:"versions_days" env:"VERSIONS_DAYS"`
+	EventsDays     int `yaml:"events_days" env:"EVENTS_DAYS"`
+	UsageDays      int `yaml:"usage_days" env:"USAGE_DAYS"`
+	GapsDays       int `yaml:"gaps_days" env:"GAPS_DAYS"`
+	AuditDays      int `yaml:"audit_days" env:"AUDIT_DAYS"`
+	TokensDays     int `yaml:"tokens_days" env:"TOKENS_DAYS"`
+	WatermarksDays int `yaml:"watermarks_days" env:"WATERMARKS_DAYS"`
+}
+
+// Policy returns what the retention is told.
+func (r Retention) Policy() retention.Policy {
+	days := func(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
+	return retention.Policy{
+		Versions: days(r.VersionsDays), Events: days(r.EventsDays), Usage: days(r.UsageDays), Gaps: days(r.GapsDays),
+		Audit: days(r.AuditDays), Tokens: days(r.TokensDays), Watermarks: days(r.WatermarksDays),
+	}
+}
+
+func (r Retention) check() error {
+	const most = 36_500
+	for _, d := range []struct {
+		key  string
+		days int
+	}{
+		{"versions_days", r.VersionsDays}, {"events_days", r.EventsDays}, {"usage_days", r.UsageDays}, {"gaps_days", r.GapsDays},
+		{"audit_days", r.AuditDays}, {"tokens_days", r.TokensDays}, {"watermarks_days", r.WatermarksDays},
+	} {
+		if d.days < 0 || d.days > most {
+			return fmt.Errorf("retention.%s: %d: must be 0 (for ever) to %d", d.key, d.days, most)
+		}
+	}
+	return nil
+}
+
 // Default is the configuration of an aggregator that was told nothing.
 func Default() Config {
 	return Config{
@@ -64,6 +104,7 @@ func Default() Config {
 		Listen:       ":8443",
 		HealthListen: "127.0.0.1:9465",
 		Engine:       Engine{Process: true},
+		Retention:    Retention{GapsDays: 400, AuditDays: 400, TokensDays: 90, WatermarksDays: 400},
 		Log:          logging.Defaults,
 	}
 }
@@ -112,6 +153,9 @@ func (c *Config) Finish() error {
 		c.Warehouse = "embedded:" + filepath.Join(c.DataDir, "warehouse")
 	}
 	if err := warehouse.CheckAddress(c.Warehouse); err != nil {
+		errs = append(errs, err)
+	}
+	if err := c.Retention.check(); err != nil {
 		errs = append(errs, err)
 	}
 	if _, err := logging.New(nil, c.Log); err != nil {

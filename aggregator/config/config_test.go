@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/reeve-cloud/reeve/pkg/logging"
 )
@@ -63,6 +64,9 @@ func TestFaults(t *testing.T) {
 		"advertise[0]": func(c *Config) { c.Advertise = []string{"x"} },
 		"warehouse":    func(c *Config) { c.Warehouse = "mysql://x" },
 		"log format":   func(c *Config) { c.Log.Format = "xml" },
+
+		"retention.audit_days":    func(c *Config) { c.Retention.AuditDays = -1 },
+		"retention.versions_days": func(c *Config) { c.Retention.VersionsDays = 1 << 30 },
 	} {
 		c := Default()
 		spoil(&c)
@@ -109,9 +113,27 @@ func TestPastVersions(t *testing.T) {
 			DataDir: "/var/lib/reeve-aggregator-1", Listen: "192.0.2.7:8443", Advertise: []string{"reeve.example.org:8443"},
 			HealthListen: "127.0.0.1:9999", Warehouse: "clickhouse://reeve@192.0.2.8:9000", WarehousePasswordFile: "/etc/reeve/warehouse",
 			Engine: Engine{Library: "/usr/lib/libchdb.so", MemoryBytes: 1 << 30}, Log: logging.Options{Level: "debug", Format: "json"},
+			Retention: Default().Retention, // of which these files know nothing
 		}
 		if !reflect.DeepEqual(c, want) {
 			t.Errorf("%s: %+v, want %+v", file, c, want)
 		}
+	}
+}
+
+func TestRetention(t *testing.T) {
+	t.Setenv("REEVE_RETENTION_EVENTS_DAYS", "100")
+	file := filepath.Join(t.TempDir(), "f.yaml")
+	if err := os.WriteFile(file, []byte("retention:\n  versions_days: 365\n  audit_days: 0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := c.Retention.Policy()
+	const day = 24 * time.Hour
+	if p.Versions != 365*day || p.Events != 100*day || p.Audit != 0 || p.Usage != 0 || p.Gaps != 400*day {
+		t.Errorf("%+v", p)
 	}
 }

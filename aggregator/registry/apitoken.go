@@ -110,3 +110,34 @@ func (r *Registry) DeleteAPIToken(ctx context.Context, by Actor, id string, now 
 	_, err = r.store.Apply(ctx, by, Op{Action: "api_token.delete", Key: APITokenPrefix + id, Revision: AnyRevision})
 	return err
 }
+
+// DeleteEndedTokens deletes the join tokens and API tokens that ended before a time,
+// and returns how many there were.
+func (r *Registry) DeleteEndedTokens(ctx context.Context, before time.Time) (deleted uint64, err error) {
+	var ops []Op
+	for t, err := range r.JoinTokens(ctx, "") {
+		if err != nil && !errors.Is(err, ErrCorrupt) {
+			return 0, err
+		}
+		if err == nil && t.ExpireTime.Before(before) {
+			ops = append(ops, Op{Action: "join_token.delete", Key: JoinTokenPrefix + t.ID, Revision: AnyRevision})
+		}
+	}
+	for t, err := range r.APITokens(ctx, "") {
+		if err != nil && !errors.Is(err, ErrCorrupt) {
+			return 0, err
+		}
+		if err == nil && !t.ExpireTime.IsZero() && t.ExpireTime.Before(before) {
+			ops = append(ops, Op{Action: "api_token.delete", Key: APITokenPrefix + t.ID, Revision: AnyRevision})
+		}
+	}
+	for _, op := range ops {
+		switch _, err := r.store.Apply(ctx, System, op); {
+		case err == nil:
+			deleted++
+		case !errors.Is(err, ErrNotFound): // somebody else was quicker
+			return deleted, fmt.Errorf("deleting tokens that have ended: %w", err)
+		}
+	}
+	return deleted, nil
+}

@@ -217,7 +217,7 @@ var routineActions = map[string]bool{"agent.renew": true}
 // TrimAudit removes the entries from before a time, and those of routine actions
 // (renewals of certificates) from before another. A zero time removes none. It
 // returns how many it removed.
-func (s *Store) TrimAudit(ctx context.Context, before, routineBefore time.Time) (removed int, err error) {
+func (s *Store) TrimAudit(ctx context.Context, before, routineBefore time.Time) (removed uint64, err error) {
 	start := []byte{spaceAudit}
 	for {
 		items, err := s.scan(ctx, []byte{spaceAudit}, start, chunk)
@@ -240,7 +240,7 @@ func (s *Store) TrimAudit(ctx context.Context, before, routineBefore time.Time) 
 		if err := s.removeRaw(gone); err != nil {
 			return removed, fmt.Errorf("trimming the audit trail: %w", err)
 		}
-		removed += len(gone)
+		removed += uint64(len(gone))
 		if len(items) < chunk || binary.BigEndian.Uint64(items[len(items)-1].key[1:]) >= max(nanos(before), nanos(routineBefore)) {
 			return removed, nil
 		}

@@ -353,3 +353,51 @@ func TestCorruptWatermarkAndLivenessAreReported(t *testing.T) {
 		t.Errorf("log: %s", log.String())
 	}
 }
+
+// TestTrimWatermarks forgets spools of which nothing comes any more. A mark that a
+// version before wrote has no time: it counts from when it is looked at first.
+func TestTrimWatermarks(t *testing.T) {
+	clock := time.Unix(1_800_000_000, 0)
+	o := Options{now: func() time.Time { return clock }}
+	r := open1(t, o)
+	ctx := t.Context()
+	spool := func(n int) SpoolClass { return SpoolClass{fmt.Sprintf("%032x", n), wirev1.Class_CLASS_ASSETS} }
+	events := SpoolClass{spool(1).Spool, wirev1.Class_CLASS_EVENTS}
+	set := func(marks map[SpoolClass]uint64) {
+		t.Helper()
+		if err := r.SetWatermarks(ctx, marks); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(map[SpoolClass]uint64{spool(1): 1, events: 2, spool(2): 3})
+	key, err := watermarkKey(spool(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage(t, r, key, "\x00\x00\x00\x00\x00\x00\x00\x04")
+	r = reopen(t, r, o)
+	if len(r.Watermarks()) != 4 || r.Watermark(spool(3).Spool, spool(3).Class) != 4 {
+		t.Fatalf("%v", r.Watermarks())
+	}
+	trim := func(keep time.Duration, want int) {
+		t.Helper()
+		before := len(r.Watermarks())
+		n, err := r.TrimWatermarks(ctx, clock.Add(-keep))
+		if err != nil || len(r.Watermarks()) != want || int(n) != before-want {
+			t.Errorf("%d forgotten, %d left, want %d: %v", n, len(r.Watermarks()), want, err)
+		}
+		r = reopen(t, r, o)
+		if len(r.Watermarks()) != want {
+			t.Errorf("%d on disk, want %d", len(r.Watermarks()), want)
+		}
+	}
+	trim(time.Hour, 4)
+	clock = clock.Add(2 * time.Hour)
+	// One log of a spool that moves keeps the others of it.
+	set(map[SpoolClass]uint64{spool(1): 10})
+	trim(3*time.Hour, 4)
+	trim(time.Hour, 2)
+	if r.Watermark(events.Spool, events.Class) != 2 || r.Watermark(spool(1).Spool, spool(1).Class) != 10 {
+		t.Errorf("%v", r.Watermarks())
+	}
+}

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -30,7 +32,14 @@ type watermarks struct {
 	// does not wait for the disk.
 	writing sync.Mutex
 	mu      sync.RWMutex
-	seqs    map[SpoolClass]uint64
+	marks   map[SpoolClass]mark
+}
+
+// mark is how far one log of a spool is durable, and when that was said (Unix
+// seconds): zero if it was said by a version that did not note it.
+type mark struct {
+	seq uint64
+	at  int64
 }
 
 // SetWatermarks notes that the records of each spool and class up to and with
@@ -43,10 +52,10 @@ func (r *Registry) SetWatermarks(ctx context.Context, seqs map[SpoolClass]uint64
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	higher := make(map[SpoolClass]uint64, len(seqs))
+	higher := make(map[SpoolClass]mark, len(seqs))
 	for sc, seq := range seqs {
 		if seq > r.Watermark(sc.Spool, sc.Class) {
-			higher[sc] = seq
+			higher[sc] = mark{seq, w.store.now().Unix()}
 		}
 	}
 	if len(higher) == 0 {
@@ -57,7 +66,7 @@ func (r *Registry) SetWatermarks(ctx context.Context, seqs map[SpoolClass]uint64
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	maps.Copy(w.seqs, higher)
+	maps.Copy(w.marks, higher)
 	return nil
 }
 
@@ -66,17 +75,85 @@ func (r *Registry) SetWatermarks(ctx context.Context, seqs map[SpoolClass]uint64
 func (r *Registry) Watermark(spool string, class wirev1.Class) uint64 {
 	r.watermarks.mu.RLock()
 	defer r.watermarks.mu.RUnlock()
-	return r.watermarks.seqs[SpoolClass{spool, class}]
+	return r.watermarks.marks[SpoolClass{spool, class}].seq
 }
 
 // Watermarks returns all watermarks.
 func (r *Registry) Watermarks() map[SpoolClass]uint64 {
 	r.watermarks.mu.RLock()
 	defer r.watermarks.mu.RUnlock()
-	return maps.Clone(r.watermarks.seqs)
+	seqs := make(map[SpoolClass]uint64, len(r.watermarks.marks))
+	for sc, m := range r.watermarks.marks {
+		seqs[sc] = m.seq
+	}
+	return seqs
 }
 
-func (w *watermarks) save(seqs map[SpoolClass]uint64) error {
+// TrimWatermarks forgets the spools of which nothing was said since a time, and
+// returns how many marks that were. Should one come back after all, it sends again
+// what it has, and the warehouse counts it once. Of marks that a version before
+// wrote nobody knows the time: it counts from now on.
+func (r *Registry) TrimWatermarks(ctx context.Context, before time.Time) (removed uint64, err error) {
+	w := r.watermarks
+	w.writing.Lock()
+	defer w.writing.Unlock()
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	newest := make(map[string]int64)
+	undated, dated := make(map[SpoolClass]mark), make(map[SpoolClass]mark)
+	w.mu.RLock()
+	for sc, m := range w.marks {
+		if m.at == 0 {
+			m.at = w.store.now().Unix()
+			undated[sc] = m
+		} else {
+			dated[sc] = m
+		}
+		newest[sc.Spool] = max(newest[sc.Spool], m.at)
+	}
+	w.mu.RUnlock()
+	for part := range slices.Chunk(slices.Collect(maps.Keys(undated)), chunk) {
+		some := make(map[SpoolClass]mark)
+		for _, sc := range part {
+			some[sc] = undated[sc]
+		}
+		if err := w.save(some); err != nil {
+			return 0, fmt.Errorf("dating watermarks: %w", err)
+		}
+		w.mu.Lock()
+		maps.Copy(w.marks, some)
+		w.mu.Unlock()
+	}
+	var old []SpoolClass
+	for sc := range dated {
+		if newest[sc.Spool] < before.Unix() {
+			old = append(old, sc)
+		}
+	}
+	for part := range slices.Chunk(old, chunk) {
+		var keys [][]byte
+		for _, sc := range part {
+			key, err := watermarkKey(sc)
+			if err != nil {
+				return removed, err
+			}
+			keys = append(keys, key)
+		}
+		if err := w.store.removeRaw(keys); err != nil {
+			return removed, fmt.Errorf("forgetting old watermarks: %w", err)
+		}
+		w.mu.Lock()
+		for _, sc := range part {
+			delete(w.marks, sc)
+		}
+		w.mu.Unlock()
+		removed += uint64(len(part))
+	}
+	return removed, nil
+}
+
+func (w *watermarks) save(marks map[SpoolClass]mark) error {
 	if err := w.store.enter(); err != nil {
 		return err
 	}
@@ -85,12 +162,13 @@ func (w *watermarks) save(seqs map[SpoolClass]uint64) error {
 		return err
 	}
 	return w.store.db.Update(func(txn *badger.Txn) error {
-		for sc, seq := range seqs {
+		for sc, m := range marks {
 			key, err := watermarkKey(sc)
 			if err != nil {
 				return err
 			}
-			if err := txn.Set(key, binary.BigEndian.AppendUint64(nil, seq)); err != nil {
+			value := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, m.seq), uint64(m.at))
+			if err := txn.Set(key, value); err != nil {
 				return err
 			}
 		}
@@ -99,7 +177,7 @@ func (w *watermarks) save(seqs map[SpoolClass]uint64) error {
 }
 
 func loadWatermarks(s *Store, logger *slog.Logger) (*watermarks, error) {
-	w := &watermarks{store: s, seqs: make(map[SpoolClass]uint64)}
+	w := &watermarks{store: s, marks: make(map[SpoolClass]mark)}
 	prefix := []byte{spaceWatermark}
 	start := prefix
 	for {
@@ -109,7 +187,7 @@ func loadWatermarks(s *Store, logger *slog.Logger) (*watermarks, error) {
 		}
 		for _, item := range items {
 			sc, err := parseWatermarkKey(item.key)
-			if err == nil && len(item.value) != 8 {
+			if err == nil && len(item.value) != 8 && len(item.value) != 16 {
 				err = fmt.Errorf("value of %d bytes", len(item.value))
 			}
 			if err != nil {
@@ -118,7 +196,11 @@ func loadWatermarks(s *Store, logger *slog.Logger) (*watermarks, error) {
 				logger.Error("a watermark is corrupt, it counts as zero", "spool_id", sc.Spool, "class", wire.ClassName(sc.Class), "error", err)
 				continue
 			}
-			w.seqs[sc] = binary.BigEndian.Uint64(item.value)
+			m := mark{seq: binary.BigEndian.Uint64(item.value)}
+			if len(item.value) == 16 {
+				m.at = int64(binary.BigEndian.Uint64(item.value[8:]))
+			}
+			w.marks[sc] = m
 		}
 		if len(items) < chunk {
 			return w, nil
