@@ -46,7 +46,9 @@ func (c *collector) sweepStorage(ctx context.Context, machine string, out plugin
 	}
 	paths := make([]string, len(mounts))
 	for i, m := range mounts {
-		paths[i] = c.tree.path(m.point)
+		// The kernel names mount points without links, and looking for some could hang
+		// here where a server is gone.
+		paths[i] = filepath.Join(c.tree.root, m.point)
 	}
 	answers, err := c.probes.ask(ctx, paths)
 	if err != nil {

@@ -124,11 +124,48 @@ func TestKindsThatCannotBeWatchedAreListedNowAndThen(t *testing.T) {
 			if err := c.Watch(ctx, widgetScope, out.checkpoint, out); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("just listed, and already: %v", err)
 			}
+			if ctx.Err() == nil {
+				t.Error("it ended before its time")
+			}
 			c.mu.Lock()
 			c.listed[widgetScope.Name] = time.Now().Add(-listEvery)
 			c.mu.Unlock()
 			if err := c.Watch(t.Context(), widgetScope, out.checkpoint, out); !errors.Is(err, plugin.ErrCheckpointExpired) {
 				t.Errorf("when it is time: %v", err)
+			}
+		})
+	}
+}
+
+// TestWatchesThatDoNotComeAbout: the kind is listed instead, after a few tries.
+func TestWatchesThatDoNotComeAbout(t *testing.T) {
+	for name, watch := range map[string]func(w http.ResponseWriter, r *http.Request){
+		"a list for it": func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `{"metadata":{"resourceVersion":"5"},"items":[]}`)
+		},
+		"a page for it": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `<html>`) },
+		"an error":      func(w http.ResponseWriter, _ *http.Request) { refuse(w, 500, "InternalError", "no") },
+		"away":          func(w http.ResponseWriter, _ *http.Request) { refuse(w, 503, "ServiceUnavailable", "no") },
+		"an end":        func(http.ResponseWriter, *http.Request) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &script{t: t, version: "5"}
+			var tries atomic.Int32
+			c, _ := begin(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Query().Get("watch") == "true" {
+					tries.Add(1)
+					watch(w, r)
+					return
+				}
+				s.ServeHTTP(w, r)
+			}), options{})
+			out := newSink(t)
+			if err := c.Watch(t.Context(), widgetScope, c.checkpoint(c.cluster, "5"), out); !errors.Is(err, plugin.ErrCheckpointExpired) {
+				t.Errorf("error %v", err)
+			}
+			if n := tries.Load(); n != maxReopen+1 {
+				t.Errorf("tried %d times", n)
 			}
 		})
 	}

@@ -435,6 +435,9 @@ type following struct {
 	out     plugin.Sink
 	facts   func(cluster.Change) []plugin.Fact
 
+	// failed is the error of out.
+	failed error
+
 	// outdated says that objects must be looked at again by refresh, though
 	// they have not changed. Both may be nil.
 	outdated <-chan struct{}
@@ -451,6 +454,10 @@ func (c *collector) follow(ctx context.Context, f *following) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case f.failed != nil:
+			return f.failed
+		case errors.Is(err, plugin.ErrCheckpointExpired) || cluster.Unauthorized(err):
+			return err
 		case cluster.Expired(err):
 			return fmt.Errorf("%w: %w", plugin.ErrCheckpointExpired, err)
 		case cluster.NotFound(err):
@@ -482,7 +489,7 @@ func (c *collector) follow(ctx context.Context, f *following) error {
 				pause.Reset()
 			}
 			if failures++; failures > maxReopen {
-				return err
+				return c.listInstead(f, err)
 			}
 			c.log.Debug("a watch has ended; opening it again", "kind", f.kind.String(), "error", err)
 			if err := retry.Sleep(ctx, pause.NextBackOff()); err != nil {
@@ -493,11 +500,25 @@ func (c *collector) follow(ctx context.Context, f *following) error {
 			}
 			continue
 		default:
-			return err
+			// What comes is no watch, or not for now.
+			if failures++; failures > maxReopen {
+				return c.listInstead(f, err)
+			}
+			if err := retry.Sleep(ctx, pause.NextBackOff()); err != nil {
+				return err
+			}
+			continue
 		}
 		failures = 0
 		pause.Reset()
 	}
+}
+
+// listInstead has a kind listed whose watch does not come about, though the API server
+// is there: so it is seen whether the kind can be had at all, and what it is like now.
+func (c *collector) listInstead(f *following, err error) error {
+	c.log.Info("a watch does not come about; listing the kind", "kind", f.kind.String(), "error", err)
+	return fmt.Errorf("%w: %w", plugin.ErrCheckpointExpired, err)
 }
 
 // errSilent is a watch on which nothing comes any more.
@@ -600,8 +621,8 @@ func (c *collector) followOnce(ctx context.Context, f *following) error {
 			}
 		}
 		if version != f.version || len(facts) > 0 {
-			if err := f.out.Apply(ctx, c.checkpoint(f.cluster, version), facts...); err != nil {
-				return err
+			if f.failed = f.out.Apply(ctx, c.checkpoint(f.cluster, version), facts...); f.failed != nil {
+				return f.failed
 			}
 			f.version = version
 		}
