@@ -88,13 +88,16 @@ func (f *follower) settle(ctx context.Context, r *elementReader, sweep plugin.Sw
 			return false, err
 		}
 	}
-	if len(missing) > 0 && f.l.kind.Hidden != "" {
+	if s.unread > 0 {
+		r.doubts(fmt.Sprintf("%d elements cannot be told from others: %s", s.unread, s.why))
+	}
+	if len(missing) > 0 && r.doubt == "" && f.l.kind.Hidden != "" {
 		if err := f.hidden(ctx, r, sweep, s, missing); err != nil {
 			return false, err
 		}
 	}
 	before := len(missing)
-	if before > 0 && f.l.kind.Copied {
+	if before > 0 && r.doubt == "" && f.l.kind.Copied {
 		if err := f.elsewhere(ctx, r, sweep, missing); err != nil {
 			return false, err
 		}
@@ -105,8 +108,6 @@ func (f *follower) settle(ctx context.Context, r *elementReader, sweep plugin.Sw
 	case len(missing) == 0:
 	case r.doubt != "":
 		why = r.doubt
-	case s.unread > 0:
-		why = fmt.Sprintf("%d elements cannot be told from others: %s", s.unread, s.why)
 	case told == len(missing):
 		// The cloud has said so itself.
 	case 10*len(missing) > recorded || len(s.keys) == 0:

@@ -125,6 +125,12 @@ func setText(value reflect.Value, t string) bool {
 	return true
 }
 
+// isTrue reads a boolean that services write as a text, too.
+func isTrue(t text) bool {
+	on, _ := boolOf(strings.TrimSpace(string(t)))
+	return on
+}
+
 // boolOf reads a boolean as Python and people write it.
 func boolOf(t string) (on, ok bool) {
 	switch strings.ToLower(t) {

@@ -260,3 +260,67 @@ func TestUnknownStates(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+// TestTexts: numbers and booleans that are written as texts, as some services and
+// proxies do, read the same.
+func TestTexts(t *testing.T) {
+	for _, api := range cloud.APIs {
+		for name, list := range elements(t, api.Name) {
+			k := find(t, api.Name+"/"+name)
+			for _, raw := range list {
+				want, err := k.Read(raw, contextOf(k))
+				if err != nil {
+					t.Fatal(err)
+				}
+				quoted := map[string]string{}
+				leaves(raw, func(path string, odd jsontext.Value) { quoted[path] = string(odd) })
+				for path, odd := range quoted {
+					got, err := k.Read(jsontext.Value(odd), contextOf(k))
+					if err != nil || describe(t, got) != describe(t, want) {
+						t.Errorf("%s with %s as a text: %v\n%s\nwant\n%s", k, path, err, describe(t, got), describe(t, want))
+					}
+				}
+			}
+		}
+	}
+}
+
+// leaves calls visit with an element in which one number or boolean at a time is a
+// text, booleans as Python writes them.
+func leaves(raw jsontext.Value, visit func(path string, odd jsontext.Value)) {
+	var whole any
+	dec := json.NewDecoder(strings.NewReader(string(raw)))
+	dec.UseNumber()
+	if err := dec.Decode(&whole); err != nil {
+		panic(err)
+	}
+	var walk func(v any, path string, set func(any))
+	walk = func(v any, path string, set func(any)) {
+		text := ""
+		switch v := v.(type) {
+		case map[string]any:
+			for name, inner := range v {
+				walk(inner, path+"."+name, func(n any) { v[name] = n })
+			}
+		case []any:
+			for i := range v {
+				walk(v[i], fmt.Sprintf("%s[%d]", path, i), func(n any) { v[i] = n })
+			}
+		case bool:
+			text = map[bool]string{true: "True", false: "False"}[v]
+		case json.Number:
+			text = v.String()
+		}
+		if text == "" {
+			return
+		}
+		set(text)
+		odd, err := json.Marshal(whole)
+		if err != nil {
+			panic(err)
+		}
+		visit(path, odd)
+		set(v)
+	}
+	walk(whole, "", nil)
+}
