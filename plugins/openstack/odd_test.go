@@ -216,7 +216,12 @@ func TestDeletedMarker(t *testing.T) {
 		}
 	})
 	stop := watched(t, c, sc, out)
-	out.WaitUIDs("s000 s001")
+	out.Wait("the poll", func() error {
+		if got := out.Deleted(); got != "gone" {
+			return fmt.Errorf("deleted is %q", got)
+		}
+		return nil
+	})
 	s.set(func() {
 		made := server("s002")
 		made["updated"] = now()

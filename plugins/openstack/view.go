@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/reeve-cloud/reeve/plugins/openstack/cloud"
@@ -69,7 +70,8 @@ func (c *collector) discover(ctx context.Context, k *cloud.Cloud) ([]*listing, e
 	if err != nil {
 		return nil, err
 	}
-	identityWhole := c.seesAll(ctx, k, cloud.Identity, "", who)
+	whole := c.whole(ctx, k, regions, who)
+	identityWhole := whole[place{cloud.Identity.Name, ""}]
 	var all []*listing
 	var not unseen
 	for _, api := range cloud.APIs {
@@ -89,20 +91,14 @@ func (c *collector) discover(ctx context.Context, k *cloud.Cloud) ([]*listing, e
 				continue
 			}
 			served[k.Endpoint(api, region)] = region
-			seesAll := identityWhole
-			if api.Name != cloud.Identity.Name {
-				seesAll = c.seesAll(ctx, k, api, region, who)
-			}
+			seesAll := whole[place{api.Name, region}]
 			for _, kind := range kinds.All() {
 				if kind.API.Name != api.Name || !c.opts.selects(kind) {
 					continue
 				}
 				l := &listing{kind: kind, region: region, who: who}
-				whole := seesAll && !kind.Mine && (!kind.ByRole || who.HasRole("admin")) && (!kind.ByProjects || identityWhole)
-				if whole && c.isRefused(ctx, k, l) {
-					whole = false
-				}
-				if !whole {
+				seen := seesAll && !kind.Mine && (!kind.ByRole || who.HasRole("admin")) && (!kind.ByProjects || identityWhole)
+				if !seen || c.isRefused(ctx, k, l) {
 					var ok bool
 					if l.view, ok = narrow(kind, who); !ok {
 						not.unseen = append(not.unseen, l.scope())
@@ -118,6 +114,33 @@ func (c *collector) discover(ctx context.Context, k *cloud.Cloud) ([]*listing, e
 		return nil, fmt.Errorf("there is nothing that %s of %s may list, of what include and exclude leave", who.User, who.Scope())
 	}
 	return all, nil
+}
+
+// whole finds out, of all APIs at once, for one that hangs would hold up the others,
+// whether the credential sees all of their assets.
+func (c *collector) whole(ctx context.Context, k *cloud.Cloud, regions []string, who cloud.Identified) map[place]bool {
+	whole := make(map[place]bool)
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	for _, api := range cloud.APIs {
+		in := regions
+		if api.Global {
+			in = []string{""}
+		}
+		for _, region := range in {
+			if !k.Has(api, region) {
+				continue
+			}
+			asking.Go(func() {
+				sees := c.seesAll(ctx, k, api, region, who)
+				mu.Lock()
+				defer mu.Unlock()
+				whole[place{api.Name, region}] = sees
+			})
+		}
+	}
+	asking.Wait()
+	return whole
 }
 
 // narrow returns what who does not see all of a kind sees of it, and false where

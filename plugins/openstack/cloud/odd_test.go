@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,6 +186,30 @@ func TestLimits(t *testing.T) {
 	s.Base = strings.Replace(s.Base, "/v2.1/", "/other/", 1)
 	if _, err := s.List(t.Context(), List{Request: Request{Path: "things"}, Envelope: "things"}, ignore); err != nil {
 		t.Errorf("the other service: %v", err)
+	}
+}
+
+// TestHangs: a service that takes requests and answers none is not waited for again
+// and again.
+func TestHangs(t *testing.T) {
+	var n atomic.Int64
+	over := make(chan struct{})
+	defer close(over)
+	s := service(t, func(w http.ResponseWriter, r *http.Request) {
+		n.Add(1)
+		select {
+		case <-over:
+		case <-r.Context().Done():
+		}
+	})
+	s.cloud.transport.next.(*http.Transport).ResponseHeaderTimeout = 50 * time.Millisecond
+	for range 5 {
+		if _, err := s.List(t.Context(), List{Request: Request{Path: "things"}, Envelope: "things"}, ignore); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("the error is %v", err)
+		}
+	}
+	if n.Load() != 1 {
+		t.Errorf("it was asked %d times", n.Load())
 	}
 }
 

@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -38,6 +39,9 @@ const (
 	// headerWait is how long a service may take to begin its answer: a page of
 	// a thousand servers takes some ten seconds.
 	headerWait = 2 * time.Minute
+	// hungPause is how long a service that did not begin its answer is left alone:
+	// it would hold up what others list.
+	hungPause = 2 * time.Minute
 	// silence is how long an answer may stand still.
 	silence = time.Minute
 )
@@ -54,7 +58,13 @@ type transport struct {
 	limits map[string]*rate.Limiter
 	// pauses are until when services want to be left alone, by host and the first
 	// part of the path: many stand behind one host.
-	pauses map[string]time.Time
+	pauses map[string]pause
+}
+
+// pause is until when a service is left alone, and why.
+type pause struct {
+	until time.Time
+	why   string
 }
 
 func newTransport(config *tls.Config) *transport {
@@ -70,7 +80,7 @@ func newTransport(config *tls.Config) *transport {
 		},
 		first:  firstPause,
 		limits: make(map[string]*rate.Limiter),
-		pauses: make(map[string]time.Time),
+		pauses: make(map[string]pause),
 	}
 }
 
@@ -79,22 +89,25 @@ func pauseKey(u *url.URL) string {
 	return u.Host + "/" + first
 }
 
-// paused returns until when a service wants to be left alone, or zero.
-func (t *transport) paused(u *url.URL) time.Time {
+// paused returns why a service is left alone now, or nil.
+func (t *transport) paused(u *url.URL) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	until := t.pauses[pauseKey(u)]
-	if until.IsZero() || time.Now().Before(until) {
-		return until
+	p, ok := t.pauses[pauseKey(u)]
+	if !ok {
+		return nil
+	}
+	if time.Now().Before(p.until) {
+		return fmt.Errorf("it %s, and gets no requests until %s", p.why, p.until.UTC().Format(time.RFC3339))
 	}
 	delete(t.pauses, pauseKey(u))
-	return time.Time{}
+	return nil
 }
 
-func (t *transport) pause(u *url.URL, length time.Duration) {
+func (t *transport) pause(u *url.URL, length time.Duration, why string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.pauses[pauseKey(u)] = time.Now().Add(min(length, longestPause))
+	t.pauses[pauseKey(u)] = pause{time.Now().Add(min(length, longestPause)), why}
 }
 
 func (t *transport) limiter(host string) *rate.Limiter {
@@ -129,8 +142,8 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	pauses := retry.BackOff(t.first, lastPause)
 	// Logging in is a POST and changes nothing: it may be made again too.
 	again := r.Body == nil || r.GetBody != nil
-	if until := t.paused(r.URL); !until.IsZero() {
-		return nil, fmt.Errorf("it has asked for no more requests until %s", until.UTC().Format(time.RFC3339))
+	if err := t.paused(r.URL); err != nil {
+		return nil, err
 	}
 	for n := 1; ; n++ {
 		if err := limit.Wait(r.Context()); err != nil {
@@ -152,6 +165,9 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		answer, err := t.next.RoundTrip(try)
 		pause := pauses.NextBackOff()
 		switch {
+		case hangs(err):
+			t.pause(r.URL, hungPause, "did not begin to answer")
+			return nil, err
 		case err != nil:
 			if !again || n == tries || r.Context().Err() != nil || !passing(err) {
 				return nil, err
@@ -166,7 +182,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			t.learn(limit, limits(answer.StatusCode) || answer.StatusCode == http.StatusServiceUnavailable)
 			asked, says := retryAfter(answer.Header, time.Now())
 			if says && asked > longestWait {
-				t.pause(r.URL, asked)
+				t.pause(r.URL, asked, "has asked for a pause")
 				return answer, nil
 			}
 			if !again || n == tries {
@@ -208,6 +224,13 @@ func passing(err error) bool {
 	var unknown *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	return !errors.As(err, &unknown) && !errors.As(err, &record)
+}
+
+// hangs reports whether a service took a request and did not answer.
+func hangs(err error) bool {
+	var timeout net.Error
+	var dial *net.OpError
+	return errors.As(err, &timeout) && timeout.Timeout() && !errors.As(err, &dial) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // retryAfter reads the header of that name, which has seconds or a date.

