@@ -86,7 +86,9 @@ func benchmarkRecord(b *testing.B, change bool) {
 		n++
 		for i := range facts {
 			facts[i].Upsert = &plugin.Observation{Key: plugin.Key{Type: fake.TypeThing, UID: fmt.Sprint(i)},
-				Document: json.RawMessage(fmt.Sprintf(`{"metadata":{"labels":{"app":"web","tier":"front"},"name":"web-%d"},"spec":{"containers":[{"image":"registry.example/app:1.2.%d","name":"c","ports":[{"port":80}]}],"nodeName":"node-17"},"status":{"phase":"Running","podIP":"10.1.2.3"}}`, i, n))}
+				Document: json.RawMessage(fmt.Sprintf(`{"metadata":{"labels":{"app":"web","tier":"front"},"name":"web-%d"},`+
+					`"spec":{"containers":[{"image":"registry.example/app:1.2.%d","name":"c","ports":[{"port":80}]}],"nodeName":"node-17"},`+
+					`"status":{"phase":"Running","podIP":"10.1.2.3"}}`, i, n))}
 		}
 	}
 	fill()

@@ -12,7 +12,8 @@
 // changes what it is called or how it is shown.
 //
 // Whether and when a scope is swept or watched is decided here ([Runner], and
-// [Holdings] for scopes that another agent of the site may hold), so that collectors need no schedule, no retries and no memory of their own.
+// [Holdings] for scopes that another agent of the site may hold), so that collectors need no schedule, no retries and no memory of their
+// own.
 package collect
 
 import (

@@ -413,7 +413,8 @@ func TestRecall(t *testing.T) {
 		t.Fatalf("recalled %v", recalled)
 	}
 	o := recalled[0]
-	if o.Type != fake.TypeThing || o.UID != "a" || o.Name != "A" || o.Status != "up" || o.Labels["team"] != "x" || !o.CreatedAt.Equal(asset.CreatedAt) ||
+	if o.Type != fake.TypeThing || o.UID != "a" || o.Name != "A" || o.Status != "up" || o.Labels["team"] != "x" ||
+		!o.CreatedAt.Equal(asset.CreatedAt) ||
 		string(o.Document) != `{"n":1,"password":"[redacted]"}` {
 		t.Errorf("recalled %+v", o)
 	}
@@ -506,7 +507,8 @@ func TestUsage(t *testing.T) {
 	records := a.records(wirev1.Class_CLASS_EVENTS)
 	first, second := records[0].GetUsage(), records[1].GetUsage()
 	if first.GetAssetType() != fake.TypeThing || first.GetAssetUid() != "a" || first.GetScope() != "f/w" || first.GetMeter() != "cpu.used" ||
-		first.GetUnit() != "core.second" || first.GetStart() != start.UnixMilli() || first.GetEnd() != start.UnixMilli()+60_000 || first.GetQuantity() != 1.5 {
+		first.GetUnit() != "core.second" || first.GetStart() != start.UnixMilli() || first.GetEnd() != start.UnixMilli()+60_000 ||
+		first.GetQuantity() != 1.5 {
 		t.Errorf("recorded %v", first)
 	}
 	if second.GetQuantity() != 3 || second.GetVersion() <= first.GetVersion() {

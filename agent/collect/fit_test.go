@@ -30,14 +30,16 @@ type odd struct{ *rand.Rand }
 
 func (r odd) text() string {
 	return []string{
-		"a", "a", "a", "", "ü", "a\x00", "a\n", "a\x7f", "a\xff", "\ufffd", "a\x1b[31m", strings.Repeat("x", wire.MaxName), strings.Repeat("x", wire.MaxName+1),
+		"a", "a", "a", "", "ü", "a\x00", "a\n", "a\x7f", "a\xff", "\ufffd", "a\x1b[31m", strings.Repeat("x", wire.MaxName),
+		strings.Repeat("x", wire.MaxName+1),
 		"password=hunter22", "token=abcdefgh",
 	}[r.IntN(15)]
 }
 
 func (r odd) time() time.Time {
 	return []time.Time{
-		{}, time.Now(), time.Now(), time.Now().Add(time.Minute), time.Unix(0, 0), time.Unix(-1, 0), time.UnixMilli(1), time.Date(1903, 1, 1, 0, 0, 0, 0, time.UTC),
+		{}, time.Now(), time.Now(), time.Now().Add(time.Minute), time.Unix(0, 0), time.Unix(-1, 0), time.UnixMilli(1),
+		time.Date(1903, 1, 1, 0, 0, 0, 0, time.UTC),
 		wire.LatestTime, wire.LatestTime.Add(time.Second), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC), time.UnixMilli(math.MaxInt64),
 		time.Now().Add(-wire.UsageReach), time.Now().Add(wire.UsageReach), time.Now().Add(-wire.UsageReach / 2),
 	}[r.IntN(15)]
@@ -103,7 +105,8 @@ func TestWhatIsRecordedIsTaken(t *testing.T) {
 			records = append(records, record)
 		}
 		u := &plugin.Usage{
-			Subject: plugin.Key{Type: r.text(), UID: r.text()}, Meter: r.text(), Unit: r.text(), Start: r.time(), End: r.time(), Quantity: r.quantity(),
+			Subject: plugin.Key{Type: r.text(), UID: r.text()}, Meter: r.text(), Unit: r.text(), Start: r.time(), End: r.time(),
+			Quantity: r.quantity(),
 		}
 		if record := s.usage(u); count(2, record != nil) {
 			// It may lie in the spool for a month.
@@ -131,7 +134,8 @@ func TestWhatIsRecordedIsTaken(t *testing.T) {
 // TestTimesOutOfRange: the time is left out, the asset and the event are taken.
 func TestTimesOutOfRange(t *testing.T) {
 	s := fitSink()
-	for _, at := range []time.Time{time.Date(1969, 12, 31, 0, 0, 0, 0, time.UTC), wire.LatestTime.Add(time.Hour), time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC)} {
+	for _, at := range []time.Time{time.Date(1969, 12, 31, 0, 0, 0, 0, time.UTC), wire.LatestTime.Add(time.Hour),
+		time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC)} {
 		a, _, err := s.prepare(&plugin.Observation{Key: plugin.Key{Type: "t", UID: "u"}, CreatedAt: at, UpdatedAt: at, Document: []byte(`{}`)})
 		if err != nil || a.GetCreatedAt() != 0 || a.GetUpdatedAt() != 0 {
 			t.Errorf("%v: %v, %v", at, a, err)
@@ -147,7 +151,8 @@ func TestEdgesOfNoKind(t *testing.T) {
 	s := fitSink()
 	for _, kind := range []string{"", "a\nb", strings.Repeat("k", wire.MaxName+1)} {
 		_, _, err := s.prepare(&plugin.Observation{
-			Key: plugin.Key{Type: "t", UID: "u"}, Document: []byte(`{}`), Relations: []plugin.Relation{{Kind: kind, To: plugin.Key{Type: "t", UID: "v"}}},
+			Key: plugin.Key{Type: "t", UID: "u"}, Document: []byte(`{}`),
+			Relations: []plugin.Relation{{Kind: kind, To: plugin.Key{Type: "t", UID: "v"}}},
 		})
 		if err == nil || !strings.Contains(fmt.Sprint(err), "relation kind") {
 			t.Errorf("a relation of kind %.20q: %v", kind, err)

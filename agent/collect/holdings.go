@@ -321,8 +321,10 @@ func (h *Holdings) Granted(claims []*wirev1.ScopeClaim, grants []*wirev1.ScopeGr
 			refused = true
 			if holder := cmp.Or(a.GetHolder(), "another agent"); g.holder != holder {
 				g.holder = holder
-				h.logger.Warn("another agent of the site holds this scope: nothing is collected of it here. If that is another source, give its collector "+
-					"another name; if it is a machine with the same machine-id, give one of them a new one", "scope", g.id, "holder", holder, "hostname", a.GetHostname())
+				h.logger.Warn("another agent of the site holds this scope: nothing is collected of it here. If that is another source, give its "+
+					"collector "+
+					"another name; if it is a machine with the same machine-id, give one of them a new one", "scope", g.id, "holder", holder, "hostname",
+					a.GetHostname())
 			}
 			g.withdraw()
 		case a.GetSeed():
@@ -358,7 +360,8 @@ func (g *holding) withdraw() {
 // Seed replaces what is known of a scope by what the aggregator has of it, and has it
 // collected. ready waits until the aggregator has all that was recorded of it here, and
 // next returns more of what it has until there is none.
-func (h *Holdings) Seed(ctx context.Context, grant *wirev1.ScopeGrant, ready func(context.Context) error, next func() ([]*wirev1.AssetVersion, error)) error {
+func (h *Holdings) Seed(ctx context.Context, grant *wirev1.ScopeGrant, ready func(context.Context) error,
+	next func() ([]*wirev1.AssetVersion, error)) error {
 	g, err := h.stopped(ctx, grant.GetScope())
 	if err != nil || g == nil {
 		return err

@@ -114,7 +114,8 @@ func (c *collectorRun) lookForOrphans(ctx context.Context, list []plugin.Scope, 
 		switch {
 		case !mine || listed[name]:
 		case isLocalTo(name, list):
-			c.logger.Warn("this machine is another than the one that was collected before: the assets of that one stay, as DISCONNECTED, until their scope is "+
+			c.logger.Warn("this machine is another than the one that was collected before: the assets of that one stay, as DISCONNECTED, until "+
+				"their scope is "+
 				"ended (reeve scope end)", "scope", name, "assets", n)
 			c.recorder.release(id)
 			if err := c.recorder.Seen.ForgetScope(id); err != nil {

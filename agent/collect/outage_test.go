@@ -148,7 +148,8 @@ func (s *site) work() {
 		case 0:
 			facts = append(facts, plugin.Fact{Delete: &k})
 		case 1, 2:
-			facts = append(facts, plugin.Fact{Event: &plugin.Event{ID: fmt.Sprint(s.events, len(facts), s.rand.Uint64()), Type: "t", Time: time.Now(), Message: fmt.Sprint(s.rand.Uint64())}})
+			facts = append(facts, plugin.Fact{Event: &plugin.Event{ID: fmt.Sprint(s.events, len(facts), s.rand.Uint64()), Type: "t",
+				Time: time.Now(), Message: fmt.Sprint(s.rand.Uint64())}})
 		default:
 			text := ""
 			for range s.rand.IntN(30) {

@@ -44,7 +44,8 @@ func TestRestoreInParts(t *testing.T) {
 	r := &Recorder{Seen: a.seen, Spool: to, Logger: slog.New(slog.DiscardHandler)}
 
 	digests, complete, err := r.Digest(t.Context())
-	if err != nil || fmt.Sprint(complete) != "[f/s]" || len(digests) != 1 || digests[0].GetAssets() != things || digests[0].GetScope() != "f/s" || digests[0].GetType() != fake.TypeThing {
+	if err != nil || fmt.Sprint(complete) != "[f/s]" || len(digests) != 1 || digests[0].GetAssets() != things ||
+		digests[0].GetScope() != "f/s" || digests[0].GetType() != fake.TypeThing {
 		t.Fatalf("the digests are %v, %v", digests, err)
 	}
 	var uids []string

@@ -84,7 +84,8 @@ func TestRecordTypes(t *testing.T) {
 		{"the last of one name counts", []plugin.Type{kind("t.A", "X", ""), kind("t.A", "Aa", one)}, nil},
 		{"a bad layout is left out", []plugin.Type{kind("t.A", "Aa", `{"icon":"dragon"}`)}, []string{"t.A Aa"}},
 		{"a bad name is passed over", []plugin.Type{kind("", "X", one), kind("t\n", "X", one), kind("t.C", "C", two)}, []string{"t.C C " + two}},
-		{"a secret in a title", []plugin.Type{kind("t.C", "password=hunter2hunter2", two)}, []string{"t.C " + r.text("password=hunter2hunter2") + " " + two}},
+		{"a secret in a title", []plugin.Type{kind("t.C", "password=hunter2hunter2", two)},
+			[]string{"t.C " + r.text("password=hunter2hunter2") + " " + two}},
 	} {
 		if err := r.recordTypes(t.Context(), step.types); err != nil {
 			t.Fatal(err)

@@ -162,7 +162,8 @@ func TestPastVersions(t *testing.T) {
 			Redact: Redact{Keys: []string{"*_conn"}, Patterns: []string{"ACME-[0-9]{12}"}},
 			Collectors: []Collector{
 				{Plugin: "host", Name: "host"},
-				{Plugin: "openstack", Name: "west", Options: map[string]any{"cloud": "west"}, Credentials: map[string]any{"file": "/etc/reeve/clouds.yaml"}},
+				{Plugin: "openstack", Name: "west", Options: map[string]any{"cloud": "west"},
+					Credentials: map[string]any{"file": "/etc/reeve/clouds.yaml"}},
 			},
 		}
 		if !reflect.DeepEqual(c, want) {

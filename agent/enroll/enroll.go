@@ -107,10 +107,12 @@ func Load(dir string) (*Identity, error) {
 	}
 	var s stored
 	if err := json.Unmarshal(data, &s); err != nil {
-		return nil, fmt.Errorf("reading the identity: %s is damaged (%w): restore it; or else %s", filepath.Join(dir, nameFile), err, identity.JoinAnew)
+		return nil, fmt.Errorf("reading the identity: %s is damaged (%w): restore it; or else %s", filepath.Join(dir, nameFile), err,
+			identity.JoinAnew)
 	}
 	if s.Version != 1 {
-		return nil, fmt.Errorf("reading the identity: %s has the format %d, of a newer version of the agent: use that one", filepath.Join(dir, nameFile), s.Version)
+		return nil, fmt.Errorf("reading the identity: %s has the format %d, of a newer version of the agent: use that one",
+			filepath.Join(dir, nameFile), s.Version)
 	}
 	pair, err := loadPair(dir)
 	if unread := new(fs.PathError); errors.As(err, &unread) {
@@ -118,7 +120,8 @@ func Load(dir string) (*Identity, error) {
 		return nil, fmt.Errorf("reading the identity: %w", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the identity: the certificate and the key in %s do not belong together, or are damaged (%w): restore them; or else %s",
+		return nil, fmt.Errorf("reading the identity: the certificate and the key in %s do not belong together, or are damaged (%w): restore "+
+			"them; or else %s",
 			dir, err, identity.JoinAnew)
 	}
 	cas, err := readCertificates(filepath.Join(dir, caFile))
@@ -182,7 +185,8 @@ func readCertificates(file string) ([]*x509.Certificate, error) {
 
 // Join enrolls with a token at the first of the addresses that answers, and
 // stores the identity in dir. It tries until ctx ends or an aggregator refuses.
-func Join(ctx context.Context, dir string, token identity.JoinToken, addresses []string, hostname string, proxy transport.Proxy, logger *slog.Logger) (*Identity, error) {
+func Join(ctx context.Context, dir string, token identity.JoinToken, addresses []string, hostname string, proxy transport.Proxy,
+	logger *slog.Logger) (*Identity, error) {
 	if len(addresses) == 0 {
 		addresses = token.Addresses
 	}
@@ -281,7 +285,8 @@ func joiningKey(dir string) (crypto.Signer, error) {
 	return key, nil
 }
 
-func join(ctx context.Context, address, place string, pin identity.Pin, proxy transport.Proxy, request *reevev1.EnrollRequest) (*Identity, error) {
+func join(ctx context.Context, address, place string, pin identity.Pin, proxy transport.Proxy, request *reevev1.EnrollRequest) (*Identity,
+	error) {
 	client, done := dial(address, place, identity.PinnedClient(pin), proxy)
 	defer done()
 	response, err := client.Enroll(ctx, connect.NewRequest(request))
@@ -347,7 +352,8 @@ func explain(err error) error {
 		return nil
 	}
 	switch connect.CodeOf(err) {
-	case connect.CodeUnauthenticated, connect.CodePermissionDenied, connect.CodeInvalidArgument, connect.CodeNotFound, connect.CodeFailedPrecondition:
+	case connect.CodeUnauthenticated, connect.CodePermissionDenied, connect.CodeInvalidArgument, connect.CodeNotFound,
+		connect.CodeFailedPrecondition:
 		if ce, ok := errors.AsType[*connect.Error](err); ok {
 			return fmt.Errorf("%w: %s", ErrRefused, ce.Message())
 		}
@@ -460,7 +466,8 @@ func (i *Identity) KeepFresh(ctx context.Context, addresses []string, logger *sl
 			if wait = pause.NextBackOff(); errors.Is(err, ErrRefused) {
 				wait, level = longPause.NextBackOff(), slog.LevelError
 			}
-			logger.Log(ctx, level, "renewing the certificate failed", "error", err, "expires", i.Certificate().Leaf.NotAfter, "retry_in", wait.Round(time.Second))
+			logger.Log(ctx, level, "renewing the certificate failed", "error", err, "expires", i.Certificate().Leaf.NotAfter, "retry_in",
+				wait.Round(time.Second))
 			continue
 		}
 		pause.Reset()

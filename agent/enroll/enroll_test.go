@@ -100,7 +100,8 @@ func TestRenewalAfterAHalfOne(t *testing.T) {
 	}
 	id := &Identity{dir: dir}
 	for range 3 {
-		if err := id.renew(t.Context(), "127.0.0.1:1", "127.0.0.1:1"); err == nil || !strings.Contains(err.Error(), "before another key is made") {
+		if err := id.renew(t.Context(), "127.0.0.1:1", "127.0.0.1:1"); err == nil ||
+			!strings.Contains(err.Error(), "before another key is made") {
 			t.Fatalf("renewing: %v", err)
 		}
 	}
@@ -127,15 +128,20 @@ func TestAdvice(t *testing.T) {
 		"the key cannot be read": {func(dir string) error {
 			return errors.Join(os.Remove(filepath.Join(dir, keyFile)), os.Mkdir(filepath.Join(dir, keyFile), 0o700))
 		}, false},
-		"the key is missing":             {func(dir string) error { return os.Remove(filepath.Join(dir, keyFile)) }, false},
-		"the certificate is missing":     {func(dir string) error { return os.Remove(filepath.Join(dir, certFile)) }, false},
-		"a newer version has written it": {func(dir string) error { return os.WriteFile(filepath.Join(dir, nameFile), []byte(`{"v":2}`), 0o600) }, false},
-		"the key is another's":           {func(dir string) error { newKey(t, filepath.Join(dir, keyFile)); return nil }, true},
-		"the name is damaged":            {func(dir string) error { return os.WriteFile(filepath.Join(dir, nameFile), []byte(`{"v`), 0o600) }, true},
+		"the key is missing":         {func(dir string) error { return os.Remove(filepath.Join(dir, keyFile)) }, false},
+		"the certificate is missing": {func(dir string) error { return os.Remove(filepath.Join(dir, certFile)) }, false},
+		"a newer version has written it": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, nameFile), []byte(`{"v":2}`),
+				0o600)
+		}, false},
+		"the key is another's": {func(dir string) error { newKey(t, filepath.Join(dir, keyFile)); return nil }, true},
+		"the name is damaged": {func(dir string) error { return os.WriteFile(filepath.Join(dir, nameFile), []byte(`{"v`), 0o600) },
+			true},
 	} {
 		dir := t.TempDir()
 		certify(t, ca, dir, newKey(t, filepath.Join(dir, keyFile)))
-		err := os.WriteFile(filepath.Join(dir, nameFile), []byte(`{"v":1,"site":"west","id":"0193c1a2-7f3e-4d5b-9c1d-2b6f0e9a8d7c","addresses":["a:1"]}`), 0o600)
+		err := os.WriteFile(filepath.Join(dir, nameFile),
+			[]byte(`{"v":1,"site":"west","id":"0193c1a2-7f3e-4d5b-9c1d-2b6f0e9a8d7c","addresses":["a:1"]}`), 0o600)
 		if err := errors.Join(err, c.spoil(dir)); err != nil {
 			t.Fatal(err)
 		}
@@ -169,7 +175,8 @@ func TestUntilRenewal(t *testing.T) {
 }
 
 func FuzzLoad(f *testing.F) {
-	f.Add([]byte(`{"v":1,"site":"west","id":"0193c1a2-7f3e-4d5b-9c1d-2b6f0e9a8d7c","addresses":["a:1"]}`), []byte("-----BEGIN CERTIFICATE-----"))
+	f.Add([]byte(`{"v":1,"site":"west","id":"0193c1a2-7f3e-4d5b-9c1d-2b6f0e9a8d7c","addresses":["a:1"]}`),
+		[]byte("-----BEGIN CERTIFICATE-----"))
 	f.Fuzz(func(t *testing.T, name, certificate []byte) {
 		dir := t.TempDir()
 		for file, data := range map[string][]byte{nameFile: name, certFile: certificate, caFile: certificate, keyFile: certificate} {

@@ -20,7 +20,8 @@ var errNoSpace = errors.New("the disk is full")
 func (l *log) makeRoom(n int64) error {
 	n += int64(segmentHeaderSize) // there may be a new segment
 	if n > l.o.MaxBytes {
-		return fmt.Errorf("an append of %d bytes does not fit into the spool, which may have %d for %s: raise spool.max_bytes", n, l.o.MaxBytes, wire.ClassName(l.class))
+		return fmt.Errorf("an append of %d bytes does not fit into the spool, which may have %d for %s: raise spool.max_bytes", n, l.o.MaxBytes,
+			wire.ClassName(l.class))
 	}
 	for {
 		l.mu.Lock()

@@ -21,7 +21,8 @@ import (
 func large(n, size int) (list []*wirev1.Record) {
 	for i := range n {
 		list = append(list, &wirev1.Record{Body: &wirev1.Record_Asset{Asset: &wirev1.AssetVersion{
-			Type: "t", Uid: fmt.Sprint("large", i), Scope: "s", Version: uint64(i + 1), Operation: wirev1.Operation_OPERATION_UPDATED, Hash: make([]byte, 16),
+			Type: "t", Uid: fmt.Sprint("large", i), Scope: "s", Version: uint64(i + 1), Operation: wirev1.Operation_OPERATION_UPDATED,
+			Hash:     make([]byte, 16),
 			Document: append(append([]byte(`{"a":"`), bytes.Repeat([]byte("10.0.0.1 "), size/9)...), `"}`...),
 		}}})
 	}
@@ -35,7 +36,8 @@ func noise(r *rand.Rand, uid string, size int) *wirev1.Record {
 		text[i] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"[r.IntN(64)]
 	}
 	return &wirev1.Record{Body: &wirev1.Record_Asset{Asset: &wirev1.AssetVersion{
-		Type: "t", Uid: uid, Scope: "s", Version: 1, Operation: wirev1.Operation_OPERATION_UPDATED, Document: fmt.Appendf(nil, `{"a":"%s"}`, text),
+		Type: "t", Uid: uid, Scope: "s", Version: 1, Operation: wirev1.Operation_OPERATION_UPDATED,
+		Document: fmt.Appendf(nil, `{"a":"%s"}`, text),
 	}}}
 }
 
@@ -178,7 +180,8 @@ func boundless(t *testing.T, id string, first uint64, records []*wirev1.Record) 
 			t.Fatal("the centre would take it")
 		}
 	}
-	frame, err := encodeFrame(Frame{Class: assets, First: first, Last: first + uint64(len(records)) - 1, Batch: batch, Checkpoints: []Checkpoint{{"s", "5"}}})
+	frame, err := encodeFrame(Frame{Class: assets, First: first, Last: first + uint64(len(records)) - 1, Batch: batch,
+		Checkpoints: []Checkpoint{{"s", "5"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -348,7 +348,8 @@ func (l *log) redo() error {
 		return err
 	}
 	if applied >= l.nextSeq {
-		return l.declareLost(applied, fmt.Errorf("%w: it ends with record %d, but record %d has been applied: the end is lost, or this is an old copy", ErrCorrupt, l.nextSeq-1, applied))
+		return l.declareLost(applied, fmt.Errorf("%w: it ends with record %d, but record %d has been applied: the end is lost, or this is an "+
+			"old copy", ErrCorrupt, l.nextSeq-1, applied))
 	}
 	r := &Reader{log: l, seq: applied + 1}
 	defer r.Close()

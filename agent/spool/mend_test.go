@@ -140,7 +140,8 @@ func TestDamagedStubs(t *testing.T) {
 	m := newMemory()
 	dir := t.TempDir()
 	var damages []Damage
-	o := m.options(Options{Dir: dir, MaxBytes: 16 << 10, SegmentBytes: 1 << 10, Damaged: func(d Damage) error { damages = append(damages, d); return nil }})
+	o := m.options(Options{Dir: dir, MaxBytes: 16 << 10, SegmentBytes: 1 << 10,
+		Damaged: func(d Damage) error { damages = append(damages, d); return nil }})
 	s := open(t, o)
 	for n := 1; n <= 200; n++ {
 		appendOne(t, s, assets, version("a", n))

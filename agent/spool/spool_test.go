@@ -76,7 +76,8 @@ func read(t testing.TB, s *Spool, class wirev1.Class, seq uint64, visit func(Fra
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b, err := wire.DecodeBatch(f.Batch); err != nil || b.GetFirstSeq() != f.First || wire.LastSeq(b) != f.Last || len(rs) != int(b.GetCount()) {
+		if b, err := wire.DecodeBatch(f.Batch); err != nil || b.GetFirstSeq() != f.First || wire.LastSeq(b) != f.Last ||
+			len(rs) != int(b.GetCount()) {
 			t.Fatalf("frame of %d to %d with %d records: %v", f.First, f.Last, len(rs), err)
 		}
 		for i, record := range rs {
@@ -200,7 +201,8 @@ func TestWaitingIsKnownLater(t *testing.T) {
 	waiting(2)
 	file := filepath.Join(dir, "assets", ackedFile)
 	for content, want := range map[string]uint64{
-		string(encodeAcked(9)): 0, string(encodeAcked(8)): 1, string(encodeAcked(10)): 0, "": 9, "reeve-acked 1 7": 9, strings.Replace(string(encodeAcked(5)), "5", "6", 1): 9,
+		string(encodeAcked(9)): 0, string(encodeAcked(8)): 1, string(encodeAcked(10)): 0, "": 9, "reeve-acked 1 7": 9,
+		strings.Replace(string(encodeAcked(5)), "5", "6", 1): 9,
 	} {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -402,7 +404,8 @@ func BenchmarkAppend(b *testing.B) {
 	s := open(b, Options{Dir: b.TempDir(), MaxBytes: 1 << 40})
 	rs := make([]*wirev1.Record, 256)
 	for i := range rs {
-		rs[i] = &wirev1.Record{Body: &wirev1.Record_Asset{Asset: &wirev1.AssetVersion{Uid: fmt.Sprint(i), Document: []byte(strings.Repeat(fmt.Sprintf(`{"key%d":"value"}`, i), 50))}}}
+		rs[i] = &wirev1.Record{Body: &wirev1.Record_Asset{Asset: &wirev1.AssetVersion{Uid: fmt.Sprint(i),
+			Document: []byte(strings.Repeat(fmt.Sprintf(`{"key%d":"value"}`, i), 50))}}}
 	}
 	b.ReportAllocs()
 	for b.Loop() {

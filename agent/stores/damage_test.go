@@ -61,7 +61,8 @@ func (w *world) list(assets ...fake.Asset) {
 		w.t.Fatal(err)
 	}
 	file := filepath.Join(w.world, "s", "listing.json")
-	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file+".new", data, 0o600), os.Rename(file+".new", file)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file+".new", data, 0o600),
+		os.Rename(file+".new", file)); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -176,7 +177,8 @@ func (w *world) has(documents map[string]string) bool {
 	defer mu.Unlock()
 	for uid, document := range documents {
 		a := w.newest[uid]
-		if document == "" && a.GetOperation() != wirev1.Operation_OPERATION_DELETED || document != "" && (a.GetOperation() == wirev1.Operation_OPERATION_DELETED || string(a.GetDocument()) != document) {
+		if document == "" && a.GetOperation() != wirev1.Operation_OPERATION_DELETED || document != "" &&
+			(a.GetOperation() == wirev1.Operation_OPERATION_DELETED || string(a.GetDocument()) != document) {
 			return false
 		}
 	}
@@ -283,7 +285,8 @@ func TestDamage(t *testing.T) {
 					t.Logf("%s: %v %.60s, want %.60s", uid, a.GetOperation(), a.GetDocument(), document)
 				}
 			}
-			t.Fatalf("after %d restarts the aggregator does not know everything; it has taken %v of %+v\n%s", restarts, w.accepted, l.stores.Spool.Stat(), w.log.String())
+			t.Fatalf("after %d restarts the aggregator does not know everything; it has taken %v of %+v\n%s", restarts, w.accepted,
+				l.stores.Spool.Stat(), w.log.String())
 		}
 	}
 	live(change())

@@ -105,7 +105,8 @@ func TestUnwritableAtStart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for end := time.Now().Add(20 * time.Second); !w.has(map[string]string{"a": "{}"}) && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(20 * time.Second); !w.has(map[string]string{"a": "{}"}) &&
+			time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		}
 		if err := l.stop(); err != nil {
 			t.Fatal(err)

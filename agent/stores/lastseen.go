@@ -63,7 +63,8 @@ func (s *Stores) openLastSeen() (*lastseen.Store, error) {
 		if moved != nil {
 			return nil, errors.Join(err, moved)
 		}
-		s.logger.Error("what was last seen cannot be read and was put aside: every asset is recorded as new, and what went away meanwhile stays at the centre",
+		s.logger.Error("what was last seen cannot be read and was put aside: every asset is recorded as new, and what went away meanwhile "+
+			"stays at the centre",
 			"error", err, "moved_to", aside)
 		if err := remove(s.file(seenDamaged), s.file(seenCrashes)); err != nil {
 			return nil, err
@@ -86,8 +87,10 @@ func (s *Stores) tryLastSeen(dir string) (*lastseen.Store, error) {
 		return nil, err
 	}
 	if died := n - 1; died > 0 {
-		s.logger.Error("the agent has died while it opened what it last saw; the store is kept, for that alone is no damage: was the agent killed, for want of memory perhaps? "+
-			"If it goes on like this with enough of it, stop the agent, move the directory away, and start it again: every asset is then recorded as new",
+		s.logger.Error("the agent has died while it opened what it last saw; the store is kept, for that alone is no damage: was the agent "+
+			"killed, for want of memory perhaps? "+
+			"If it goes on like this with enough of it, stop the agent, move the directory away, and start it again: every asset is then "+
+			"recorded as new",
 			"times", died, "directory", dir)
 	}
 	seen, err := lastseen.Open(dir, s.logger)
@@ -124,7 +127,8 @@ func (s *Stores) crashed() (n int, err error) {
 
 // scarce are what a process dies of that lacks something, wherever it was just
 // then: memory, room on the disk under a memory map, threads, descriptors.
-var scarce = regexp.MustCompile(`SIGBUS|out of memory|[Cc]annot allocate|thread exhaustion|new OS thread|too many open files|no space left|temporarily unavailable`)
+var scarce = regexp.MustCompile(`SIGBUS|out of memory|[Cc]annot allocate|thread exhaustion|new OS thread|too many open files|no space ` +
+	`left|temporarily unavailable`)
 
 // inStore reports whether it was what the last-seen store does that crashed, by
 // the trace: only the goroutine that did is looked at, which comes first.

@@ -27,7 +27,8 @@ func filled(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	err = s.Spool.Append(t.Context(), wirev1.Class_CLASS_ASSETS, []*wirev1.Record{{Body: &wirev1.Record_Asset{Asset: &wirev1.AssetVersion{
-		Type: "t", Uid: "u", Scope: "c/s", Version: 1, Operation: wirev1.Operation_OPERATION_CREATED, Hash: make([]byte, 16), Document: []byte(`{}`),
+		Type: "t", Uid: "u", Scope: "c/s", Version: 1, Operation: wirev1.Operation_OPERATION_CREATED, Hash: make([]byte, 16),
+		Document: []byte(`{}`),
 	}}}}, spool.Checkpoint{Scope: "c/s", Value: "7"})
 	if err := errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
@@ -315,9 +316,11 @@ func TestInStore(t *testing.T) {
 		trace string
 		want  bool
 	}{
-		"a panic in the store":             {"panic: runtime error: slice bounds out of range\n\ngoroutine 7 [running]:" + badger, true},
-		"a fault in the store":             {"fatal error: fault\n[signal SIGSEGV: segmentation violation]\n\ngoroutine 7 [running]:" + badger, true},
-		"a full disk under a memory map":   {"unexpected fault address 0x1\nfatal error: fault\n[signal SIGBUS: bus error]\n\ngoroutine 7 [running]:" + badger, false},
+		"a panic in the store": {"panic: runtime error: slice bounds out of range\n\ngoroutine 7 [running]:" + badger, true},
+		"a fault in the store": {"fatal error: fault\n[signal SIGSEGV: segmentation violation]\n\ngoroutine 7 [running]:" + badger,
+			true},
+		"a full disk under a memory map": {"unexpected fault address 0x1\nfatal error: fault\n[signal SIGBUS: bus error]\n\ngoroutine 7 " +
+			"[running]:" + badger, false},
 		"no memory":                        {"fatal error: runtime: out of memory\n\ngoroutine 7 [running]:" + badger, false},
 		"no memory to map":                 {"runtime: mmap: cannot allocate memory\nfatal error: x\n\ngoroutine 7 [running]:" + badger, false},
 		"no thread":                        {"runtime: failed to create new OS thread\n\ngoroutine 7 [running]:" + badger, false},

@@ -111,7 +111,8 @@ func (s *Stores) open(maxBytes int64) (err error) {
 
 // damaged takes note of damage in the spool.
 func (s *Stores) damaged(d spool.Damage) error {
-	if err := s.Seen.MustResend(fmt.Sprintf("the spool was damaged: %d records of %s are lost", d.Records, wire.ClassName(d.Class))); err != nil {
+	if err := s.Seen.MustResend(fmt.Sprintf("the spool was damaged: %d records of %s are lost", d.Records,
+		wire.ClassName(d.Class))); err != nil {
 		return err
 	}
 	select {
@@ -213,10 +214,12 @@ func (s *Stores) CollectGarbage(ctx context.Context) error {
 func (s *Stores) Register(r prometheus.Registerer) {
 	for i, class := range spool.Classes {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "reeve_agent_spool_bytes", Help: "Size of the spool's log on disk.", ConstLabels: prometheus.Labels{"class": wire.ClassName(class)},
+			Name: "reeve_agent_spool_bytes", Help: "Size of the spool's log on disk.",
+			ConstLabels: prometheus.Labels{"class": wire.ClassName(class)},
 		}, func() float64 { return float64(s.Spool.Stat()[i].Bytes) }))
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "reeve_agent_spool_given_up_records", Help: "Records in the spool's log that were given up, owed ones included, and are not acknowledged yet.",
+			Name:        "reeve_agent_spool_given_up_records",
+			Help:        "Records in the spool's log that were given up, owed ones included, and are not acknowledged yet.",
 			ConstLabels: prometheus.Labels{"class": wire.ClassName(class)},
 		}, func() float64 { return float64(s.Spool.Stat()[i].GivenUp) }))
 	}

@@ -108,7 +108,8 @@ func (s *session) compareOnce(ctx context.Context) error {
 		}
 	}
 	if len(missing)+restored+removed > 0 {
-		s.Logger.Warn("the aggregator had lost some of what it had acknowledged; it was sent again", "asset_types", len(missing), "assets", restored, "deletions", removed)
+		s.Logger.Warn("the aggregator had lost some of what it had acknowledged; it was sent again", "asset_types", len(missing), "assets",
+			restored, "deletions", removed)
 	}
 	return nil
 }

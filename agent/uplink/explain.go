@@ -22,7 +22,8 @@ func Explain(err error) error {
 	case err == nil, errors.As(err, &before):
 		return err
 	case errors.Is(err, identity.ErrWrongCA):
-		return &explained{fmt.Sprintf("%v; if the aggregator's authority was replaced and retired while this agent was away, %s", err, identity.JoinAnew), err}
+		return &explained{fmt.Sprintf("%v; if the aggregator's authority was replaced and retired while this agent was away, %s", err,
+			identity.JoinAnew), err}
 	case errors.Is(err, transport.ErrNotOffered):
 		return &explained{"the aggregator takes no sessions over TCP: it may be older than this agent" + because(err), err}
 	case errors.Is(err, transport.ErrNoAnswer):
@@ -34,7 +35,8 @@ func Explain(err error) error {
 	case errors.As(err, &closed) && closed.Remote && closed.Message != "":
 		return &explained{"the aggregator ended the session: " + closed.Message, err}
 	case errors.Is(err, transport.ErrRefused):
-		return &explained{"the aggregator does not accept this agent's certificate: it belongs to another aggregator, or to a certificate authority that was retired; " +
+		return &explained{"the aggregator does not accept this agent's certificate: it belongs to another aggregator, or to a certificate " +
+			"authority that was retired; " +
 			"if so, " + identity.JoinAnew + because(err), err}
 	}
 	return err

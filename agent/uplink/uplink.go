@@ -397,7 +397,8 @@ func (u *Uplink) session(ctx context.Context, t target, conn transport.Conn) (es
 		return false, err
 	}
 	u.count("established")
-	u.Logger.Info("session established", "aggregator", t.String(), "aggregator_version", welcome.GetAggregatorVersion(), "transport", conn.Kind())
+	u.Logger.Info("session established", "aggregator", t.String(), "aggregator_version", welcome.GetAggregatorVersion(), "transport",
+		conn.Kind())
 	u.setConnected(conn.Kind())
 	u.doubt = false
 	if conn.Kind() == transport.QUIC {

@@ -24,7 +24,8 @@ var _ reevev1connect.AccessServiceHandler = accessService{}
 
 var userName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}$`)
 
-func (s accessService) CreateApiToken(ctx context.Context, req *connect.Request[reevev1.CreateApiTokenRequest]) (*connect.Response[reevev1.CreateApiTokenResponse], error) {
+func (s accessService) CreateApiToken(ctx context.Context, req *connect.Request[reevev1.CreateApiTokenRequest]) (
+	*connect.Response[reevev1.CreateApiTokenResponse], error) {
 	caller, m := CallerFrom(ctx), req.Msg
 	user := m.GetUser()
 	if user == "" {
@@ -47,7 +48,8 @@ func (s accessService) CreateApiToken(ctx context.Context, req *connect.Request[
 	if err := s.options.Registry.AddAPIToken(ctx, caller.Actor(), token); err != nil {
 		return nil, s.failed(ctx, "creating an API token", err)
 	}
-	s.options.Logger.InfoContext(ctx, "API token created", "token_id", token.ID, "of", token.User, "expires", token.ExpireTime, "user", caller.User, "address", caller.Address)
+	s.options.Logger.InfoContext(ctx, "API token created", "token_id", token.ID, "of", token.User, "expires", token.ExpireTime, "user",
+		caller.User, "address", caller.Address)
 	return connect.NewResponse(&reevev1.CreateApiTokenResponse{Token: apiToken(token, caller), Secret: formatBearer(token.ID, secret)}), nil
 }
 
@@ -57,7 +59,8 @@ func apiToken(t registry.APIToken, caller Caller) *reevev1.ApiToken {
 	}
 }
 
-func (s accessService) ListApiTokens(ctx context.Context, req *connect.Request[reevev1.ListApiTokensRequest]) (*connect.Response[reevev1.ListApiTokensResponse], error) {
+func (s accessService) ListApiTokens(ctx context.Context, req *connect.Request[reevev1.ListApiTokensRequest]) (
+	*connect.Response[reevev1.ListApiTokensResponse], error) {
 	tokens, next, err := page(ctx, s.Server, req.Msg, "API tokens", "", s.options.Registry.APITokens,
 		func(t registry.APIToken) string { return t.ID }, all[registry.APIToken])
 	if err != nil {
@@ -70,7 +73,8 @@ func (s accessService) ListApiTokens(ctx context.Context, req *connect.Request[r
 	return connect.NewResponse(res), nil
 }
 
-func (s accessService) RevokeApiToken(ctx context.Context, req *connect.Request[reevev1.RevokeApiTokenRequest]) (*connect.Response[reevev1.RevokeApiTokenResponse], error) {
+func (s accessService) RevokeApiToken(ctx context.Context, req *connect.Request[reevev1.RevokeApiTokenRequest]) (
+	*connect.Response[reevev1.RevokeApiTokenResponse], error) {
 	caller, id := CallerFrom(ctx), req.Msg.GetId()
 	if !isTokenPart(id) {
 		return nil, invalid("id", "must be the id of an API token, as ListApiTokens shows it")
@@ -92,7 +96,8 @@ func (s accessService) RevokeApiToken(ctx context.Context, req *connect.Request[
 	return connect.NewResponse(&reevev1.RevokeApiTokenResponse{}), nil
 }
 
-func (s accessService) ListAuditEntries(ctx context.Context, req *connect.Request[reevev1.ListAuditEntriesRequest]) (*connect.Response[reevev1.ListAuditEntriesResponse], error) {
+func (s accessService) ListAuditEntries(ctx context.Context,
+	req *connect.Request[reevev1.ListAuditEntriesRequest]) (*connect.Response[reevev1.ListAuditEntriesResponse], error) {
 	m := req.Msg
 	size, err := checkPageSize(m.GetPageSize())
 	if err != nil {

@@ -76,7 +76,8 @@ func TestTokenLife(t *testing.T) {
 func TestTokenExpires(t *testing.T) {
 	service := inventory{caller: make(chan Caller, 1)}
 	f := start(t, func(o *Options) { o.Inventory = service })
-	made, err := f.access(f.bearer).CreateApiToken(t.Context(), connect.NewRequest(&reevev1.CreateApiTokenRequest{User: "ci", Ttl: durationpb.New(2 * time.Second)}))
+	made, err := f.access(f.bearer).CreateApiToken(t.Context(),
+		connect.NewRequest(&reevev1.CreateApiTokenRequest{User: "ci", Ttl: durationpb.New(2 * time.Second)}))
 	if err != nil || made.Msg.GetToken().GetUser() != "ci" || made.Msg.GetToken().GetExpireTime() == nil {
 		t.Fatalf("%v, %v", made, err)
 	}
@@ -134,8 +135,10 @@ func TestListAuditEntries(t *testing.T) {
 			t.Errorf("%v:\n%s, want\n%s", test.r, got, test.want)
 		}
 	}
-	_, err := f.access(f.bearer).ListAuditEntries(t.Context(), connect.NewRequest(&reevev1.ListAuditEntriesRequest{PageToken: encodePageToken("audit entries", "other", "x")}))
+	_, err := f.access(f.bearer).ListAuditEntries(t.Context(),
+		connect.NewRequest(&reevev1.ListAuditEntriesRequest{PageToken: encodePageToken("audit entries", "other", "x")}))
 	wantError(t, err, connect.CodeInvalidArgument, "page_token:")
-	_, err = f.access(f.bearer).ListAuditEntries(t.Context(), connect.NewRequest(&reevev1.ListAuditEntriesRequest{StartTime: &timestamppb.Timestamp{Nanos: -1}}))
+	_, err = f.access(f.bearer).ListAuditEntries(t.Context(),
+		connect.NewRequest(&reevev1.ListAuditEntriesRequest{StartTime: &timestamppb.Timestamp{Nanos: -1}}))
 	wantError(t, err, connect.CodeInvalidArgument, "start_time:")
 }

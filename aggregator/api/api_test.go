@@ -182,7 +182,8 @@ func (a authorizer) WrapStreamingHandler(next connect.StreamingHandlerFunc) conn
 }
 
 func (f *fixture) fleet(options ...connect.ClientOption) reevev1connect.FleetServiceClient {
-	return reevev1connect.NewFleetServiceClient(f.client(nil), f.url(), append([]connect.ClientOption{with("Bearer " + f.bearer)}, options...)...)
+	return reevev1connect.NewFleetServiceClient(f.client(nil), f.url(),
+		append([]connect.ClientOption{with("Bearer " + f.bearer)}, options...)...)
 }
 
 func (f *fixture) enrollment(certificate *tls.Certificate) reevev1connect.EnrollmentServiceClient {
@@ -364,7 +365,8 @@ func TestEnsureAdminToken(t *testing.T) {
 	// That it was revoked is somebody's will, and no first start.
 	other, _ := registry.NewAPIToken("other", registry.RoleAdmin)
 	other.ExpireTime = time.Now().Add(time.Millisecond)
-	if err := errors.Join(r.AddAPIToken(t.Context(), registry.System, other), r.DeleteAPIToken(t.Context(), registry.System, id, time.Time{})); err != nil {
+	if err := errors.Join(r.AddAPIToken(t.Context(), registry.System, other),
+		r.DeleteAPIToken(t.Context(), registry.System, id, time.Time{})); err != nil {
 		t.Fatal(err)
 	}
 	if file, err := EnsureAdminToken(t.Context(), r, dir); err != nil || file != "" {

@@ -75,7 +75,8 @@ func (s *Server) authenticate(ctx context.Context, spec connect.Spec, peer conne
 			return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%w: close some, or try again later", err))
 		}
 	}
-	return context.WithValue(ctx, callerKey{}, Caller{User: token.User, Role: token.Role, TokenID: token.ID, Address: peer.Addr, expires: token.ExpireTime}), nil
+	return context.WithValue(ctx, callerKey{}, Caller{User: token.User, Role: token.Role, TokenID: token.ID, Address: peer.Addr,
+		expires: token.ExpireTime}), nil
 }
 
 // failed returns the answer to a call that failed for a reason that is not the

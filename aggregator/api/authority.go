@@ -14,7 +14,8 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/identity"
 )
 
-func (s fleetService) ListCertificateAuthorities(ctx context.Context, _ *connect.Request[reevev1.ListCertificateAuthoritiesRequest]) (*connect.Response[reevev1.ListCertificateAuthoritiesResponse], error) {
+func (s fleetService) ListCertificateAuthorities(ctx context.Context,
+	_ *connect.Request[reevev1.ListCertificateAuthoritiesRequest]) (*connect.Response[reevev1.ListCertificateAuthoritiesResponse], error) {
 	agents := make(map[string]int32)
 	for a, err := range readable(ctx, s.Server, s.options.Registry.Agents(ctx, "")) {
 		if err != nil {
@@ -34,10 +35,12 @@ func (s fleetService) ListCertificateAuthorities(ctx context.Context, _ *connect
 }
 
 func certificateAuthority(c *x509.Certificate) *reevev1.CertificateAuthority {
-	return &reevev1.CertificateAuthority{Hash: identity.PinOf(c).String(), CreateTime: timestamp(identity.CreateTime(c)), ExpireTime: timestamp(c.NotAfter)}
+	return &reevev1.CertificateAuthority{Hash: identity.PinOf(c).String(), CreateTime: timestamp(identity.CreateTime(c)),
+		ExpireTime: timestamp(c.NotAfter)}
 }
 
-func (s fleetService) RotateCertificateAuthority(ctx context.Context, _ *connect.Request[reevev1.RotateCertificateAuthorityRequest]) (*connect.Response[reevev1.RotateCertificateAuthorityResponse], error) {
+func (s fleetService) RotateCertificateAuthority(ctx context.Context,
+	_ *connect.Request[reevev1.RotateCertificateAuthorityRequest]) (*connect.Response[reevev1.RotateCertificateAuthorityResponse], error) {
 	caller, old := CallerFrom(ctx), s.options.CA.Pin().String()
 	if err := s.options.CA.MayRotate(); err != nil {
 		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
@@ -50,13 +53,15 @@ func (s fleetService) RotateCertificateAuthority(ctx context.Context, _ *connect
 	if err != nil {
 		return nil, s.failed(ctx, "rotating the certificate authority", err)
 	}
-	s.options.Logger.InfoContext(ctx, "a new certificate authority signs from now on", "ca_hash", pin.String(), "before", old, "user", caller.User, "address", caller.Address)
+	s.options.Logger.InfoContext(ctx, "a new certificate authority signs from now on", "ca_hash", pin.String(), "before", old, "user",
+		caller.User, "address", caller.Address)
 	m := certificateAuthority(s.options.CA.Certificate())
 	m.Signing = true
 	return connect.NewResponse(&reevev1.RotateCertificateAuthorityResponse{CertificateAuthority: m}), nil
 }
 
-func (s fleetService) RetireCertificateAuthority(ctx context.Context, req *connect.Request[reevev1.RetireCertificateAuthorityRequest]) (*connect.Response[reevev1.RetireCertificateAuthorityResponse], error) {
+func (s fleetService) RetireCertificateAuthority(ctx context.Context,
+	req *connect.Request[reevev1.RetireCertificateAuthorityRequest]) (*connect.Response[reevev1.RetireCertificateAuthorityResponse], error) {
 	caller := CallerFrom(ctx)
 	pin, err := identity.ParsePin(req.Msg.GetHash())
 	if err != nil {
@@ -73,7 +78,8 @@ func (s fleetService) RetireCertificateAuthority(ctx context.Context, req *conne
 			return nil, s.failed(ctx, "looking who needs the certificate authority", err)
 		}
 		if needed != "" {
-			return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("the certificate authority is still needed by %s: wait for them, revoke or delete them, or use force", needed))
+			return nil, connect.NewError(connect.CodeFailedPrecondition,
+				fmt.Errorf("the certificate authority is still needed by %s: wait for them, revoke or delete them, or use force", needed))
 		}
 	}
 	if err := s.options.Registry.AuthorityRetired(ctx, caller.Actor(), pin.String(), time.Now()); err != nil {
@@ -82,7 +88,8 @@ func (s fleetService) RetireCertificateAuthority(ctx context.Context, req *conne
 	if err := s.options.CA.Retire(pin); err != nil {
 		return nil, s.failed(ctx, "retiring a certificate authority", err)
 	}
-	s.options.Logger.InfoContext(ctx, "certificate authority retired", "ca_hash", pin.String(), "force", req.Msg.GetForce(), "user", caller.User, "address", caller.Address)
+	s.options.Logger.InfoContext(ctx, "certificate authority retired", "ca_hash", pin.String(), "force", req.Msg.GetForce(), "user",
+		caller.User, "address", caller.Address)
 	return connect.NewResponse(&reevev1.RetireCertificateAuthorityResponse{}), nil
 }
 

@@ -155,7 +155,8 @@ func (d *door) refuse(c *placed, level slog.Level, message, reason string, args 
 
 func (d *door) explain(c *placed, err error) {
 	if c.evicted() {
-		d.refuse(c, slog.LevelWarn, "refused a connection without a TLS handshake", "others wait, and its network has the most connections without credentials")
+		d.refuse(c, slog.LevelWarn, "refused a connection without a TLS handshake",
+			"others wait, and its network has the most connections without credentials")
 		return
 	}
 	level, message, reason := explainHandshake(err, c.old)

@@ -36,7 +36,8 @@ func (f *fixture) from(address string) net.Conn {
 func closed(t *testing.T, conn net.Conn) {
 	t.Helper()
 	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-	if _, err := io.Copy(io.Discard, conn); errors.Is(err, context.DeadlineExceeded) || err != nil && strings.Contains(err.Error(), "timeout") {
+	if _, err := io.Copy(io.Discard, conn); errors.Is(err, context.DeadlineExceeded) || err != nil &&
+		strings.Contains(err.Error(), "timeout") {
 		t.Errorf("%s is still open: %v", conn.LocalAddr(), err)
 	}
 }
@@ -108,8 +109,9 @@ func TestStrangersAreCut(t *testing.T) {
 		call     string
 		change   func(*Options)
 	}{
-		"idle HTTP/1":   {"http/1.1", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", func(o *Options) { o.strangerIdle = 50 * time.Millisecond }},
-		"idle HTTP/2":   {"h2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", func(o *Options) { o.strangerIdle = 50 * time.Millisecond }},
+		"idle HTTP/1": {"http/1.1", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", func(o *Options) { o.strangerIdle = 50 * time.Millisecond }},
+		"idle HTTP/2": {"h2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
+			func(o *Options) { o.strangerIdle = 50 * time.Millisecond }},
 		"life HTTP/1":   {"http/1.1", "GET / HTTP/1.1\r\n", func(o *Options) { o.strangerLife = 300 * time.Millisecond }},
 		"half a hello":  {"", "\x16\x03\x01\x02\x00\x01", func(o *Options) { o.strangerLife = 300 * time.Millisecond }},
 		"not one octet": {"", "", func(o *Options) { o.strangerLife = 300 * time.Millisecond }},

@@ -39,7 +39,8 @@ func (r *refusal) Error() string { return r.text }
 // admitEnrollment bounds how often one client may try to enroll. It runs before
 // the call's body is read.
 func (s *Server) admitEnrollment(ctx context.Context, spec connect.Spec, peer connect.Peer, _ http.Header) (context.Context, error) {
-	asks := spec.Procedure == reevev1connect.EnrollmentServiceEnrollProcedure || spec.Procedure == reevev1connect.EnrollmentServiceCheckJoinTokenProcedure
+	asks := spec.Procedure == reevev1connect.EnrollmentServiceEnrollProcedure ||
+		spec.Procedure == reevev1connect.EnrollmentServiceCheckJoinTokenProcedure
 	if asks && !s.enrollAttempts.Allow(admission.Network(peer.Addr), time.Now()) {
 		return nil, s.refuse(ctx, "enroll", peer.Addr, &refusal{"too_often", connect.CodeResourceExhausted,
 			"too many enrollments from this address: try again in a few seconds"})
@@ -55,7 +56,8 @@ func (s *Server) refuse(ctx context.Context, what, address string, r *refusal, a
 	return connect.NewError(r.code, errors.New(r.text))
 }
 
-func (s enrollmentService) Enroll(ctx context.Context, req *connect.Request[reevev1.EnrollRequest]) (*connect.Response[reevev1.EnrollResponse], error) {
+func (s enrollmentService) Enroll(ctx context.Context, req *connect.Request[reevev1.EnrollRequest]) (
+	*connect.Response[reevev1.EnrollResponse], error) {
 	address, m := req.Peer().Addr, req.Msg
 	agent, certificate, err := s.enroll(ctx, address, m)
 	if r := (*refusal)(nil); errors.As(err, &r) {
@@ -74,7 +76,8 @@ func (s enrollmentService) Enroll(ctx context.Context, req *connect.Request[reev
 	}), nil
 }
 
-func (s enrollmentService) enroll(ctx context.Context, address string, m *reevev1.EnrollRequest) (agent registry.Agent, certificate []byte, err error) {
+func (s enrollmentService) enroll(ctx context.Context, address string, m *reevev1.EnrollRequest) (agent registry.Agent, certificate []byte,
+	err error) {
 	if !isTokenPart(m.GetTokenId()) || !isTokenPart(m.GetTokenSecret()) {
 		return agent, nil, badRequest("token_id, token_secret: must be those of a join token")
 	}
@@ -115,7 +118,8 @@ func tokenRefusal(err error) error {
 }
 
 // CheckJoinToken answers whether Enroll would let an agent in.
-func (s enrollmentService) CheckJoinToken(ctx context.Context, req *connect.Request[reevev1.CheckJoinTokenRequest]) (*connect.Response[reevev1.CheckJoinTokenResponse], error) {
+func (s enrollmentService) CheckJoinToken(ctx context.Context,
+	req *connect.Request[reevev1.CheckJoinTokenRequest]) (*connect.Response[reevev1.CheckJoinTokenResponse], error) {
 	site, err := s.checkJoinToken(ctx, req.Msg)
 	if r := (*refusal)(nil); errors.As(err, &r) {
 		return nil, s.refuse(ctx, "check", req.Peer().Addr, r, "token_id", shorten(req.Msg.GetTokenId()))
@@ -137,7 +141,8 @@ func (s enrollmentService) checkJoinToken(ctx context.Context, m *reevev1.CheckJ
 	return site, tokenRefusal(err)
 }
 
-func (s enrollmentService) Renew(ctx context.Context, req *connect.Request[reevev1.RenewRequest]) (*connect.Response[reevev1.RenewResponse], error) {
+func (s enrollmentService) Renew(ctx context.Context, req *connect.Request[reevev1.RenewRequest]) (
+	*connect.Response[reevev1.RenewResponse], error) {
 	address := req.Peer().Addr
 	agent, certificate, err := s.renew(ctx, address, req.Msg)
 	if r := (*refusal)(nil); errors.As(err, &r) {
@@ -153,7 +158,8 @@ func (s enrollmentService) Renew(ctx context.Context, req *connect.Request[reeve
 	}), nil
 }
 
-func (s enrollmentService) renew(ctx context.Context, address string, m *reevev1.RenewRequest) (agent identity.Agent, certificate []byte, err error) {
+func (s enrollmentService) renew(ctx context.Context, address string, m *reevev1.RenewRequest) (agent identity.Agent, certificate []byte,
+	err error) {
 	shown := exchangeOf(ctx).certificate
 	if shown == nil {
 		return agent, nil, &refusal{"no_certificate", connect.CodeUnauthenticated,

@@ -38,7 +38,8 @@ func TestEnroll(t *testing.T) {
 		t.Error("wrong CA certificates")
 	}
 	known, err := f.registry.Agent(t.Context(), agent.ID)
-	if err != nil || known.Hostname != "node-1" || known.JoinToken != shown.GetId() || !known.CertificateExpireTime.Equal(certificate.NotAfter) {
+	if err != nil || known.Hostname != "node-1" || known.JoinToken != shown.GetId() ||
+		!known.CertificateExpireTime.Equal(certificate.NotAfter) {
 		t.Errorf("recorded: %+v, %v", known, err)
 	}
 	if line := f.log.waitFor(t, "an agent joined"); !strings.Contains(line, agent.ID) || strings.Contains(f.log.String(), token.Secret) {
@@ -73,7 +74,8 @@ func TestTokensThatDoNotServe(t *testing.T) {
 		_, err := f.enrollment(nil).Enroll(t.Context(), enrollRequest(token, csr))
 		return err
 	}
-	res, err := f.fleet().CreateJoinToken(t.Context(), connect.NewRequest(&reevev1.CreateJoinTokenRequest{Site: "lab", Ttl: durationpb.New(time.Nanosecond)}))
+	res, err := f.fleet().CreateJoinToken(t.Context(),
+		connect.NewRequest(&reevev1.CreateJoinTokenRequest{Site: "lab", Ttl: durationpb.New(time.Nanosecond)}))
 	if err != nil {
 		t.Fatal(err)
 	}

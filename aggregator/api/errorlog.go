@@ -19,7 +19,8 @@ type errorLog struct{ server *Server }
 // Write takes one line.
 func (e errorLog) Write(line []byte) (int, error) {
 	// What single clients do wrong.
-	e.server.failures.log(context.Background(), slog.LevelDebug, "the API's HTTP server complains", "complaint", strings.TrimSpace(string(line)))
+	e.server.failures.log(context.Background(), slog.LevelDebug, "the API's HTTP server complains", "complaint",
+		strings.TrimSpace(string(line)))
 	return len(line), nil
 }
 
@@ -39,7 +40,8 @@ func explainHandshake(err error, old bool) (level slog.Level, message, reason st
 	case errors.As(err, &record):
 		return slog.LevelWarn, notTLS, "its first bytes are not those of TLS"
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded):
-		return slog.LevelWarn, "refused a connection without a TLS handshake", "it sent nothing, or no whole handshake, within " + headerTimeout.String()
+		return slog.LevelWarn, "refused a connection without a TLS handshake",
+			"it sent nothing, or no whole handshake, within " + headerTimeout.String()
 	case errors.As(err, &operation) && operation.Op == "remote error":
 		return slog.LevelWarn, "a client refused the TLS handshake", err.Error()
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE):

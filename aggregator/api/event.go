@@ -22,7 +22,8 @@ var _ reevev1connect.EventServiceHandler = (*Inventory)(nil)
 var severities = []string{"info", "warning", "error"}
 
 // ListEvents implements the event service.
-func (s *Inventory) ListEvents(ctx context.Context, r *connect.Request[reevev1.ListEventsRequest]) (*connect.Response[reevev1.ListEventsResponse], error) {
+func (s *Inventory) ListEvents(ctx context.Context, r *connect.Request[reevev1.ListEventsRequest]) (
+	*connect.Response[reevev1.ListEventsResponse], error) {
 	m := r.Msg
 	size, err := checkPageSize(m.GetPageSize())
 	if err != nil {
@@ -30,7 +31,8 @@ func (s *Inventory) ListEvents(ctx context.Context, r *connect.Request[reevev1.L
 	}
 	for i, severity := range m.GetSeverities() {
 		if !slices.Contains(severities, severity) {
-			return nil, invalid(fmt.Sprintf("severities[%d]", i), "%q: must be info, warning or error%s", short(severity), nearest.Hint(severity, severities))
+			return nil, invalid(fmt.Sprintf("severities[%d]", i), "%q: must be info, warning or error%s", short(severity),
+				nearest.Hint(severity, severities))
 		}
 	}
 	from, err := momentOf("start_time", m.GetStartTime())
@@ -41,7 +43,8 @@ func (s *Inventory) ListEvents(ctx context.Context, r *connect.Request[reevev1.L
 	if err != nil {
 		return nil, err
 	}
-	filter := fmt.Sprintf("%q %q %q %q %q %d %d", m.GetSite(), m.GetType(), m.GetAssetUid(), m.GetAssetType(), m.GetSeverities(), from.UnixMilli(), until.UnixMilli())
+	filter := fmt.Sprintf("%q %q %q %q %q %d %d", m.GetSite(), m.GetType(), m.GetAssetUid(), m.GetAssetType(), m.GetSeverities(),
+		from.UnixMilli(), until.UnixMilli())
 	after, err := decodePageToken(m.GetPageToken(), "events", filter)
 	if err != nil {
 		return nil, err
@@ -102,7 +105,8 @@ func momentOf(field string, t *timestamppb.Timestamp) (time.Time, error) {
 }
 
 // ListEventTypes implements the event service.
-func (s *Inventory) ListEventTypes(ctx context.Context, r *connect.Request[reevev1.ListEventTypesRequest]) (*connect.Response[reevev1.ListEventTypesResponse], error) {
+func (s *Inventory) ListEventTypes(ctx context.Context, r *connect.Request[reevev1.ListEventTypesRequest]) (
+	*connect.Response[reevev1.ListEventTypesResponse], error) {
 	m := r.Msg
 	size, err := checkPageSize(m.GetPageSize())
 	if err != nil {

@@ -29,7 +29,8 @@ type fleetService struct{ *Server }
 
 var _ reevev1connect.FleetServiceHandler = fleetService{}
 
-func (s fleetService) GetStatus(ctx context.Context, _ *connect.Request[reevev1.GetStatusRequest]) (*connect.Response[reevev1.GetStatusResponse], error) {
+func (s fleetService) GetStatus(ctx context.Context, _ *connect.Request[reevev1.GetStatusRequest]) (
+	*connect.Response[reevev1.GetStatusResponse], error) {
 	kind, warehouseVersion, err := s.options.Warehouse(ctx)
 	if err != nil {
 		// The call is there to test a sign-in with.
@@ -47,7 +48,8 @@ func (s fleetService) GetStatus(ctx context.Context, _ *connect.Request[reevev1.
 	return connect.NewResponse(status), nil
 }
 
-func (s fleetService) ListSites(ctx context.Context, req *connect.Request[reevev1.ListSitesRequest]) (*connect.Response[reevev1.ListSitesResponse], error) {
+func (s fleetService) ListSites(ctx context.Context, req *connect.Request[reevev1.ListSitesRequest]) (
+	*connect.Response[reevev1.ListSitesResponse], error) {
 	sites, next, err := page(ctx, s.Server, req.Msg, "sites", "", s.options.Registry.Sites,
 		func(site registry.Site) string { return site.Name }, all[registry.Site])
 	if err != nil {
@@ -61,7 +63,8 @@ func (s fleetService) ListSites(ctx context.Context, req *connect.Request[reevev
 	if err != nil {
 		if ctx.Err() == nil {
 			s.failures.log(ctx, slog.LevelError, "an API call failed", "doing", "counting assets", "error", err)
-			return nil, connect.NewError(connect.CodeUnavailable, errors.New("counting assets: the warehouse does not answer; the aggregator's log says more"))
+			return nil, connect.NewError(connect.CodeUnavailable,
+				errors.New("counting assets: the warehouse does not answer; the aggregator's log says more"))
 		}
 		return nil, s.failed(ctx, "counting assets", ctx.Err())
 	}
@@ -98,7 +101,8 @@ func (s fleetService) countAgents(ctx context.Context) (agents, connected map[st
 	return agents, connected, nil
 }
 
-func (s fleetService) ListAgents(ctx context.Context, req *connect.Request[reevev1.ListAgentsRequest]) (*connect.Response[reevev1.ListAgentsResponse], error) {
+func (s fleetService) ListAgents(ctx context.Context, req *connect.Request[reevev1.ListAgentsRequest]) (
+	*connect.Response[reevev1.ListAgentsResponse], error) {
 	site := req.Msg.GetSite()
 	if site != "" {
 		if err := identity.CheckSiteName(site); err != nil {
@@ -122,7 +126,8 @@ func (s fleetService) ListAgents(ctx context.Context, req *connect.Request[reeve
 	return connect.NewResponse(res), nil
 }
 
-func (s fleetService) RevokeAgent(ctx context.Context, req *connect.Request[reevev1.RevokeAgentRequest]) (*connect.Response[reevev1.RevokeAgentResponse], error) {
+func (s fleetService) RevokeAgent(ctx context.Context, req *connect.Request[reevev1.RevokeAgentRequest]) (
+	*connect.Response[reevev1.RevokeAgentResponse], error) {
 	caller, id := CallerFrom(ctx), req.Msg.GetId()
 	if parsed, err := uuid.Parse(id); err != nil || parsed.String() != id {
 		return nil, invalid("id", "must be the id of an agent, as ListAgents shows it")
@@ -134,7 +139,8 @@ func (s fleetService) RevokeAgent(ctx context.Context, req *connect.Request[reev
 	case err != nil:
 		return nil, s.failed(ctx, "revoking an agent", err)
 	}
-	s.options.Logger.InfoContext(ctx, "agent revoked", "agent_id", id, "site", a.Site, "hostname", a.Hostname, "user", caller.User, "address", caller.Address)
+	s.options.Logger.InfoContext(ctx, "agent revoked", "agent_id", id, "site", a.Site, "hostname", a.Hostname, "user", caller.User, "address",
+		caller.Address)
 	return connect.NewResponse(&reevev1.RevokeAgentResponse{Agent: agent(a)}), nil
 }
 
@@ -165,7 +171,8 @@ func agent(a registry.Agent) *reevev1.Agent {
 	return m
 }
 
-func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[reevev1.CreateJoinTokenRequest]) (*connect.Response[reevev1.CreateJoinTokenResponse], error) {
+func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[reevev1.CreateJoinTokenRequest]) (
+	*connect.Response[reevev1.CreateJoinTokenResponse], error) {
 	caller := CallerFrom(ctx)
 	wanted, err := s.wantedJoinToken(req.Msg)
 	if err != nil {
@@ -174,7 +181,8 @@ func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[
 	wanted.CreatedBy, wanted.CA = caller.User, s.options.CA.Pin().String()
 	token, secret, err := s.options.Registry.CreateJoinToken(ctx, caller.Actor(), wanted)
 	if errors.Is(err, registry.ErrSiteDeleted) {
-		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("site: "+wanted.Site+" is being deleted: when ListSites has it no more, its name can be used again"))
+		return nil, connect.NewError(connect.CodeFailedPrecondition,
+			errors.New("site: "+wanted.Site+" is being deleted: when ListSites has it no more, its name can be used again"))
 	}
 	if err != nil {
 		return nil, s.failed(ctx, "creating a join token", err)
@@ -191,7 +199,8 @@ func (s fleetService) CreateJoinToken(ctx context.Context, req *connect.Request[
 	}
 	s.options.Logger.InfoContext(ctx, "join token created", "token_id", token.ID, "site", token.Site,
 		"max_uses", token.MaxUses, "expires", token.ExpireTime, "user", caller.User, "address", caller.Address)
-	return connect.NewResponse(&reevev1.CreateJoinTokenResponse{Token: joinToken(token), Secret: encoded, Warnings: doubts(ctx, token.Addresses)}), nil
+	return connect.NewResponse(&reevev1.CreateJoinTokenResponse{Token: joinToken(token), Secret: encoded,
+		Warnings: doubts(ctx, token.Addresses)}), nil
 }
 
 // wantedJoinToken checks a request for a token and fills in what it leaves open.
@@ -222,7 +231,8 @@ func (s fleetService) wantedJoinToken(m *reevev1.CreateJoinTokenRequest) (regist
 		addresses = s.options.Addresses
 	}
 	if len(addresses) == 0 {
-		return none, invalid("addresses", "the aggregator does not know by which address agents reach it: name at least one (host:port), or set advertise in its configuration%s", s.suggestion())
+		return none, invalid("addresses", "the aggregator does not know by which address agents reach it: name at least one (host:port), or "+
+			"set advertise in its configuration%s", s.suggestion())
 	}
 	if len(addresses) > maxAddresses {
 		return none, invalid("addresses", "%d of them: must be at most %d", len(addresses), maxAddresses)
@@ -241,7 +251,8 @@ func (s fleetService) wantedJoinToken(m *reevev1.CreateJoinTokenRequest) (regist
 	}, nil
 }
 
-func (s fleetService) ListJoinTokens(ctx context.Context, req *connect.Request[reevev1.ListJoinTokensRequest]) (*connect.Response[reevev1.ListJoinTokensResponse], error) {
+func (s fleetService) ListJoinTokens(ctx context.Context, req *connect.Request[reevev1.ListJoinTokensRequest]) (
+	*connect.Response[reevev1.ListJoinTokensResponse], error) {
 	tokens, next, err := page(ctx, s.Server, req.Msg, "join tokens", "", s.options.Registry.JoinTokens,
 		func(t registry.JoinToken) string { return t.ID }, all[registry.JoinToken])
 	if err != nil {
@@ -254,7 +265,8 @@ func (s fleetService) ListJoinTokens(ctx context.Context, req *connect.Request[r
 	return connect.NewResponse(res), nil
 }
 
-func (s fleetService) DeleteJoinToken(ctx context.Context, req *connect.Request[reevev1.DeleteJoinTokenRequest]) (*connect.Response[reevev1.DeleteJoinTokenResponse], error) {
+func (s fleetService) DeleteJoinToken(ctx context.Context, req *connect.Request[reevev1.DeleteJoinTokenRequest]) (
+	*connect.Response[reevev1.DeleteJoinTokenResponse], error) {
 	caller, id := CallerFrom(ctx), req.Msg.GetId()
 	if !isTokenPart(id) {
 		return nil, invalid("id", "must be the id of a join token, as ListJoinTokens shows it")

@@ -18,11 +18,13 @@ import (
 func TestCreateJoinToken(t *testing.T) {
 	f := start(t, nil)
 	shown, token := f.joinToken("lab", 0)
-	if token.Site != "lab" || token.CA != f.ca.Pin().String() || token.ID != shown.GetId() || strings.Join(token.Addresses, " ") != "reeve.example:7443" {
+	if token.Site != "lab" || token.CA != f.ca.Pin().String() || token.ID != shown.GetId() ||
+		strings.Join(token.Addresses, " ") != "reeve.example:7443" {
 		t.Errorf("token: %+v", token)
 	}
 	life := shown.GetExpireTime().AsTime().Sub(shown.GetCreateTime().AsTime())
-	if shown.GetMaxUses() != 1 || shown.GetUses() != 0 || life != time.Hour || shown.GetCreatedBy() != "admin" || shown.GetLastUseTime() != nil {
+	if shown.GetMaxUses() != 1 || shown.GetUses() != 0 || life != time.Hour || shown.GetCreatedBy() != "admin" ||
+		shown.GetLastUseTime() != nil {
 		t.Errorf("shown: %v", shown)
 	}
 	res, err := f.fleet().CreateJoinToken(t.Context(), connect.NewRequest(&reevev1.CreateJoinTokenRequest{
@@ -38,7 +40,8 @@ func TestCreateJoinToken(t *testing.T) {
 		}
 		audited = append(audited, e.Actor+" "+e.Action)
 	}
-	if got := strings.Join(audited, ", "); got != "system api_token.create, user:admin join_token.create, user:admin site.create, user:admin join_token.create" {
+	if got := strings.Join(audited, ", "); got != "system api_token.create, user:admin join_token.create, user:admin site.create, "+
+		"user:admin join_token.create" {
 		t.Errorf("audited: %s", got)
 	}
 }
@@ -88,7 +91,8 @@ func TestDoubtfulAddressesAreSaid(t *testing.T) {
 		"192.0.2.7:8443":       "",
 		"[2001:db8::7]:8443":   "",
 	} {
-		res, err := f.fleet().CreateJoinToken(t.Context(), connect.NewRequest(&reevev1.CreateJoinTokenRequest{Site: "lab", Addresses: []string{address}}))
+		res, err := f.fleet().CreateJoinToken(t.Context(),
+			connect.NewRequest(&reevev1.CreateJoinTokenRequest{Site: "lab", Addresses: []string{address}}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,7 +162,8 @@ func TestCertificateAuthorities(t *testing.T) {
 		return res.Msg.GetCertificateAuthorities()
 	}
 	retire := func(hash string, force bool) error {
-		_, err := f.fleet().RetireCertificateAuthority(t.Context(), connect.NewRequest(&reevev1.RetireCertificateAuthorityRequest{Hash: hash, Force: force}))
+		_, err := f.fleet().RetireCertificateAuthority(t.Context(),
+			connect.NewRequest(&reevev1.RetireCertificateAuthorityRequest{Hash: hash, Force: force}))
 		return err
 	}
 	id, _ := f.enroll("lab")
@@ -178,7 +183,8 @@ func TestCertificateAuthorities(t *testing.T) {
 			break
 		}
 		now := list()
-		if len(now) != n || now[0].GetHash() != res.Msg.GetCertificateAuthority().GetHash() || !now[0].GetSigning() || now[1].GetSigning() || now[n-1].GetHash() != old {
+		if len(now) != n || now[0].GetHash() != res.Msg.GetCertificateAuthority().GetHash() || !now[0].GetSigning() || now[1].GetSigning() ||
+			now[n-1].GetHash() != old {
 			t.Fatalf("after rotation %d: %v", n-1, now)
 		}
 	}
@@ -246,7 +252,8 @@ func TestPaging(t *testing.T) {
 			return err
 		},
 		"other filter": func() error {
-			_, err := f.fleet().ListAgents(t.Context(), connect.NewRequest(&reevev1.ListAgentsRequest{Site: "lab", PageToken: encodePageToken("agents", "", "x")}))
+			_, err := f.fleet().ListAgents(t.Context(),
+				connect.NewRequest(&reevev1.ListAgentsRequest{Site: "lab", PageToken: encodePageToken("agents", "", "x")}))
 			return err
 		},
 	} {
@@ -294,7 +301,8 @@ func TestListSitesAndAgents(t *testing.T) {
 				a.GetBacklogRecords() != 12 || a.GetAddress() != "192.0.2.1:5" || a.GetSeenTime() == nil {
 				t.Errorf("connected agent: %v", a)
 			}
-		} else if a.GetConnected() || a.GetSeenTime() != nil || a.GetHostname() != "node-1" || a.GetCertificateExpireTime() == nil || a.GetEnrollTime() == nil {
+		} else if a.GetConnected() || a.GetSeenTime() != nil || a.GetHostname() != "node-1" || a.GetCertificateExpireTime() == nil ||
+			a.GetEnrollTime() == nil {
 			t.Errorf("agent that never connected: %v", a)
 		}
 	}
@@ -303,11 +311,14 @@ func TestListSitesAndAgents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page2, err := f.fleet().ListAgents(t.Context(), connect.NewRequest(&reevev1.ListAgentsRequest{Site: "lab", PageSize: 1, PageToken: page1.Msg.GetNextPageToken()}))
-	if err != nil || len(page2.Msg.GetAgents()) != 1 || page2.Msg.GetNextPageToken() != "" || page2.Msg.GetAgents()[0].GetId() == page1.Msg.GetAgents()[0].GetId() {
+	page2, err := f.fleet().ListAgents(t.Context(),
+		connect.NewRequest(&reevev1.ListAgentsRequest{Site: "lab", PageSize: 1, PageToken: page1.Msg.GetNextPageToken()}))
+	if err != nil || len(page2.Msg.GetAgents()) != 1 || page2.Msg.GetNextPageToken() != "" ||
+		page2.Msg.GetAgents()[0].GetId() == page1.Msg.GetAgents()[0].GetId() {
 		t.Errorf("second page: %v, %v", page2, err)
 	}
-	if res, err := f.fleet().ListAgents(t.Context(), connect.NewRequest(&reevev1.ListAgentsRequest{Site: "nosuch"})); err != nil || len(res.Msg.GetAgents()) != 0 {
+	if res, err := f.fleet().ListAgents(t.Context(), connect.NewRequest(&reevev1.ListAgentsRequest{Site: "nosuch"})); err != nil ||
+		len(res.Msg.GetAgents()) != 0 {
 		t.Errorf("unknown site: %v, %v", res, err)
 	}
 	_, err = f.fleet().ListAgents(t.Context(), connect.NewRequest(&reevev1.ListAgentsRequest{Site: "Not A Name"}))

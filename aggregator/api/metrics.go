@@ -22,7 +22,8 @@ type metrics struct {
 var (
 	refusedCallReasons       = []string{"expired", "malformed", "missing", "role", "too_many", "unknown"}
 	refusedEnrollmentReasons = []string{
-		"bad_certificate", "bad_request", "expired_token", "no_certificate", "revoked_agent", "too_often", "unknown_agent", "unknown_token", "used_up_token",
+		"bad_certificate", "bad_request", "expired_token", "no_certificate", "revoked_agent", "too_often", "unknown_agent", "unknown_token",
+		"used_up_token",
 	}
 )
 

@@ -35,7 +35,8 @@ type Query struct {
 var _ reevev1connect.QueryServiceHandler = (*Query)(nil)
 
 // RunSQL implements the query service.
-func (s *Query) RunSQL(ctx context.Context, r *connect.Request[reevev1.RunSQLRequest], out *connect.ServerStream[reevev1.RunSQLResponse]) error {
+func (s *Query) RunSQL(ctx context.Context, r *connect.Request[reevev1.RunSQLRequest],
+	out *connect.ServerStream[reevev1.RunSQLResponse]) error {
 	m := r.Msg
 	if m.GetMaxRows() < 0 {
 		return invalid("max_rows", "%d: must not be negative", m.GetMaxRows())
@@ -50,7 +51,8 @@ func (s *Query) RunSQL(ctx context.Context, r *connect.Request[reevev1.RunSQLReq
 	// First: what is not in the audit trail is not run.
 	if err := s.Registry.Store().Note(ctx, CallerFrom(ctx).Actor(), "sql.run", m.GetStatement()); err != nil {
 		s.Logger.ErrorContext(ctx, "an SQL statement is not run: it cannot be put into the audit trail", "error", err)
-		return connect.NewError(connect.CodeUnavailable, errors.New("the statement cannot be put into the audit trail, so it is not run; the aggregator's log says more"))
+		return connect.NewError(connect.CodeUnavailable,
+			errors.New("the statement cannot be put into the audit trail, so it is not run; the aggregator's log says more"))
 	}
 	err := s.Gate.Run(ctx, m.GetStatement(), func(columns []sqlgate.Column, rows driver.Rows) error {
 		return answerRows(columns, rows, most, out)

@@ -14,7 +14,8 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/nearest"
 )
 
-func (s fleetService) DeleteSite(ctx context.Context, req *connect.Request[reevev1.DeleteSiteRequest]) (*connect.Response[reevev1.DeleteSiteResponse], error) {
+func (s fleetService) DeleteSite(ctx context.Context, req *connect.Request[reevev1.DeleteSiteRequest]) (
+	*connect.Response[reevev1.DeleteSiteResponse], error) {
 	caller, name := CallerFrom(ctx), req.Msg.GetName()
 	if err := identity.CheckSiteName(name); err != nil {
 		return nil, invalid("name", "%w", err)

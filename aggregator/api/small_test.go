@@ -12,7 +12,8 @@ import (
 // TestPageTokenOfAnyKey has the longest keys there can be, in their worst spelling.
 func TestPageTokenOfAnyKey(t *testing.T) {
 	longest := strings.Repeat("<", wire.MaxName)
-	event, err := json.Marshal((&warehouse.ReceivedEvent{Event: warehouse.Event{Origin: warehouse.Origin{Site: strings.Repeat("x", 63)}, ID: longest, Source: longest}}).Key())
+	event, err := json.Marshal((&warehouse.ReceivedEvent{Event: warehouse.Event{Origin: warehouse.Origin{Site: strings.Repeat("x", 63)},
+		ID: longest, Source: longest}}).Key())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,8 +47,10 @@ func (a *Centre) openIdentity(ctx context.Context) error {
 	a.closing("the registry", a.registry.Close)
 	if a.ca == nil {
 		if a.registry.Store().Revision() > 0 {
-			return fmt.Errorf("the certificate authority in %s is missing, though the registry in %s is in use: bring the directory back from a backup. "+
-				"Without one no agent can be let in any more: move the registry away as well, begin anew, and have all agents join again", CADir(c), RegistryDir(c))
+			return fmt.Errorf("the certificate authority in %s is missing, though the registry in %s is in use: bring the directory back from a "+
+				"backup. "+
+				"Without one no agent can be let in any more: move the registry away as well, begin anew, and have all agents join again", CADir(c),
+				RegistryDir(c))
 		}
 		if a.ca, err = identity.MakeCA(CADir(c)); err != nil {
 			return err
@@ -112,6 +114,8 @@ func (a *Centre) checkWarehouseThere(ctx context.Context) error {
 	if err != nil || !empty {
 		return err
 	}
-	return errors.New("the warehouse is empty, though agents have delivered to one before: bring it back from a backup, mount it, or correct its address. " +
-		"To go on with an empty one, start once with --new-warehouse: agents bring back the newest state of their assets, and nothing brings back its history")
+	return errors.New("the warehouse is empty, though agents have delivered to one before: bring it back from a backup, mount it, or " +
+		"correct its address. " +
+		"To go on with an empty one, start once with --new-warehouse: agents bring back the newest state of their assets, and nothing brings " +
+		"back its history")
 }

@@ -128,10 +128,11 @@ func TestNothingIsMadeAnew(t *testing.T) {
 		gone []string
 		want []string
 	}{
-		"certificate":       {[]string{"ca/ca.crt"}, []string{"ca.crt is missing", "backup"}},
-		"key":               {[]string{"ca/ca.key"}, []string{"ca.key is missing", "backup"}},
-		"CA":                {[]string{"ca"}, []string{"the certificate authority in", "ca is missing", "backup", "join again"}},
-		"registry":          {[]string{"registry"}, []string{"the registry in", "is missing", "a certificate authority in", "a warehouse in", "backup"}},
+		"certificate": {[]string{"ca/ca.crt"}, []string{"ca.crt is missing", "backup"}},
+		"key":         {[]string{"ca/ca.key"}, []string{"ca.key is missing", "backup"}},
+		"CA":          {[]string{"ca"}, []string{"the certificate authority in", "ca is missing", "backup", "join again"}},
+		"registry": {[]string{"registry"}, []string{"the registry in", "is missing", "a certificate authority in", "a warehouse in",
+			"backup"}},
 		"contents":          {[]string{"registry/MANIFEST"}, []string{"the registry in", "is missing"}},
 		"CA and registry":   {[]string{"registry", "ca"}, []string{"the registry in", "is missing", "a warehouse in"}},
 		"warehouse":         {[]string{"warehouse"}, []string{"the warehouse is empty", "--new-warehouse"}},

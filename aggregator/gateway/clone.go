@@ -131,7 +131,8 @@ func held(clone, first *session) error {
 	if clone.spool == first.spool {
 		spools = "a copy of its spool"
 	}
-	return end(wire.CodeClone, "this agent's identity is in use by %s at %s, which was first and goes on; this one, %s at %s, has %s and is held off. "+
+	return end(wire.CodeClone, "this agent's identity is in use by %s at %s, which was first and goes on; this one, %s at %s, has %s and "+
+		"is held off. "+
 		"If this is the copy, %s", brief(first.hostname), first.address, brief(clone.hostname), clone.address, spools, identity.JoinAnew)
 }
 
@@ -140,7 +141,8 @@ func held(clone, first *session) error {
 func (s *session) tell(clone *session) *wirev1.Control {
 	s.o.Registry.AgentCloned(s.agent.ID, registry.Clone{Hostname: clone.hostname, Address: clone.address, SeenTime: time.Now()})
 	return &wirev1.Control{Message: &wirev1.Control_Notice{Notice: &wirev1.Notice{Message: fmt.Sprintf(
-		"another machine, %s at %s, uses a copy of this agent's identity and is held off: there, %s", brief(clone.hostname), clone.address, identity.JoinAnew)}}}
+		"another machine, %s at %s, uses a copy of this agent's identity and is held off: there, %s", brief(clone.hostname), clone.address,
+		identity.JoinAnew)}}}
 }
 
 func brief(hostname string) string { return identity.CleanName(hostname, 64) }

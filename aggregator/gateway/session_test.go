@@ -23,7 +23,8 @@ func TestEndExpired(t *testing.T) {
 	} {
 		err := endExpired(&identity.ExpiredError{End: now.Add(-test.since), Now: now})
 		var e *ended
-		if !errors.As(err, &e) || e.code != test.code || !strings.Contains(err.Error(), test.text) || !strings.Contains(err.Error(), now.UTC().Format(time.RFC3339)) {
+		if !errors.As(err, &e) || e.code != test.code || !strings.Contains(err.Error(), test.text) ||
+			!strings.Contains(err.Error(), now.UTC().Format(time.RFC3339)) {
 			t.Errorf("%v after its end: %v", test.since, err)
 		}
 		if len(err.Error()) > 500 {

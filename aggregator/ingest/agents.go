@@ -14,7 +14,8 @@ import (
 // the aggregator's start on.
 var mostNames = [wire.Names]int{wire.NameType: 5_000, wire.NameScope: 20_000, wire.NameEvent: 5_000, wire.NameMeter: 5_000}
 
-var nameKinds = [wire.Names]string{wire.NameType: "asset types", wire.NameScope: "scopes", wire.NameEvent: "types of events", wire.NameMeter: "meters"}
+var nameKinds = [wire.Names]string{wire.NameType: "asset types", wire.NameScope: "scopes", wire.NameEvent: "types of events",
+	wire.NameMeter: "meters"}
 
 const (
 	// An agent may begin newSpools spools at once, and another each newSpoolEvery: one

@@ -19,7 +19,8 @@ var ErrProtocol = errors.New("protocol violation")
 
 // ErrTooManySpools means that an agent begins spools all the time. Its session must
 // end.
-var ErrTooManySpools = errors.New("this agent begins a new spool too often, which happens only when its spool directory is made anew: look why it is")
+var ErrTooManySpools = errors.New("this agent begins a new spool too often, which happens only when its spool directory is made anew: " +
+	"look why it is")
 
 // pending is a batch that waits to be committed.
 type pending struct {
@@ -273,7 +274,8 @@ func (in *Inlet) refuse(p *pending) {
 	in.notify(text)
 	if unsaid, ok := in.conduct.mayLog("refused"); ok {
 		in.ingest.o.Logger.Warn("an agent sent a batch that is not read", "site", in.agent.Site, "agent_id", in.agent.ID, "spool_id", in.spool,
-			"class", wire.ClassName(p.batch.GetClass()), "seq", p.batch.GetFirstSeq(), "records", p.batch.GetCount(), "error", p.refused, "not_told", unsaid)
+			"class", wire.ClassName(p.batch.GetClass()), "seq", p.batch.GetFirstSeq(), "records", p.batch.GetCount(), "error", p.refused,
+			"not_told", unsaid)
 	}
 }
 

@@ -36,11 +36,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Attempts to commit a group, by outcome: committed or failed."}, []string{"outcome"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_ingest_refused_total",
-			Help: "What agents sent or wanted and that was refused before anything was stored of it: batches (whose records are not read), spools (begun too often)."},
+			Help: "What agents sent or wanted and that was refused before anything was stored of it: batches (whose records are not read), " +
+				"spools (begun too often)."},
 			[]string{"what"}),
 		aside: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "reeve_ingest_set_aside_total",
-			Help: "Groups and batches of the commit log that were set aside at start, because they could not be read or the aggregator died of them."}),
+			Help: "Groups and batches of the commit log that were set aside at start, because they could not be read or the aggregator died of " +
+				"them."}),
 		paused: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "reeve_ingest_paused", Help: "1 while nothing is taken of agents because the disk, or the warehouse, does not take it."}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{

@@ -69,7 +69,8 @@ func (i *Ingest) recoverGroup(ctx context.Context, name string) error {
 	if err != nil {
 		return i.setAside(ctx, name, err)
 	}
-	i.o.Logger.Info("settling what was being committed when the aggregator stopped", "group", name, "batches", len(stored.GetEntries()), "attempt", a.Starts)
+	i.o.Logger.Info("settling what was being committed when the aggregator stopped", "group", name, "batches", len(stored.GetEntries()),
+		"attempt", a.Starts)
 	if a.Starts > 1 {
 		err = i.recoverCarefully(ctx, name, stored, a)
 	} else {
@@ -110,7 +111,8 @@ func (i *Ingest) setAside(ctx context.Context, name string, cause error) error {
 		return err
 	}
 	i.metrics.aside.Inc()
-	i.o.Logger.Error("a group of the commit log cannot be read and was set aside; the agents send again what is in it", "group", name, "file", where, "error", cause)
+	i.o.Logger.Error("a group of the commit log cannot be read and was set aside; the agents send again what is in it", "group", name, "file",
+		where, "error", cause)
 	return nil
 }
 
@@ -144,7 +146,8 @@ func (i *Ingest) recoverCarefully(ctx context.Context, name string, stored *inge
 				return err
 			}
 			i.metrics.aside.Inc()
-			i.o.Logger.Error("a batch of the commit log was set aside: the aggregator died of it again and again", "site", e.GetSite(), "agent_id", e.GetAgentId(), "file", where)
+			i.o.Logger.Error("a batch of the commit log was set aside: the aggregator died of it again and again", "site", e.GetSite(), "agent_id",
+				e.GetAgentId(), "file", where)
 		}
 		if slices.Contains(a.Aside, n) {
 			e.Refused = "the aggregator died of it, and it was set aside in the commit log's folder"

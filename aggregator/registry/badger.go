@@ -54,7 +54,8 @@ func checkFormat(db *badger.DB) error {
 		}
 		return item.Value(func(found []byte) error {
 			if string(found) != format {
-				return fmt.Errorf("its format is %q, this program reads %q: run the version of reeve-aggregator that wrote it, or a newer one", found, format)
+				return fmt.Errorf("its format is %q, this program reads %q: run the version of reeve-aggregator that wrote it, or a newer one", found,
+					format)
 			}
 			return nil
 		})

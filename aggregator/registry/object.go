@@ -32,7 +32,8 @@ func decode[T any](key string, data []byte) (v T, err error) {
 		return v, fmt.Errorf("registry object %q: %w: %w", key, ErrCorrupt, err)
 	}
 	if head.V < 1 || head.V > objectVersion {
-		return v, fmt.Errorf("registry object %q: %w: its format has version %d, this program reads up to %d", key, ErrCorrupt, head.V, objectVersion)
+		return v, fmt.Errorf("registry object %q: %w: its format has version %d, this program reads up to %d", key, ErrCorrupt, head.V,
+			objectVersion)
 	}
 	if err := json.Unmarshal(data, &v); err != nil {
 		return v, fmt.Errorf("registry object %q: %w: %w", key, ErrCorrupt, err)

@@ -165,7 +165,8 @@ func TestCorruptObjectDoesNotHideOthers(t *testing.T) {
 		t.Errorf("Site: %v", err)
 	}
 	// What is broken can be replaced and deleted, but not by accident.
-	if _, err := r.store.Apply(ctx, admin, Op{Action: "x", Key: SitePrefix + "b", Value: []byte("{}"), Revision: 3}); !errors.Is(err, ErrCorrupt) {
+	if _, err := r.store.Apply(ctx, admin, Op{Action: "x", Key: SitePrefix + "b", Value: []byte("{}"), Revision: 3}); !errors.Is(err,
+		ErrCorrupt) {
 		t.Errorf("Apply at a revision: %v", err)
 	}
 	if _, err := r.store.Apply(ctx, admin, Op{Action: "x", Key: SitePrefix + "b", Revision: AnyRevision}); err != nil {
@@ -186,5 +187,6 @@ func TestListStopsWithContext(t *testing.T) {
 
 func newToken(site string, uses int) JoinToken {
 	now := time.Now()
-	return JoinToken{Site: site, CreateTime: now, ExpireTime: now.Add(time.Hour), MaxUses: uses, CreatedBy: "admin", Addresses: []string{"reeve.example:7443"}}
+	return JoinToken{Site: site, CreateTime: now, ExpireTime: now.Add(time.Hour), MaxUses: uses, CreatedBy: "admin",
+		Addresses: []string{"reeve.example:7443"}}
 }

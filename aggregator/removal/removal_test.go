@@ -126,7 +126,8 @@ func TestRemover(t *testing.T) {
 		}
 	}
 	session.Close()
-	waitFor(t, "the site to be forgotten", func() bool { _, err := reg.Site(t.Context(), "west"); return errors.Is(err, registry.ErrNotFound) })
+	waitFor(t, "the site to be forgotten",
+		func() bool { _, err := reg.Site(t.Context(), "west"); return errors.Is(err, registry.ErrNotFound) })
 	if _, err := reg.Agent(t.Context(), gone.ID); !errors.Is(err, registry.ErrNotFound) {
 		t.Errorf("the agent: %v", err)
 	}

@@ -28,7 +28,8 @@ var others = []string{
 var never = []string{"chdb", "aggThrow", "nowInBlock", "serverTimezone"}
 
 // combinators are what the names of aggregate functions may end with.
-var combinators = []string{"If", "Array", "Map", "Distinct", "OrNull", "OrDefault", "ForEach", "Merge", "State", "SimpleState", "ArgMin", "ArgMax", "Resample"}
+var combinators = []string{"If", "Array", "Map", "Distinct", "OrNull", "OrDefault", "ForEach", "Merge", "State", "SimpleState", "ArgMin",
+	"ArgMax", "Resample"}
 
 // functions are those that statements may use.
 type functions struct {
@@ -43,7 +44,8 @@ func (g *Gate) functions(ctx context.Context) (*functions, error) {
 	if g.known != nil {
 		return g.known, nil
 	}
-	rows, err := g.conn.Query(ctx, `SELECT name, alias_to, categories, is_aggregate = 1, case_insensitive = 1, origin = 'System' FROM system.functions`)
+	rows, err := g.conn.Query(ctx, `SELECT name, alias_to, categories, is_aggregate = 1, case_insensitive = 1, origin = 'System' FROM `+
+		`system.functions`)
 	if err != nil {
 		return nil, fmt.Errorf("asking the engine for its functions: %w", err)
 	}
@@ -96,7 +98,8 @@ func (f *functions) harmless(name string) bool {
 		return true
 	}
 	for _, end := range combinators {
-		if base, ok := strings.CutSuffix(name, end); ok && base != "" && (f.aggregates[base] || f.aggregates[strings.ToLower(base)] || f.harmlessAggregate(base)) {
+		if base, ok := strings.CutSuffix(name, end); ok && base != "" &&
+			(f.aggregates[base] || f.aggregates[strings.ToLower(base)] || f.harmlessAggregate(base)) {
 			return true
 		}
 	}

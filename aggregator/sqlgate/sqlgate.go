@@ -76,7 +76,8 @@ func (g *Gate) Check(ctx context.Context, statement string) (string, error) {
 	}
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(limits()))
 	var canonical string
-	if err := g.conn.QueryRow(ctx, "SELECT formatQuerySingleLine({sql:String})", clickhouse.Named("sql", statement)).Scan(&canonical); err != nil {
+	if err := g.conn.QueryRow(ctx, "SELECT formatQuerySingleLine({sql:String})",
+		clickhouse.Named("sql", statement)).Scan(&canonical); err != nil {
 		return "", explain(err)
 	}
 	if !strings.HasPrefix(canonical, "SELECT ") && !strings.HasPrefix(canonical, "WITH ") {

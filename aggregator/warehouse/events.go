@@ -84,7 +84,8 @@ func (w *Warehouse) eventRows(ctx context.Context, q EventQuery, limit int) ([]R
 	}
 	if k := q.After; k != nil {
 		c.add("time <= fromUnixTimestamp64Milli({after_time:Int64}, 'UTC')")
-		c.add("(toUnixTimestamp64Milli(time), site, source, id) < ({after_time:Int64}, {after_site:String}, {after_source:String}, {after_id:String})",
+		c.add("(toUnixTimestamp64Milli(time), site, source, id) < ({after_time:Int64}, {after_site:String}, {after_source:String}, "+
+			"{after_id:String})",
 			clickhouse.Named("after_time", fmt.Sprint(k.Time)), clickhouse.Named("after_site", k.Site),
 			clickhouse.Named("after_source", k.Source), clickhouse.Named("after_id", k.ID))
 	}
@@ -93,8 +94,10 @@ func (w *Warehouse) eventRows(ctx context.Context, q EventQuery, limit int) ([]R
 		data = "data"
 	}
 	all := c.String()
-	page := "(site, time, source, id) IN (SELECT site, time, source, id FROM event" + all + fmt.Sprintf(" ORDER BY time DESC, site DESC, source DESC, id DESC LIMIT %d)", limit)
-	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, id, type, source, asset_type, asset_uid, time, severity, message, %s, received_at, agent_id
+	page := "(site, time, source, id) IN (SELECT site, time, source, id FROM event" + all +
+		fmt.Sprintf(" ORDER BY time DESC, site DESC, source DESC, id DESC LIMIT %d)", limit)
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, id, type, source, asset_type, asset_uid, time, severity, message, %s, `+
+		`received_at, agent_id
 		FROM event WHERE %s ORDER BY time DESC, site DESC, source DESC, id DESC, received_at DESC`,
 		data, strings.Join(append(c.conditions, page), " AND ")), c.parameters...)
 	if err != nil {
@@ -128,7 +131,8 @@ func (w *Warehouse) EventTypes(ctx context.Context, q EventTypeQuery) ([]EventTy
 	if q.After != "" {
 		c.add("type > {after:String}", clickhouse.Named("after", q.After))
 	}
-	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT type, max(time) FROM event%s GROUP BY type ORDER BY type LIMIT %d`, c.String(), q.Limit), c.parameters...)
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT type, max(time) FROM event%s GROUP BY type ORDER BY type LIMIT %d`, c.String(),
+		q.Limit), c.parameters...)
 	if err != nil {
 		return nil, fmt.Errorf("listing types of events: %w", err)
 	}

@@ -86,7 +86,8 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	newest := all[3]
-	if newest.Message != "again 3" || string(newest.Data) != `{"n":1}` || !newest.Time.Equal(minute(1)) || !newest.ReceivedAt.Equal(at.Add(3*time.Hour)) ||
+	if newest.Message != "again 3" || string(newest.Data) != `{"n":1}` || !newest.Time.Equal(minute(1)) ||
+		!newest.ReceivedAt.Equal(at.Add(3*time.Hour)) ||
 		newest.AgentID != "agent-1" || newest.Source != "/sites/west/c/s" || !all[4].Time.IsZero() {
 		t.Errorf("%+v", newest)
 	}

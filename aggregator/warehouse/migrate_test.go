@@ -52,7 +52,8 @@ func CheckEventKey(t *testing.T, w *Warehouse) {
 	event := func(source string) Event {
 		return Event{Origin: Origin{Site: "west"}, ID: "e1", Type: "t", Source: source, Time: at, Message: "m"}
 	}
-	exec("CREATE TABLE before AS event ENGINE = ReplacingMergeTree PARTITION BY toYYYYMM(received_at) ORDER BY (site, time, id) SETTINGS " + durable)
+	exec("CREATE TABLE before AS event ENGINE = ReplacingMergeTree PARTITION BY toYYYYMM(received_at) ORDER BY (site, time, id) SETTINGS " +
+		durable)
 	exec("DROP TABLE event")
 	exec("RENAME TABLE before TO event")
 	if err := w.Write(t.Context(), &Group{ID: uuid.New(), ReceivedAt: at, Events: []Event{event("/sites/west/a")}}); err != nil {
@@ -85,7 +86,8 @@ func CheckEventKey(t *testing.T, w *Warehouse) {
 	}
 	// Two sources may have one id at one time, and a repetition is none more.
 	for range 2 {
-		if err := w.Write(t.Context(), &Group{ID: uuid.New(), ReceivedAt: at, Events: []Event{event("/sites/west/a"), event("/sites/west/b")}}); err != nil {
+		if err := w.Write(t.Context(), &Group{ID: uuid.New(), ReceivedAt: at,
+			Events: []Event{event("/sites/west/a"), event("/sites/west/b")}}); err != nil {
 			t.Fatal(err)
 		}
 	}

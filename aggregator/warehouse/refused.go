@@ -77,7 +77,8 @@ const (
 
 // outOfResources are in texts of errors that come with codes of anything: of what the
 // machine has none left of.
-var outOfResources = []string{"No space left on device", "Too many open files", "Disk quota exceeded", "Read-only file system", "Input/output error"}
+var outOfResources = []string{"No space left on device", "Too many open files", "Disk quota exceeded", "Read-only file system",
+	"Input/output error"}
 
 // Refused reports whether an error of Write or Settle is about the rows: the warehouse
 // answers, and does not take them. It takes others, so it may be that it never takes

@@ -36,7 +36,8 @@ func (w *Warehouse) DeleteSite(ctx context.Context, site string) (rows uint64, e
 			continue
 		}
 		var n uint64
-		if err := w.conn.QueryRow(ctx, "SELECT count() FROM "+table+" WHERE site = {site:String}", clickhouse.Named("site", site)).Scan(&n); err != nil {
+		if err := w.conn.QueryRow(ctx, "SELECT count() FROM "+table+" WHERE site = {site:String}",
+			clickhouse.Named("site", site)).Scan(&n); err != nil {
 			return rows, fmt.Errorf("counting the rows of site %s in %s: %w", site, table, err)
 		}
 		if n == 0 {

@@ -122,12 +122,14 @@ func TestDocumentedRequests(t *testing.T) {
 		// want is core-seconds by hour, from ten to twelve.
 		want map[int]float64
 	}{
-		{"from-before", []string{"10:20:00 created n Running 09:30:00 0.5", "11:15:00 deleted n Running 09:30:00 0.5"}, map[int]float64{10: 1800, 11: 450}},
+		{"from-before", []string{"10:20:00 created n Running 09:30:00 0.5", "11:15:00 deleted n Running 09:30:00 0.5"},
+			map[int]float64{10: 1800, 11: 450}},
 		{"job", []string{
 			"10:00:00 created - Pending - 2", "10:00:06 updated n Pending - 2", "10:00:08 updated n Running 10:00:06 2",
 			"10:10:06 updated n Succeeded 10:00:06 2", "10:30:00 deleted n Succeeded 10:00:06 2",
 		}, map[int]float64{10: 1200}},
-		{"resized", []string{"10:00:00 created n Running 10:00:00 1", "10:30:00 updated n Running 10:00:00 2"}, map[int]float64{10: 5400, 11: 7200}},
+		{"resized", []string{"10:00:00 created n Running 10:00:00 1", "10:30:00 updated n Running 10:00:00 2"},
+			map[int]float64{10: 5400, 11: 7200}},
 		{"unseen-start", []string{"10:00:00 created - Pending - 1", "11:30:00 updated n Running 11:00:00 1"}, map[int]float64{11: 3600}},
 		{"replaced-unseen", []string{
 			"09:00:00 created n Running 09:00:00 1", "11:00:00 deleted n Running 09:00:00 1", "11:00:00 created n Running 10:15:00 3",
@@ -219,7 +221,8 @@ func writeTwice(t *testing.T, w *warehouse.Warehouse, versions []warehouse.Asset
 func TestDocumentedServerHours(t *testing.T) {
 	number := func(text string) float64 { n, _ := strconv.ParseFloat(text, 64); return n }
 	server := func(values map[string]string) map[string]any {
-		doc := map[string]any{"derived": map[string]any{"flavor": values["flavor"], "vcpus": number(values["vcpus"]), "memory": number(values["gib"]) * (1 << 30)}}
+		doc := map[string]any{"derived": map[string]any{"flavor": values["flavor"], "vcpus": number(values["vcpus"]),
+			"memory": number(values["gib"]) * (1 << 30)}}
 		for field, key := range map[string]string{"launched": "OS-SRV-USG:launched_at", "terminated": "OS-SRV-USG:terminated_at"} {
 			if at := values[field]; at != "" {
 				doc[key] = "2026-03-04T" + at + ".000000"
@@ -237,19 +240,26 @@ func TestDocumentedServerHours(t *testing.T) {
 		// want is "flavor status: server-hours vCPU-hours GiB-hours", from ten to twelve.
 		want []string
 	}{
-		{"from-before", []string{"10:30:00 created status=ACTIVE launched=09:00:00 updated=09:00:00" + small, "11:15:09 deleted status=DELETED launched=09:00:00 terminated=11:15:00 updated=11:15:00" + small},
+		{"from-before", []string{"10:30:00 created status=ACTIVE launched=09:00:00 updated=09:00:00" + small,
+			"11:15:09 deleted status=DELETED launched=09:00:00 terminated=11:15:00 updated=11:15:00" + small},
 			[]string{"small ACTIVE: 1.25 1.25 2.5"}},
-		{"building", []string{"10:00:00 created status=BUILD updated=10:00:00" + small, "10:15:30 updated status=ACTIVE launched=10:15:00 updated=10:15:00" + small, "11:15:01 deleted status=DELETED launched=10:15:00 terminated=11:15:00" + small},
+		{"building", []string{"10:00:00 created status=BUILD updated=10:00:00" + small,
+			"10:15:30 updated status=ACTIVE launched=10:15:00 updated=10:15:00" + small,
+			"11:15:01 deleted status=DELETED launched=10:15:00 terminated=11:15:00" + small},
 			[]string{"small ACTIVE: 1 1 2"}},
 		{"stopped-and-resized", []string{
-			"10:00:05 created status=ACTIVE launched=10:00:00 updated=10:00:00" + small, "10:30:20 updated status=SHUTOFF launched=10:00:00 updated=10:30:00" + small,
-			"11:00:20 updated status=ACTIVE launched=11:00:00 updated=11:00:00" + large, "11:30:20 deleted status=DELETED launched=11:00:00 terminated=11:30:00" + large,
+			"10:00:05 created status=ACTIVE launched=10:00:00 updated=10:00:00" + small,
+			"10:30:20 updated status=SHUTOFF launched=10:00:00 updated=10:30:00" + small,
+			"11:00:20 updated status=ACTIVE launched=11:00:00 updated=11:00:00" + large,
+			"11:30:20 deleted status=DELETED launched=11:00:00 terminated=11:30:00" + large,
 		}, []string{"large ACTIVE: 0.5 2 4", "small ACTIVE: 0.5 0.5 1", "small SHUTOFF: 0.5 0.5 1"}},
-		{"deleted-without-a-word", []string{"10:00:00 created status=ACTIVE launched=10:00:00 updated=10:00:00" + small, "10:30:00 deleted status=ACTIVE launched=10:00:00 updated=10:00:00" + small},
+		{"deleted-without-a-word", []string{"10:00:00 created status=ACTIVE launched=10:00:00 updated=10:00:00" + small,
+			"10:30:00 deleted status=ACTIVE launched=10:00:00 updated=10:00:00" + small},
 			[]string{"small ACTIVE: 0.5 0.5 1"}},
 		{"still-there", []string{"11:00:03 created status=ACTIVE launched=11:00:00 updated=11:00:00" + small}, []string{"small ACTIVE: 1 1 2"}},
 		{"never-launched", []string{"10:00:00 created status=ERROR updated=10:00:00" + small}, nil},
-		{"over-before", []string{"09:00:00 created status=ACTIVE launched=08:00:00 updated=08:00:00" + small, "10:00:30 deleted status=DELETED launched=08:00:00 terminated=09:59:00" + small}, nil},
+		{"over-before", []string{"09:00:00 created status=ACTIVE launched=08:00:00 updated=08:00:00" + small,
+			"10:00:30 deleted status=DELETED launched=08:00:00 terminated=09:59:00" + small}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := warehousetest.New(t)
@@ -258,7 +268,8 @@ func TestDocumentedServerHours(t *testing.T) {
 				versions = append(versions, told(t, i, "openstack.compute.Server", test.name, line, server))
 			}
 			writeTwice(t, w, versions)
-			rows, err := w.Conn().Query(t.Context(), documented(t, "How long servers were there"), between("2026-03-04 10:00:00.000", "2026-03-04 12:00:00.000")...)
+			rows, err := w.Conn().Query(t.Context(), documented(t, "How long servers were there"),
+				between("2026-03-04 10:00:00.000", "2026-03-04 12:00:00.000")...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -311,7 +322,8 @@ func TestDocumentedPieceHours(t *testing.T) {
 		versions = append(versions, told(t, i, v[0], v[1], v[2], sized))
 	}
 	writeTwice(t, w, versions)
-	rows, err := w.Conn().Query(t.Context(), documented(t, "How long volumes, snapshots, images, addresses and balancers were there"), between("2026-03-04 10:00:00.000", "2026-03-04 12:00:00.000")...)
+	rows, err := w.Conn().Query(t.Context(), documented(t, "How long volumes, snapshots, images, addresses and balancers were there"),
+		between("2026-03-04 10:00:00.000", "2026-03-04 12:00:00.000")...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,10 +62,12 @@ func TestWideTablesHaveSmallBuffers(t *testing.T) {
 	w := warehousetest.New(t)
 	for _, table := range []string{"asset", "asset_version", "charge"} {
 		var query string
-		if err := w.Conn().QueryRow(t.Context(), "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = $1", table).Scan(&query); err != nil {
+		if err := w.Conn().QueryRow(t.Context(), "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = $1",
+			table).Scan(&query); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"min_columns_to_activate_adaptive_write_buffer = 1", "adaptive_write_buffer_initial_size = 131072", "fsync_after_insert = 1"} {
+		for _, want := range []string{"min_columns_to_activate_adaptive_write_buffer = 1", "adaptive_write_buffer_initial_size = 131072",
+			"fsync_after_insert = 1"} {
 			if !strings.Contains(query, want) {
 				t.Errorf("%s is without %s: %s", table, want, query)
 			}
@@ -80,10 +82,13 @@ func TestWriteAndRead(t *testing.T) {
 	g.Relations = []warehouse.Relation{
 		{Site: "west", FromType: "fake.test.Thing", FromUID: "a", Kind: "part_of", ToType: "fake.test.Thing", ToUID: "c", Version: 1003},
 		{Site: "west", FromType: "fake.test.Thing", FromUID: "d", Kind: "uses", ToType: "fake.test.Thing", ToUID: "a", Version: 1003},
-		{Site: "west", FromType: "fake.test.Thing", FromUID: "a", Kind: "was", ToType: "fake.test.Thing", ToUID: "e", Version: 1003, Deleted: true},
+		{Site: "west", FromType: "fake.test.Thing", FromUID: "a", Kind: "was", ToType: "fake.test.Thing", ToUID: "e", Version: 1003,
+			Deleted: true},
 	}
-	g.Events = []warehouse.Event{{Origin: warehouse.Origin{Site: "west", Seq: 1}, ID: "e1", Type: "t", Time: at, Severity: "info", Message: "m"}}
-	g.DeadLetters = []warehouse.DeadLetter{{Origin: warehouse.Origin{Site: "west", Seq: 9}, Class: "assets", Records: 1, Reason: "r", Raw: []byte{0xff, 0}}}
+	g.Events = []warehouse.Event{{Origin: warehouse.Origin{Site: "west", Seq: 1}, ID: "e1", Type: "t", Time: at, Severity: "info",
+		Message: "m"}}
+	g.DeadLetters = []warehouse.DeadLetter{{Origin: warehouse.Origin{Site: "west", Seq: 9}, Class: "assets", Records: 1, Reason: "r",
+		Raw: []byte{0xff, 0}}}
 	if err := w.Write(t.Context(), g); err != nil {
 		t.Fatal(err)
 	}
@@ -124,11 +129,14 @@ func TestWriteAndRead(t *testing.T) {
 			t.Errorf("%+v: got %q, want %q", test.q, got, test.want)
 		}
 	}
-	changes, err := w.Changes(t.Context(), warehouse.ChangeQuery{AssetKey: warehouse.AssetKey{Site: "west", Type: "fake.test.Thing", UID: "a"}, Limit: 10})
-	if err != nil || len(changes) != 2 || changes[0].Operation != warehouse.Updated || !reflect.DeepEqual(changes[0].Changed, []string{"n"}) || !changes[0].ReceivedAt.Equal(at) {
+	changes, err := w.Changes(t.Context(),
+		warehouse.ChangeQuery{AssetKey: warehouse.AssetKey{Site: "west", Type: "fake.test.Thing", UID: "a"}, Limit: 10})
+	if err != nil || len(changes) != 2 || changes[0].Operation != warehouse.Updated ||
+		!reflect.DeepEqual(changes[0].Changed, []string{"n"}) || !changes[0].ReceivedAt.Equal(at) {
 		t.Fatalf("%+v, %v", changes, err)
 	}
-	older, err := w.Changes(t.Context(), warehouse.ChangeQuery{AssetKey: warehouse.AssetKey{Site: "west", Type: "fake.test.Thing", UID: "a"}, Before: changes[0].Version, Limit: 10})
+	older, err := w.Changes(t.Context(), warehouse.ChangeQuery{AssetKey: warehouse.AssetKey{Site: "west", Type: "fake.test.Thing", UID: "a"},
+		Before: changes[0].Version, Limit: 10})
 	if err != nil || len(older) != 1 || older[0].Operation != warehouse.Created {
 		t.Fatalf("%+v, %v", older, err)
 	}
@@ -149,11 +157,13 @@ func TestWriteAndRead(t *testing.T) {
 func TestTypes(t *testing.T) {
 	w := warehousetest.New(t)
 	kind := func(site, name, title, layout string, version uint64) warehouse.AssetType {
-		return warehouse.AssetType{Origin: warehouse.Origin{Site: site, AgentID: "agent-1"}, Name: name, Title: title, Layout: []byte(layout), Version: version}
+		return warehouse.AssetType{Origin: warehouse.Origin{Site: site, AgentID: "agent-1"}, Name: name, Title: title, Layout: []byte(layout),
+			Version: version}
 	}
 	east := version(4, "c", warehouse.Created, `{}`)
 	east.Site, east.AgentID = "east", "agent-2"
-	g := group(version(1, "a", warehouse.Created, `{}`), version(2, "b", warehouse.Deleted, `{}`), version(3, "c", warehouse.Created, `{}`), east,
+	g := group(version(1, "a", warehouse.Created, `{}`), version(2, "b", warehouse.Deleted, `{}`), version(3, "c", warehouse.Created, `{}`),
+		east,
 		version(5, "d", warehouse.Deleted, `{}`))
 	g.Versions[2].Type = "fake.test.Untold"
 	// Of which nothing is left, and which can be asked for all the same.
@@ -166,7 +176,8 @@ func TestTypes(t *testing.T) {
 	// paints its own only.
 	hostile := group()
 	hostile.ReceivedAt = g.ReceivedAt.Add(time.Hour)
-	hostile.Types = []warehouse.AssetType{kind("evil", "fake.test.Thing", "Evil", `{"icon":"skull"}`, 1<<62), kind("evil", "fake.test.Empty", "Evil", "", 1<<62)}
+	hostile.Types = []warehouse.AssetType{kind("evil", "fake.test.Thing", "Evil", `{"icon":"skull"}`, 1<<62),
+		kind("evil", "fake.test.Empty", "Evil", "", 1<<62)}
 	third := group()
 	third.ReceivedAt = g.ReceivedAt.Add(2 * time.Hour)
 	third.Types = []warehouse.AssetType{kind("south", "fake.test.Thing", "Thing", `{"icon":"pod"}`, 3)}
@@ -221,7 +232,8 @@ func TestWithin(t *testing.T) {
 		bytes uint64
 		want  int
 	}{{10, 1400, 3}, {10, 1399, 2}, {10, 1, 1}, {10, 0, 1}, {2, 1 << 30, 2}} {
-		if n, err := w.AssetsWithin(t.Context(), warehouse.AssetQuery{Site: "west", Limit: test.limit}, test.bytes); err != nil || n != test.want {
+		if n, err := w.AssetsWithin(t.Context(), warehouse.AssetQuery{Site: "west", Limit: test.limit}, test.bytes); err != nil ||
+			n != test.want {
 			t.Errorf("%+v: %d, %v", test, n, err)
 		}
 	}
@@ -396,7 +408,9 @@ func BenchmarkWrite(b *testing.B) {
 	w := warehousetest.New(b)
 	n := 0
 	const rows = 5000
-	doc := `{"metadata":{"labels":{"app":"web","tier":"front"},"name":"web-%d"},"spec":{"containers":[{"image":"registry.example/app:1.2.3","name":"c","ports":[{"port":80}]}],"nodeName":"node-17"},"status":{"phase":"Running","podIP":"10.1.2.3"}}`
+	doc := `{"metadata":{"labels":{"app":"web","tier":"front"},"name":"web-%d"},` +
+		`"spec":{"containers":[{"image":"registry.example/app:1.2.3","name":"c","ports":[{"port":80}]}],"nodeName":"node-17"},` +
+		`"status":{"phase":"Running","podIP":"10.1.2.3"}}`
 	for b.Loop() {
 		b.StopTimer()
 		versions := make([]warehouse.AssetVersion, rows)

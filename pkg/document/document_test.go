@@ -28,7 +28,8 @@ func TestCanonical(t *testing.T) {
 		`{"s":"\u0041\/"}`:                    `{"s":"A/"}`,
 		"{\"s\":\"a\xffb\"}":                  "{\"s\":\"a\ufffdb\"}",
 		`{}`:                                  `{}`,
-		`{"deep":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`: `{"deep":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`,
+		`{"deep":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`: `{"deep":` + strings.Repeat("[", 100) +
+			strings.Repeat("]", 100) + `}`,
 	} {
 		if got := canonical(t, doc); string(got) != want {
 			t.Errorf("%s\n gave %s\n want %s", doc, got, want)
@@ -105,7 +106,8 @@ func TestFields(t *testing.T) {
 		{`{"a":{"b":1.5,"t":true,"n":null,"e":"","o":{},"l":[]},"c":[{"i":"x\ny"},{"i":"z"},"w"],"s":["p","q"]}`,
 			[]Field{{"a.b", "1.5"}, {"a.t", "true"}, {"c.i", "x\ny\x1fz"}, {"c", "w"}, {"s", "p\x1fq"}}},
 		{`{}`, []Field{}},
-		{" {\n\t\"a\" : [ { \"b\" : -1e+3 , \"c\":false } , { \"b\" : \"\" } , null ] , \"a\\u0062\" : \"\" }\r\n", []Field{{"a.b", "-1e+3"}, {"a.c", "false"}}},
+		{" {\n\t\"a\" : [ { \"b\" : -1e+3 , \"c\":false } , { \"b\" : \"\" } , null ] , \"a\\u0062\" : \"\" }\r\n",
+			[]Field{{"a.b", "-1e+3"}, {"a.c", "false"}}},
 		{`{"":{"":"x","y":[["z"],[["w"]]]},"ü":"\u00fc\"\\","k\n":0}`, []Field{{".", "x"}, {".y", "z\x1fw"}, {"ü", `ü"\`}, {"k\n", "0"}}},
 		{"{\"a\":\"x\xffy\",\"\xff\":1}", []Field{{"a", "x\ufffdy"}, {"\ufffd", "1"}}},
 		{`{"a":["x",1,true,null,"",{"b":[]},"y"],"b":{"a":"z"},"a.b":2}`, []Field{{"a", "x\x1f1\x1ftrue\x1fy"}, {"b.a", "z"}, {"a.b", "2"}}},
@@ -162,7 +164,8 @@ func leavesOf(t *testing.T, doc []byte) map[string]string {
 
 // FuzzFields holds the quick way against the slow one.
 func FuzzFields(f *testing.F) {
-	for _, doc := range []string{`{"a":[1,{"b":"c"}],"d":null}`, "{\"\\ud800\":\"\xff\",\"a\":\" \"}", `{"a":{"a":{"a":[[[1,2]]]}}}`, ` { } `, `{"a":1}x`} {
+	for _, doc := range []string{`{"a":[1,{"b":"c"}],"d":null}`, "{\"\\ud800\":\"\xff\",\"a\":\" \"}", `{"a":{"a":{"a":[[[1,2]]]}}}`, ` { } `,
+		`{"a":1}x`} {
 		f.Add([]byte(doc))
 	}
 	f.Fuzz(func(t *testing.T, doc []byte) {
@@ -214,7 +217,8 @@ func TestMatches(t *testing.T) {
 func FuzzCanonical(f *testing.F) {
 	for _, doc := range []string{
 		`{"b":1,"a":[{"z":-0.10e+05,"y":[]},null,{}],"c":{"":true,"!":false,"a b":"\u00fc\/\ud83d\ude00"}}`, "{\"a\":\"x\xffy\"}",
-		`{"a":1,"b":2,"a":3}`, ` { "ü" : "é" , "é" : 01 } `, `{"a":"\ud800"}`, "{\"a\":\"\u007f\u2028\"}", `{"a":1}x`, `{"a":[1,]}`, "{\"a\":\"\t\"}",
+		`{"a":1,"b":2,"a":3}`, ` { "ü" : "é" , "é" : 01 } `, `{"a":"\ud800"}`, "{\"a\":\"\u007f\u2028\"}", `{"a":1}x`, `{"a":[1,]}`,
+		"{\"a\":\"\t\"}",
 	} {
 		f.Add([]byte(doc))
 	}
@@ -311,7 +315,8 @@ func sample() []byte {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		fmt.Fprintf(&b, `{"name":"c%d","image":"registry.example/app/%d:1.2.3","env":[{"name":"A","value":"b"}],"ports":[{"port":80%d}],"resources":{"limits":{"cpu":"500m","memory":"128Mi"}}}`, i, i, i)
+		fmt.Fprintf(&b, `{"name":"c%d","image":"registry.example/app/%d:1.2.3","env":[{"name":"A","value":"b"}],"ports":[{"port":80%d}],`+
+			`"resources":{"limits":{"cpu":"500m","memory":"128Mi"}}}`, i, i, i)
 	}
 	b.WriteString(`],"nodeName":"node-17"},"status":{"phase":"Running","podIP":"10.1.2.3","time":123}}`)
 	return b.Bytes()

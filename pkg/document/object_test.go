@@ -14,11 +14,13 @@ func TestObject(t *testing.T) {
 		object document.Object
 		want   string
 	}{
-		{document.Object{{Name: "b", Value: 1}, {Name: "a", Value: document.Object{{Name: "x", Value: 0.25}}}, {Name: "c", Value: []string{"x"}}}, `{"b":1,"a":{"x":0.25},"c":["x"]}`},
+		{document.Object{{Name: "b", Value: 1}, {Name: "a", Value: document.Object{{Name: "x", Value: 0.25}}},
+			{Name: "c", Value: []string{"x"}}}, `{"b":1,"a":{"x":0.25},"c":["x"]}`},
 		{nil, `{}`},
 	} {
 		for name, marshal := range map[string]func() ([]byte, error){
-			"json": func() ([]byte, error) { return json.Marshal(test.object) }, "encoding/json": func() ([]byte, error) { return stdjson.Marshal(test.object) },
+			"json":          func() ([]byte, error) { return json.Marshal(test.object) },
+			"encoding/json": func() ([]byte, error) { return stdjson.Marshal(test.object) },
 		} {
 			if got, err := marshal(); err != nil || string(got) != test.want {
 				t.Errorf("%s: %s, %v, want %s", name, got, err, test.want)

@@ -90,7 +90,8 @@ func FuzzWeigh(f *testing.F) {
 }
 
 func BenchmarkWeigh(b *testing.B) {
-	doc := []byte(`{"spec":{"containers":[{"name":"main","image":"registry.example/app:1.2.3","env":[{"name":"A","value":"b"}]}],"nodeName":"n1"}}`)
+	doc := []byte(`{"spec":{"containers":[{"name":"main","image":"registry.example/app:1.2.3","env":[{"name":"A","value":"b"}]}],` +
+		`"nodeName":"n1"}}`)
 	b.SetBytes(int64(len(doc)))
 	for b.Loop() {
 		Weigh(doc)

@@ -152,9 +152,11 @@ func missing(dir string) error {
 	case !there[caFile] && !key:
 		return ErrNoCA
 	case !there[caFile]:
-		return fmt.Errorf("%s is missing, though there is a key: bring the file back from a backup; it is not made anew, for no agent would trust the new one", caFile)
+		return fmt.Errorf("%s is missing, though there is a key: bring the file back from a backup; it is not made anew, for no agent would "+
+			"trust the new one", caFile)
 	case !key:
-		return fmt.Errorf("%s is missing, though there is %s: bring the file back from a backup; it is not made anew, for no agent would trust the new one", keyFile, caFile)
+		return fmt.Errorf("%s is missing, though there is %s: bring the file back from a backup; it is not made anew, for no agent would "+
+			"trust the new one", keyFile, caFile)
 	}
 	return nil
 }

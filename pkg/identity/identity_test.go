@@ -362,7 +362,8 @@ func FuzzLoadCA(f *testing.F) {
 	f.Add(certs[:len(certs)/2])
 	f.Fuzz(func(t *testing.T, certs []byte) {
 		dir := t.TempDir()
-		if err := errors.Join(os.WriteFile(filepath.Join(dir, caFile), certs, 0o600), os.WriteFile(filepath.Join(dir, keyFile), key, 0o600)); err != nil {
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, caFile), certs, 0o600),
+			os.WriteFile(filepath.Join(dir, keyFile), key, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 		ca, err := LoadCA(dir)
@@ -524,7 +525,8 @@ func TestClocks(t *testing.T) {
 				t.Errorf("%s, %s: %v", test.name, name, err)
 			}
 			var expired *ExpiredError
-			if err != nil && (!errors.As(err, &expired) || errors.Is(err, ErrWrongCA) || !strings.Contains(err.Error(), off().UTC().Format(time.RFC3339))) {
+			if err != nil && (!errors.As(err, &expired) || errors.Is(err, ErrWrongCA) ||
+				!strings.Contains(err.Error(), off().UTC().Format(time.RFC3339))) {
 				t.Errorf("%s, %s: not clear: %v", test.name, name, err)
 			}
 		}

@@ -107,7 +107,8 @@ type ExpiredError struct {
 }
 
 func (e *ExpiredError) Error() string {
-	return fmt.Sprintf("certificate ended at %s, and this machine's clock says %s", e.End.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("certificate ended at %s, and this machine's clock says %s", e.End.UTC().Format(time.RFC3339),
+		e.Now.UTC().Format(time.RFC3339))
 }
 
 // VerifyAgent checks that a certificate that a client has proved to hold was

@@ -35,7 +35,8 @@ func TestParse(t *testing.T) {
 	if l.Icon != "pod" || len(l.Columns) != 4 || l.Columns[0].Of != "derived.containers" || !l.Columns[3].Wide || len(l.Sections) != 4 {
 		t.Fatalf("%+v", l)
 	}
-	for word, want := range map[string]Tone{"Running": Good, "Init:0/2": Warning, "Pending": Warning, "Succeeded": Done, "Odd": Bad, "Init:Error": Bad, "Init:Er": Warning} {
+	for word, want := range map[string]Tone{"Running": Good, "Init:0/2": Warning, "Pending": Warning, "Succeeded": Done, "Odd": Bad,
+		"Init:Error": Bad, "Init:Er": Warning} {
 		if got := l.Status.Tone(word); got != want {
 			t.Errorf("%s is %d, want %d", word, got, want)
 		}
@@ -185,10 +186,13 @@ func TestText(t *testing.T) {
 func TestIsLink(t *testing.T) {
 	for value, want := range map[string]bool{
 		"https://console.example.com/a?b=c#d": true, "http://10.0.0.1:8080": true, "HTTPS://console.example.com": true, "http://[::1]/": true,
-		"": false, "console.example.com": false, "/project/instances": false, "//console.example.com/": false, "https:": false, "https:///a": false,
-		"https://:443/": false, "https:console": false, "ftp://a.b/": false, "file:///etc/passwd": false, "javascript:alert(1)": false, "data:text/html,x": false,
-		" javascript:alert(1)": false, "java\nscript:alert(1)": false, "https://a.b/\n": false, "https://user:secret@a.b/": false, "https://a.b@c.d/": false,
-		"http://a.b/%zz": false,
+		"": false, "console.example.com": false, "/project/instances": false, "//console.example.com/": false, "https:": false,
+		"https:///a":    false,
+		"https://:443/": false, "https:console": false, "ftp://a.b/": false, "file:///etc/passwd": false, "javascript:alert(1)": false,
+		"data:text/html,x":     false,
+		" javascript:alert(1)": false, "java\nscript:alert(1)": false, "https://a.b/\n": false, "https://user:secret@a.b/": false,
+		"https://a.b@c.d/": false,
+		"http://a.b/%zz":   false,
 	} {
 		if got := IsLink(value); got != want {
 			t.Errorf("%q: %v, want %v", value, got, want)
@@ -198,7 +202,8 @@ func TestIsLink(t *testing.T) {
 
 func TestBytes(t *testing.T) {
 	for n, want := range map[float64]string{
-		0: "0B", 1023: "1023B", 1024: "1KiB", 1536: "1.5KiB", 10*1024 + 512: "10KiB", 1 << 30: "1GiB", 1 << 62: "4EiB", 1e30: "867361737988EiB", -2048: "-2KiB",
+		0: "0B", 1023: "1023B", 1024: "1KiB", 1536: "1.5KiB", 10*1024 + 512: "10KiB", 1 << 30: "1GiB", 1 << 62: "4EiB", 1e30: "867361737988EiB",
+		-2048: "-2KiB",
 	} {
 		if got := number(n, Bytes); got != want {
 			t.Errorf("%v: got %q, want %q", n, got, want)

@@ -101,23 +101,24 @@ func TestDialThrough(t *testing.T) {
 		to    string
 		want  string // in the error; none if empty
 	}{
-		"no proxy":          {},
-		"with credentials":  {proxy: proper(t), user: url.UserPassword("reeve", password)},
-		"without":           {proxy: proper(t), want: "give it proxy_credentials_file"},
-		"with wrong ones":   {proxy: proper(t), user: url.UserPassword("reeve", password+"x"), want: "does not accept the user and password"},
-		"nobody behind it":  {proxy: proper(t), user: url.UserPassword("reeve", password), to: closed.Addr().String(), want: "502 Bad Gateway"},
-		"no credentials":    {proxy: saying(t, "HTTP/1.0 200 OK\r\nVia: old\r\n\r\n"), want: "-"},
-		"forbidden":         {proxy: saying(t, "HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nno\n"), want: "403"},
-		"not HTTP":          {proxy: saying(t, "220 mail.example.com ESMTP\r\n"), want: "no answer of HTTP"},
-		"hangs up":          {proxy: saying(t, ""), want: "no answer of HTTP"},
-		"without end":       {proxy: saying(t, "HTTP/1.1 200 OK\r\n"+strings.Repeat("X-A: b\r\n", 1<<20)), want: "no answer of HTTP"},
-		"too much":          {proxy: saying(t, "HTTP/1.1 200 OK\r\n\r\nhello"), want: "more than its answer"},
-		"says nothing":      {proxy: answering(t, func(conn net.Conn, _ *http.Request) { io.Copy(io.Discard, conn) }), want: "no answer"},
-		"nobody there":      {proxy: closed.Addr().String(), want: "reaching the proxy"},
-		"redirects":         {proxy: saying(t, "HTTP/1.1 302 Found\r\nLocation: http://portal.example.com\r\n\r\n"), want: "302 Found"},
-		"created":           {proxy: saying(t, "HTTP/1.1 201 Created\r\n\r\n"), want: "-"},
-		"no content":        {proxy: saying(t, "HTTP/1.1 204 No Content\r\n\r\n"), want: "-"},
-		"informed first":    {proxy: saying(t, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"), want: "-"},
+		"no proxy":         {},
+		"with credentials": {proxy: proper(t), user: url.UserPassword("reeve", password)},
+		"without":          {proxy: proper(t), want: "give it proxy_credentials_file"},
+		"with wrong ones":  {proxy: proper(t), user: url.UserPassword("reeve", password+"x"), want: "does not accept the user and password"},
+		"nobody behind it": {proxy: proper(t), user: url.UserPassword("reeve", password), to: closed.Addr().String(), want: "502 Bad Gateway"},
+		"no credentials":   {proxy: saying(t, "HTTP/1.0 200 OK\r\nVia: old\r\n\r\n"), want: "-"},
+		"forbidden":        {proxy: saying(t, "HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nno\n"), want: "403"},
+		"not HTTP":         {proxy: saying(t, "220 mail.example.com ESMTP\r\n"), want: "no answer of HTTP"},
+		"hangs up":         {proxy: saying(t, ""), want: "no answer of HTTP"},
+		"without end":      {proxy: saying(t, "HTTP/1.1 200 OK\r\n"+strings.Repeat("X-A: b\r\n", 1<<20)), want: "no answer of HTTP"},
+		"too much":         {proxy: saying(t, "HTTP/1.1 200 OK\r\n\r\nhello"), want: "more than its answer"},
+		"says nothing":     {proxy: answering(t, func(conn net.Conn, _ *http.Request) { io.Copy(io.Discard, conn) }), want: "no answer"},
+		"nobody there":     {proxy: closed.Addr().String(), want: "reaching the proxy"},
+		"redirects":        {proxy: saying(t, "HTTP/1.1 302 Found\r\nLocation: http://portal.example.com\r\n\r\n"), want: "302 Found"},
+		"created":          {proxy: saying(t, "HTTP/1.1 201 Created\r\n\r\n"), want: "-"},
+		"no content":       {proxy: saying(t, "HTTP/1.1 204 No Content\r\n\r\n"), want: "-"},
+		"informed first": {proxy: saying(t,
+			"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"), want: "-"},
 		"informed for ever": {proxy: saying(t, strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 1<<14)), want: "no answer of HTTP"},
 		"informed, refused": {proxy: saying(t, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 Forbidden\r\n\r\n"), want: "403"},
 		"another protocol":  {proxy: saying(t, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"), want: "101"},
@@ -223,9 +224,11 @@ func TestCheckProxy(t *testing.T) {
 }
 
 func TestCut(t *testing.T) {
-	for _, text := range []string{"", "short", strings.Repeat("x", 501), strings.Repeat("ü", 251), strings.Repeat("x", 499) + "ü", strings.Repeat("x", 498) + "€", "a\xffb"} {
+	for _, text := range []string{"", "short", strings.Repeat("x", 501), strings.Repeat("ü", 251), strings.Repeat("x", 499) + "ü",
+		strings.Repeat("x", 498) + "€", "a\xffb"} {
 		got := cut(text)
-		if len(got) > closeErrorLimit || len(got) < min(len(text), closeErrorLimit)-3 || !utf8.ValidString(got) || strings.HasPrefix(text, got) == strings.Contains(text, "\xff") {
+		if len(got) > closeErrorLimit || len(got) < min(len(text), closeErrorLimit)-3 || !utf8.ValidString(got) ||
+			strings.HasPrefix(text, got) == strings.Contains(text, "\xff") {
 			t.Errorf("%q becomes %q", text, got)
 		}
 	}

@@ -473,7 +473,8 @@ func TestGoodbyeWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	var closed *CloseError
-	if err := readGoodbye(&frame); !errors.As(err, &closed) || *closed != (CloseError{Remote: true, Code: wire.CodeIdentity, Message: "gone"}) {
+	if err := readGoodbye(&frame); !errors.As(err, &closed) ||
+		*closed != (CloseError{Remote: true, Code: wire.CodeIdentity, Message: "gone"}) {
 		t.Errorf("%v", err)
 	}
 }

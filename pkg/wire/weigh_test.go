@@ -79,14 +79,15 @@ func TestBombsAndLies(t *testing.T) {
 		batch *wirev1.Batch
 		want  string
 	}{
-		"raw bytes of nothing":         {packed(t, three, 3, 0), "its envelope says 0"},
-		"too few raw bytes":            {packed(t, three, 3, uint32(len(three)-1)), "its envelope says"},
-		"too many raw bytes":           {packed(t, three, 3, uint32(len(three)+1)), "its envelope says"},
-		"streamed, too few":            {streamed(t, three, 3, uint32(len(three)-1)), "its envelope says"},
-		"streamed, too many":           {streamed(t, three, 3, MaxRecords), "its envelope says"},
-		"more than are allowed":        {streamed(t, make([]byte, MaxRecords+2), 3, MaxRecords+2), "allowed"},
-		"streamed beyond the claim":    {streamed(t, make([]byte, MaxRecords), 3, 100), "its envelope says"},
-		"two frames":                   {&wirev1.Batch{Count: 3, RawBytes: uint32(len(three)), Records: append(packed(t, three, 3, 0).Records, packed(t, three, 3, 0).Records...)}, "its envelope says"},
+		"raw bytes of nothing":      {packed(t, three, 3, 0), "its envelope says 0"},
+		"too few raw bytes":         {packed(t, three, 3, uint32(len(three)-1)), "its envelope says"},
+		"too many raw bytes":        {packed(t, three, 3, uint32(len(three)+1)), "its envelope says"},
+		"streamed, too few":         {streamed(t, three, 3, uint32(len(three)-1)), "its envelope says"},
+		"streamed, too many":        {streamed(t, three, 3, MaxRecords), "its envelope says"},
+		"more than are allowed":     {streamed(t, make([]byte, MaxRecords+2), 3, MaxRecords+2), "allowed"},
+		"streamed beyond the claim": {streamed(t, make([]byte, MaxRecords), 3, 100), "its envelope says"},
+		"two frames": {&wirev1.Batch{Count: 3, RawBytes: uint32(len(three)),
+			Records: append(packed(t, three, 3, 0).Records, packed(t, three, 3, 0).Records...)}, "its envelope says"},
 		"fewer records than there are": {packed(t, three, 2, uint32(len(three))), "more records than the 2"},
 		"more records than there are":  {packed(t, three, 4, uint32(len(three))), "3 records, its envelope says 4"},
 		"empty records":                {packed(t, empty, 3, uint32(len(empty))), "more records than the 3"},

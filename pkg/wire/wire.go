@@ -142,7 +142,8 @@ func ReadMessage(r *bufio.Reader, limit int, m proto.Message) error {
 // highest.
 func Negotiate(highest uint32) (uint32, error) {
 	if highest < MinProtocol {
-		return 0, fmt.Errorf("the peer speaks protocol version %d at most, the lowest that is understood here is %d: upgrade the peer", highest, MinProtocol)
+		return 0, fmt.Errorf("the peer speaks protocol version %d at most, the lowest that is understood here is %d: upgrade the peer", highest,
+			MinProtocol)
 	}
 	return min(highest, MaxProtocol), nil
 }

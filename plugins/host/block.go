@@ -156,7 +156,8 @@ func (c *collector) readBlock(kernel string) (block, error) {
 		return block{}, errNotListed
 	}
 	udev := udevProperties(c.tree, b.number)
-	content := signature{Type: udev["ID_FS_TYPE"], UUID: udev["ID_FS_UUID"], Label: unescapeUdev(first(udev["ID_FS_LABEL_ENC"], udev["ID_FS_LABEL"]))}
+	content := signature{Type: udev["ID_FS_TYPE"], UUID: udev["ID_FS_UUID"],
+		Label: unescapeUdev(first(udev["ID_FS_LABEL_ENC"], udev["ID_FS_LABEL"]))}
 	if number, ok := t.number("partition"); ok {
 		// A partition lies in the directory of its disk.
 		b.disk = filepath.Base(filepath.Dir(t.path()))
@@ -177,10 +178,11 @@ func (c *collector) readBlock(kernel string) (block, error) {
 	}
 	d := blockDevice{
 		Name: unbang(kernel), Path: devicePath(kernel), Type: deviceType(t, kernel), Size: sectors * sectorSize, DeviceNumber: b.number,
-		Bus:        first(udev["ID_BUS"], busOf(t)),
-		Vendor:     first(unescapeUdev(udev["ID_VENDOR_ENC"]), udev["ID_VENDOR"], pciVendorless(t.text("device/vendor"))),
-		Model:      first(unescapeUdev(udev["ID_MODEL_ENC"]), udev["ID_MODEL"], t.text("device/model")),
-		Serial:     first(udev["SCSI_IDENT_SERIAL"], udev["ID_SCSI_SERIAL"], udev["ID_SERIAL_SHORT"], udev["ID_SERIAL"], t.text("device/serial"), t.text("serial")),
+		Bus:    first(udev["ID_BUS"], busOf(t)),
+		Vendor: first(unescapeUdev(udev["ID_VENDOR_ENC"]), udev["ID_VENDOR"], pciVendorless(t.text("device/vendor"))),
+		Model:  first(unescapeUdev(udev["ID_MODEL_ENC"]), udev["ID_MODEL"], t.text("device/model")),
+		Serial: first(udev["SCSI_IDENT_SERIAL"], udev["ID_SCSI_SERIAL"], udev["ID_SERIAL_SHORT"], udev["ID_SERIAL"], t.text("device/serial"),
+			t.text("serial")),
 		WWN:        first(udev["ID_WWN_WITH_EXTENSION"], udev["ID_WWN"], udev["DM_WWN"], t.text("wwid"), t.text("device/wwid")),
 		Firmware:   first(t.text("device/firmware_rev"), t.text("device/rev")),
 		Rotational: t.flag("queue/rotational"), Removable: t.flag("removable"), ReadOnly: t.flag("ro"),

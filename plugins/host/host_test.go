@@ -89,9 +89,10 @@ func TestIdentity(t *testing.T) {
 		id    string
 		want  string
 	}{
-		"machine-id":    {files: map[string]string{"etc/machine-id": "0123456789ABCDEF0123456789abcdef\n"}, want: testID},
-		"dbus":          {files: map[string]string{"var/lib/dbus/machine-id": testID, "etc/machine-id": ""}, want: testID},
-		"first boot":    {files: map[string]string{"etc/machine-id": "uninitialized\n", "sys/class/dmi/id/product_uuid": uuid}, want: strings.ToLower(uuid)},
+		"machine-id": {files: map[string]string{"etc/machine-id": "0123456789ABCDEF0123456789abcdef\n"}, want: testID},
+		"dbus":       {files: map[string]string{"var/lib/dbus/machine-id": testID, "etc/machine-id": ""}, want: testID},
+		"first boot": {files: map[string]string{"etc/machine-id": "uninitialized\n", "sys/class/dmi/id/product_uuid": uuid},
+			want: strings.ToLower(uuid)},
 		"dmi":           {files: map[string]string{"sys/class/dmi/id/product_uuid": uuid}, want: strings.ToLower(uuid)},
 		"dmi of no one": {files: map[string]string{"sys/class/dmi/id/product_uuid": "00000000-0000-0000-0000-000000000000"}},
 		"none":          {},

@@ -134,7 +134,8 @@ func TestSectionsSayWhatIsStale(t *testing.T) {
 			t.Fatal(err)
 		}
 		volatile := func(path string) bool {
-			return path != "boot.time" && slices.ContainsFunc(typ.Volatile, func(v string) bool { return path == v || strings.HasPrefix(path, v+".") })
+			return path != "boot.time" && slices.ContainsFunc(typ.Volatile,
+				func(v string) bool { return path == v || strings.HasPrefix(path, v+".") })
 		}
 		for _, s := range l.Sections {
 			for _, c := range s.Columns {

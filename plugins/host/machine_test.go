@@ -69,7 +69,8 @@ func meminfo(t *testing.T) map[string]uint64 {
 
 func TestOSRelease(t *testing.T) {
 	vars := parseOSRelease("# comment\nID=debian\nNAME='Debian \"GNU\"'\n\nPRETTY_NAME=\"A \\\"b\\\" \\$c\"\nVERSION_ID=\"12\"\nbroken\nEMPTY=\nQ=\"\n")
-	for name, want := range map[string]string{"ID": "debian", "NAME": `Debian "GNU"`, "PRETTY_NAME": `A "b" $c`, "VERSION_ID": "12", "EMPTY": "", "Q": `"`} {
+	for name, want := range map[string]string{"ID": "debian", "NAME": `Debian "GNU"`, "PRETTY_NAME": `A "b" $c`, "VERSION_ID": "12",
+		"EMPTY": "", "Q": `"`} {
 		if vars[name] != want {
 			t.Errorf("%s = %q, want %q", name, vars[name], want)
 		}
@@ -114,13 +115,17 @@ func TestVirtualization(t *testing.T) {
 		dmi   dmi
 		want  virtualization
 	}{
-		"bare metal":       {files: map[string]string{"proc/cpuinfo": "flags\t: fpu vme\n"}},
-		"hypervisor":       {files: map[string]string{"sys/class/misc/kvm/dev": "10:232"}, want: virtualization{System: "kvm", Role: "host"}},
-		"nested guest":     {files: map[string]string{"sys/class/misc/kvm/dev": "10:232"}, dmi: dmi{System: dmiPart{Vendor: "QEMU"}}, want: virtualization{System: "kvm", Role: "guest"}},
-		"openstack":        {dmi: dmi{System: dmiPart{Vendor: "OpenStack Foundation", Product: "OpenStack Nova"}}, want: virtualization{System: "kvm", Role: "guest"}},
-		"cloud metal":      {dmi: dmi{System: dmiPart{Vendor: "Amazon EC2", Product: "m5.metal"}}},
-		"microvm":          {files: map[string]string{"sys/devices/system/clocksource/clocksource0/available_clocksource": "kvm-clock tsc\n"}, want: virtualization{System: "kvm", Role: "guest"}},
-		"unknown":          {files: map[string]string{"proc/cpuinfo": "flags\t: fpu hypervisor lahf_lm\n"}, want: virtualization{System: "vm-other", Role: "guest"}},
+		"bare metal": {files: map[string]string{"proc/cpuinfo": "flags\t: fpu vme\n"}},
+		"hypervisor": {files: map[string]string{"sys/class/misc/kvm/dev": "10:232"}, want: virtualization{System: "kvm", Role: "host"}},
+		"nested guest": {files: map[string]string{"sys/class/misc/kvm/dev": "10:232"}, dmi: dmi{System: dmiPart{Vendor: "QEMU"}},
+			want: virtualization{System: "kvm", Role: "guest"}},
+		"openstack": {dmi: dmi{System: dmiPart{Vendor: "OpenStack Foundation", Product: "OpenStack Nova"}},
+			want: virtualization{System: "kvm", Role: "guest"}},
+		"cloud metal": {dmi: dmi{System: dmiPart{Vendor: "Amazon EC2", Product: "m5.metal"}}},
+		"microvm": {files: map[string]string{"sys/devices/system/clocksource/clocksource0/available_clocksource": "kvm-clock tsc\n"},
+			want: virtualization{System: "kvm", Role: "guest"}},
+		"unknown": {files: map[string]string{"proc/cpuinfo": "flags\t: fpu hypervisor lahf_lm\n"},
+			want: virtualization{System: "vm-other", Role: "guest"}},
 		"container":        {files: map[string]string{"run/systemd/container": "lxc\n"}, want: virtualization{Container: "lxc"}},
 		"microsoft laptop": {dmi: dmi{System: dmiPart{Vendor: "Microsoft Corporation", Product: "Surface"}}},
 	} {

@@ -208,7 +208,8 @@ func diffWithIP(t *testing.T, s *sink, addrOut, routeOut, route6Out []byte) (dif
 		if dst == "0.0.0.0/0" || dst == "::/0" {
 			dst = "default"
 		}
-		routes = append(routes, fmt.Sprint(dst, " via ", r.Gateway, " dev ", r.Interface, " metric ", r.Metric, " src ", r.Source, " hops ", len(r.NextHops), r.Protocol))
+		routes = append(routes, fmt.Sprint(dst, " via ", r.Gateway, " dev ", r.Interface, " metric ", r.Metric, " src ", r.Source, " hops ",
+			len(r.NextHops), r.Protocol))
 	}
 	var ip []string
 	for i, out := range [][]byte{routeOut, route6Out} {
@@ -229,7 +230,8 @@ func diffWithIP(t *testing.T, s *sink, addrOut, routeOut, route6Out []byte) (dif
 			if i == 0 && r.Gateway == "" {
 				r.Gateway = r.Via.Host
 			}
-			ip = append(ip, fmt.Sprint(r.Dst, " via ", r.Gateway, " dev ", r.Dev, " metric ", r.Metric, " src ", r.Prefsrc, " hops ", len(r.Nexthops), r.Protocol))
+			ip = append(ip, fmt.Sprint(r.Dst, " via ", r.Gateway, " dev ", r.Dev, " metric ", r.Metric, " src ", r.Prefsrc, " hops ",
+				len(r.Nexthops), r.Protocol))
 		}
 	}
 	slices.Sort(routes)
@@ -344,7 +346,8 @@ func TestNamespaceAsIP(t *testing.T) {
 		}
 	}
 	multi := plugin.Key{Type: typeRoute, UID: testID + "/route/main/inet/10.3.0.0/16/multipath/-/0"}
-	if o, ok := s.all()[multi]; !ok || !slices.Equal(o.Relations, []plugin.Relation{onMachine, relate(uses, key("left")), relate(uses, key("br0"))}) {
+	if o, ok := s.all()[multi]; !ok || !slices.Equal(o.Relations,
+		[]plugin.Relation{onMachine, relate(uses, key("left")), relate(uses, key("br0"))}) {
 		t.Errorf("multipath route: %+v", o)
 	}
 	o, _ := s.named(typeInterface, "left")
@@ -611,7 +614,8 @@ func TestOtherInterfaces(t *testing.T) {
 		d := document[netInterface](t, o)
 		switch d.Name {
 		case "eth0":
-			if want := (hardware{Driver: "mlx5_core", Bus: "pci", Device: "0000:00:03.0", SpeedMbps: 25000, Duplex: "full"}); d.Hardware == nil || *d.Hardware != want {
+			if want := (hardware{Driver: "mlx5_core", Bus: "pci", Device: "0000:00:03.0", SpeedMbps: 25000, Duplex: "full"}); d.Hardware == nil ||
+				*d.Hardware != want {
 				t.Errorf("hardware: %+v", d.Hardware)
 			}
 		case "bond0":

@@ -51,7 +51,8 @@ func TestMountTable(t *testing.T) {
 	c := testCollector(t, options{})
 	seen := make(map[string]bool)
 	for _, m := range selectMounts(all, options{}) {
-		obs, ok, err := c.observeFilesystem(testID, m, answer{probeResult: probeResult{usage: fsUsage{Total: 9}, number: m.number, isDir: true}}, nil)
+		obs, ok, err := c.observeFilesystem(testID, m, answer{probeResult: probeResult{usage: fsUsage{Total: 9}, number: m.number, isDir: true}},
+			nil)
 		if err != nil || !ok {
 			t.Fatalf("%q: %v %v", m.point, ok, err)
 		}
@@ -74,7 +75,8 @@ func TestMountTable(t *testing.T) {
 // letters stay as they are.
 func TestNames(t *testing.T) {
 	for name, want := range map[string]string{
-		"/": "/", "/mnt/Bücher 2": "/mnt/Bücher 2", "/a\xff": `/a\377`, "/a\n": `/a\012`, `/a\b`: `/a\b`, `/a\x2db`: `/a\x2db`, `/a\377`: `/a\134377`, "/a\\\n": `/a\134\012`, "/a\ufffd": `/a\357\277\275`, "\u0085": `\302\205`,
+		"/": "/", "/mnt/Bücher 2": "/mnt/Bücher 2", "/a\xff": `/a\377`, "/a\n": `/a\012`, `/a\b`: `/a\b`, `/a\x2db`: `/a\x2db`,
+		`/a\377`: `/a\134377`, "/a\\\n": `/a\134\012`, "/a\ufffd": `/a\357\277\275`, "\u0085": `\302\205`,
 	} {
 		if got := natural(name); got != want {
 			t.Errorf("%q: %q, want %q", name, got, want)
@@ -114,19 +116,25 @@ func TestWhichMounts(t *testing.T) {
 		{number: "8:2", root: "/", point: "/var/lib/docker", fstype: "ext4", source: "/dev/sda2"},
 		{number: "8:3", root: "/", point: "/var/lib/kubelet", fstype: "ext4", source: "/dev/sda3"},
 		{number: "8:4", root: "/", point: "/srv/pods/web", fstype: "ext4", source: "/dev/sda4"},
-		{number: "8:5", root: "/", point: "/var/lib/kubelet/plugins/kubernetes.io/csi/rbd/" + hash + "/globalmount", fstype: "ext4", source: "/dev/rbd0"},
+		{number: "8:5", root: "/", point: "/var/lib/kubelet/plugins/kubernetes.io/csi/rbd/" + hash + "/globalmount", fstype: "ext4",
+			source: "/dev/rbd0"},
 	}
 	hidden := []mount{
 		{number: "0:50", root: "/x", point: "/bound", fstype: "nfs4", source: "srv:/export/a"},
 		{number: "8:1", root: "/g", point: "/h", fstype: "ext4", source: "/dev/sdx1"},
 	}
 	for _, point := range []string{
-		"/var/lib/kubelet/pods/" + pod + "/volumes/kubernetes.io~projected/token", "/var/lib/k0s/kubelet/pods/" + pod + "/volumes/kubernetes.io~secret/s",
-		"/var/snap/microk8s/common/var/lib/kubelet/pods/" + pod + "/volumes/kubernetes.io~empty-dir/x", "/data/k8s/pods/" + pod + "/volume-subpaths/a/b/0",
+		"/var/lib/kubelet/pods/" + pod + "/volumes/kubernetes.io~projected/token",
+		"/var/lib/k0s/kubelet/pods/" + pod + "/volumes/kubernetes.io~secret/s",
+		"/var/snap/microk8s/common/var/lib/kubelet/pods/" + pod + "/volumes/kubernetes.io~empty-dir/x",
+		"/data/k8s/pods/" + pod + "/volume-subpaths/a/b/0",
 		"/opt/kube/pods/" + strings.ReplaceAll(pod, "-", "") + "/etc-hosts", "/somewhere/kubernetes.io~csi/pvc/mount",
-		"/data/docker/overlay2/" + hash + "/merged", "/data/docker/containers/" + hash + "/mounts/shm", "/home/u/.local/share/containers/storage/overlay/" + hash + "/merged",
-		"/run/user/1000/containers/overlay-containers/" + hash + "/userdata/shm", "/run/containers/storage/overlay-containers/" + hash + "/userdata/shm",
-		"/var/lib/k0s/containerd/io.containerd.grpc.v1.cri/sandboxes/x/shm", "/run/k0s/containerd/io.containerd.runtime.v2.task/k8s.io/" + hash + "/rootfs",
+		"/data/docker/overlay2/" + hash + "/merged", "/data/docker/containers/" + hash + "/mounts/shm",
+		"/home/u/.local/share/containers/storage/overlay/" + hash + "/merged",
+		"/run/user/1000/containers/overlay-containers/" + hash + "/userdata/shm",
+		"/run/containers/storage/overlay-containers/" + hash + "/userdata/shm",
+		"/var/lib/k0s/containerd/io.containerd.grpc.v1.cri/sandboxes/x/shm",
+		"/run/k0s/containerd/io.containerd.runtime.v2.task/k8s.io/" + hash + "/rootfs",
 		"/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/k8s.io/" + hash + "/rootfs", "/mnt/pool/docker/zfs/graph/" + hash,
 	} {
 		hidden = append(hidden, mount{number: "0:" + point, root: "/", point: point, fstype: "tmpfs", source: "tmpfs"})
@@ -152,11 +160,13 @@ func TestNumbersOfFilesystems(t *testing.T) {
 		sfs  unix.Statfs_t
 		want fsUsage
 	}{
-		{"plain", unix.Statfs_t{Blocks: 10, Bfree: 4, Bavail: 3, Files: 8, Ffree: 5}, fsUsage{Total: 40960, Used: 24576, Free: 16384, Available: 12288, Inodes: &inodes{8, 3, 5}}},
+		{"plain", unix.Statfs_t{Blocks: 10, Bfree: 4, Bavail: 3, Files: 8, Ffree: 5},
+			fsUsage{Total: 40960, Used: 24576, Free: 16384, Available: 12288, Inodes: &inodes{8, 3, 5}}},
 		{"available below zero", unix.Statfs_t{Blocks: 10, Bfree: 1, Bavail: below(-217)}, fsUsage{Total: 40960, Used: 36864, Free: 4096}},
 		{"free below zero", unix.Statfs_t{Blocks: 10, Bfree: below(-1), Bavail: below(-1)}, fsUsage{Total: 40960, Used: 40960}},
 		{"all below zero", unix.Statfs_t{Blocks: below(-1), Bfree: below(-1), Bavail: below(-1), Files: below(-1), Ffree: below(-1)}, fsUsage{}},
-		{"more free than there is", unix.Statfs_t{Blocks: 1, Bfree: 2, Files: 1, Ffree: 2}, fsUsage{Total: 4096, Free: 8192, Inodes: &inodes{1, 0, 2}}},
+		{"more free than there is", unix.Statfs_t{Blocks: 1, Bfree: 2, Files: 1, Ffree: 2},
+			fsUsage{Total: 4096, Free: 8192, Inodes: &inodes{1, 0, 2}}},
 		{"more than fits", unix.Statfs_t{Blocks: math.MaxInt64, Bfree: math.MaxInt64}, fsUsage{Total: math.MaxUint64, Free: math.MaxUint64}},
 	} {
 		got := usageOf(&test.sfs, 4096)
@@ -231,7 +241,8 @@ func TestLinksBelowTheRoot(t *testing.T) {
 func TestPlaceholdersAreNoIdentity(t *testing.T) {
 	const uuid = "4c4c4544-0042-3510-8052-b4c04f4d3132"
 	for _, id := range []string{
-		strings.Repeat("0", 32), strings.Repeat("f", 32), "b", "localhost", "uninitialized", "", "none", testID + "0", testID[1:], strings.Repeat("g", 32),
+		strings.Repeat("0", 32), strings.Repeat("f", 32), "b", "localhost", "uninitialized", "", "none", testID + "0", testID[1:],
+		strings.Repeat("g", 32),
 		"00000000-0000-0000-0000-000000000000",
 	} {
 		files := map[string]string{"etc/machine-id": id + "\n", "sys/class/dmi/id/product_uuid": uuid}
@@ -240,7 +251,8 @@ func TestPlaceholdersAreNoIdentity(t *testing.T) {
 			t.Errorf("machine-id %q: identity %q, %v", id, got, err)
 		}
 	}
-	c := newCollector(slog.New(slog.DiscardHandler), options{Root: writeTree(t, map[string]string{"etc/machine-id": "01234567-89AB-CDEF-0123-456789abcdef"}).root}, -1)
+	c := newCollector(slog.New(slog.DiscardHandler),
+		options{Root: writeTree(t, map[string]string{"etc/machine-id": "01234567-89AB-CDEF-0123-456789abcdef"}).root}, -1)
 	if got, _, err := c.identify(); got != testID || err != nil {
 		t.Errorf("a machine-id with dashes: %q, %v", got, err)
 	}
@@ -249,7 +261,8 @@ func TestPlaceholdersAreNoIdentity(t *testing.T) {
 		"00000000-0000-0000-0000-000000000000", "11111111-1111-1111-1111-111111111111", "FEFEFEFE-FEFE-FEFE-FEFE-FEFEFEFEFEFE",
 		"DEADBEEF-DEAD-BEEF-DEAD-BEEFDEADBEEF", "12345678-1234-5678-90AB-CDDEEFAABBCC", "00010203-0405-0607-0809-0A0B0C0D0E0F", "Not Settable",
 	} {
-		c := newCollector(slog.New(slog.DiscardHandler), options{Root: writeTree(t, map[string]string{"sys/class/dmi/id/product_uuid": uuid}).root}, -1)
+		c := newCollector(slog.New(slog.DiscardHandler),
+			options{Root: writeTree(t, map[string]string{"sys/class/dmi/id/product_uuid": uuid}).root}, -1)
 		if got, _, err := c.identify(); err == nil {
 			t.Errorf("DMI UUID %q: identity %q", uuid, got)
 		}

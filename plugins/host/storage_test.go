@@ -232,7 +232,8 @@ func TestMounts(t *testing.T) {
 		got = append(got, m.point+" "+m.source)
 	}
 	want := []string{
-		"/ /dev/sda1", "/blank-source ", "/btrfs /dev/sdb", "/btrfs/home /dev/sdb", "/mnt/with blank server:/export", "/over upper", "/run/user/0 tmpfs",
+		"/ /dev/sda1", "/blank-source ", "/btrfs /dev/sdb", "/btrfs/home /dev/sdb", "/mnt/with blank server:/export", "/over upper",
+		"/run/user/0 tmpfs",
 		"/var/lib/kubelet/plugins/kubernetes.io/csi/rbd/1/globalmount /dev/rbd7",
 	}
 	if !slices.Equal(got, want) {
@@ -390,8 +391,10 @@ func TestForeignDevices(t *testing.T) {
 	device("virtual/block/md0", "md0", map[string]string{
 		"size": "1024\n", "dev": "9:0\n", "md/level": "raid1\n", "md/raid_disks": "2\n", "md/degraded": "1\n", "slaves/sda2": "",
 	})
-	device("pci0000:00/ata2/host1/target1:0:0/1:0:0:0/block/sr0", "sr0", map[string]string{"size": "0\n", "dev": "11:0\n", "removable": "1\n", "device/type": "5\n"})
-	device("pci0000:00/nvme/nvme0/nvme0n1", "nvme0n1", map[string]string{"size": "2048\n", "dev": "259:0\n", "device/serial": "NV1 \n", "device/model": "P4510\n"})
+	device("pci0000:00/ata2/host1/target1:0:0/1:0:0:0/block/sr0", "sr0",
+		map[string]string{"size": "0\n", "dev": "11:0\n", "removable": "1\n", "device/type": "5\n"})
+	device("pci0000:00/nvme/nvme0/nvme0n1", "nvme0n1", map[string]string{"size": "2048\n", "dev": "259:0\n", "device/serial": "NV1 \n",
+		"device/model": "P4510\n"})
 	device("pci0000:00/nvme/nvme0/nvme0c0n1", "nvme0c0n1", map[string]string{"size": "2048\n", "hidden": "1\n"})
 	device("virtual/block/loop0", "loop0", map[string]string{"size": "0\n", "dev": "7:0\n"})
 	device("virtual/block/ram0", "ram0", map[string]string{"size": "8192\n", "dev": "1:0\n"})
@@ -426,7 +429,8 @@ func TestForeignDevices(t *testing.T) {
 		o, _ := s.named(typeBlockDevice, name)
 		return document[blockDevice](t, o)
 	}
-	if d := doc("sda"); d.Serial != "S1" || d.Model != "Samsung SSD 860" || d.Bus != "ata" || d.Size != 1000215216*512 || d.PartitionTable.Type != "gpt" {
+	if d := doc("sda"); d.Serial != "S1" || d.Model != "Samsung SSD 860" || d.Bus != "ata" || d.Size != 1000215216*512 ||
+		d.PartitionTable.Type != "gpt" {
 		t.Errorf("sda: %+v", d)
 	}
 	if d := doc("vg-root"); d.Type != "lvm" || d.Path != "/dev/mapper/vg-root" {
@@ -441,7 +445,8 @@ func TestForeignDevices(t *testing.T) {
 	if d := doc("nvme0n1"); d.Serial != "NV1" || d.Model != "P4510" {
 		t.Errorf("nvme0n1: %+v", d)
 	}
-	if o, _ := s.named(typePartition, "sda2"); document[partition](t, o).Label != "root disk" || document[partition](t, o).Content.Type != "LVM2_member" {
+	if o, _ := s.named(typePartition, "sda2"); document[partition](t, o).Label != "root disk" ||
+		document[partition](t, o).Content.Type != "LVM2_member" {
 		t.Errorf("sda2: %s", o.Document)
 	}
 }

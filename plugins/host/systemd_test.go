@@ -23,18 +23,24 @@ import (
 func TestMapService(t *testing.T) {
 	v := dbus.MakeVariant
 	props := map[string]dbus.Variant{
-		"UnitFileState": v("enabled"), "Type": v("notify"), "FragmentPath": v("/lib/systemd/system/ssh.service"), "Environment": v([]string{"A=1", "B=x=y z", "C=", "D"}),
-		"ExecStart":        v([][]any{{"/usr/sbin/sshd", []string{"sshd", "-D"}, false, uint64(1), uint64(2), uint64(3), uint64(4), uint32(5), int32(6), int32(7)}}),
-		"EnvironmentFiles": v([][]any{{"/etc/default/ssh", true}}), "NRestarts": v(uint32(2)), "MainPID": v(uint32(77)), "MemoryCurrent": v(uint64(4096)),
-		"MemoryMax": v(uint64(math.MaxUint64)), "CPUUsageNSec": v(uint64(1500000000)), "TasksMax": v("not a number"), "Slice": v("system.slice"),
+		"UnitFileState": v("enabled"), "Type": v("notify"), "FragmentPath": v("/lib/systemd/system/ssh.service"),
+		"Environment": v([]string{"A=1", "B=x=y z", "C=", "D"}),
+		"ExecStart": v([][]any{{"/usr/sbin/sshd", []string{"sshd", "-D"}, false, uint64(1), uint64(2), uint64(3), uint64(4), uint32(5),
+			int32(6), int32(7)}}),
+		"EnvironmentFiles": v([][]any{{"/etc/default/ssh", true}}), "NRestarts": v(uint32(2)), "MainPID": v(uint32(77)),
+		"MemoryCurrent": v(uint64(4096)),
+		"MemoryMax":     v(uint64(math.MaxUint64)), "CPUUsageNSec": v(uint64(1500000000)), "TasksMax": v("not a number"), "Slice": v("system.slice"),
 		"StateChangeTimestamp": v(uint64(1700000000000000)),
 	}
 	u := unitStatus{Name: "ssh.service", Description: "SSH", LoadState: "loaded", ActiveState: "active", SubState: "running"}
 	want := service{
-		Name: "ssh.service", Description: "SSH", LoadState: "loaded", ActiveState: "active", SubState: "running", UnitFileState: "enabled", Type: "notify",
-		FragmentPath: "/lib/systemd/system/ssh.service", Environment: []string{"A=[redacted]", "B=[redacted]", "C=", "D"}, EnvironmentFiles: []string{"/etc/default/ssh"},
-		ExecStart: []command{{Path: "/usr/sbin/sshd", Arguments: []string{"sshd", "-D"}}}, RestartCount: 2, MainPID: 77, Memory: quantity{Current: 4096},
-		CPU: cpuTime{Time: 1.5}, Slice: "system.slice",
+		Name: "ssh.service", Description: "SSH", LoadState: "loaded", ActiveState: "active", SubState: "running", UnitFileState: "enabled",
+		Type:         "notify",
+		FragmentPath: "/lib/systemd/system/ssh.service", Environment: []string{"A=[redacted]", "B=[redacted]", "C=", "D"},
+		EnvironmentFiles: []string{"/etc/default/ssh"},
+		ExecStart:        []command{{Path: "/usr/sbin/sshd", Arguments: []string{"sshd", "-D"}}}, RestartCount: 2, MainPID: 77,
+		Memory: quantity{Current: 4096},
+		CPU:    cpuTime{Time: 1.5}, Slice: "system.slice",
 	}
 	if got := mapService(u, props); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -59,12 +65,15 @@ func TestUnitChanges(t *testing.T) {
 		return drain(c.pending)
 	}
 	const properties = "org.freedesktop.DBus.Properties"
-	if deliver(properties, "PropertiesChanged", "/org/freedesktop/systemd1/unit/tmp_2emount") || deliver(managerIface, "UnitNew", systemdPath, "a.mount") ||
-		deliver(managerIface, "JobNew", systemdPath) || deliver(managerIface, "Reloading", systemdPath, true) || deliver(managerIface, "UnitNew", systemdPath) ||
+	if deliver(properties, "PropertiesChanged", "/org/freedesktop/systemd1/unit/tmp_2emount") ||
+		deliver(managerIface, "UnitNew", systemdPath, "a.mount") ||
+		deliver(managerIface, "JobNew", systemdPath) || deliver(managerIface, "Reloading", systemdPath, true) ||
+		deliver(managerIface, "UnitNew", systemdPath) ||
 		deliver(managerIface, "Reloading", systemdPath) {
 		t.Error("what is not a service's change was noted")
 	}
-	if !deliver(properties, "PropertiesChanged", "/org/freedesktop/systemd1/unit/a_2eservice") || !deliver(managerIface, "UnitRemoved", systemdPath, "b.service") {
+	if !deliver(properties, "PropertiesChanged", "/org/freedesktop/systemd1/unit/a_2eservice") ||
+		!deliver(managerIface, "UnitRemoved", systemdPath, "b.service") {
 		t.Error("a change was not noted")
 	}
 	if dirty, everything := c.take(); everything || len(dirty) != 1 {
@@ -289,7 +298,8 @@ func followServices(t *testing.T, c *collector) {
 	}
 	o, _ := swept.named(typeService, "probe.service")
 	d := document[service](t, o)
-	if o.Status != "active" || d.Description != "A probe" || d.MainPID == 0 || !slices.Equal(d.Environment, []string{"A=[redacted]", "B=[redacted]"}) ||
+	if o.Status != "active" || d.Description != "A probe" || d.MainPID == 0 ||
+		!slices.Equal(d.Environment, []string{"A=[redacted]", "B=[redacted]"}) ||
 		len(d.ExecStart) != 1 || d.ExecStart[0].Path != "/bin/sleep" || !slices.Equal(d.ExecStart[0].Arguments, []string{"/bin/sleep", "1000"}) ||
 		d.FragmentPath != "/etc/systemd/system/probe.service" || o.UpdatedAt.IsZero() {
 		t.Errorf("probe.service: %s", o.Document)
@@ -312,7 +322,8 @@ func followServices(t *testing.T, c *collector) {
 	s.eventually(t, "started", func() bool { return status("probe.service") == "active" })
 	systemctl(t, "kill", "--signal=KILL", "probe.service")
 	s.eventually(t, "killed", func() bool { return status("probe.service") == "failed" })
-	if err := os.WriteFile("/etc/systemd/system/later.service", []byte("[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/bin/sleep 1001\n"), 0o644); err != nil {
+	if err := os.WriteFile("/etc/systemd/system/later.service",
+		[]byte("[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/bin/sleep 1001\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	systemctl(t, "daemon-reload")

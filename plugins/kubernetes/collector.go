@@ -188,10 +188,11 @@ func (c *collector) unmatchedNamespaces(ctx context.Context, k *cluster.Cluster)
 		return nil
 	}
 	var names []string
-	if _, err := k.List(ctx, object.Kind{Version: "v1", Kind: "Namespace", Resource: "namespaces"}, cluster.Query{}, func(x *object.Object) error {
-		names = append(names, x.Meta.Name)
-		return nil
-	}, nil); err != nil {
+	if _, err := k.List(ctx, object.Kind{Version: "v1", Kind: "Namespace", Resource: "namespaces"}, cluster.Query{},
+		func(x *object.Object) error {
+			names = append(names, x.Meta.Name)
+			return nil
+		}, nil); err != nil {
 		return nil // that is said of the kind itself
 	}
 	return c.opts.unmatchedNamespaces(names)

@@ -191,7 +191,8 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func widget(name, version string) string {
-	return fmt.Sprintf(`{"metadata":{"name":%q,"namespace":"a","resourceVersion":%q,"creationTimestamp":"2026-01-01T00:00:00Z"}}`, name, version)
+	return fmt.Sprintf(`{"metadata":{"name":%q,"namespace":"a","resourceVersion":%q,"creationTimestamp":"2026-01-01T00:00:00Z"}}`, name,
+		version)
 }
 
 // send writes messages into a watch, and then leaves it open or ends it.
@@ -232,7 +233,8 @@ func beginLogged(t *testing.T, api http.Handler, options options, log *slog.Logg
 	}
 	t.Cleanup(server.Close)
 	options.Kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
-	config := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","clusters":[{"name":"c","cluster":{"server":%q,"insecure-skip-tls-verify":true}}],"users":[{"name":"u","user":{"token":%q}}],
+	config := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","clusters":[{"name":"c","cluster":{"server":%q,`+
+		`"insecure-skip-tls-verify":true}}],"users":[{"name":"u","user":{"token":%q}}],
 		"contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}],"current-context":"c"}`, server.URL, strings.Join(token, ""))
 	if err := os.WriteFile(options.Kubeconfig, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

@@ -42,7 +42,8 @@ func (c *observer) observe(o *object.Object) (plugin.Observation, []plugin.Event
 	}
 	document, err := c.document(o, derived)
 	if err != nil {
-		c.log.Error("an object cannot be made fit to leave the cluster", "kind", o.Kind.String(), "namespace", o.Meta.Namespace, "name", o.Meta.Name, "error", err)
+		c.log.Error("an object cannot be made fit to leave the cluster", "kind", o.Kind.String(), "namespace", o.Meta.Namespace, "name",
+			o.Meta.Name, "error", err)
 		return observation, nil
 	}
 	observation.Document = document

@@ -46,12 +46,14 @@ func pod(name, node, phase, labels string) string {
 		{"name":"x","image":"nginx","resources":{"requests":{"cpu":"500m","memory":"1Gi"}}}]},"status":{"phase":%q}}`, name, name, labels, node, phase)
 }
 
-const node = `{"metadata":{"name":"n1"},"spec":{},"status":{"capacity":{"cpu":"4","memory":"8Gi","pods":"110"},"allocatable":{"cpu":"3500m","memory":"7Gi","pods":"110"},
+const node = `{"metadata":{"name":"n1"},"spec":{},"status":{"capacity":{"cpu":"4","memory":"8Gi","pods":"110"},` +
+	`"allocatable":{"cpu":"3500m","memory":"7Gi","pods":"110"},
 	"conditions":[{"type":"Ready","status":"True","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`
 
 func TestNodesShowWhatTheirPodsHold(t *testing.T) {
 	c := newObserver()
-	for _, p := range []string{pod("p1", "n1", "Running", ""), pod("p2", "n1", "Succeeded", ""), pod("p3", "n2", "Running", ""), pod("p4", "", "Pending", ""), pod("p5", "n1", "Pending", "")} {
+	for _, p := range []string{pod("p1", "n1", "Running", ""), pod("p2", "n1", "Succeeded", ""), pod("p3", "n2", "Running", ""),
+		pod("p4", "", "Pending", ""), pod("p5", "n1", "Pending", "")} {
 		c.observe(read(t, pods, p))
 	}
 	allocated := func() amounts {
@@ -83,7 +85,8 @@ func TestNodesShowWhatTheirPodsHold(t *testing.T) {
 	}
 	c.known(kindNodes)
 	s := c.ledger.summary()
-	if s.Nodes.Total != 1 || s.Nodes.Ready != 1 || s.Pods.Total != 4 || s.Pods.Active != 2 || s.Capacity.CPU != 4 || s.Allocatable.CPU != 3.5 || s.Allocated.CPU != 1 {
+	if s.Nodes.Total != 1 || s.Nodes.Ready != 1 || s.Pods.Total != 4 || s.Pods.Active != 2 || s.Capacity.CPU != 4 ||
+		s.Allocatable.CPU != 3.5 || s.Allocated.CPU != 1 {
 		t.Errorf("summary %+v", s)
 	}
 	c.ledger.keepPods(map[string]bool{"c/Pod/a/p3": true})
@@ -146,7 +149,8 @@ func TestPoliciesSelectPods(t *testing.T) {
 func TestIncidentsAreToldOnce(t *testing.T) {
 	c := newObserver()
 	killed := func(finished string) string {
-		return fmt.Sprintf(`{"metadata":{"name":"p","namespace":"a","uid":"u"},"spec":{"containers":[{"name":"x"}]},"status":{"phase":"Running","containerStatuses":[
+		return fmt.Sprintf(`{"metadata":{"name":"p","namespace":"a","uid":"u"},"spec":{"containers":[{"name":"x"}]},`+
+			`"status":{"phase":"Running","containerStatuses":[
 			{"name":"x","restartCount":1,"state":{"running":{}},"lastState":{"terminated":{"exitCode":137,"reason":"OOMKilled","finishedAt":%q}}}]}}`, finished)
 	}
 	told := func(raw string) int {
@@ -172,7 +176,8 @@ func TestIncidentsAreToldOnce(t *testing.T) {
 
 func TestDefinitionsMakeLayouts(t *testing.T) {
 	c := newObserver()
-	definitions := object.Kind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition", Resource: "customresourcedefinitions"}
+	definitions := object.Kind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition",
+		Resource: "customresourcedefinitions"}
 	define := func(group, kind, column string) {
 		c.observe(read(t, definitions, fmt.Sprintf(`{"metadata":{"name":"x"},"spec":{"group":%q,"names":{"kind":%q},"versions":[
 			{"name":"v1alpha1","additionalPrinterColumns":[{"name":"Old","type":"string","jsonPath":".spec.old"}]},

@@ -142,7 +142,8 @@ func (o *options) unmatched(catalog cluster.Catalog) (errs []error, notes []stri
 			slices.ContainsFunc(catalog.Unknown, func(g string) bool { ok, _ := path.Match(group, g); return ok }) {
 			return ""
 		}
-		return fmt.Sprintf("%s %q matches none of the %d kinds that are served%s", option, pattern, len(catalog.Kinds), nearest.Hint(pattern, names))
+		return fmt.Sprintf("%s %q matches none of the %d kinds that are served%s", option, pattern, len(catalog.Kinds),
+			nearest.Hint(pattern, names))
 	}
 	for i, p := range o.Include {
 		if text := find(fmt.Sprintf("include[%d]", i), p); text != "" {
@@ -166,7 +167,8 @@ func (o *options) unmatched(catalog cluster.Catalog) (errs []error, notes []stri
 func (o *options) unmatchedNamespaces(names []string) (errs []error) {
 	for i, p := range o.Namespaces.Include {
 		if !slices.ContainsFunc(names, func(name string) bool { ok, _ := path.Match(p, name); return ok }) {
-			errs = append(errs, fmt.Errorf("namespaces.include[%d] %q matches none of the %d namespaces%s", i, p, len(names), nearest.Hint(p, names)))
+			errs = append(errs, fmt.Errorf("namespaces.include[%d] %q matches none of the %d namespaces%s", i, p, len(names),
+				nearest.Hint(p, names)))
 		}
 	}
 	return errs

@@ -203,12 +203,14 @@ func (s *metered) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var items []string
 		for _, pod := range s.pods {
 			namespace, name, _ := strings.Cut(pod, "/")
-			items = append(items, fmt.Sprintf(`{"metadata":{"name":%q,"namespace":%q},"timestamp":%q,"containers":[{"name":"c","usage":{"cpu":"500m","memory":"1Ki"}}]}`,
+			items = append(items, fmt.Sprintf(`{"metadata":{"name":%q,"namespace":%q},"timestamp":%q,"containers":[{"name":"c",`+
+				`"usage":{"cpu":"500m","memory":"1Ki"}}]}`,
 				name, namespace, s.now.Format(time.RFC3339)))
 		}
 		fmt.Fprintf(w, `{"metadata":{},"items":[%s]}`, strings.Join(items, ","))
 	case metrics == "nodes":
-		fmt.Fprintf(w, `{"metadata":{},"items":[{"metadata":{"name":"n"},"timestamp":%q,"usage":{"cpu":"2","memory":"1Mi"}}]}`, s.now.Format(time.RFC3339))
+		fmt.Fprintf(w, `{"metadata":{},"items":[{"metadata":{"name":"n"},"timestamp":%q,"usage":{"cpu":"2","memory":"1Mi"}}]}`,
+			s.now.Format(time.RFC3339))
 	}
 }
 
@@ -231,7 +233,8 @@ func (s *metered) listed(more int) {
 }
 
 func TestUsageIsAScopeWhereItIsMeasured(t *testing.T) {
-	const pods = `{"metadata":{"name":"metrics.k8s.io"},"versions":[{"version":"v1","resources":[{"resource":"pods","responseKind":{"kind":"PodMetrics"},"scope":"Namespaced","verbs":["get","list"]}]}]}`
+	const pods = `{"metadata":{"name":"metrics.k8s.io"},"versions":[{"version":"v1","resources":[{"resource":"pods",` +
+		`"responseKind":{"kind":"PodMetrics"},"scope":"Namespaced","verbs":["get","list"]}]}]}`
 	for name, test := range map[string]struct {
 		groups string
 		opts   options
@@ -329,7 +332,8 @@ func TestUsageIsCollected(t *testing.T) {
 	stop()
 	told := out.told()
 	for _, want := range []string{
-		"b/y cpu 10:01:00-10:02:00 30", "b/y cpu 10:01:00-10:12:00 330", "b/y cpu 10:01:00-11:00:00 1770", "b/y memory 10:01:00-11:00:00 3.62496e+06",
+		"b/y cpu 10:01:00-10:02:00 30", "b/y cpu 10:01:00-10:12:00 330", "b/y cpu 10:01:00-11:00:00 1770",
+		"b/y memory 10:01:00-11:00:00 3.62496e+06",
 		"b/short cpu 10:01:00-10:02:00 30", "n cpu 10:01:00-11:00:00 7080",
 	} {
 		if !slices.Contains(told, want) {

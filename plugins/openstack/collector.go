@@ -105,7 +105,8 @@ func (c *collector) connect(ctx context.Context) (*cloud.Cloud, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.log.Info("logged in to an OpenStack cloud", "auth_url", k.Host, "cloud_id", k.ID, "user", who.User, "scope", who.Scope(), "roles", who.Roles, "regions", k.Regions())
+	c.log.Info("logged in to an OpenStack cloud", "auth_url", k.Host, "cloud_id", k.ID, "user", who.User, "scope", who.Scope(), "roles",
+		who.Roles, "regions", k.Regions())
 	c.cloud = k
 	return k, nil
 }
@@ -277,7 +278,8 @@ func (c *collector) Verify(ctx context.Context) ([]plugin.Check, error) {
 	c.mu.Lock()
 	not := c.unseen
 	c.mu.Unlock()
-	for subject, list := range map[string][]string{"not in the catalog": not.missing, "for administrators only": not.unseen, "shared by regions": not.shared} {
+	for subject, list := range map[string][]string{"not in the catalog": not.missing, "for administrators only": not.unseen,
+		"shared by regions": not.shared} {
 		if len(list) > 0 {
 			checks = append(checks, plugin.Check{Subject: subject, Detail: strings.Join(list, " ")})
 		}

@@ -132,7 +132,8 @@ func (e *estate) login(w http.ResponseWriter) {
 	for typ, path := range e.catalog {
 		var endpoints []object
 		for _, region := range e.regions {
-			endpoints = append(endpoints, object{"interface": "public", "region": region, "region_id": region, "url": e.url + strings.ReplaceAll(path, "{region}", region)})
+			endpoints = append(endpoints, object{"interface": "public", "region": region, "region_id": region,
+				"url": e.url + strings.ReplaceAll(path, "{region}", region)})
 		}
 		catalog = append(catalog, object{"id": typ + "-1", "type": typ, "endpoints": endpoints})
 	}

@@ -23,7 +23,8 @@ var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.Allo
 
 // list reads a listing to its end. Most are one list; some are a list for each
 // element of another, for the API has none of all.
-func (r *elementReader) list(ctx context.Context, sweep plugin.Sweep, out plugin.Sink, visit func(jsontext.Value) error) (cloud.Listed, error) {
+func (r *elementReader) list(ctx context.Context, sweep plugin.Sweep, out plugin.Sink, visit func(jsontext.Value) error) (cloud.Listed,
+	error) {
 	switch r.l.kind.String() {
 	case "compute/quotas", "storage/quotas":
 		return r.listQuotas(ctx, sweep, visit)
@@ -275,7 +276,8 @@ func (r *elementReader) keep(ctx context.Context, sweep plugin.Sweep, key plugin
 }
 
 // listForUsers reads a list for each user who has a role anywhere.
-func (r *elementReader) listForUsers(ctx context.Context, list func(ctx context.Context, user string) (cloud.Listed, error)) (done cloud.Listed, err error) {
+func (r *elementReader) listForUsers(ctx context.Context, list func(ctx context.Context, user string) (cloud.Listed, error)) (
+	done cloud.Listed, err error) {
 	who, err := r.k.Identified()
 	if err != nil {
 		return done, err
@@ -347,16 +349,17 @@ func (r *elementReader) listMembers(ctx context.Context, visit func(jsontext.Val
 		} `json:"members"`
 	}
 	var pools []string
-	done, err := r.service.List(ctx, cloud.List{Request: cloud.Request{Path: "lbaas/pools"}, Envelope: "pools"}, func(raw jsontext.Value) error {
-		var p pool
-		if err := kinds.Decode(raw, &p); err != nil {
-			return err
-		}
-		if p.ID != "" && len(p.Members) > 0 {
-			pools = append(pools, p.ID)
-		}
-		return nil
-	})
+	done, err := r.service.List(ctx, cloud.List{Request: cloud.Request{Path: "lbaas/pools"}, Envelope: "pools"},
+		func(raw jsontext.Value) error {
+			var p pool
+			if err := kinds.Decode(raw, &p); err != nil {
+				return err
+			}
+			if p.ID != "" && len(p.Members) > 0 {
+				pools = append(pools, p.ID)
+			}
+			return nil
+		})
 	if err != nil {
 		return done, err
 	}
@@ -445,14 +448,15 @@ func (r *elementReader) ports(ctx context.Context, query url.Values, visit func(
 		}
 		return err
 	}
-	_, err = network.List(ctx, cloud.List{Request: cloud.Request{Path: "ports", Query: query}, Envelope: "ports", Limit: 1000}, func(raw jsontext.Value) error {
-		var p port
-		if err := kinds.Decode(raw, &p); err != nil {
-			return err
-		}
-		visit(p)
-		return nil
-	})
+	_, err = network.List(ctx, cloud.List{Request: cloud.Request{Path: "ports", Query: query}, Envelope: "ports", Limit: 1000},
+		func(raw jsontext.Value) error {
+			var p port
+			if err := kinds.Decode(raw, &p); err != nil {
+				return err
+			}
+			visit(p)
+			return nil
+		})
 	if r.l.kind.API.Name != cloud.Network.Name && refusedFor(err) {
 		return nil
 	}
@@ -463,7 +467,8 @@ func (r *elementReader) ports(ctx context.Context, query url.Values, visit func(
 // request of its own. What it has takes three more, which are made where its generation
 // is another than the one that was recorded: placement counts up whenever that
 // changes, but not when something that used it goes.
-func (r *elementReader) listProviders(ctx context.Context, sweep plugin.Sweep, out plugin.Sink, visit func(jsontext.Value) error) (cloud.Listed, error) {
+func (r *elementReader) listProviders(ctx context.Context, sweep plugin.Sweep, out plugin.Sink,
+	visit func(jsontext.Value) error) (cloud.Listed, error) {
 	type provider struct {
 		UUID       string `json:"uuid"`
 		Name       string `json:"name"`

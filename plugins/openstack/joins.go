@@ -79,7 +79,8 @@ func (r *elementReader) joins(ctx context.Context) (kinds.Joins, error) {
 			return j, err
 		}
 		j.Members = func(group string) []string {
-			users, _, err := ids(ctx, identity, cloud.List{Request: cloud.Request{Path: "groups/" + url.PathEscape(group) + "/users"}, Envelope: "users"})
+			users, _, err := ids(ctx, identity, cloud.List{Request: cloud.Request{Path: "groups/" + url.PathEscape(group) + "/users"},
+				Envelope: "users"})
 			if _, r.failed = r.ofOne(ctx, "the group "+group, err); err != nil {
 				return nil
 			}
@@ -92,7 +93,8 @@ func (r *elementReader) joins(ctx context.Context) (kinds.Joins, error) {
 // refusedFor reports whether a service will not be had, whenever it is asked: what
 // is looked up there is then left out of what other services list.
 func refusedFor(err error) bool {
-	return errors.Is(err, cloud.ErrToken) || errors.Is(err, cloud.ErrForbidden) || errors.Is(err, cloud.ErrNotFound) || errors.Is(err, cloud.ErrRedirect)
+	return errors.Is(err, cloud.ErrToken) || errors.Is(err, cloud.ErrForbidden) || errors.Is(err, cloud.ErrNotFound) ||
+		errors.Is(err, cloud.ErrRedirect)
 }
 
 // groupNames are the security groups of a region by project and name: servers
@@ -200,21 +202,22 @@ func (f *flavorNames) find(ctx context.Context, compute *cloud.Service, id strin
 	next := make(map[string]kinds.Flavor)
 	kind := kinds.Find("compute/flavors")
 	query, _ := url.ParseQuery(kind.Query) // it is a constant
-	_, err := compute.List(ctx, cloud.List{Request: cloud.Request{Path: kind.Path, Query: query}, Envelope: kind.Envelope, Limit: kind.Limit}, func(raw jsontext.Value) error {
-		var e struct {
-			ID        string `json:"id"`
-			Name      string `json:"name"`
-			VCPUs     int    `json:"vcpus"`
-			RAM       int64  `json:"ram"`
-			Disk      int64  `json:"disk"`
-			Ephemeral int64  `json:"OS-FLV-EXT-DATA:ephemeral"`
-		}
-		if err := kinds.Decode(raw, &e); err != nil {
-			return err
-		}
-		next[e.ID] = kinds.Flavor{Name: e.Name, VCPUs: e.VCPUs, RAM: e.RAM, Disk: e.Disk, Ephemeral: e.Ephemeral}
-		return nil
-	})
+	_, err := compute.List(ctx, cloud.List{Request: cloud.Request{Path: kind.Path, Query: query}, Envelope: kind.Envelope, Limit: kind.Limit},
+		func(raw jsontext.Value) error {
+			var e struct {
+				ID        string `json:"id"`
+				Name      string `json:"name"`
+				VCPUs     int    `json:"vcpus"`
+				RAM       int64  `json:"ram"`
+				Disk      int64  `json:"disk"`
+				Ephemeral int64  `json:"OS-FLV-EXT-DATA:ephemeral"`
+			}
+			if err := kinds.Decode(raw, &e); err != nil {
+				return err
+			}
+			next[e.ID] = kinds.Flavor{Name: e.Name, VCPUs: e.VCPUs, RAM: e.RAM, Disk: e.Disk, Ephemeral: e.Ephemeral}
+			return nil
+		})
 	if err != nil {
 		return kinds.Flavor{}, false, err
 	}

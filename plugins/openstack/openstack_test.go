@@ -132,7 +132,8 @@ func (s *script) login(w http.ResponseWriter) {
 func (s *script) nova(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	if q.Get("all_tenants") != "" && !slices.Contains(s.roles, "admin") {
-		reply(w, 403, map[string]any{"forbidden": map[string]any{"code": 403, "message": "Policy doesn't allow os_compute_api:servers:detail:get_all_tenants to be performed."}})
+		reply(w, 403, map[string]any{"forbidden": map[string]any{"code": 403,
+			"message": "Policy doesn't allow os_compute_api:servers:detail:get_all_tenants to be performed."}})
 		return
 	}
 	switch path := strings.TrimPrefix(r.URL.Path, "/nova/v2.1/"); {
@@ -670,7 +671,8 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}
-	_, err := Plugin.New(plugin.Config{Credentials: json.RawMessage(`{"notifications_url":"amqp://x","notifications_url_file":"y"}`), Logger: slog.New(slog.DiscardHandler)})
+	_, err := Plugin.New(plugin.Config{Credentials: json.RawMessage(`{"notifications_url":"amqp://x","notifications_url_file":"y"}`),
+		Logger: slog.New(slog.DiscardHandler)})
 	if err == nil || strings.Contains(err.Error(), "amqp://x") {
 		t.Errorf("two addresses of a broker: %v", err)
 	}

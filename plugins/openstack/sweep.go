@@ -164,7 +164,8 @@ func (f *follower) read(ctx context.Context, r *elementReader, sweep plugin.Swee
 		}
 	}
 	if odd := s.unread + s.odd; odd > 0 {
-		f.tell(ctx, "odd", plugin.Warning, fmt.Sprintf("%d elements in the list of %s cannot be read; the others are: %s", odd, f.l.scope(), s.why))
+		f.tell(ctx, "odd", plugin.Warning, fmt.Sprintf("%d elements in the list of %s cannot be read; the others are: %s", odd, f.l.scope(),
+			s.why))
 	} else {
 		f.c.heal(f.l, "odd")
 	}
@@ -269,7 +270,8 @@ func (c *collector) sweepGone(ctx context.Context, scope string, out plugin.Sink
 	region := strings.Join(parts[:max(0, len(parts)-2)], "/")
 	known := kind != nil
 	if known && c.opts.selects(kind) && (region == "" || len(c.opts.Regions) == 0 || slices.Contains(c.opts.Regions, region)) {
-		return fmt.Errorf("%s is not listed any more: the catalog does not have it, or the credential (its roles, its project) does not show it; "+
+		return fmt.Errorf("%s is not listed any more: the catalog does not have it, or the credential (its roles, its project) does not show "+
+			"it; "+
 			"what is known of it stays. To have it recorded as deleted, name it in exclude", scope)
 	}
 	return nothing(ctx, out, "")

@@ -28,11 +28,13 @@ func TestNarrowed(t *testing.T) {
 		"C05, C39: a reader of a domain": {
 			include: []string{"identity/projects", "identity/users", "identity/groups"},
 			before: func(e *estate) {
-				e.on("/v3/projects", 200, object{"projects": append(things(object{"domain_id": "doma"}, "pa"), things(object{"domain_id": "domb"}, "pb", "pc")...)})
+				e.on("/v3/projects", 200, object{"projects": append(things(object{"domain_id": "doma"}, "pa"),
+					things(object{"domain_id": "domb"}, "pb", "pc")...)})
 				e.on("/v3/projects?name=reeve", 200, object{"projects": []object{}})
 				e.on("/v3/domains", 200, object{"domains": things(nil, "doma", "domb")})
 				e.on("/v3/users", 200, object{"users": append(things(object{"domain_id": "doma"}, "ua"), things(object{"domain_id": "domb"}, "ub")...)})
-				e.on("/v3/groups", 200, object{"groups": append(things(object{"domain_id": "doma"}, "ga"), things(object{"domain_id": "domb"}, "gb")...)})
+				e.on("/v3/groups", 200, object{"groups": append(things(object{"domain_id": "doma"}, "ga"),
+					things(object{"domain_id": "domb"}, "gb")...)})
 				e.on("/v3/groups/ga/users", 200, object{"users": []object{}})
 				e.on("/v3/groups/gb/users", 200, object{"users": []object{}})
 			},
@@ -51,7 +53,9 @@ func TestNarrowed(t *testing.T) {
 				e.catalog["volumev3"] = "/cinder/v3/p1"
 				e.on("/cinder/v3/", 200, object{"versions": []object{{"id": "v3.0", "version": "3.70", "min_version": "3.0"}}})
 				e.on("/cinder/v3/p1/os-services", 200, object{"services": []object{}})
-				e.on("/cinder/v3/p1/volumes/detail?all_tenants=1", 200, object{"volumes": append(things(object{"os-vol-tenant-attr:tenant_id": "p1"}, "own"), things(object{"os-vol-tenant-attr:tenant_id": "p2"}, "of-p2")...)})
+				e.on("/cinder/v3/p1/volumes/detail?all_tenants=1", 200,
+					object{"volumes": append(things(object{"os-vol-tenant-attr:tenant_id": "p1"}, "own"),
+						things(object{"os-vol-tenant-attr:tenant_id": "p2"}, "of-p2")...)})
 				e.on("/cinder/v3/p1/volumes/detail", 200, object{"volumes": things(object{"os-vol-tenant-attr:tenant_id": "p1"}, "own")})
 			},
 			after: func(e *estate) {
@@ -64,7 +68,8 @@ func TestNarrowed(t *testing.T) {
 			include: []string{"image/images"},
 			before: func(e *estate) {
 				e.catalog["image"] = "/glance"
-				e.on("/glance/v2/images", 200, object{"images": append(things(object{"owner": "aaaa", "visibility": "public"}, "public"), things(object{"owner": "aaaa", "visibility": "private"}, "private")...)})
+				e.on("/glance/v2/images", 200, object{"images": append(things(object{"owner": "aaaa", "visibility": "public"}, "public"),
+					things(object{"owner": "aaaa", "visibility": "private"}, "private")...)})
 			},
 			after: func(e *estate) {
 				e.become("system", "reader")
@@ -93,10 +98,12 @@ func TestNarrowed(t *testing.T) {
 			include: []string{"loadbalancer/loadbalancers"},
 			before: func(e *estate) {
 				e.catalog["load-balancer"] = "/octavia"
-				e.on("/octavia/v2/lbaas/loadbalancers", 200, object{"loadbalancers": append(things(object{"project_id": "p1"}, "own"), things(object{"project_id": "p2"}, "other")...)})
+				e.on("/octavia/v2/lbaas/loadbalancers", 200,
+					object{"loadbalancers": append(things(object{"project_id": "p1"}, "own"), things(object{"project_id": "p2"}, "other")...)})
 			},
 			after: func(e *estate) {
-				e.on("/octavia/v2/lbaas/loadbalancers?project_id=reeve", 403, object{"faultcode": "Client", "faultstring": "Policy does not allow this request to be performed."})
+				e.on("/octavia/v2/lbaas/loadbalancers?project_id=reeve", 403,
+					object{"faultcode": "Client", "faultstring": "Policy does not allow this request to be performed."})
 				e.on("/octavia/v2/lbaas/loadbalancers", 200, object{"loadbalancers": things(object{"project_id": "p1"}, "own")})
 			},
 			want: "west/loadbalancer/loadbalancers: other own deleted; west/loadbalancer/loadbalancers@p1: own deleted",
@@ -115,7 +122,8 @@ func TestNarrowed(t *testing.T) {
 				e.become("project p1", "member")
 				e.on("/nova/v2.1/os-keypairs", 200, object{"keypairs": []object{{"keypair": object{"name": "k1"}}}})
 			},
-			want: "west/compute/keypairs@user:u1: identity-1/west/keypair/u1/k1 deleted; west/compute/keypairs@user:u2: identity-1/west/keypair/u2/k1 deleted",
+			want: "west/compute/keypairs@user:u1: identity-1/west/keypair/u1/k1 deleted; west/compute/keypairs@user:u2: " +
+				"identity-1/west/keypair/u2/k1 deleted",
 		},
 		"a reader who may list servers of all, and flavors that are public": {
 			include: []string{"compute/flavors", "compute/servers", "compute/server-groups"},
@@ -132,7 +140,8 @@ func TestNarrowed(t *testing.T) {
 				e.on("/nova/v2.1/flavors/detail", 200, object{"flavors": things(nil, "1")})
 				e.on("/nova/v2.1/os-server-groups", 200, object{"server_groups": []object{}})
 			},
-			want: "west/compute/flavors: identity-1/west/flavor/name-1 identity-1/west/flavor/name-2 deleted; west/compute/flavors@p1: identity-1/west/flavor/name-1 deleted; " +
+			want: "west/compute/flavors: identity-1/west/flavor/name-1 identity-1/west/flavor/name-2 deleted; west/compute/flavors@p1: " +
+				"identity-1/west/flavor/name-1 deleted; " +
 				"west/compute/server-groups: g1 deleted; west/compute/servers: s1 deleted",
 		},
 	} {
@@ -173,7 +182,8 @@ func TestServiceShowsLess(t *testing.T) {
 		"C42: Ironic's new defaults": {"baremetal/nodes", "/x/v1/nodes/detail", "nodes", "baremetal",
 			[]object{{"uuid": "a"}, {"uuid": "b"}}, []object{}, true},
 		"Ironic shows one that is the project's": {"baremetal/nodes", "/x/v1/nodes/detail", "nodes", "baremetal",
-			[]object{{"uuid": "a"}, {"uuid": "b", "owner": "6f70656e737461636b2e657374617465"}}, []object{{"uuid": "b", "owner": "6f70656e737461636b2e657374617465"}}, true},
+			[]object{{"uuid": "a"}, {"uuid": "b", "owner": "6f70656e737461636b2e657374617465"}},
+			[]object{{"uuid": "b", "owner": "6f70656e737461636b2e657374617465"}}, true},
 		"Ironic's ports": {"baremetal/ports", "/x/v1/ports/detail", "ports", "baremetal",
 			[]object{{"uuid": "a"}, {"uuid": "b"}}, []object{}, true},
 		"Manila": {"share/shares", "/x/v2/shares/detail", "shares", "sharev2",
@@ -184,7 +194,8 @@ func TestServiceShowsLess(t *testing.T) {
 		"nodes that were removed": {"baremetal/nodes", "/x/v1/nodes/detail", "nodes", "baremetal",
 			[]object{{"uuid": "a"}, {"uuid": "b"}, {"uuid": "c"}}, []object{{"uuid": "c"}}, false},
 		"Manila, one of others": {"share/shares", "/x/v2/shares/detail", "shares", "sharev2",
-			append(things(object{"project_id": "p9"}, "a"), things(object{"project_id": "other"}, "b")...), things(object{"project_id": "p9"}, "a"), false},
+			append(things(object{"project_id": "p9"}, "a"), things(object{"project_id": "other"}, "b")...), things(object{"project_id": "p9"}, "a"),
+			false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, s := newEstate(t), newSinks(t)
@@ -329,16 +340,22 @@ func TestUsersByDomain(t *testing.T) {
 		want   string
 		told   string
 	}{
-		"C04b: one domain is shown":     {plain: answer{200, object{"users": things(object{"domain_id": "default"}, "u1")}}, want: "l1 l2 u1"},
-		"C04: a domain must be named":   {plain: answer{401, object{"error": object{"code": 401, "message": "The request you have made requires authentication."}}}, want: "l1 l2 u1"},
-		"a domain must be named, newer": {plain: answer{400, object{"error": object{"code": 400, "message": "Expecting to find domain_id"}}}, want: "l1 l2 u1"},
-		"all are shown":                 {plain: answer{200, object{"users": append(things(object{"domain_id": "default"}, "u1"), things(object{"domain_id": "ldap"}, "l1", "l2")...)}}, want: "l1 l2 u1"},
-		"the directory is away later on": {plain: answer{200, object{"users": things(object{"domain_id": "default"}, "u1")}}, change: func(e *estate) {
-			e.on("/v3/users?domain_id=ldap", 403, object{"error": object{"code": 403, "message": "LDAP is down"}})
-		}, want: "l1 l2 u1", told: "kept"},
-		"the domain is disabled later on": {plain: answer{200, object{"users": things(object{"domain_id": "default"}, "u1")}}, change: func(e *estate) {
-			e.on("/v3/users?domain_id=ldap", 401, object{"error": object{"code": 401, "message": "Domain is disabled"}})
-		}, want: "l1 l2 u1", told: "kept"},
+		"C04b: one domain is shown": {plain: answer{200, object{"users": things(object{"domain_id": "default"}, "u1")}}, want: "l1 l2 u1"},
+		"C04: a domain must be named": {plain: answer{401,
+			object{"error": object{"code": 401, "message": "The request you have made requires authentication."}}}, want: "l1 l2 u1"},
+		"a domain must be named, newer": {plain: answer{400, object{"error": object{"code": 400, "message": "Expecting to find domain_id"}}},
+			want: "l1 l2 u1"},
+		"all are shown": {plain: answer{200,
+			object{"users": append(things(object{"domain_id": "default"}, "u1"), things(object{"domain_id": "ldap"}, "l1", "l2")...)}},
+			want: "l1 l2 u1"},
+		"the directory is away later on": {plain: answer{200, object{"users": things(object{"domain_id": "default"}, "u1")}},
+			change: func(e *estate) {
+				e.on("/v3/users?domain_id=ldap", 403, object{"error": object{"code": 403, "message": "LDAP is down"}})
+			}, want: "l1 l2 u1", told: "kept"},
+		"the domain is disabled later on": {plain: answer{200, object{"users": things(object{"domain_id": "default"}, "u1")}},
+			change: func(e *estate) {
+				e.on("/v3/users?domain_id=ldap", 401, object{"error": object{"code": 401, "message": "Domain is disabled"}})
+			}, want: "l1 l2 u1", told: "kept"},
 		"users of the directory go": {plain: answer{200, object{"users": things(object{"domain_id": "default"}, "u1")}}, change: func(e *estate) {
 			e.on("/v3/users?domain_id=ldap", 200, object{"users": things(object{"domain_id": "ldap"}, "l2")})
 		}, want: "l2 u1", told: "shrunk"},
@@ -383,7 +400,8 @@ func TestGlobalIndex(t *testing.T) {
 	e, s := newEstate(t), newSinks(t)
 	e.catalog["orchestration"] = "/heat/v1/p1"
 	e.on("/heat/v1/p1/stacks", 200, object{"stacks": things(nil, "s1")})
-	e.on("/heat/v1/p1/stacks?global_tenant=True", 403, object{"error": object{"message": "You are not authorized to use global_index.", "type": "Forbidden"}, "code": 403})
+	e.on("/heat/v1/p1/stacks?global_tenant=True", 403,
+		object{"error": object{"message": "You are not authorized to use global_index.", "type": "Forbidden"}, "code": 403})
 	c := e.collector("orchestration/stacks")
 	if names, errs := s.sweep(c); len(errs) > 0 || s.state() != "west/orchestration/stacks@p1: s1 deleted" {
 		t.Errorf("%v %v: %s", names, errs, s.state())
@@ -411,7 +429,8 @@ func TestGlobalIndex(t *testing.T) {
 	}
 	checks, err = c.Verify(t.Context())
 	if err != nil || !slices.ContainsFunc(checks, func(c plugin.Check) bool {
-		return strings.HasSuffix(c.Detail, "all projects; backups: project p1 only") || strings.HasSuffix(c.Detail, "project p1 only; volumes: all projects")
+		return strings.HasSuffix(c.Detail, "all projects; backups: project p1 only") ||
+			strings.HasSuffix(c.Detail, "project p1 only; volumes: all projects")
 	}) {
 		t.Errorf("%+v, %v", checks, err)
 	}
@@ -515,7 +534,8 @@ func TestQuotas(t *testing.T) {
 				t.Fatal(errs)
 			}
 			out := s.of("west/compute/quotas")
-			if o, _ := out.Get("identity-1/west/compute-quota/p2"); out.Deleted() != "" || !strings.Contains(string(o.Document), `"limits":{"cores":40}`) {
+			if o, _ := out.Get("identity-1/west/compute-quota/p2"); out.Deleted() != "" ||
+				!strings.Contains(string(o.Document), `"limits":{"cores":40}`) {
 				t.Errorf("deleted %q; %s", out.Deleted(), o.Document)
 			}
 			e.on("/v3/projects", 200, object{"projects": things(nil, "p1", "p2")})
@@ -530,7 +550,8 @@ func TestQuotas(t *testing.T) {
 // list that is made of several.
 func TestProxies(t *testing.T) {
 	e, s := newEstate(t), newSinks(t)
-	e.catalog["compute"], e.catalog["load-balancer"], e.catalog["placement"], e.catalog["network"] = "/nova/v2.1", "/octavia", "/placement", "/neutron"
+	e.catalog["compute"], e.catalog["load-balancer"], e.catalog["placement"], e.catalog["network"] = "/nova/v2.1", "/octavia", "/placement",
+		"/neutron"
 	e.on("/nova/v2.1/", 200, object{"version": object{"id": "v2.1", "version": "2.93", "min_version": "2.1"}})
 	e.on("/placement/", 200, object{"versions": []object{{"id": "v1.0", "max_version": "1.39", "min_version": "1.0"}}})
 	e.on("/nova/v2.1/servers", 200, object{"servers": []object{}})
@@ -539,7 +560,8 @@ func TestProxies(t *testing.T) {
 	e.on("/neutron/v2.0/extensions", 200, object{"extensions": []object{}})
 	e.on("/neutron/v2.0/trunks", 200, object{"trunks": things(nil, "t1")})
 	e.on("/v3/projects", 200, object{"projects": []object{}})
-	e.on("/v3/role_assignments", 200, object{"role_assignments": []object{{"user": object{"id": "u1"}}, {"user": object{"id": "u2"}}, {"user": nil}, {}}})
+	e.on("/v3/role_assignments", 200, object{"role_assignments": []object{{"user": object{"id": "u1"}}, {"user": object{"id": "u2"}},
+		{"user": nil}, {}}})
 	e.on("/nova/v2.1/os-keypairs?user_id=u1", 200, object{"keypairs": []object{{"keypair": object{"name": "k1"}}}})
 	e.on("/nova/v2.1/os-keypairs?user_id=u2", 200, object{"keypairs": []object{{"keypair": object{"name": "k2"}}}})
 	for _, u := range []string{"u1", "u2"} {
@@ -557,12 +579,14 @@ func TestProxies(t *testing.T) {
 	for _, part := range []string{"usages", "inventories", "traits", "aggregates"} {
 		e.on("/placement/resource_providers/rp1/"+part, 200, object{part: object{}})
 	}
-	c := e.collector("compute/keypairs", "identity/application-credentials", "identity/groups", "loadbalancer/members", "placement/*", "network/trunks")
+	c := e.collector("compute/keypairs", "identity/application-credentials", "identity/groups", "loadbalancer/members", "placement/*",
+		"network/trunks")
 	if _, errs := s.sweep(c); len(errs) > 0 {
 		t.Fatal(errs)
 	}
 	want := s.state()
-	if !strings.Contains(want, "k2") || !strings.Contains(want, "ac-u2") || !strings.Contains(want, "m1") || !strings.Contains(want, "rp1") || !strings.Contains(want, "g1") || !strings.Contains(want, "t1") {
+	if !strings.Contains(want, "k2") || !strings.Contains(want, "ac-u2") || !strings.Contains(want, "m1") || !strings.Contains(want, "rp1") ||
+		!strings.Contains(want, "g1") || !strings.Contains(want, "t1") {
 		t.Fatalf("there is %s", want)
 	}
 	sound := e.answers
@@ -574,7 +598,8 @@ func TestProxies(t *testing.T) {
 			e.set(func() {
 				e.answers = make(map[string]func() answer)
 				for path, a := range sound {
-					single := strings.Contains(path, "keypairs") || strings.Contains(path, "application_credentials") || strings.Contains(path, "groups/") ||
+					single := strings.Contains(path, "keypairs") || strings.Contains(path, "application_credentials") ||
+						strings.Contains(path, "groups/") ||
 						strings.Contains(path, "members") || strings.Contains(path, "rp1") || strings.Contains(path, "trunks")
 					if all || single {
 						a = func() answer { return page }
@@ -605,7 +630,8 @@ func TestProxies(t *testing.T) {
 			t.Error(scope, err)
 		}
 	}
-	if got := s.of("west/compute/keypairs").Deleted() + " " + s.of("west/network/trunks").Deleted(); got != "identity-1/west/keypair/u2/k2 t1" {
+	if got := s.of("west/compute/keypairs").Deleted() + " " + s.of("west/network/trunks").Deleted(); got != "identity-1/west/keypair/u2/k2 "+
+		"t1" {
 		t.Errorf("deleted %q", got)
 	}
 }

@@ -48,8 +48,9 @@ func doc(i int) json.RawMessage {
 		containers[c] = map[string]any{
 			"name": fmt.Sprint("c", c), "image": fmt.Sprintf("registry.example/team-%d/app-%d:1.%d.%d", i%17, c, i%50, i%7),
 			"imagePullPolicy": "IfNotPresent", "terminationMessagePath": "/dev/termination-log",
-			"ports":        []map[string]any{{"containerPort": 8080 + c, "protocol": "TCP", "name": "http"}},
-			"resources":    map[string]any{"limits": map[string]any{"cpu": "500m", "memory": "256Mi"}, "requests": map[string]any{"cpu": "100m", "memory": "128Mi"}},
+			"ports": []map[string]any{{"containerPort": 8080 + c, "protocol": "TCP", "name": "http"}},
+			"resources": map[string]any{"limits": map[string]any{"cpu": "500m", "memory": "256Mi"},
+				"requests": map[string]any{"cpu": "100m", "memory": "128Mi"}},
 			"volumeMounts": []map[string]any{{"mountPath": "/var/run/service", "name": "service", "readOnly": true}},
 		}
 	}
@@ -57,8 +58,10 @@ func doc(i int) json.RawMessage {
 		"apiVersion": "v1", "kind": "Pod",
 		"metadata": map[string]any{
 			"name": fmt.Sprint("web-", i), "namespace": fmt.Sprint("team-", i%17), "uid": uid(i), "creationTimestamp": "2026-03-01T12:00:00Z",
-			"labels":          map[string]any{"app.kubernetes.io/name": "web", "app.kubernetes.io/instance": fmt.Sprint("web-", i%100), "tier": "front"},
-			"ownerReferences": []map[string]any{{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": fmt.Sprint("web-", i%100), "controller": true}},
+			"labels": map[string]any{"app.kubernetes.io/name": "web", "app.kubernetes.io/instance": fmt.Sprint("web-", i%100),
+				"tier": "front"},
+			"ownerReferences": []map[string]any{{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": fmt.Sprint("web-", i%100),
+				"controller": true}},
 		},
 		"spec": map[string]any{"nodeName": fmt.Sprint("node-", i%100), "containers": containers, "restartPolicy": "Always",
 			"dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler", "terminationGracePeriodSeconds": 30},
@@ -92,7 +95,8 @@ func (e *estate) Sweep(ctx context.Context, _ plugin.Scope, out plugin.Sink) err
 		return err
 	}
 	for i, d := range e.docs {
-		if err := s.Upsert(ctx, plugin.Observation{Key: plugin.Key{Type: "kubernetes.core.Pod", UID: uid(i)}, Name: fmt.Sprint("web-", i), Document: d}); err != nil {
+		if err := s.Upsert(ctx, plugin.Observation{Key: plugin.Key{Type: "kubernetes.core.Pod", UID: uid(i)}, Name: fmt.Sprint("web-", i),
+			Document: d}); err != nil {
 			return err
 		}
 	}
@@ -166,7 +170,8 @@ func throughPath(b *testing.B, c *centre.Centre, docs []json.RawMessage) (time.D
 	if err != nil {
 		b.Fatal(err)
 	}
-	sp, err := spool.Open(spool.Options{Dir: filepath.Join(dir, "spool"), Apply: seen.Apply, Applied: seen.Applied, BeforeTrim: seen.Sync, Recall: seen.Recall})
+	sp, err := spool.Open(spool.Options{Dir: filepath.Join(dir, "spool"), Apply: seen.Apply, Applied: seen.Applied, BeforeTrim: seen.Sync,
+		Recall: seen.Recall})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -180,7 +185,8 @@ func throughPath(b *testing.B, c *centre.Centre, docs []json.RawMessage) (time.D
 		Sources:  []collect.Source{{Name: "k", Description: plugin.Description{Name: "k"}, Collector: e}},
 	}
 	metrics := prometheus.NewRegistry()
-	link := &uplink.Uplink{Spool: sp, Clock: clock, Addresses: []string{c.Address}, TLS: id.ClientTLS, Logger: logger, Metrics: uplink.NewMetrics(metrics)}
+	link := &uplink.Uplink{Spool: sp, Clock: clock, Addresses: []string{c.Address}, TLS: id.ClientTLS, Logger: logger,
+		Metrics: uplink.NewMetrics(metrics)}
 
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -239,8 +245,9 @@ func rowsOf(docs []json.RawMessage, put func(*warehouse.Group)) error {
 			}
 			g.Versions = append(g.Versions, warehouse.AssetVersion{
 				Origin: warehouse.Origin{Site: "straight", AgentID: "a", SpoolID: g.ID.String(), Seq: uint64(i)},
-				Type:   "kubernetes.core.Pod", UID: uid(i), Version: uint64(hlc.FromTime(now)) + uint64(i), Operation: warehouse.Created, Scope: "k/pods",
-				Name: fmt.Sprint("web-", i), Document: canonical, Fields: fields, ObservedAt: now,
+				Type:   "kubernetes.core.Pod", UID: uid(i), Version: uint64(hlc.FromTime(now)) + uint64(i), Operation: warehouse.Created,
+				Scope: "k/pods",
+				Name:  fmt.Sprint("web-", i), Document: canonical, Fields: fields, ObservedAt: now,
 			})
 		}
 		put(g)

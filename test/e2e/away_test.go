@@ -65,10 +65,12 @@ func TestAway(t *testing.T) {
 			continue
 		}
 		if observed.Before(stopped.Add(-time.Second)) || observed.After(back) || received.Before(back) {
-			t.Fatalf("version %d happened while the aggregator was away (%s to %s), but was observed at %s and received at %s", i+1, stopped, back, observed, received)
+			t.Fatalf("version %d happened while the aggregator was away (%s to %s), but was observed at %s and received at %s", i+1, stopped, back,
+				observed, received)
 		}
 	}
-	t.Logf("away for %.0f s, %d changes meanwhile; all there %.1f s after the start", back.Sub(stopped).Seconds(), during, caughtUp.Sub(back).Seconds())
+	t.Logf("away for %.0f s, %d changes meanwhile; all there %.1f s after the start", back.Sub(stopped).Seconds(), during,
+		caughtUp.Sub(back).Seconds())
 }
 
 // spooled returns the numbers of the first and last asset record in an agent's

@@ -31,7 +31,8 @@ var (
 	chaosKills  = flag.Int("kills", 24, "how many processes the chaos test kills")
 	chaosFaults = flag.Int("faults", 18, "how many faults of the network it makes")
 	chaosJumps  = flag.Int("jumps", 6, "how often the chaos test sets an agent's clock to another time, up to an hour off")
-	chaosDisks  = flag.Bool("full-disks", false, "let the chaos test fill the agents' disks, too: they are small file systems in memory, which takes root")
+	chaosDisks  = flag.Bool("full-disks", false,
+		"let the chaos test fill the agents' disks, too: they are small file systems in memory, which takes root")
 )
 
 const (
@@ -441,7 +442,8 @@ func TestChaos(t *testing.T) {
 			t.Errorf("the spool of the %s is damaged: %v %s", e.name, err, out)
 		}
 		if first, _, err := spooled(e.agent); err != nil || first == 1 {
-			t.Errorf("the spool of the %s still begins with record %d (%v): it never gave up what was acknowledged, so that was not tested", e.name, first, err)
+			t.Errorf("the spool of the %s still begins with record %d (%v): it never gave up what was acknowledged, so that was not tested", e.name,
+				first, err)
 		}
 		e.stop()
 		t.Logf("link of the %s: up %+v, down %+v", e.name, e.link.Counts(link.Up), e.link.Counts(link.Down))
@@ -550,7 +552,8 @@ func compareUsage(t *testing.T, e *edge, db driver.Conn) {
 		got[row.Start] = row.Quantity
 	}
 	if len(rows) != len(got) || !maps.Equal(got, e.usage) {
-		t.Errorf("the warehouse has usage of %d periods, %d different ones, or others than the %d of the journal", len(rows), len(got), len(e.usage))
+		t.Errorf("the warehouse has usage of %d periods, %d different ones, or others than the %d of the journal", len(rows), len(got),
+			len(e.usage))
 	}
 	t.Logf("usage: %d of %d", len(rows), len(e.usage))
 }

@@ -51,7 +51,8 @@ func observe(t *testing.T, seeding ...string) *observed {
 	t.Helper()
 	o := &observed{t: t, lab: newKubernetes(t), a: newAggregator(t)}
 	began := time.Now()
-	o.lab.seed(append([]string{"-nodes", strconv.Itoa(*kubernetesNodes), "-pods", strconv.Itoa(*kubernetesPods), "-namespaces", "5"}, seeding...)...)
+	o.lab.seed(append([]string{"-nodes", strconv.Itoa(*kubernetesNodes), "-pods", strconv.Itoa(*kubernetesPods), "-namespaces", "5"},
+		seeding...)...)
 	t.Logf("the estate was made in %v", time.Since(began).Round(time.Second))
 	o.api = newAPIServer(t, o.lab.kubeconfig())
 	var namespace struct{ Metadata struct{ UID string } }
@@ -65,7 +66,8 @@ func observe(t *testing.T, seeding ...string) *observed {
 func (o *observed) useKubeconfig(file string) {
 	o.kubeconfig = file
 	// Nothing about the value of one canary, or its key, says that it is a secret.
-	writeFile(o.t, o.g.config, fmt.Sprintf("redact: {keys: [innocent]}\ncollectors:\n- plugin: kubernetes\n  name: lab\n  options: {kubeconfig: %q}\n", file))
+	writeFile(o.t, o.g.config, fmt.Sprintf("redact: {keys: [innocent]}\ncollectors:\n- plugin: kubernetes\n  name: lab\n  options: "+
+		"{kubeconfig: %q}\n", file))
 }
 
 func (o *observed) join() {
@@ -154,7 +156,8 @@ func (o *observed) exact(round, n int, what string, since time.Time) {
 			o.t.Errorf("%s: the history of %d is %q, want %q", what, i, history, want)
 		}
 	}
-	o.t.Logf("%s: %d deleted, %d changed, %d created; %d objects of %d kinds are equal after %v", what, n, n, n, objects, kinds, took.Round(100*time.Millisecond))
+	o.t.Logf("%s: %d deleted, %d changed, %d created; %d objects of %d kinds are equal after %v", what, n, n, n, objects, kinds,
+		took.Round(100*time.Millisecond))
 }
 
 // TestKubernetes holds the centre against the cluster, through all that may
@@ -194,13 +197,15 @@ func TestKubernetes(t *testing.T) {
 
 // definitions: kinds come and go while the agent runs.
 func (o *observed) definitions(t *testing.T) {
-	o.api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition",
+	o.api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+		`{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition",
 		"metadata":{"name":"gadgets.e2e.example.com"},"spec":{"group":"e2e.example.com","scope":"Namespaced","names":{"plural":"gadgets","singular":"gadget","kind":"Gadget","listKind":"GadgetList"},
 		"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}}]}}`)
 	began := time.Now()
 	const path = "/apis/e2e.example.com/v1/namespaces/default/gadgets"
 	eventually(t, 30*time.Second, "the kind is served", func() error {
-		_, err := o.api.do("POST", path, "application/json", `{"apiVersion":"e2e.example.com/v1","kind":"Gadget","metadata":{"name":"one"},"spec":{"futureField":{"n":1}}}`)
+		_, err := o.api.do("POST", path, "application/json",
+			`{"apiVersion":"e2e.example.com/v1","kind":"Gadget","metadata":{"name":"one"},"spec":{"futureField":{"n":1}}}`)
 		return err
 	})
 	uid := o.uid("Gadget.e2e.example.com", "default", "one")
@@ -278,7 +283,9 @@ func (o *observed) latency(t *testing.T, pods int) {
 		mu.Lock()
 		created[name] = time.Now()
 		mu.Unlock()
-		o.api.create("/api/v1/namespaces/default/pods", fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":%q},"spec":{"containers":[{"name":"x","image":"registry.example.com/x:1"}]}}`, name))
+		o.api.create("/api/v1/namespaces/default/pods",
+			fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":%q},"spec":{"containers":[{"name":"x",`+
+				`"image":"registry.example.com/x:1"}]}}`, name))
 		time.Sleep(time.Duration(50+rand.IntN(100)) * time.Millisecond)
 	}
 	select {

@@ -25,7 +25,8 @@ const metricsAPI = "/apis/metrics.k8s.io/v1beta1"
 // them, and what was requested against what the API server says of its pods.
 func TestKubernetesUsage(t *testing.T) {
 	o := observe(t)
-	writeFile(t, o.g.config, fmt.Sprintf("collectors:\n- plugin: kubernetes\n  name: lab\n  options: {kubeconfig: %q, namespaces: {exclude: [left-out]}}\n", o.kubeconfig))
+	writeFile(t, o.g.config, fmt.Sprintf("collectors:\n- plugin: kubernetes\n  name: lab\n  options: {kubeconfig: %q, namespaces: "+
+		"{exclude: [left-out]}}\n", o.kubeconfig))
 	o.join()
 	scopeFails := `reeve_agent_scope_failing{collector="lab",scope="usage"}`
 	if _, err := o.g.metric(scopeFails); err == nil {
@@ -69,10 +70,12 @@ func TestKubernetesUsage(t *testing.T) {
 		return err
 	})
 	for _, namespace := range []string{"default", "left-out"} {
-		o.api.create(podMetrics(namespace), fmt.Sprintf(`{"apiVersion":"metrics.k8s.io/v1beta1","kind":"PodMetrics","metadata":{"name":"used"},"timestamp":%q,"window":"15s",
+		o.api.create(podMetrics(namespace),
+			fmt.Sprintf(`{"apiVersion":"metrics.k8s.io/v1beta1","kind":"PodMetrics","metadata":{"name":"used"},"timestamp":%q,"window":"15s",
 			"containers":[{"name":"a","usage":{"cpu":"400m","memory":"30Mi"}},{"name":"b","usage":{"cpu":"100000000n","memory":"2Mi"}}]}`, stamp()))
 	}
-	o.api.create(metricsAPI+"/nodes", fmt.Sprintf(`{"apiVersion":"metrics.k8s.io/v1beta1","kind":"NodeMetrics","metadata":{"name":"measured"},"timestamp":%q,"window":"15s","usage":{"cpu":"3","memory":"8Gi"}}`, stamp()))
+	o.api.create(metricsAPI+"/nodes", fmt.Sprintf(`{"apiVersion":"metrics.k8s.io/v1beta1","kind":"NodeMetrics",`+
+		`"metadata":{"name":"measured"},"timestamp":%q,"window":"15s","usage":{"cpu":"3","memory":"8Gi"}}`, stamp()))
 	began := time.Now()
 
 	// They are measured anew until their usage is at the centre.
@@ -129,12 +132,14 @@ func TestKubernetesUsage(t *testing.T) {
 	} {
 		var quantity, seconds float64
 		var first, last time.Time
-		if err := db.QueryRow(t.Context(), `SELECT sum(quantity), sum(dateDiff('millisecond', start, end)) / 1000, min(start), max(end) FROM usage FINAL
+		if err := db.QueryRow(t.Context(), `SELECT sum(quantity), sum(dateDiff('millisecond', start, end)) / 1000, min(start), max(end) FROM `+
+			`usage FINAL
 			WHERE asset_type = $1 AND asset_uid = $2 AND meter = $3 AND unit = $4`, "kubernetes.core."+want.kind, want.uid, want.meter, want.unit).
 			Scan(&quantity, &seconds, &first, &last); err != nil {
 			t.Fatal(err)
 		}
-		if seconds < 1 || first.Before(began.Add(-2*time.Second)) || last.After(until.Add(time.Second)) || math.Abs(quantity-want.rate*seconds) > 1e-6*quantity {
+		if seconds < 1 || first.Before(began.Add(-2*time.Second)) || last.After(until.Add(time.Second)) ||
+			math.Abs(quantity-want.rate*seconds) > 1e-6*quantity {
 			t.Errorf("%s of %s: %v in %v s from %v to %v, want %v for each second", want.meter, want.uid, quantity, seconds, first, last, want.rate)
 		}
 	}
@@ -201,7 +206,8 @@ func documentedUsage(t *testing.T, db driver.Conn, heading string, from, until t
 		t.Fatal(err)
 	}
 	moment := func(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05.000") }
-	rows, err := db.Query(t.Context(), statement, clickhouse.Named("site", site), clickhouse.Named("from", moment(from)), clickhouse.Named("until", moment(until)))
+	rows, err := db.Query(t.Context(), statement, clickhouse.Named("site", site), clickhouse.Named("from", moment(from)),
+		clickhouse.Named("until", moment(until)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -208,7 +208,8 @@ func (k *kubernetes) cont(component string) { k.t.Helper(); k.signal(component, 
 // long as it can; expire has it say 410.
 func (k *kubernetes) compact() int64 {
 	k.t.Helper()
-	out, err := k.run(time.Minute, filepath.Join(k.cache, "bin", "k8slab"), "compact", "-endpoint", fmt.Sprintf("http://127.0.0.1:%d", k.port+1))
+	out, err := k.run(time.Minute, filepath.Join(k.cache, "bin", "k8slab"), "compact", "-endpoint",
+		fmt.Sprintf("http://127.0.0.1:%d", k.port+1))
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -322,7 +323,8 @@ func TestKubernetesLab(t *testing.T) {
 	checkPlanted(t, readPlanted(t, canaries), []byte(k.mustKubectl("get", all, "-A", "-o", "json")))
 
 	k.seed("-churn", "10", "-for", "2s")
-	if calls := k.calls("k8s-seed"); calls["create deployments.apps"] < 2 || calls["create pods"] == 0 && calls["patch deployments.apps"] == 0 {
+	if calls := k.calls("k8s-seed"); calls["create deployments.apps"] < 2 || calls["create pods"] == 0 &&
+		calls["patch deployments.apps"] == 0 {
 		t.Errorf("the audit log has these calls of the seeder: %v", calls)
 	}
 	if calls := k.calls("kubectl/"); calls["list nodes"] < 2 {

@@ -69,7 +69,8 @@ func prepare(dir string) error {
 		return fmt.Errorf("CHDB_LIB_PATH must name the engine; `make e2e` sets it")
 	}
 	programs.fakeAgent = filepath.Join(dir, "reeve-agent-fake")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-tags", "fakecollector", "-o", programs.fakeAgent, "./agent")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-tags", "fakecollector", "-o",
+		programs.fakeAgent, "./agent")
 	build.Dir = root
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -59,7 +59,8 @@ func (o *observedCloud) configure(notifications bool, more string) {
 		credentials = fmt.Sprintf("  credentials: {notifications_url: %q}\n", o.lab.broker())
 	}
 	// Nothing about the value of one canary, or its key, says that it is a secret.
-	writeFile(o.t, o.g.config, fmt.Sprintf("redact: {keys: [innocent]}\ncollectors:\n- plugin: openstack\n  name: lab\n  options: {clouds_file: %q, cloud: lab, dashboard_url: \"https://horizon.example.com/\"%s}\n%s", clouds, more, credentials))
+	writeFile(o.t, o.g.config, fmt.Sprintf("redact: {keys: [innocent]}\ncollectors:\n- plugin: openstack\n  name: lab\n  options: "+
+		"{clouds_file: %q, cloud: lab, dashboard_url: \"https://horizon.example.com/\"%s}\n%s", clouds, more, credentials))
 }
 
 // TestOpenStack holds the centre against the cloud, through what may happen to its
@@ -68,7 +69,8 @@ func TestOpenStack(t *testing.T) {
 	o := &observedCloud{t: t, lab: newOpenStack(t)}
 	planted := filepath.Join(t.TempDir(), "canaries.json")
 	began := time.Now()
-	o.lab.seed("-servers", strconv.Itoa(*openStackServers), "-projects", strconv.Itoa(*openStackProjects), "-nics", "0.25", "-canaries", planted)
+	o.lab.seed("-servers", strconv.Itoa(*openStackServers), "-projects", strconv.Itoa(*openStackProjects), "-nics", "0.25", "-canaries",
+		planted)
 	o.lab.multiply(*openStackCopies)
 	t.Logf("the estate was made in %v", time.Since(began).Round(time.Second))
 	o.api = o.lab.api()
@@ -91,7 +93,8 @@ func TestOpenStack(t *testing.T) {
 	began = time.Now()
 	o.g.join(o.a.joinToken())
 	objects, types := o.a.holds(o.api, *openStackLimit)
-	t.Logf("the first sweep: %d objects of %d types are equal, %v after the agent's start: %v", objects, len(types), time.Since(began).Round(time.Second), types)
+	t.Logf("the first sweep: %d objects of %d types are equal, %v after the agent's start: %v", objects, len(types),
+		time.Since(began).Round(time.Second), types)
 	o.proxy.quiet(5*time.Minute, 8*time.Second)
 	all, polls, calls := o.proxy.count()
 	t.Logf("the first sweep of everything: %d requests, and %d of polls meanwhile%s", all-polls, polls, show(calls))
@@ -155,7 +158,8 @@ func (o *observedCloud) latency(t *testing.T, prefix string) {
 		}
 	}()
 	asked := make(map[string]time.Time)
-	for line := range strings.Lines(o.lab.tool("create", "-servers", strconv.Itoa(*openStackCreated), "-project", "web-shop", "-prefix", prefix, "-every", "1s")) {
+	for line := range strings.Lines(o.lab.tool("create", "-servers", strconv.Itoa(*openStackCreated), "-project", "web-shop", "-prefix",
+		prefix, "-every", "1s")) {
 		var s struct {
 			Name    string
 			AskedAt time.Time `json:"asked_at"`
@@ -230,13 +234,15 @@ func (o *observedCloud) faults(t *testing.T) {
 		// silent says how long to wait where nothing is logged.
 		silent time.Duration
 	}{
-		{"a service is stopped", func() { o.lab.kill("nova-api") }, []string{"collecting failed", "compute in RegionOne"}, func() { o.lab.up() }, 0},
+		{"a service is stopped", func() { o.lab.kill("nova-api") }, []string{"collecting failed", "compute in RegionOne"}, func() { o.lab.up() },
+			0},
 		{"a policy forbids one listing", func() {
 			o.proxy.set(func(w http.ResponseWriter, r *http.Request, service string) bool {
 				if service != network || !strings.HasSuffix(r.URL.Path, "/floatingips") {
 					return false
 				}
-				answer(w, http.StatusForbidden, `{"NeutronError": {"type": "PolicyNotAuthorized", "message": "(rule:get_floatingip) is disallowed by policy", "detail": ""}}`)
+				answer(w, http.StatusForbidden, `{"NeutronError": {"type": "PolicyNotAuthorized", "message": "(rule:get_floatingip) is disallowed `+
+					`by policy", "detail": ""}}`)
 				return true
 			})
 		}, []string{"collecting failed", "network/floatingips", "disallowed by policy"}, func() {}, 0},
@@ -252,7 +258,8 @@ func (o *observedCloud) faults(t *testing.T) {
 				smallPages(r)
 				if !done && service == compute && r.URL.Query().Has("marker") {
 					done = true
-					if _, err := o.api.do(http.MethodDelete, o.api.auth+"/auth/tokens", "", map[string]string{"X-Subject-Token": r.Header.Get("X-Auth-Token")}); err != nil {
+					if _, err := o.api.do(http.MethodDelete, o.api.auth+"/auth/tokens", "",
+						map[string]string{"X-Subject-Token": r.Header.Get("X-Auth-Token")}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -314,7 +321,8 @@ func (o *observedCloud) faults(t *testing.T) {
 						done = true
 						o.lab.tool("delete", "-prefix", "marker", "-n", "3")
 						eventually(t, time.Minute, "the marker is gone", func() error {
-							if _, code, err := o.api.try(http.MethodGet, o.api.catalog["compute"]+"/servers/"+q.Get("marker"), "", nil); err != nil || code != http.StatusNotFound {
+							if _, code, err := o.api.try(http.MethodGet, o.api.catalog["compute"]+"/servers/"+q.Get("marker"), "", nil); err != nil ||
+								code != http.StatusNotFound {
 								return fmt.Errorf("it answers %d (%v)", code, err) //nolint:errorlint // there may be none
 							}
 							return nil
@@ -352,7 +360,8 @@ func (o *observedCloud) faults(t *testing.T) {
 			return nil
 		})
 		well := time.Since(mended)
-		t.Logf("%s: for %v, well again %v after it was mended, %d falsely deleted", fault.what, lasted.Round(time.Second), well.Round(time.Second), max(0, falsely))
+		t.Logf("%s: for %v, well again %v after it was mended, %d falsely deleted", fault.what, lasted.Round(time.Second),
+			well.Round(time.Second), max(0, falsely))
 	}
 	o.proxy.set(nil)
 	o.equals("after the faults", time.Now(), quotas...)
@@ -416,11 +425,13 @@ func (o *observedCloud) deletions(t *testing.T) {
 		}
 		return nil
 	})
-	t.Logf("%d servers deleted in %v; all are at the centre %v later", *openStackDeletes, took.Round(time.Second), time.Since(began).Round(100*time.Millisecond))
+	t.Logf("%d servers deleted in %v; all are at the centre %v later", *openStackDeletes, took.Round(time.Second),
+		time.Since(began).Round(100*time.Millisecond))
 	o.equals("what went with them", began, quotas...)
 	for _, asset := range gone[:min(len(gone), 10)] {
 		history := o.a.changes(asset.GetUid())
-		if n := len(history); n < 3 || history[0].GetOperation() != reevev1.Change_OPERATION_DELETED || history[n-1].GetOperation() != reevev1.Change_OPERATION_CREATED {
+		if n := len(history); n < 3 || history[0].GetOperation() != reevev1.Change_OPERATION_DELETED ||
+			history[n-1].GetOperation() != reevev1.Change_OPERATION_CREATED {
 			t.Errorf("the history of %s is %v", asset.GetName(), history)
 		}
 		full, err := o.a.asset(asset.GetUid())
@@ -507,9 +518,11 @@ func (o *observedCloud) afterwards(t *testing.T, planted string) {
 		got := have[project]
 		// Nova rounds nothing; it counts from launch to termination, by the second.
 		if math.Abs(got[0]-want[0]) > 0.02*want[0]+0.1 || math.Abs(got[1]-want[1]) > 0.02*want[1]+0.1 {
-			t.Errorf("project %s: %.3f server-hours and %.3f vCPU-hours at the centre, %.3f and %.3f by Nova", project, got[0], got[1], want[0], want[1])
+			t.Errorf("project %s: %.3f server-hours and %.3f vCPU-hours at the centre, %.3f and %.3f by Nova", project, got[0], got[1], want[0],
+				want[1])
 		} else {
-			t.Logf("project %s: %.3f server-hours and %.3f vCPU-hours at the centre, %.3f and %.3f by Nova", project, got[0], got[1], want[0], want[1])
+			t.Logf("project %s: %.3f server-hours and %.3f vCPU-hours at the centre, %.3f and %.3f by Nova", project, got[0], got[1], want[0],
+				want[1])
 		}
 	}
 	if len(usage) < *openStackProjects {
@@ -522,7 +535,8 @@ func (o *observedCloud) afterwards(t *testing.T, planted string) {
 func (o *observedCloud) usage(t *testing.T, from, until time.Time) map[string][2]float64 {
 	t.Helper()
 	const second = "2006-01-02T15:04:05"
-	pages, err := o.api.list(o.api.catalog["compute"]+"/os-simple-tenant-usage?detailed=1&start="+from.Format(second)+"&end="+until.Format(second),
+	pages, err := o.api.list(o.api.catalog["compute"]+"/os-simple-tenant-usage?detailed=1&start="+from.Format(second)+"&end="+until.Format(
+		second),
 		"tenant_usages", map[string]string{"OpenStack-API-Version": "compute 2.40"})
 	if err != nil {
 		t.Fatal(err)
@@ -549,7 +563,8 @@ func (o *observedCloud) usage(t *testing.T, from, until time.Time) map[string][2
 
 // relations: all lead to assets that are or were there.
 func (o *observedCloud) relations(t *testing.T, db driver.Conn) {
-	rows, err := db.Query(t.Context(), `SELECT from_type, kind, to_type, count(), countIf((to_type, to_uid) NOT IN (SELECT type, uid FROM asset)), anyIf(from_uid || ' to ' || to_uid, (to_type, to_uid) NOT IN (SELECT type, uid FROM asset))
+	rows, err := db.Query(t.Context(), `SELECT from_type, kind, to_type, count(), countIf((to_type, to_uid) NOT IN (SELECT type, uid FROM `+
+		`asset)), anyIf(from_uid || ' to ' || to_uid, (to_type, to_uid) NOT IN (SELECT type, uid FROM asset))
 		FROM relation FINAL WHERE from_type LIKE 'openstack.%' AND NOT deleted
 		GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`)
 	if err != nil {
@@ -597,13 +612,15 @@ func (o *observedCloud) events(t *testing.T, db driver.Conn) {
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
-	for _, typ := range []string{"cloud.reeve.agent.source.failing", "cloud.reeve.agent.source.recovered", "cloud.reeve.agent.scope.failing", "cloud.reeve.agent.scope.recovered"} {
+	for _, typ := range []string{"cloud.reeve.agent.source.failing", "cloud.reeve.agent.source.recovered", "cloud.reeve.agent.scope.failing",
+		"cloud.reeve.agent.scope.recovered"} {
 		if have[typ] == 0 {
 			t.Errorf("there is no event %s", typ)
 		}
 	}
 	if have["cloud.reeve.openstack.server.create"] < *openStackCreated || have["cloud.reeve.openstack.server.delete"] < *openStackDeletes {
-		t.Errorf("%d servers were created and %d deleted by the events", have["cloud.reeve.openstack.server.create"], have["cloud.reeve.openstack.server.delete"])
+		t.Errorf("%d servers were created and %d deleted by the events", have["cloud.reeve.openstack.server.create"],
+			have["cloud.reeve.openstack.server.delete"])
 	}
 }
 

@@ -180,13 +180,16 @@ var counted = []struct {
 	{"identity.Region", "identity", "/regions", "regions", "", named("", "region", "id")},
 	{"compute.Server", "compute", "/servers/detail?all_tenants=1&limit=500", "servers", "compute 2.73", nil},
 	{"compute.Flavor", "compute", "/flavors/detail?is_public=None", "flavors", "compute 2.61", named("RegionOne", "flavor", "name")},
-	{"compute.Hypervisor", "compute", "/os-hypervisors/detail", "hypervisors", "compute 2.53", named("RegionOne", "hypervisor", "hypervisor_hostname")},
+	{"compute.Hypervisor", "compute", "/os-hypervisors/detail", "hypervisors", "compute 2.53",
+		named("RegionOne", "hypervisor", "hypervisor_hostname")},
 	{"compute.Aggregate", "compute", "/os-aggregates", "aggregates", "compute 2.41", named("RegionOne", "aggregate", "name")},
-	{"compute.AvailabilityZone", "compute", "/os-availability-zone/detail", "availabilityZoneInfo", "", named("RegionOne", "availability-zone", "zoneName")},
+	{"compute.AvailabilityZone", "compute", "/os-availability-zone/detail", "availabilityZoneInfo", "",
+		named("RegionOne", "availability-zone", "zoneName")},
 	{"compute.ServerGroup", "compute", "/os-server-groups?all_projects=True&limit=1000", "server_groups", "compute 2.64", nil},
 	{"compute.Service", "compute", "/os-services", "services", "compute 2.53", named("RegionOne", "compute-service", "binary", "host")},
 	{"compute.Migration", "compute", "/os-migrations", "migrations", "compute 2.80", func(o object) string { return o["uuid"].(string) }},
-	{"placement.ResourceProvider", "placement", "/resource_providers", "resource_providers", "placement 1.14", func(o object) string { return o["uuid"].(string) }},
+	{"placement.ResourceProvider", "placement", "/resource_providers", "resource_providers", "placement 1.14",
+		func(o object) string { return o["uuid"].(string) }},
 	{"network.Network", "network", "/v2.0/networks", "networks", "", nil},
 	{"network.Subnet", "network", "/v2.0/subnets", "subnets", "", nil},
 	{"network.SubnetPool", "network", "/v2.0/subnetpools", "subnetpools", "", nil},
@@ -265,7 +268,8 @@ func (s *openStackAPI) truth() (map[string]object, error) {
 			}
 		case "openstack.placement.ResourceProvider":
 			for _, part := range []string{"inventories", "usages", "traits", "aggregates"} {
-				data, err := s.do(http.MethodGet, s.catalog["placement"]+"/resource_providers/"+uid+"/"+part, "", map[string]string{"OpenStack-API-Version": "placement 1.19"})
+				data, err := s.do(http.MethodGet, s.catalog["placement"]+"/resource_providers/"+uid+"/"+part, "",
+					map[string]string{"OpenStack-API-Version": "placement 1.19"})
 				if err != nil {
 					return nil, err
 				}

@@ -89,7 +89,8 @@ func TestRefusals(t *testing.T) {
 		}
 		fresh := a.joinToken()
 		wrong := editToken(t, fresh, func(j *identity.JoinToken) { j.CA = ca.Pin().String() })
-		refused("agent with a wrong CA hash", wrong, []string{"certificate authority is not the expected one"}, []string{"refused the TLS handshake"})
+		refused("agent with a wrong CA hash", wrong, []string{"certificate authority is not the expected one"},
+			[]string{"refused the TLS handshake"})
 		// The agent broke off before it sent the token, so it is still good.
 		g := newAgent(t, "agent with the same token", dir).join(fresh)
 		g.says(0, 20*time.Second, "enrolled")
@@ -100,7 +101,8 @@ func TestRefusals(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = a.reeve("login", a.address, "--context", "wrong", "--ca-hash", ca.Pin().String(), "--token-file", filepath.Join(a.dir, "admin-token"))
+		_, err = a.reeve("login", a.address, "--context", "wrong", "--ca-hash", ca.Pin().String(), "--token-file",
+			filepath.Join(a.dir, "admin-token"))
 		if err == nil {
 			t.Fatal("the client signed in to an aggregator of another CA")
 		}

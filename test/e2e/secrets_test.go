@@ -75,7 +75,8 @@ func TestSecrets(t *testing.T) {
 	// In documents, by the name of the key and by the form of the value.
 	leaky := thing("leaky", map[string]any{
 		"db_password": c.plant("secret key"),
-		"auth":        map[string]any{"apiToken": c.plant("secret key in camel case"), "deep": map[string]any{"secret": []any{c.plant("below a secret key")}}},
+		"auth": map[string]any{"apiToken": c.plant("secret key in camel case"),
+			"deep": map[string]any{"secret": []any{c.plant("below a secret key")}}},
 		"env":         []any{map[string]any{"name": "DB_PASSWORD", "value": c.plant("env variable")}},
 		"environment": []any{"SESSION_SECRET=" + c.plant("KEY=VALUE")},
 		"command":     "/bin/server --token " + c.plant("flag") + " --verbose",
@@ -268,7 +269,8 @@ func searchWarehouse(t *testing.T, db driver.Conn, in func([]byte) []string, mas
 		var rows []struct {
 			Row string `ch:"row"`
 		}
-		if err := db.Select(t.Context(), &rows, fmt.Sprintf("SELECT formatRow('JSONEachRow', *) AS row FROM reeve.`%s`", table.Name)); err != nil {
+		if err := db.Select(t.Context(), &rows, fmt.Sprintf("SELECT formatRow('JSONEachRow', *) AS row FROM reeve.`%s`",
+			table.Name)); err != nil {
 			t.Fatalf("table %s: %v", table.Name, err)
 		}
 		masked := 0

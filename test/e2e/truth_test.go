@@ -108,7 +108,8 @@ func compareVersions(t *testing.T, tr *truth, rows []version) {
 		case row.UID != want.uid || row.Operation != want.operation:
 			t.Errorf("row %d is %s %s, the journal has %s %s", i+1, row.Operation, row.UID, want.operation, want.uid)
 		case !reflect.DeepEqual(decode(t, row.Document), want.document):
-			t.Errorf("row %d (%s %s) has the document %.500s, the journal %.500s", i+1, row.Operation, row.UID, row.Document, fmt.Sprint(want.document))
+			t.Errorf("row %d (%s %s) has the document %.500s, the journal %.500s", i+1, row.Operation, row.UID, row.Document,
+				fmt.Sprint(want.document))
 		case (row.Operation == "updated") != slices.Contains(row.Changed, "line"):
 			t.Errorf("row %d (%s %s) says of the changed paths %v", i+1, row.Operation, row.UID, row.Changed)
 		default:
@@ -134,7 +135,9 @@ func compareAssets(t *testing.T, tr *truth, db driver.Conn, site string) {
 		Document string            `ch:"document"`
 		Line     string            `ch:"line"`
 	}
-	if err := db.Select(t.Context(), &rows, "SELECT uid, deleted, name, status, labels, document, fields['line'] AS line FROM asset FINAL WHERE site = {site:String} AND type = 'fake.test.Thing'", clickhouse.Named("site", site)); err != nil {
+	if err := db.Select(t.Context(), &rows,
+		"SELECT uid, deleted, name, status, labels, document, fields['line'] AS line FROM asset FINAL WHERE site = {site:String} AND type = "+
+			"'fake.test.Thing'", clickhouse.Named("site", site)); err != nil {
 		t.Fatal(err)
 	}
 	active := 0
@@ -174,7 +177,9 @@ func compareRelations(t *testing.T, tr *truth, db driver.Conn, site string) {
 	var rows []struct {
 		Edge string `ch:"edge"`
 	}
-	if err := db.Select(t.Context(), &rows, "SELECT concat(from_uid, ' ', kind, ' ', to_uid) AS edge FROM relation FINAL WHERE site = {site:String} AND NOT deleted AND from_type = 'fake.test.Thing'", clickhouse.Named("site", site)); err != nil {
+	if err := db.Select(t.Context(), &rows,
+		"SELECT concat(from_uid, ' ', kind, ' ', to_uid) AS edge FROM relation FINAL WHERE site = {site:String} AND NOT deleted AND from_type "+
+			"= 'fake.test.Thing'", clickhouse.Named("site", site)); err != nil {
 		t.Fatal(err)
 	}
 	got := make(map[string]bool)

@@ -82,7 +82,10 @@ func TestVeth(t *testing.T) {
 	if err := a.read(&answer, "get", "asset", uid); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(answer.GetRelations(), func(r *reevev1.Relation) bool { return r.GetKind() == "connected_to" && r.GetFromUid() == uid }) {
+	if !slices.ContainsFunc(answer.GetRelations(), func(r *reevev1.Relation) bool {
+		return r.GetKind() == "connected_to" &&
+			r.GetFromUid() == uid
+	}) {
 		t.Errorf("%s is not connected_to %s: its relations are %v", name, peer, answer.GetRelations())
 	}
 
@@ -138,7 +141,8 @@ func TestVeth(t *testing.T) {
 	}
 	history := a.changes(uid, "--full")
 	first, last := history[len(history)-1], history[0]
-	if first.GetOperation() != reevev1.Change_OPERATION_CREATED || last.GetOperation() != reevev1.Change_OPERATION_DELETED || len(history) < 5 {
+	if first.GetOperation() != reevev1.Change_OPERATION_CREATED || last.GetOperation() != reevev1.Change_OPERATION_DELETED ||
+		len(history) < 5 {
 		t.Errorf("the history is not one from created to deleted: %v", history)
 	}
 	if got := last.GetDocument().AsMap()["alias"]; got != "reeve was here" {

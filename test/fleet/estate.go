@@ -193,7 +193,8 @@ func (v *values) kubernetes() {
 	a := v.asset
 	cluster := v.e.id("cluster", 0)
 	key := func(kind, namespace, name string) string { return cluster + "/" + kind + "/" + namespace + "/" + name }
-	a.Region, a.Scope = fmt.Sprintf("cluster-%d", v.e.number), "kubernetes/"+strings.ToLower(a.GetType()[strings.LastIndex(a.GetType(), ".")+1:])+"s"
+	a.Region, a.Scope = fmt.Sprintf("cluster-%d", v.e.number),
+		"kubernetes/"+strings.ToLower(a.GetType()[strings.LastIndex(a.GetType(), ".")+1:])+"s"
 	replicaSet := func(app int) string { return v.name(app) + "-" + v.hash(app, 10) }
 	switch a.GetType() {
 	case "kubernetes.core.Pod":

@@ -274,11 +274,15 @@ func (r *fleet) enroll(ctx context.Context) error {
 	}
 	metrics := uplink.NewMetrics(r.metrics)
 	from, began := r.figures(), time.Now()
-	if err := r.each(ctx, 8, func(ctx context.Context, a *agent) error { return a.join(ctx, r.api, r.aggregator, r.dir, metrics) }); err != nil {
+	if err := r.each(ctx, 8, func(ctx context.Context, a *agent) error {
+		return a.join(ctx, r.api, r.aggregator, r.dir,
+			metrics)
+	}); err != nil {
 		return err
 	}
 	took := time.Since(began).Seconds()
-	r.say("%d agents enrolled in %.1f s (%.0f a second, a site and a token made for each)%s", len(r.agents), took, float64(len(r.agents))/took, r.since(from))
+	r.say("%d agents enrolled in %.1f s (%.0f a second, a site and a token made for each)%s", len(r.agents), took,
+		float64(len(r.agents))/took, r.since(from))
 	return nil
 }
 

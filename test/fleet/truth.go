@@ -90,7 +90,8 @@ func (r *comparison) sites(ctx context.Context, db driver.Conn, agents []*agent)
 	between := func(s string) string { return s + " WHERE site BETWEEN {first:String} AND {last:String}" }
 	bounds := []any{clickhouse.Named("first", first), clickhouse.Named("last", last)}
 
-	rows, err := db.Query(ctx, between(`SELECT site, uid, count(), uniqExact(version), max(version), argMax(hash, version), countIf(MD5(document) != hash)
+	rows, err := db.Query(ctx, between(`SELECT site, uid, count(), uniqExact(version), max(version), argMax(hash, version), `+
+		`countIf(MD5(document) != hash)
 		FROM asset_version`)+` GROUP BY site, uid`, bounds...)
 	if err != nil {
 		return err
@@ -166,8 +167,10 @@ func (r *comparison) sites(ctx context.Context, db driver.Conn, agents []*agent)
 // String prints the comparison, and says in the end whether the two are equal.
 func (r *comparison) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "versions %d of %d (counted without FINAL), assets %d of %d, live %d of %d, relations %d of %d, events %d of %d, dead letters %d",
-		r.versions, r.wantVersions, r.assets, r.wantAssets, r.live, r.wantLive, r.relations, r.wantRelations, r.events, r.wantEvents, r.deadLetters)
+	fmt.Fprintf(&s, "versions %d of %d (counted without FINAL), assets %d of %d, live %d of %d, relations %d of %d, events %d of %d, dead "+
+		"letters %d",
+		r.versions, r.wantVersions, r.assets, r.wantAssets, r.live, r.wantLive, r.relations, r.wantRelations, r.events, r.wantEvents,
+		r.deadLetters)
 	for _, e := range r.examples {
 		s.WriteString("\n    " + e)
 	}

@@ -76,7 +76,8 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 	case s.list != nil && s.list(w, r):
 	default:
-		fmt.Fprintf(w, `{"kind":"List","metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"x","namespace":"a","resourceVersion":"1"}}]}`)
+		fmt.Fprintf(w, `{"kind":"List","metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"x","namespace":"a",`+
+			`"resourceVersion":"1"}}]}`)
 	}
 }
 
@@ -227,8 +228,9 @@ func TestKindsThatHangCostThemselves(t *testing.T) {
 		hang  []string
 		begin string // of the answer
 	}{
-		"no answer":         {[]string{"deployments", "daemonsets", "statefulsets"}, ""},
-		"no end":            {[]string{"deployments", "daemonsets", "statefulsets"}, `{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"x","namespace":"a"}},`},
+		"no answer": {[]string{"deployments", "daemonsets", "statefulsets"}, ""},
+		"no end": {[]string{"deployments", "daemonsets", "statefulsets"},
+			`{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"x","namespace":"a"}},`},
 		"what pods wait on": {[]string{"networkpolicies", "poddisruptionbudgets"}, ""},
 		"pods":              {[]string{"pods"}, ""},
 	} {
@@ -282,12 +284,15 @@ func TestListsArePaced(t *testing.T) {
 	for name, test := range map[string]struct {
 		list, watch string
 	}{
-		"no resource version":     {`{"metadata":{},"items":[]}`, ""},
-		"every watch is too late": {`{"metadata":{"resourceVersion":"5"},"items":[]}`, `{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}`},
-		"a bookmark from before":  {`{"metadata":{"resourceVersion":"5"},"items":[]}`, `{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"4"}}}`},
+		"no resource version": {`{"metadata":{},"items":[]}`, ""},
+		"every watch is too late": {`{"metadata":{"resourceVersion":"5"},"items":[]}`,
+			`{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}`},
+		"a bookmark from before": {`{"metadata":{"resourceVersion":"5"},"items":[]}`,
+			`{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"4"}}}`},
 		"a change, then too late": {
 			`{"metadata":{"resourceVersion":"5"},"items":[]}`,
-			`{"type":"ADDED","object":{"metadata":{"name":"x","namespace":"a","resourceVersion":"6"}}}{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}`,
+			`{"type":"ADDED","object":{"metadata":{"name":"x","namespace":"a","resourceVersion":"6"}}}{"type":"ERROR","object":{"kind":"Status",` +
+				`"code":410,"reason":"Expired"}}`,
 		},
 		"an empty watch":   {`{"metadata":{"resourceVersion":"5"},"items":[]}`, " "},
 		"a watch of noise": {`{"metadata":{"resourceVersion":"5"},"items":[]}`, `{"type":"NEWS"}`},

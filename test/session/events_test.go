@@ -61,24 +61,28 @@ func TestEventsOverTheAPI(t *testing.T) {
 		t.Errorf("pages have %v", got)
 	}
 	first := all[0]
-	if first.GetData().GetFields()["n"].GetStringValue() != "12345678901234567890" || first.GetAssetUid() != "u" || first.GetSeverity() != "warning" ||
+	if first.GetData().GetFields()["n"].GetStringValue() != "12345678901234567890" || first.GetAssetUid() != "u" ||
+		first.GetSeverity() != "warning" ||
 		!first.GetTime().AsTime().Equal(now) || !first.GetReceiveTime().AsTime().Equal(now) || first.GetAgentId() != "a" {
 		t.Errorf("%v", first)
 	}
 	for name, r := range map[string]*reevev1.ListEventsRequest{
 		"another site": {Site: "east"}, "another type": {Type: "x"}, "another asset": {AssetUid: "v"}, "a type of asset": {AssetType: "x"},
 		"a severity": {Severities: []string{"info", "error"}}, "later": {StartTime: timestamppb.New(now.Add(time.Minute))},
-		"earlier": {EndTime: timestamppb.New(now.Add(-time.Hour))}, "the end of time": {StartTime: timestamppb.New(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))},
+		"earlier":         {EndTime: timestamppb.New(now.Add(-time.Hour))},
+		"the end of time": {StartTime: timestamppb.New(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))},
 	} {
 		if events, err := list(r); err != nil || len(events) != 0 {
 			t.Errorf("%s: %d events, %v", name, len(events), err)
 		}
 	}
-	if events, err := list(&reevev1.ListEventsRequest{StartTime: timestamppb.New(now), Severities: []string{"warning"}}); err != nil || len(events) != 3 || events[0].GetData() != nil {
+	if events, err := list(&reevev1.ListEventsRequest{StartTime: timestamppb.New(now), Severities: []string{"warning"}}); err != nil ||
+		len(events) != 3 || events[0].GetData() != nil {
 		t.Errorf("of now: %v, %v", events, err)
 	}
 	for name, r := range map[string]*reevev1.ListEventsRequest{
-		"severity": {Severities: []string{"waring"}}, "size": {PageSize: -1}, "token": {PageToken: "x"}, "time": {StartTime: &timestamppb.Timestamp{Nanos: -1}},
+		"severity": {Severities: []string{"waring"}}, "size": {PageSize: -1}, "token": {PageToken: "x"},
+		"time": {StartTime: &timestamppb.Timestamp{Nanos: -1}},
 	} {
 		if _, err := list(r); connect.CodeOf(err) != connect.CodeInvalidArgument {
 			t.Errorf("%s: %v", name, err)

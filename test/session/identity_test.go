@@ -70,7 +70,8 @@ func TestRevokedAgentIsCut(t *testing.T) {
 	c.Start()
 	inventory := client(t, c)
 	centre.WaitFor(t, "its assets to be disconnected", func() bool {
-		list, err := inventory.ListAssets(t.Context(), connect.NewRequest(&reevev1.ListAssetsRequest{States: []reevev1.State{reevev1.State_STATE_DISCONNECTED}}))
+		list, err := inventory.ListAssets(t.Context(),
+			connect.NewRequest(&reevev1.ListAssetsRequest{States: []reevev1.State{reevev1.State_STATE_DISCONNECTED}}))
 		return err == nil && len(list.Msg.GetAssets()) == 3 && list.Msg.GetAssets()[0].GetDisconnectTime().AsTime().After(began.Add(-time.Minute))
 	})
 	// Nobody else was touched.
@@ -98,7 +99,8 @@ func endsAt(t *testing.T, c *centre.Centre, dir string, end time.Time) *enroll.I
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "agent.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "agent.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	if id, err = enroll.Load(dir); err != nil {
@@ -417,7 +419,8 @@ func TestRotateCA(t *testing.T) {
 	t.Logf("agents moved over %v after the rotation", time.Since(began))
 
 	retire := func(force bool) error {
-		_, err := fleet.RetireCertificateAuthority(t.Context(), connect.NewRequest(&reevev1.RetireCertificateAuthorityRequest{Hash: old, Force: force}))
+		_, err := fleet.RetireCertificateAuthority(t.Context(),
+			connect.NewRequest(&reevev1.RetireCertificateAuthorityRequest{Hash: old, Force: force}))
 		return err
 	}
 	err := retire(false)

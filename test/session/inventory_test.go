@@ -72,7 +72,8 @@ func insert(t *testing.T, c *centre.Centre, versions ...warehouse.AssetVersion) 
 }
 
 func version(site, kind, uid string, op warehouse.Operation) warehouse.AssetVersion {
-	return warehouse.AssetVersion{Origin: warehouse.Origin{Site: site, AgentID: "gone-agent", SpoolID: "s"}, Type: kind, UID: uid, Operation: op}
+	return warehouse.AssetVersion{Origin: warehouse.Origin{Site: site, AgentID: "gone-agent", SpoolID: "s"}, Type: kind, UID: uid,
+		Operation: op}
 }
 
 func code(t *testing.T, err error, want connect.Code, text string) {
@@ -135,7 +136,8 @@ func TestListAssetTypes(t *testing.T) {
 	g := &warehouse.Group{ID: uuid.New(), ReceivedAt: time.Now().Truncate(time.Millisecond)}
 	for i := range 3 {
 		g.Types = append(g.Types, warehouse.AssetType{
-			Origin: warehouse.Origin{Site: fmt.Sprint("site", i%2)}, Name: fmt.Sprint("fake.test.Kind", i), Title: fmt.Sprint("Kind ", i), Version: 1,
+			Origin: warehouse.Origin{Site: fmt.Sprint("site", i%2)}, Name: fmt.Sprint("fake.test.Kind", i), Title: fmt.Sprint("Kind ", i),
+			Version: 1,
 		})
 	}
 	g.Types[1].Layout = []byte(`{"columns":[{"title":"N","path":"n","wide":true}]}`)
@@ -176,7 +178,8 @@ func TestGetAsset(t *testing.T) {
 	api := client(t, c)
 	v := version("west", "fake.test.Thing", "a", warehouse.Created)
 	v.Document = []byte(`{"big":9223372036854775807,"list":[1,2.5,null,true],"text":"x"}`)
-	insert(t, c, v, version("west", "fake.test.Thing", "twice", warehouse.Created), version("east", "fake.test.Thing", "twice", warehouse.Created),
+	insert(t, c, v, version("west", "fake.test.Thing", "twice", warehouse.Created),
+		version("east", "fake.test.Thing", "twice", warehouse.Created),
 		version("west", "fake.test.Thing", "d", warehouse.Deleted))
 	res, err := api.GetAsset(t.Context(), connect.NewRequest(&reevev1.GetAssetRequest{Uid: "a"}))
 	if err != nil {
@@ -253,7 +256,8 @@ func TestStates(t *testing.T) {
 	}
 	e.stop()
 	centre.WaitFor(t, "assets of a silent agent to be disconnected", func() bool { return state() == reevev1.State_STATE_DISCONNECTED })
-	none, err := api.ListAssets(t.Context(), connect.NewRequest(&reevev1.ListAssetsRequest{States: []reevev1.State{reevev1.State_STATE_ACTIVE}}))
+	none, err := api.ListAssets(t.Context(),
+		connect.NewRequest(&reevev1.ListAssetsRequest{States: []reevev1.State{reevev1.State_STATE_ACTIVE}}))
 	if err != nil || len(none.Msg.GetAssets()) != 0 {
 		t.Fatalf("%v, %v", none, err)
 	}

@@ -78,7 +78,8 @@ func (b *busySite) start() {
 	b.t.Helper()
 	b.seen, b.spool, b.clock = openStores(b.t, b.dir, slog.New(slog.DiscardHandler), busyBudget)
 	link := &uplink.Uplink{
-		Spool: b.spool, Clock: b.clock, Addresses: []string{b.c.Address}, TLS: b.id.ClientTLS, Hostname: "host", Logger: slog.New(slog.DiscardHandler),
+		Spool: b.spool, Clock: b.clock, Addresses: []string{b.c.Address}, TLS: b.id.ClientTLS, Hostname: "host",
+		Logger: slog.New(slog.DiscardHandler),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -127,7 +128,8 @@ func (b *busySite) minute(assets int) {
 		case before == nil || before.GetOperation() == wirev1.Operation_OPERATION_DELETED:
 			a.Operation = wirev1.Operation_OPERATION_CREATED
 		case b.rand.IntN(20) == 0:
-			a.Operation, a.Document, a.Relations, a.RemovedRelations = wirev1.Operation_OPERATION_DELETED, before.GetDocument(), nil, before.GetRelations()
+			a.Operation, a.Document, a.Relations, a.RemovedRelations = wirev1.Operation_OPERATION_DELETED, before.GetDocument(), nil,
+				before.GetRelations()
 		case before.GetRelations()[0].GetUid() != a.GetRelations()[0].GetUid():
 			a.RemovedRelations = before.GetRelations()
 		}
@@ -242,8 +244,10 @@ func TestOutageOfAnHour(t *testing.T) {
 			break
 		}
 	}
-	t.Logf("away from %s to %s: %d versions and %d events were recorded in all; the centre has %d and %d; %d gaps from %s to %s tell of %d versions and %d events",
-		began.Format(time.TimeOnly), ended.Format(time.TimeOnly), b.versions, b.events, versions, taken, rows, from.Format(time.TimeOnly), to.Format(time.TimeOnly), lost, lostEvents)
+	t.Logf("away from %s to %s: %d versions and %d events were recorded in all; the centre has %d and %d; %d gaps from %s to %s tell of %d "+
+		"versions and %d events",
+		began.Format(time.TimeOnly), ended.Format(time.TimeOnly), b.versions, b.events, versions, taken, rows, from.Format(time.TimeOnly),
+		to.Format(time.TimeOnly), lost, lostEvents)
 	if int(versions+lost) != b.versions || int(taken+lostEvents) != b.events || wrong != 0 {
 		t.Errorf("that does not add up; %d dead letters", wrong)
 	}

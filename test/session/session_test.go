@@ -71,7 +71,8 @@ func startEdge(t *testing.T, c *centre.Centre, id *enroll.Identity, spoolDir str
 	}
 	log := &centre.Log{}
 	e := &edge{t: t, c: c, spool: sp, close: sync.OnceValue(sp.Close), id: id, log: log, link: &uplink.Uplink{
-		Spool: sp, Clock: hlc.New(0), Addresses: []string{c.Address}, TLS: id.ClientTLS, Hostname: "host", Logger: slog.New(slog.NewTextHandler(log, nil)),
+		Spool: sp, Clock: hlc.New(0), Addresses: []string{c.Address}, TLS: id.ClientTLS, Hostname: "host",
+		Logger: slog.New(slog.NewTextHandler(log, nil)),
 	}}
 	if change != nil {
 		change(e.link)
@@ -101,8 +102,9 @@ func (e *edge) observe(n int) {
 	for range n {
 		e.sent++
 		r := &wirev1.Record{Body: &wirev1.Record_Asset{Asset: &wirev1.AssetVersion{
-			Type: "fake.test.Thing", Uid: fmt.Sprint("u", e.sent%5), Version: uint64(e.link.Clock.Next()), Operation: wirev1.Operation_OPERATION_UPDATED,
-			Scope: "fake/s", Document: fmt.Appendf(nil, `{"n":%d}`, e.sent), Hash: make([]byte, 16),
+			Type: "fake.test.Thing", Uid: fmt.Sprint("u", e.sent%5), Version: uint64(e.link.Clock.Next()),
+			Operation: wirev1.Operation_OPERATION_UPDATED,
+			Scope:     "fake/s", Document: fmt.Appendf(nil, `{"n":%d}`, e.sent), Hash: make([]byte, 16),
 		}}}
 		if err := e.spool.Append(e.t.Context(), assets, []*wirev1.Record{r}); err != nil {
 			e.t.Fatal(err)
@@ -219,7 +221,8 @@ func TestJoinElsewhere(t *testing.T) {
 	if err := id.Renew(t.Context(), []string{other.Address, c.Address}); err != nil {
 		t.Errorf("renewing there: %v", err)
 	}
-	if _, err := enroll.Join(t.Context(), t.TempDir(), token, []string{other.Address, other.Address}, "h", nil, slog.New(slog.DiscardHandler)); !errors.Is(err, identity.ErrWrongCA) {
+	if _, err := enroll.Join(t.Context(), t.TempDir(), token, []string{other.Address, other.Address}, "h", nil,
+		slog.New(slog.DiscardHandler)); !errors.Is(err, identity.ErrWrongCA) {
 		t.Errorf("where all are others: %v", err)
 	}
 }

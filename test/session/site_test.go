@@ -38,7 +38,8 @@ func TestDeleteSite(t *testing.T) {
 	// What would be, which changes nothing.
 	m, err := remove("west", true)
 	// The edge joined with a token of its own.
-	if err != nil || m.GetSite().GetAgents() != 1 || m.GetSite().GetConnectedAgents() != 1 || m.GetJoinTokens() != 2 || m.GetStoredAssets() != 3 || m.GetStoredVersions() != 3 ||
+	if err != nil || m.GetSite().GetAgents() != 1 || m.GetSite().GetConnectedAgents() != 1 || m.GetJoinTokens() != 2 ||
+		m.GetStoredAssets() != 3 || m.GetStoredVersions() != 3 ||
 		m.GetSite().GetDeleteTime() != nil {
 		t.Fatalf("%v, %v", m, err)
 	}
@@ -59,7 +60,8 @@ func TestDeleteSite(t *testing.T) {
 	_, err = fleet.CreateJoinToken(t.Context(), connect.NewRequest(&reevev1.CreateJoinTokenRequest{Site: "west"}))
 	code(t, err, connect.CodeFailedPrecondition, "is being deleted")
 	sites, err := fleet.ListSites(t.Context(), connect.NewRequest(&reevev1.ListSitesRequest{}))
-	if err != nil || len(sites.Msg.GetSites()) != 2 || sites.Msg.GetSites()[1].GetDeleteTime() == nil || sites.Msg.GetSites()[0].GetAssets() != 1 {
+	if err != nil || len(sites.Msg.GetSites()) != 2 || sites.Msg.GetSites()[1].GetDeleteTime() == nil ||
+		sites.Msg.GetSites()[0].GetAssets() != 1 {
 		t.Errorf("%v, %v", sites, err)
 	}
 	// A restart goes on with it.

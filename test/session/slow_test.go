@@ -25,11 +25,14 @@ func TestSlowAndNarrowWays(t *testing.T) {
 		// rounds of observations, each with bytes that do not compress.
 		rounds, bytes int
 	}{
-		"a round trip of 3 s":                    {rules: link.Rules{Delay: 1500 * time.Millisecond}, rounds: 4, bytes: 1000},
-		"a round trip of 3 s, TCP":               {rules: link.Rules{Delay: 1500 * time.Millisecond}, want: transport.TCP, rounds: 4, bytes: 1000},
-		"2 kB/s with a round trip of 0.7 s":      {rules: link.Rules{Delay: 350 * time.Millisecond, BytesPerSecond: 2000}, rounds: 3, bytes: 15_000},
-		"2 kB/s with a round trip of 0.7 s, TCP": {rules: link.Rules{Delay: 350 * time.Millisecond, BytesPerSecond: 2000}, want: transport.TCP, rounds: 3, bytes: 15_000},
-		"packets of 1,280 bytes":                 {rules: link.Rules{MaxDatagram: narrowest}, want: transport.QUIC, rounds: 3, bytes: 100_000},
+		"a round trip of 3 s": {rules: link.Rules{Delay: 1500 * time.Millisecond}, rounds: 4, bytes: 1000},
+		"a round trip of 3 s, TCP": {rules: link.Rules{Delay: 1500 * time.Millisecond}, want: transport.TCP, rounds: 4,
+			bytes: 1000},
+		"2 kB/s with a round trip of 0.7 s": {rules: link.Rules{Delay: 350 * time.Millisecond, BytesPerSecond: 2000}, rounds: 3,
+			bytes: 15_000},
+		"2 kB/s with a round trip of 0.7 s, TCP": {rules: link.Rules{Delay: 350 * time.Millisecond, BytesPerSecond: 2000}, want: transport.TCP,
+			rounds: 3, bytes: 15_000},
+		"packets of 1,280 bytes": {rules: link.Rules{MaxDatagram: narrowest}, want: transport.QUIC, rounds: 3, bytes: 100_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -55,8 +58,9 @@ func TestSlowAndNarrowWays(t *testing.T) {
 					text[i] = 'a' + byte(random.IntN(26))
 				}
 				if err := e.spool.Append(t.Context(), assets, []*wirev1.Record{{Body: &wirev1.Record_Asset{Asset: &wirev1.AssetVersion{
-					Type: "fake.test.Thing", Uid: fmt.Sprint("u", e.sent), Version: uint64(e.link.Clock.Next()), Operation: wirev1.Operation_OPERATION_CREATED,
-					Scope: "fake/s", Document: fmt.Appendf(nil, `{"n":"%s"}`, text), Hash: make([]byte, 16),
+					Type: "fake.test.Thing", Uid: fmt.Sprint("u", e.sent), Version: uint64(e.link.Clock.Next()),
+					Operation: wirev1.Operation_OPERATION_CREATED,
+					Scope:     "fake/s", Document: fmt.Appendf(nil, `{"n":"%s"}`, text), Hash: make([]byte, 16),
 				}}}}); err != nil {
 					t.Fatal(err)
 				}

@@ -42,7 +42,8 @@ func TestSQLOverTheAPI(t *testing.T) {
 	}
 
 	// A value of each kind that the tables, or what is computed of them, can have.
-	const kinds = `SELECT 1 AS u, toUInt64(18446744073709551615) AS large, -1 AS i, 1.5 AS f, nan AS n, 'x' AS s, unhex('ff00') AS b, NULL AS none, toNullable(2) AS some,
+	const kinds = `SELECT 1 AS u, toUInt64(18446744073709551615) AS large, -1 AS i, 1.5 AS f, nan AS n, 'x' AS s, unhex('ff00') AS b, NULL ` +
+		`AS none, toNullable(2) AS some,
 		true AS yes, toDate('2026-03-01') AS d, toDateTime('2026-03-01 12:00:00', 'UTC') AS dt, toDateTime64('2026-03-01 12:00:00.125', 3, 'UTC') AS dt64,
 		toDecimal64(1.25, 4) AS dec, toUUID('61f0c404-5cb3-11e7-907b-a6006ad3dba0') AS id, [1, 2] AS list, map('k', 'v') AS m, (1, 'a') AS pair, toInt128(-5) AS wide,
 		toLowCardinality('lc') AS lc, toIPv4('192.0.2.1') AS ip, CAST('a', 'Enum8(\'a\' = 1)') AS e, [toNullable('z'), NULL] AS holes`
@@ -59,7 +60,8 @@ func TestSQLOverTheAPI(t *testing.T) {
 		t.Errorf("%q", columns)
 	}
 
-	if columns, rows, _, err := run(&reevev1.RunSQLRequest{Statement: "SELECT uid FROM asset WHERE uid = 'none'"}); err != nil || len(rows) != 0 || len(columns) != 1 {
+	if columns, rows, _, err := run(&reevev1.RunSQLRequest{Statement: "SELECT uid FROM asset WHERE uid = 'none'"}); err != nil ||
+		len(rows) != 0 || len(columns) != 1 {
 		t.Errorf("nothing: %q, %q, %v", columns, rows, err)
 	}
 	for _, test := range []struct {

@@ -199,7 +199,8 @@ func TestThroughProxy(t *testing.T) {
 	if err := enroll.Check(t.Context(), t.TempDir(), address, token, right); err != nil {
 		t.Error(err)
 	}
-	if err := enroll.Check(t.Context(), t.TempDir(), address, token, proxy(nil)); err == nil || !strings.Contains(err.Error(), "wants a user and a password (407)") {
+	if err := enroll.Check(t.Context(), t.TempDir(), address, token, proxy(nil)); err == nil ||
+		!strings.Contains(err.Error(), "wants a user and a password (407)") {
 		t.Errorf("without a user: %v", err)
 	}
 	id, err := enroll.Join(t.Context(), t.TempDir(), token, nil, "host", right, slog.New(slog.DiscardHandler))

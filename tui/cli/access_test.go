@@ -30,7 +30,8 @@ type fakeAccess struct {
 	*fakeServer
 }
 
-func (f fakeAccess) CreateApiToken(_ context.Context, r *connect.Request[reevev1.CreateApiTokenRequest]) (*connect.Response[reevev1.CreateApiTokenResponse], error) {
+func (f fakeAccess) CreateApiToken(_ context.Context, r *connect.Request[reevev1.CreateApiTokenRequest]) (
+	*connect.Response[reevev1.CreateApiTokenResponse], error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t := &reevev1.ApiToken{Id: fmt.Sprint("fresh", len(f.bearers)), User: r.Msg.GetUser(), CreateTime: timestamppb.New(testNow)}
@@ -44,7 +45,8 @@ func (f fakeAccess) CreateApiToken(_ context.Context, r *connect.Request[reevev1
 	return connect.NewResponse(&reevev1.CreateApiTokenResponse{Token: t, Secret: t.GetId()}), nil
 }
 
-func (f fakeAccess) ListApiTokens(_ context.Context, r *connect.Request[reevev1.ListApiTokensRequest]) (*connect.Response[reevev1.ListApiTokensResponse], error) {
+func (f fakeAccess) ListApiTokens(_ context.Context, r *connect.Request[reevev1.ListApiTokensRequest]) (
+	*connect.Response[reevev1.ListApiTokensResponse], error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	response := &reevev1.ListApiTokensResponse{}
@@ -56,7 +58,8 @@ func (f fakeAccess) ListApiTokens(_ context.Context, r *connect.Request[reevev1.
 	return connect.NewResponse(response), nil
 }
 
-func (f fakeAccess) RevokeApiToken(_ context.Context, r *connect.Request[reevev1.RevokeApiTokenRequest]) (*connect.Response[reevev1.RevokeApiTokenResponse], error) {
+func (f fakeAccess) RevokeApiToken(_ context.Context, r *connect.Request[reevev1.RevokeApiTokenRequest]) (
+	*connect.Response[reevev1.RevokeApiTokenResponse], error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	rest := slices.DeleteFunc(slices.Clone(f.bearers), func(t *reevev1.ApiToken) bool { return t.GetId() == r.Msg.GetId() })
@@ -64,13 +67,15 @@ func (f fakeAccess) RevokeApiToken(_ context.Context, r *connect.Request[reevev1
 	case len(rest) == len(f.bearers):
 		return nil, connect.NewError(connect.CodeNotFound, errors.New("id: there is no API token"))
 	case len(rest) == 0:
-		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("it is the last API token that serves: make another one first, and revoke this one with it"))
+		return nil, connect.NewError(connect.CodeFailedPrecondition,
+			errors.New("it is the last API token that serves: make another one first, and revoke this one with it"))
 	}
 	f.bearers = rest
 	return connect.NewResponse(&reevev1.RevokeApiTokenResponse{}), nil
 }
 
-func (f fakeAccess) ListAuditEntries(_ context.Context, r *connect.Request[reevev1.ListAuditEntriesRequest]) (*connect.Response[reevev1.ListAuditEntriesResponse], error) {
+func (f fakeAccess) ListAuditEntries(_ context.Context, r *connect.Request[reevev1.ListAuditEntriesRequest]) (
+	*connect.Response[reevev1.ListAuditEntriesResponse], error) {
 	m := r.Msg
 	var entries []*reevev1.AuditEntry
 	for _, e := range []*reevev1.AuditEntry{
@@ -79,7 +84,8 @@ func (f fakeAccess) ListAuditEntries(_ context.Context, r *connect.Request[reeve
 		{Time: timestamppb.New(testNow.Add(-48 * time.Hour)), Actor: "system", Action: "api_token.create", Key: "api-tokens/x"},
 	} {
 		at := e.Time.AsTime()
-		if m.Actor != "" && m.Actor != e.Actor || m.Action != "" && !strings.HasPrefix(e.Action, m.Action) || m.StartTime != nil && at.Before(m.StartTime.AsTime()) || m.EndTime != nil && !at.Before(m.EndTime.AsTime()) {
+		if m.Actor != "" && m.Actor != e.Actor || m.Action != "" && !strings.HasPrefix(e.Action, m.Action) || m.StartTime != nil &&
+			at.Before(m.StartTime.AsTime()) || m.EndTime != nil && !at.Before(m.EndTime.AsTime()) {
 			continue
 		}
 		entries = append(entries, e)

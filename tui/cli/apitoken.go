@@ -213,9 +213,11 @@ func (a *app) apiTokenRotate(ctx context.Context, ttl time.Duration) error {
 		return err
 	}
 	if _, err := fresh.Access.RevokeApiToken(ctx, connect.NewRequest(&reevev1.RevokeApiTokenRequest{Id: old})); err != nil {
-		return fmt.Errorf("the new token is in %s, but the old one still serves (revoke it with reeve api-token revoke %s): %w", s.configPath, old, fresh.explain(err))
+		return fmt.Errorf("the new token is in %s, but the old one still serves (revoke it with reeve api-token revoke %s): %w", s.configPath,
+			old, fresh.explain(err))
 	}
-	return a.say("API token %s has taken the place of %s in %s; it is good %s", made.Msg.GetToken().GetId(), old, s.configPath, until(made.Msg.GetToken()))
+	return a.say("API token %s has taken the place of %s in %s; it is good %s", made.Msg.GetToken().GetId(), old, s.configPath,
+		until(made.Msg.GetToken()))
 }
 
 func (a *app) completeAPITokens(ctx context.Context) []string {

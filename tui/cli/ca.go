@@ -41,15 +41,16 @@ func (a *app) caListCommand() *cobra.Command {
 }
 
 func (a *app) caList(ctx context.Context, o listOptions) error {
-	return list(ctx, a, siteListOptions{listOptions: o}, "certificate_authorities", caColumns, func(s *session) client.PageFunc[*reevev1.CertificateAuthority] {
-		return func(ctx context.Context, _ int32, _ string) ([]*reevev1.CertificateAuthority, string, error) {
-			answer, err := s.Fleet.ListCertificateAuthorities(ctx, connect.NewRequest(&reevev1.ListCertificateAuthoritiesRequest{}))
-			if err != nil {
-				return nil, "", err
+	return list(ctx, a, siteListOptions{listOptions: o}, "certificate_authorities", caColumns,
+		func(s *session) client.PageFunc[*reevev1.CertificateAuthority] {
+			return func(ctx context.Context, _ int32, _ string) ([]*reevev1.CertificateAuthority, string, error) {
+				answer, err := s.Fleet.ListCertificateAuthorities(ctx, connect.NewRequest(&reevev1.ListCertificateAuthoritiesRequest{}))
+				if err != nil {
+					return nil, "", err
+				}
+				return answer.Msg.GetCertificateAuthorities(), "", nil
 			}
-			return answer.Msg.GetCertificateAuthorities(), "", nil
-		}
-	})
+		})
 }
 
 func caColumns(p *output.Printer) []output.Column[*reevev1.CertificateAuthority] {

@@ -72,9 +72,11 @@ func explainTransport(err error, c config.Context, timeout time.Duration) string
 	)
 	switch {
 	case errors.Is(err, identity.ErrWrongCA):
-		return fmt.Sprintf("%s does not belong to the CA with hash %s: compare that with the ca-hash that the aggregator prints when it starts; if they differ, do not send it the token", address, c.CAHash)
+		return fmt.Sprintf("%s does not belong to the CA with hash %s: compare that with the ca-hash that the aggregator prints when it "+
+			"starts; if they differ, do not send it the token", address, c.CAHash)
 	case errors.As(err, &unknownCA):
-		return fmt.Sprintf("the certificate of %s is from an unknown CA: give --ca-hash sha256:..., which the aggregator prints as ca-hash when it starts, to reeve login", address)
+		return fmt.Sprintf("the certificate of %s is from an unknown CA: give --ca-hash sha256:..., which the aggregator prints as ca-hash "+
+			"when it starts, to reeve login", address)
 	case errors.As(err, &wrongHost), errors.As(err, &invalid), errors.As(err, &verification):
 		return fmt.Sprintf("the certificate of %s is not valid: %v", address, cause(err))
 	case errors.As(err, &record):

@@ -74,7 +74,8 @@ func agentColumns(p *output.Printer) []output.Column[*reevev1.Agent] {
 			return a.GetClone().GetHostname() + "@" + a.GetClone().GetAddress()
 		}},
 		{Heading: "ENROLLED", Only: output.Wide, Value: func(a *reevev1.Agent) string { return p.Time(a.GetEnrollTime()) }},
-		{Heading: "CERTIFICATE-EXPIRES", Only: output.Wide, Value: func(a *reevev1.Agent) string { return p.Expiry(a.GetCertificateExpireTime()) }},
+		{Heading: "CERTIFICATE-EXPIRES", Only: output.Wide,
+			Value: func(a *reevev1.Agent) string { return p.Expiry(a.GetCertificateExpireTime()) }},
 	}
 }
 

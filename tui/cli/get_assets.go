@@ -75,20 +75,21 @@ func (a *app) getAssets(ctx context.Context, o getAssetsOptions) error {
 			o.page = documentPage
 		}
 	}
-	return listFrom(ctx, s, o.siteListOptions, p, "assets", columns, func(ctx context.Context, size int32, token string) ([]*reevev1.Asset, string, error) {
-		answer, err := s.Inventory.ListAssets(ctx, connect.NewRequest(&reevev1.ListAssetsRequest{
-			PageSize:  size,
-			PageToken: token,
-			Site:      o.site,
-			Type:      o.typ,
-			States:    states,
-			View:      view,
-		}))
-		if err != nil {
-			return nil, "", err
-		}
-		return answer.Msg.GetAssets(), answer.Msg.GetNextPageToken(), nil
-	})
+	return listFrom(ctx, s, o.siteListOptions, p, "assets", columns,
+		func(ctx context.Context, size int32, token string) ([]*reevev1.Asset, string, error) {
+			answer, err := s.Inventory.ListAssets(ctx, connect.NewRequest(&reevev1.ListAssetsRequest{
+				PageSize:  size,
+				PageToken: token,
+				Site:      o.site,
+				Type:      o.typ,
+				States:    states,
+				View:      view,
+			}))
+			if err != nil {
+				return nil, "", err
+			}
+			return answer.Msg.GetAssets(), answer.Msg.GetNextPageToken(), nil
+		})
 }
 
 // view returns the view to ask for, and sets the page size for it.

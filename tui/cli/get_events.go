@@ -121,14 +121,15 @@ func (a *app) getEvents(ctx context.Context, o getEventsOptions) error {
 			return err
 		}
 	}
-	return listFrom(ctx, s, o.siteListOptions, p, "events", eventColumns(p), func(ctx context.Context, size int32, token string) ([]*reevev1.Event, string, error) {
-		r.PageSize, r.PageToken = size, token
-		answer, err := s.Events.ListEvents(ctx, connect.NewRequest(r))
-		if err != nil {
-			return nil, "", err
-		}
-		return answer.Msg.GetEvents(), answer.Msg.GetNextPageToken(), nil
-	})
+	return listFrom(ctx, s, o.siteListOptions, p, "events", eventColumns(p),
+		func(ctx context.Context, size int32, token string) ([]*reevev1.Event, string, error) {
+			r.PageSize, r.PageToken = size, token
+			answer, err := s.Events.ListEvents(ctx, connect.NewRequest(r))
+			if err != nil {
+				return nil, "", err
+			}
+			return answer.Msg.GetEvents(), answer.Msg.GetNextPageToken(), nil
+		})
 }
 
 func eventColumns(p *output.Printer) []output.Column[*reevev1.Event] {
@@ -163,7 +164,8 @@ func severityColor(severity string) output.Color {
 
 func (s *session) eventTypePages(site string) client.PageFunc[*reevev1.EventType] {
 	return func(ctx context.Context, size int32, token string) ([]*reevev1.EventType, string, error) {
-		answer, err := s.Events.ListEventTypes(ctx, connect.NewRequest(&reevev1.ListEventTypesRequest{PageSize: size, PageToken: token, Site: site}))
+		answer, err := s.Events.ListEventTypes(ctx,
+			connect.NewRequest(&reevev1.ListEventTypesRequest{PageSize: size, PageToken: token, Site: site}))
 		if err != nil {
 			return nil, "", err
 		}

@@ -57,7 +57,9 @@ func newFakeServer(dir string, page int, inventory []byte) (*fakeServer, error) 
 	if err != nil {
 		return nil, err
 	}
-	f := &fakeServer{ca: ca, page: page, bearers: []*reevev1.ApiToken{{Id: testToken, User: "admin", CreateTime: timestamppb.New(testNow.Add(-time.Hour))}}, watchers: make(map[chan *reevev1.WatchChangesResponse]bool)}
+	f := &fakeServer{ca: ca, page: page,
+		bearers:  []*reevev1.ApiToken{{Id: testToken, User: "admin", CreateTime: timestamppb.New(testNow.Add(-time.Hour))}},
+		watchers: make(map[chan *reevev1.WatchChangesResponse]bool)}
 	var (
 		sites   reevev1.ListSitesResponse
 		agents  reevev1.ListAgentsResponse
@@ -78,7 +80,8 @@ func newFakeServer(dir string, page int, inventory []byte) (*fakeServer, error) 
 	}
 	f.events = events.Events
 	f.types, f.cas, f.gaps = types.AssetTypes, cas.CertificateAuthorities, gaps.Gaps
-	f.sites, f.agents, f.tokens, f.assets, f.changes, f.related = sites.Sites, agents.Agents, tokens.Tokens, assets.Assets, changes.Changes, related.Relations
+	f.sites, f.agents, f.tokens, f.assets, f.changes, f.related = sites.Sites, agents.Agents, tokens.Tokens, assets.Assets, changes.Changes,
+		related.Relations
 	return f, nil
 }
 
@@ -181,28 +184,34 @@ type fakeFleet struct {
 	*fakeServer
 }
 
-func (f fakeFleet) GetStatus(context.Context, *connect.Request[reevev1.GetStatusRequest]) (*connect.Response[reevev1.GetStatusResponse], error) {
-	return connect.NewResponse(&reevev1.GetStatusResponse{Version: "v0.1.0", User: "admin", Warehouse: "embedded", WarehouseVersion: "25.8.1"}), nil
+func (f fakeFleet) GetStatus(context.Context, *connect.Request[reevev1.GetStatusRequest]) (*connect.Response[reevev1.GetStatusResponse],
+	error) {
+	return connect.NewResponse(&reevev1.GetStatusResponse{Version: "v0.1.0", User: "admin", Warehouse: "embedded",
+		WarehouseVersion: "25.8.1"}), nil
 }
 
-func (f fakeFleet) ListSites(_ context.Context, r *connect.Request[reevev1.ListSitesRequest]) (*connect.Response[reevev1.ListSitesResponse], error) {
+func (f fakeFleet) ListSites(_ context.Context, r *connect.Request[reevev1.ListSitesRequest]) (
+	*connect.Response[reevev1.ListSitesResponse], error) {
 	page, next := pageOf(f.fakeServer, f.sites, r.Msg.PageSize, r.Msg.PageToken)
 	return connect.NewResponse(&reevev1.ListSitesResponse{Sites: page, NextPageToken: next}), nil
 }
 
-func (f fakeFleet) DeleteSite(_ context.Context, r *connect.Request[reevev1.DeleteSiteRequest]) (*connect.Response[reevev1.DeleteSiteResponse], error) {
+func (f fakeFleet) DeleteSite(_ context.Context, r *connect.Request[reevev1.DeleteSiteRequest]) (
+	*connect.Response[reevev1.DeleteSiteResponse], error) {
 	for _, s := range f.sites {
 		if s.Name == r.Msg.Name {
 			if !r.Msg.ValidateOnly {
 				s.DeleteTime = timestamppb.New(testNow)
 			}
-			return connect.NewResponse(&reevev1.DeleteSiteResponse{Site: s, JoinTokens: 1, StoredAssets: 5, StoredVersions: 70, StoredEvents: 1}), nil
+			return connect.NewResponse(&reevev1.DeleteSiteResponse{Site: s, JoinTokens: 1, StoredAssets: 5, StoredVersions: 70, StoredEvents: 1}),
+				nil
 		}
 	}
 	return nil, connect.NewError(connect.CodeNotFound, errors.New("name: there is no site "+r.Msg.Name+"; is it seoul-1?"))
 }
 
-func (f fakeFleet) ListAgents(_ context.Context, r *connect.Request[reevev1.ListAgentsRequest]) (*connect.Response[reevev1.ListAgentsResponse], error) {
+func (f fakeFleet) ListAgents(_ context.Context, r *connect.Request[reevev1.ListAgentsRequest]) (
+	*connect.Response[reevev1.ListAgentsResponse], error) {
 	agents := slices.DeleteFunc(slices.Clone(f.agents), func(a *reevev1.Agent) bool {
 		return r.Msg.Site != "" && a.Site != r.Msg.Site || a.RevokeTime != nil && !r.Msg.ShowRevoked
 	})
@@ -210,7 +219,8 @@ func (f fakeFleet) ListAgents(_ context.Context, r *connect.Request[reevev1.List
 	return connect.NewResponse(&reevev1.ListAgentsResponse{Agents: page, NextPageToken: next}), nil
 }
 
-func (f fakeFleet) RevokeAgent(_ context.Context, r *connect.Request[reevev1.RevokeAgentRequest]) (*connect.Response[reevev1.RevokeAgentResponse], error) {
+func (f fakeFleet) RevokeAgent(_ context.Context, r *connect.Request[reevev1.RevokeAgentRequest]) (
+	*connect.Response[reevev1.RevokeAgentResponse], error) {
 	for _, a := range f.agents {
 		if a.Id == r.Msg.Id {
 			a.RevokeTime, a.Connected = timestamppb.New(testNow), false
@@ -220,18 +230,22 @@ func (f fakeFleet) RevokeAgent(_ context.Context, r *connect.Request[reevev1.Rev
 	return nil, connect.NewError(connect.CodeNotFound, errors.New("no such agent"))
 }
 
-func (f fakeFleet) ListCertificateAuthorities(context.Context, *connect.Request[reevev1.ListCertificateAuthoritiesRequest]) (*connect.Response[reevev1.ListCertificateAuthoritiesResponse], error) {
+func (f fakeFleet) ListCertificateAuthorities(context.Context,
+	*connect.Request[reevev1.ListCertificateAuthoritiesRequest]) (*connect.Response[reevev1.ListCertificateAuthoritiesResponse], error) {
 	return connect.NewResponse(&reevev1.ListCertificateAuthoritiesResponse{CertificateAuthorities: f.cas}), nil
 }
 
-func (f fakeFleet) RotateCertificateAuthority(context.Context, *connect.Request[reevev1.RotateCertificateAuthorityRequest]) (*connect.Response[reevev1.RotateCertificateAuthorityResponse], error) {
-	made := &reevev1.CertificateAuthority{Hash: "sha256:3333", Signing: true, CreateTime: timestamppb.New(testNow), ExpireTime: timestamppb.New(testNow.AddDate(10, 0, 0))}
+func (f fakeFleet) RotateCertificateAuthority(context.Context,
+	*connect.Request[reevev1.RotateCertificateAuthorityRequest]) (*connect.Response[reevev1.RotateCertificateAuthorityResponse], error) {
+	made := &reevev1.CertificateAuthority{Hash: "sha256:3333", Signing: true, CreateTime: timestamppb.New(testNow),
+		ExpireTime: timestamppb.New(testNow.AddDate(10, 0, 0))}
 	f.cas[0].Signing = false
 	f.fakeServer.cas = append([]*reevev1.CertificateAuthority{made}, f.cas...)
 	return connect.NewResponse(&reevev1.RotateCertificateAuthorityResponse{CertificateAuthority: made}), nil
 }
 
-func (f fakeFleet) RetireCertificateAuthority(_ context.Context, r *connect.Request[reevev1.RetireCertificateAuthorityRequest]) (*connect.Response[reevev1.RetireCertificateAuthorityResponse], error) {
+func (f fakeFleet) RetireCertificateAuthority(_ context.Context,
+	r *connect.Request[reevev1.RetireCertificateAuthorityRequest]) (*connect.Response[reevev1.RetireCertificateAuthorityResponse], error) {
 	if !r.Msg.Force {
 		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("the certificate authority is still needed by 1 agents (x on y)"))
 	}
@@ -239,12 +253,14 @@ func (f fakeFleet) RetireCertificateAuthority(_ context.Context, r *connect.Requ
 	return connect.NewResponse(&reevev1.RetireCertificateAuthorityResponse{}), nil
 }
 
-func (f fakeFleet) CreateJoinToken(_ context.Context, r *connect.Request[reevev1.CreateJoinTokenRequest]) (*connect.Response[reevev1.CreateJoinTokenResponse], error) {
+func (f fakeFleet) CreateJoinToken(_ context.Context, r *connect.Request[reevev1.CreateJoinTokenRequest]) (
+	*connect.Response[reevev1.CreateJoinTokenResponse], error) {
 	if r.Msg.Ttl.AsDuration() > 30*24*time.Hour {
 		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("ttl: must be 30 days at most"))
 	}
 	if r.Msg.Site == "nowhere" {
-		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("addresses: the aggregator does not know by which address agents reach it"))
+		return nil, connect.NewError(connect.CodeInvalidArgument,
+			errors.New("addresses: the aggregator does not know by which address agents reach it"))
 	}
 	var warnings []string
 	if len(r.Msg.Addresses) == 2 {
@@ -265,12 +281,14 @@ func (f fakeFleet) CreateJoinToken(_ context.Context, r *connect.Request[reevev1
 	}), nil
 }
 
-func (f fakeFleet) ListJoinTokens(_ context.Context, r *connect.Request[reevev1.ListJoinTokensRequest]) (*connect.Response[reevev1.ListJoinTokensResponse], error) {
+func (f fakeFleet) ListJoinTokens(_ context.Context, r *connect.Request[reevev1.ListJoinTokensRequest]) (
+	*connect.Response[reevev1.ListJoinTokensResponse], error) {
 	page, next := pageOf(f.fakeServer, f.tokens, r.Msg.PageSize, r.Msg.PageToken)
 	return connect.NewResponse(&reevev1.ListJoinTokensResponse{Tokens: page, NextPageToken: next}), nil
 }
 
-func (f fakeFleet) DeleteJoinToken(_ context.Context, r *connect.Request[reevev1.DeleteJoinTokenRequest]) (*connect.Response[reevev1.DeleteJoinTokenResponse], error) {
+func (f fakeFleet) DeleteJoinToken(_ context.Context, r *connect.Request[reevev1.DeleteJoinTokenRequest]) (
+	*connect.Response[reevev1.DeleteJoinTokenResponse], error) {
 	n := len(f.tokens)
 	f.tokens = slices.DeleteFunc(slices.Clone(f.tokens), func(t *reevev1.JoinToken) bool { return t.Id == r.Msg.Id })
 	if len(f.tokens) == n {
@@ -284,7 +302,8 @@ type fakeInventory struct {
 	*fakeServer
 }
 
-func (f fakeInventory) ListAssets(ctx context.Context, r *connect.Request[reevev1.ListAssetsRequest]) (*connect.Response[reevev1.ListAssetsResponse], error) {
+func (f fakeInventory) ListAssets(ctx context.Context, r *connect.Request[reevev1.ListAssetsRequest]) (
+	*connect.Response[reevev1.ListAssetsResponse], error) {
 	if r.Msg.Type == "test.slow.Thing" {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -308,7 +327,8 @@ func (f fakeInventory) ListAssets(ctx context.Context, r *connect.Request[reevev
 	return connect.NewResponse(&reevev1.ListAssetsResponse{Assets: page, NextPageToken: next}), nil
 }
 
-func (f fakeInventory) ListAssetTypes(_ context.Context, r *connect.Request[reevev1.ListAssetTypesRequest]) (*connect.Response[reevev1.ListAssetTypesResponse], error) {
+func (f fakeInventory) ListAssetTypes(_ context.Context, r *connect.Request[reevev1.ListAssetTypesRequest]) (
+	*connect.Response[reevev1.ListAssetTypesResponse], error) {
 	if f.types == nil {
 		return nil, connect.NewError(connect.CodeUnimplemented, errors.New("a server of the version before"))
 	}
@@ -316,7 +336,8 @@ func (f fakeInventory) ListAssetTypes(_ context.Context, r *connect.Request[reev
 	return connect.NewResponse(&reevev1.ListAssetTypesResponse{AssetTypes: page, NextPageToken: next}), nil
 }
 
-func (f fakeInventory) GetAsset(_ context.Context, r *connect.Request[reevev1.GetAssetRequest]) (*connect.Response[reevev1.GetAssetResponse], error) {
+func (f fakeInventory) GetAsset(_ context.Context, r *connect.Request[reevev1.GetAssetRequest]) (
+	*connect.Response[reevev1.GetAssetResponse], error) {
 	for _, a := range f.assets {
 		if a.Uid != r.Msg.Uid || r.Msg.Site != "" && r.Msg.Site != a.Site {
 			continue
@@ -332,7 +353,8 @@ func (f fakeInventory) GetAsset(_ context.Context, r *connect.Request[reevev1.Ge
 	return nil, connect.NewError(connect.CodeNotFound, errors.New("no such asset"))
 }
 
-func (f fakeInventory) ListChanges(_ context.Context, r *connect.Request[reevev1.ListChangesRequest]) (*connect.Response[reevev1.ListChangesResponse], error) {
+func (f fakeInventory) ListChanges(_ context.Context, r *connect.Request[reevev1.ListChangesRequest]) (
+	*connect.Response[reevev1.ListChangesResponse], error) {
 	var changes []*reevev1.Change
 	for _, c := range f.changes {
 		if c.Uid == r.Msg.Uid {
@@ -346,7 +368,8 @@ func (f fakeInventory) ListChanges(_ context.Context, r *connect.Request[reevev1
 	return connect.NewResponse(&reevev1.ListChangesResponse{Changes: page, NextPageToken: next}), nil
 }
 
-func (f fakeInventory) ListGaps(_ context.Context, r *connect.Request[reevev1.ListGapsRequest]) (*connect.Response[reevev1.ListGapsResponse], error) {
+func (f fakeInventory) ListGaps(_ context.Context, r *connect.Request[reevev1.ListGapsRequest]) (
+	*connect.Response[reevev1.ListGapsResponse], error) {
 	var gaps []*reevev1.Gap
 	for _, g := range f.gaps {
 		if r.Msg.Site == "" || r.Msg.Site == g.Site {
@@ -362,7 +385,8 @@ type fakeEvents struct {
 	*fakeServer
 }
 
-func (f fakeEvents) ListEvents(_ context.Context, r *connect.Request[reevev1.ListEventsRequest]) (*connect.Response[reevev1.ListEventsResponse], error) {
+func (f fakeEvents) ListEvents(_ context.Context, r *connect.Request[reevev1.ListEventsRequest]) (
+	*connect.Response[reevev1.ListEventsResponse], error) {
 	m := r.Msg
 	var events []*reevev1.Event
 	for _, e := range f.events {
@@ -386,7 +410,8 @@ func (f fakeEvents) ListEvents(_ context.Context, r *connect.Request[reevev1.Lis
 // that asks for it with an error.
 type fakeQuery struct{}
 
-func (fakeQuery) RunSQL(_ context.Context, r *connect.Request[reevev1.RunSQLRequest], stream *connect.ServerStream[reevev1.RunSQLResponse]) error {
+func (fakeQuery) RunSQL(_ context.Context, r *connect.Request[reevev1.RunSQLRequest],
+	stream *connect.ServerStream[reevev1.RunSQLResponse]) error {
 	if r.Msg.Statement == "DROP TABLE asset" {
 		return connect.NewError(connect.CodeInvalidArgument, errors.New("statement: only a SELECT statement can be run"))
 	}
@@ -404,10 +429,12 @@ func (fakeQuery) RunSQL(_ context.Context, r *connect.Request[reevev1.RunSQLRequ
 	if err := stream.Send(m); err != nil || r.Msg.MaxRows == 1 {
 		return err
 	}
-	return stream.Send(&reevev1.RunSQLResponse{Rows: []*structpb.ListValue{row("busan-1\x1b[31m", "18446744073709551615", nil, 1.5)}, Truncated: r.Msg.MaxRows == 2})
+	return stream.Send(&reevev1.RunSQLResponse{Rows: []*structpb.ListValue{row("busan-1\x1b[31m", "18446744073709551615", nil, 1.5)},
+		Truncated: r.Msg.MaxRows == 2})
 }
 
-func (f fakeEvents) ListEventTypes(_ context.Context, r *connect.Request[reevev1.ListEventTypesRequest]) (*connect.Response[reevev1.ListEventTypesResponse], error) {
+func (f fakeEvents) ListEventTypes(_ context.Context, r *connect.Request[reevev1.ListEventTypesRequest]) (
+	*connect.Response[reevev1.ListEventTypesResponse], error) {
 	seen := make(map[string]bool)
 	var types []*reevev1.EventType
 	for _, e := range f.events {
@@ -420,7 +447,8 @@ func (f fakeEvents) ListEventTypes(_ context.Context, r *connect.Request[reevev1
 	return connect.NewResponse(&reevev1.ListEventTypesResponse{EventTypes: page, NextPageToken: next}), nil
 }
 
-func (f fakeInventory) WatchChanges(ctx context.Context, r *connect.Request[reevev1.WatchChangesRequest], stream *connect.ServerStream[reevev1.WatchChangesResponse]) error {
+func (f fakeInventory) WatchChanges(ctx context.Context, r *connect.Request[reevev1.WatchChangesRequest],
+	stream *connect.ServerStream[reevev1.WatchChangesResponse]) error {
 	w := make(chan *reevev1.WatchChangesResponse, 16)
 	f.mu.Lock()
 	f.watchers[w] = true

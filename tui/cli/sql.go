@@ -65,7 +65,8 @@ func (a *app) sql(ctx context.Context, statement string, o sqlOptions) error {
 		return err
 	}
 	defer s.Close()
-	stream, err := s.Query.RunSQL(ctx, connect.NewRequest(&reevev1.RunSQLRequest{Statement: statement, MaxRows: int32(min(o.limit, math.MaxInt32))}))
+	stream, err := s.Query.RunSQL(ctx, connect.NewRequest(&reevev1.RunSQLRequest{Statement: statement,
+		MaxRows: int32(min(o.limit, math.MaxInt32))}))
 	if err != nil {
 		return s.explain(err)
 	}
@@ -106,7 +107,8 @@ func (o *sqlOptions) rowWriter(a *app, p *output.Printer, columns []*reevev1.SQL
 	}
 	list := make([]output.Column[*structpb.ListValue], len(columns))
 	for i, c := range columns {
-		list[i] = output.Column[*structpb.ListValue]{Heading: c.GetName(), Value: func(row *structpb.ListValue) string { return valueText(valueAt(row, i)) }}
+		list[i] = output.Column[*structpb.ListValue]{Heading: c.GetName(),
+			Value: func(row *structpb.ListValue) string { return valueText(valueAt(row, i)) }}
 	}
 	return output.NewList(p, "rows", list).Write, nil
 }

@@ -52,7 +52,8 @@ in a file. What to do with it is printed on standard error.`,
 	cmd.Flags().StringVar(&o.site, "site", "", "site to join (required)")
 	cmd.Flags().DurationVar(&o.ttl, "ttl", time.Hour, "how long the token is good for")
 	cmd.Flags().Int32Var(&o.uses, "uses", 1, "how many agents may join with it")
-	cmd.Flags().StringArrayVar(&o.addresses, "address", nil, "host:port by which the agents reach the aggregator, if not as it is configured; may be repeated")
+	cmd.Flags().StringArrayVar(&o.addresses, "address", nil,
+		"host:port by which the agents reach the aggregator, if not as it is configured; may be repeated")
 	a.complete(cmd, "site", a.completeSites)
 	return cmd
 }

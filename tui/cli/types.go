@@ -13,7 +13,8 @@ import (
 
 func (s *session) typePages(site string) client.PageFunc[*reevev1.AssetType] {
 	return func(ctx context.Context, size int32, token string) ([]*reevev1.AssetType, string, error) {
-		answer, err := s.Inventory.ListAssetTypes(ctx, connect.NewRequest(&reevev1.ListAssetTypesRequest{PageSize: size, PageToken: token, Site: site}))
+		answer, err := s.Inventory.ListAssetTypes(ctx,
+			connect.NewRequest(&reevev1.ListAssetTypesRequest{PageSize: size, PageToken: token, Site: site}))
 		if err != nil {
 			return nil, "", err
 		}

@@ -131,7 +131,8 @@ func TestPagesErrors(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	var asked []int32
-	if err := client.Pages(t.Context(), 0, 10, numbers(3, 1, &asked), func([]int) error { return failed }); !errors.Is(err, failed) || len(asked) != 1 {
+	if err := client.Pages(t.Context(), 0, 10, numbers(3, 1, &asked), func([]int) error { return failed }); !errors.Is(err, failed) ||
+		len(asked) != 1 {
 		t.Errorf("got %v after %v", err, asked)
 	}
 }

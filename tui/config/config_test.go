@@ -153,14 +153,16 @@ func FuzzDecode(f *testing.F) {
 
 // FuzzToken checks that what can be a token is read back as it was written.
 func FuzzToken(f *testing.F) {
-	for _, s := range []string{"yes", "123", "1e5", "null", "~", "?", "-", "a:", "#x", "*a", "&a", "!!x", "'", `"`, `\`, "|", ">", "%", "@", "`", "{", "[", "<<", "0x1", ".inf"} {
+	for _, s := range []string{"yes", "123", "1e5", "null", "~", "?", "-", "a:", "#x", "*a", "&a", "!!x", "'", `"`, `\`, "|", ">", "%", "@",
+		"`", "{", "[", "<<", "0x1", ".inf"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, token string) {
 		if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			t.Skip()
 		}
-		data, err := (&config.File{Version: 1, Contexts: []config.Context{{Name: "a", Server: "https://a:1", Token: config.Token(token)}}}).Encode()
+		data, err := (&config.File{Version: 1,
+			Contexts: []config.Context{{Name: "a", Server: "https://a:1", Token: config.Token(token)}}}).Encode()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -73,7 +73,8 @@ func TestParseFormat(t *testing.T) {
 	if f, err := output.ParseFormat("json", output.Table, output.JSON); f != output.JSON || err != nil {
 		t.Errorf("got %q, %v", f, err)
 	}
-	if _, err := output.ParseFormat("yaml", output.Table, output.JSON); err == nil || !strings.Contains(err.Error(), "must be one of table, json") {
+	if _, err := output.ParseFormat("yaml", output.Table, output.JSON); err == nil ||
+		!strings.Contains(err.Error(), "must be one of table, json") {
 		t.Errorf("got %v", err)
 	}
 }

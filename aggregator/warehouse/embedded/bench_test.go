@@ -25,7 +25,8 @@ func BenchmarkInsert(b *testing.B) {
 			b.Fatal(err)
 		}
 		for i := range rows {
-			if err := batch.Append("uid-"+strconv.Itoa(i), "kubernetes.core.Pod", uint64(i), time.Unix(int64(i), 0), `{"kind":"Pod","metadata":{"name":"pod"}}`, fields); err != nil {
+			if err := batch.Append("uid-"+strconv.Itoa(i), "kubernetes.core.Pod", uint64(i), time.Unix(int64(i), 0),
+				`{"kind":"Pod","metadata":{"name":"pod"}}`, fields); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -86,7 +86,8 @@ func testLogger(t testing.TB) *slog.Logger {
 func startProcess(t testing.TB, dir string) *Process {
 	t.Helper()
 	needLibrary(t)
-	p, err := start(t.Context(), Options{Dir: dir, Logger: testLogger(t)}, engineCommand(), timing{200 * time.Millisecond, probeEvery, hungAfter})
+	p, err := start(t.Context(), Options{Dir: dir, Logger: testLogger(t)}, engineCommand(),
+		timing{200 * time.Millisecond, probeEvery, hungAfter})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +169,8 @@ func TestTypes(t *testing.T) {
 		if i%2 == 0 {
 			n = &note
 		}
-		if err := batch.Append(fmt.Sprintf("uid-%04d", i), fmt.Sprintf("kind-%d", i%7), []string{"ACTIVE", "DELETED"}[i%2], uint64(1)<<63+uint64(i),
+		if err := batch.Append(fmt.Sprintf("uid-%04d", i), fmt.Sprintf("kind-%d", i%7), []string{"ACTIVE", "DELETED"}[i%2],
+			uint64(1)<<63+uint64(i),
 			seen.Add(time.Duration(i)), []string{"a.b", "c"}, []uint64{uint64(i), 1 << 60},
 			map[string]string{"spec.nodeName": fmt.Sprint("node-", i%3), "": "empty key"}, "12.345678", n); err != nil {
 			t.Fatal(err)
@@ -196,7 +198,8 @@ func TestTypes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if uid != fmt.Sprintf("uid-%04d", i) || kind != fmt.Sprintf("kind-%d", i%7) || version != uint64(1)<<63+uint64(i) ||
-			!when.Equal(seen.Add(time.Duration(i))) || !slices.Equal(paths, []string{"a.b", "c"}) || !slices.Equal(numbers, []uint64{uint64(i), 1 << 60}) ||
+			!when.Equal(seen.Add(time.Duration(i))) || !slices.Equal(paths, []string{"a.b", "c"}) ||
+			!slices.Equal(numbers, []uint64{uint64(i), 1 << 60}) ||
 			!maps.Equal(fields, map[string]string{"spec.nodeName": fmt.Sprint("node-", i%3), "": "empty key"}) ||
 			state != []string{"ACTIVE", "DELETED"}[i%2] || (n != nil) != (i%2 == 0) || n != nil && *n != note {
 			t.Fatalf("row %d came back as %q %q %q %d %v %v %v %v %v", i, uid, kind, state, version, when, paths, numbers, fields, n)

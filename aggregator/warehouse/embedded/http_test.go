@@ -102,7 +102,8 @@ func TestSettings(t *testing.T) {
 	with := func(s clickhouse.Settings) context.Context {
 		return clickhouse.Context(ctx, clickhouse.WithSettings(s))
 	}
-	query := "SELECT toString(getSetting('max_threads')) || ' ' || toString(getSetting('async_insert')) || ' ' || getSetting('insert_deduplication_token')"
+	query := "SELECT toString(getSetting('max_threads')) || ' ' || toString(getSetting('async_insert')) || ' ' || " +
+		"getSetting('insert_deduplication_token')"
 	plain := ask[string](t, ctx, conn, query)
 	got := ask[string](t, with(clickhouse.Settings{"max_threads": 7, "async_insert": 1, "insert_deduplication_token": "it's"}), conn, query)
 	if got != "7 true it's" {
@@ -113,10 +114,12 @@ func TestSettings(t *testing.T) {
 			t.Fatalf("settings of another statement: %q, want %q", got, plain)
 		}
 	}
-	wantCode(t, conn.Exec(with(clickhouse.Settings{"max_execution_time": 1}), "SELECT count() FROM numbers(1000000000000) WHERE NOT ignore(rand())"), 159)
+	wantCode(t, conn.Exec(with(clickhouse.Settings{"max_execution_time": 1}),
+		"SELECT count() FROM numbers(1000000000000) WHERE NOT ignore(rand())"), 159)
 	wantCode(t, conn.Exec(with(clickhouse.Settings{"readonly": 1}), "CREATE TABLE x (a UInt8) ENGINE = Memory"), codeReadonly)
 	wantCode(t, conn.Exec(with(clickhouse.Settings{"readonly": 1}), "SELECT * FROM file('/etc/passwd', 'LineAsString')"), codeReadonly)
-	if comment := ask[string](t, with(clickhouse.Settings{"log_comment": "mine"}), conn, "SELECT getSetting('log_comment')"); !strings.HasSuffix(comment, " mine") {
+	if comment := ask[string](t, with(clickhouse.Settings{"log_comment": "mine"}), conn,
+		"SELECT getSetting('log_comment')"); !strings.HasSuffix(comment, " mine") {
 		t.Fatalf("log_comment %q", comment)
 	}
 
@@ -180,8 +183,10 @@ func sendToken(ctx context.Context, conn clickhouse.Conn, table, token string, f
 func TestDeduplication(t *testing.T) {
 	conn := startEngine(t)
 	ctx := t.Context()
-	mustExec(t, conn, "CREATE TABLE source (a UInt64, b String) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 1000")
-	mustExec(t, conn, "CREATE TABLE target (a UInt64, n UInt64) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 1000")
+	mustExec(t, conn, "CREATE TABLE source (a UInt64, b String) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window "+
+		"= 1000")
+	mustExec(t, conn, "CREATE TABLE target (a UInt64, n UInt64) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window "+
+		"= 1000")
 	mustExec(t, conn, "CREATE MATERIALIZED VIEW view TO target AS SELECT a % 10 AS a, count() AS n FROM source GROUP BY a")
 	for range 3 {
 		for token := range 4 {
@@ -303,7 +308,8 @@ func TestBigInsertIsStreamed(t *testing.T) {
 		}
 		_ = w.Close()
 	}()
-	status, body := post(t, p, "query="+url.QueryEscape("INSERT INTO big FORMAT TSV")+"&max_insert_block_size=50000&min_insert_block_size_bytes=50000000", r)
+	status, body := post(t, p, "query="+url.QueryEscape("INSERT INTO big FORMAT "+
+		"TSV")+"&max_insert_block_size=50000&min_insert_block_size_bytes=50000000", r)
 	if status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
 	}
@@ -366,7 +372,8 @@ func TestBareHTTP(t *testing.T) {
 		{name: "compressed request", body: "x", header: []string{"Content-Encoding", "gzip"}, status: 415, want: "does not compress"},
 		{name: "compressed answer", query: "compress=1", body: "SELECT 1", status: 400, want: "does not compress"},
 		{name: "session", query: "session_id=1", body: "SELECT 1", status: 400, want: "has no sessions"},
-		{name: "external tables", body: "x", header: []string{"Content-Type", "multipart/form-data; boundary=x"}, status: 415, want: "external tables"},
+		{name: "external tables", body: "x", header: []string{"Content-Type", "multipart/form-data; boundary=x"}, status: 415,
+			want: "external tables"},
 		{name: "too long", body: "SELECT '" + strings.Repeat("x", maxStatementBytes) + "'", status: 413, want: "longer than"},
 		{name: "unknown table", body: "SELECT * FROM nowhere", status: 404, want: "Code: 60. "},
 		{name: "insert without a table", query: "query=INSERT+INTO+nowhere+FORMAT+CSV", body: "1\n", status: 404, want: "Code: 60. "},

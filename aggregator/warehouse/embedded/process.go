@@ -319,7 +319,8 @@ func (p *Process) supervise(c *child) {
 			if time.Since(started) > steadyAfter {
 				delay = minRestartDelay
 			}
-			p.log.Error("engine process died, starting it again", "pid", c.pid(), "cause", c.cause(), "after", time.Since(started).Round(time.Millisecond), "delay", delay)
+			p.log.Error("engine process died, starting it again", "pid", c.pid(), "cause", c.cause(), "after",
+				time.Since(started).Round(time.Millisecond), "delay", delay)
 		}
 		select {
 		case <-p.stopping:

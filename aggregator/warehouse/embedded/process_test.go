@@ -33,7 +33,8 @@ func TestKillsLoseNothing(t *testing.T) {
 	mustExec(t, conn, "CREATE TABLE plain (a UInt64, b String) ENGINE = MergeTree ORDER BY a "+safe)
 	mustExec(t, conn, "CREATE TABLE target (bucket UInt64, n UInt64) ENGINE = MergeTree ORDER BY bucket "+safe)
 	mustExec(t, conn, "CREATE MATERIALIZED VIEW plain_view TO plain AS SELECT a, b FROM source")
-	mustExec(t, conn, "CREATE MATERIALIZED VIEW count_view TO target AS SELECT intDiv(a, 500) AS bucket, count() AS n FROM source GROUP BY bucket")
+	mustExec(t, conn, "CREATE MATERIALIZED VIEW count_view TO target AS SELECT intDiv(a, 500) AS bucket, count() AS n FROM source GROUP BY "+
+		"bucket")
 
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -66,7 +67,8 @@ func TestKillsLoseNothing(t *testing.T) {
 					retried++
 					mu.Unlock()
 					var n uint64
-					if conn.QueryRow(ctx, "SELECT count() FROM source WHERE intDiv(a, 500) = {batch:UInt64}", clickhouse.Named("batch", batch)).Scan(&n) == nil && n > 0 {
+					if conn.QueryRow(ctx, "SELECT count() FROM source WHERE intDiv(a, 500) = {batch:UInt64}",
+						clickhouse.Named("batch", batch)).Scan(&n) == nil && n > 0 {
 						mu.Lock()
 						remembered++
 						mu.Unlock()
@@ -154,7 +156,8 @@ func TestMapBuckets(t *testing.T) {
 		if optimized {
 			mustExec(t, conn, "OPTIMIZE TABLE documents FINAL")
 		}
-		if n := ask[uint64](t, t.Context(), conn, "SELECT count() FROM documents FINAL WHERE fields['path.7'] = '19 7 2' AND length(fields) = 40"); n != 1 {
+		if n := ask[uint64](t, t.Context(), conn,
+			"SELECT count() FROM documents FINAL WHERE fields['path.7'] = '19 7 2' AND length(fields) = 40"); n != 1 {
 			t.Errorf("optimized %v: %d rows found by a field, want 1", optimized, n)
 		}
 	}
@@ -264,7 +267,8 @@ func TestStartFails(t *testing.T) {
 		t.Fatalf("start with a broken library: %v", err)
 	}
 	t.Log(err)
-	if _, err := Start(t.Context(), Options{Dir: t.TempDir(), Logger: testLogger(t)}, []string{"/nonexistent/engine"}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Start(t.Context(), Options{Dir: t.TempDir(), Logger: testLogger(t)}, []string{"/nonexistent/engine"}); !errors.Is(err,
+		os.ErrNotExist) {
 		t.Fatalf("start of a missing command: %v", err)
 	}
 }

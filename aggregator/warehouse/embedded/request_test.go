@@ -26,7 +26,8 @@ func TestSplitInsert(t *testing.T) {
 }
 
 func TestPreparations(t *testing.T) {
-	r, err := parseRequest(http.MethodPost, "database=a%60b&max_threads=2&insert_deduplication_token=it%27s+%5C&log_comment=c&user=x&default_format=Native&query_id=7&param_x=1&client_protocol_version=54460")
+	r, err := parseRequest(http.MethodPost,
+		"database=a%60b&max_threads=2&insert_deduplication_token=it%27s+%5C&log_comment=c&user=x&default_format=Native&query_id=7&param_x=1&client_protocol_version=54460")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -156,7 +156,8 @@ func (s *session) check(statement string, readOnly bool) (uint32, error) {
 	}
 	switch {
 	case a.statements > 1:
-		return 0, &engineError{code: codeSyntaxError, text: "Code: 62. DB::Exception: Syntax error (Multi-statements are not allowed). (SYNTAX_ERROR)"}
+		return 0, &engineError{code: codeSyntaxError,
+			text: "Code: 62. DB::Exception: Syntax error (Multi-statements are not allowed). (SYNTAX_ERROR)"}
 	case a.class == classUnknown:
 		// Run as it is, the statements before the faulty one would take effect.
 		// The parser of INSERT takes one statement and says what is wrong with it.

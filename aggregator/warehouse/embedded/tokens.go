@@ -46,7 +46,8 @@ func forgetAbsentTokens(dir string, log *slog.Logger) error {
 			case err != nil:
 				return fmt.Errorf("mend token logs: %w", err)
 			case dropped > 0:
-				log.Info("forgot the tokens of inserts that were cut off before their rows were in place", "table", filepath.Dir(logDir), "tokens", dropped)
+				log.Info("forgot the tokens of inserts that were cut off before their rows were in place", "table", filepath.Dir(logDir), "tokens",
+					dropped)
 			}
 		}
 	}

@@ -50,7 +50,8 @@ func TestTokenOfAbsentPart(t *testing.T) {
 func TestMendTokenLogs(t *testing.T) {
 	table := t.TempDir()
 	logDir := filepath.Join(table, "deduplication_logs")
-	for _, dir := range []string{logDir, filepath.Join(table, "all_1_3_1"), filepath.Join(table, "all_7_7_0_9"), filepath.Join(table, "202601_1_1_0"),
+	for _, dir := range []string{logDir, filepath.Join(table, "all_1_3_1"), filepath.Join(table, "all_7_7_0_9"),
+		filepath.Join(table, "202601_1_1_0"),
 		filepath.Join(table, "tmp_insert_all_5_5_1"), filepath.Join(table, "detached")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -69,7 +70,8 @@ func TestMendTokenLogs(t *testing.T) {
 	if err != nil || dropped != 2 {
 		t.Fatalf("dropped %d, %v", dropped, err)
 	}
-	want := "1\tall_7_7_0\tsent again\n1\t202601_1_1_0\tthere\n1\t202602_1_1_0\tother partition\n2\tall_5_5_1\tabsent\n2\t202602_1_1_0\tother partition\n"
+	want := "1\tall_7_7_0\tsent again\n1\t202601_1_1_0\tthere\n1\t202602_1_1_0\tother " +
+		"partition\n2\tall_5_5_1\tabsent\n2\t202602_1_1_0\tother partition\n"
 	if got, _ := os.ReadFile(last); string(got) != want {
 		t.Errorf("the log is\n%s\nwant\n%s", got, want)
 	}

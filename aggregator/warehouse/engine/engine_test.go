@@ -64,7 +64,8 @@ func TestPinned(t *testing.T) {
 	if err != nil || p.Version == "" || p.Size < 1<<20 || !strings.HasPrefix(p.Integrity, "sha512-") || !strings.HasPrefix(p.Name, "@") {
 		t.Errorf("got %+v, %v", p, err)
 	}
-	if _, err := pinned("plan9-mips"); err == nil || !strings.Contains(err.Error(), "linux-x64") || !strings.Contains(err.Error(), "CHDB_LIB_PATH") {
+	if _, err := pinned("plan9-mips"); err == nil || !strings.Contains(err.Error(), "linux-x64") ||
+		!strings.Contains(err.Error(), "CHDB_LIB_PATH") {
 		t.Errorf("a platform without an engine: %v", err)
 	}
 }

@@ -210,7 +210,8 @@ func (f *fetcher) download(ctx context.Context, path string) error {
 		if _, local := errors.AsType[*fs.PathError](err); local || ctx.Err() != nil {
 			return err
 		}
-		return fmt.Errorf("%w. Check that the registry can be reached (npm_config_registry and .npmrc name it, HTTPS_PROXY a proxy), %s", err, ownCopy)
+		return fmt.Errorf("%w. Check that the registry can be reached (npm_config_registry and .npmrc name it, HTTPS_PROXY a proxy), %s", err,
+			ownCopy)
 	}
 	f.say("checking it")
 	err = f.check(ctx, path)
@@ -360,7 +361,8 @@ func (f *fetcher) check(ctx context.Context, path string) error {
 		return fmt.Errorf("%s is %w %s@%s: it has not the %d bytes of that", path, errNotPinned, f.pin.Name, f.pin.Version, f.pin.Size)
 	}
 	if got := "sha512-" + base64.StdEncoding.EncodeToString(hash.Sum(nil)); got != f.pin.Integrity {
-		return fmt.Errorf("%s is %w %s@%s and is not used: its hash is %s, pinned is %s. The registry or something on the way to it gave another file, %s",
+		return fmt.Errorf("%s is %w %s@%s and is not used: its hash is %s, pinned is %s. The registry or something on the way to it gave "+
+			"another file, %s",
 			path, errNotPinned, f.pin.Name, f.pin.Version, got, f.pin.Integrity, ownCopy)
 	}
 	return nil

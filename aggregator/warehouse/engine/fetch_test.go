@@ -185,12 +185,15 @@ func TestFetchGoesOn(t *testing.T) {
 		answers func(n int32, w http.ResponseWriter, r *http.Request)
 		bytes   int // that the registry has to send at most
 	}{
-		"left by an earlier run":    {left: whole[:third], bytes: len(whole) - third},
-		"all is there already":      {left: whole, bytes: 0},
-		"too much is there":         {left: append(slices.Clone(whole), 1), bytes: len(whole)},
-		"something else was left":   {left: bytes.Repeat([]byte("x"), third), bytes: 2*len(whole) - third},
-		"something else, as long":   {left: bytes.Repeat([]byte("x"), len(whole)), bytes: len(whole)},
-		"the connection ends twice": {answers: func(n int32, w http.ResponseWriter, r *http.Request) { content(whole)(cut(w, n <= 2, third), r) }, bytes: len(whole)},
+		"left by an earlier run":  {left: whole[:third], bytes: len(whole) - third},
+		"all is there already":    {left: whole, bytes: 0},
+		"too much is there":       {left: append(slices.Clone(whole), 1), bytes: len(whole)},
+		"something else was left": {left: bytes.Repeat([]byte("x"), third), bytes: 2*len(whole) - third},
+		"something else, as long": {left: bytes.Repeat([]byte("x"), len(whole)), bytes: len(whole)},
+		"the connection ends twice": {answers: func(n int32, w http.ResponseWriter,
+			r *http.Request) {
+			content(whole)(cut(w, n <= 2, third), r)
+		}, bytes: len(whole)},
 		"it has no ranges": {left: whole[:third], answers: func(_ int32, w http.ResponseWriter, r *http.Request) {
 			r.Header.Del("Range")
 			content(whole)(w, r)
@@ -310,13 +313,17 @@ func TestFetchRefuses(t *testing.T) {
 		"it is out of order": {pin: pinOf(good), answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
 			want: "502", asked: attempts, left: true},
 		"the library lies outside": {want: "has no package/libchdb.so", asked: 1, left: true,
-			pin:    pinOf(packageOf(t, file("../../"+Library), file("/tmp/"+Library), file("package/../../"+Library), file("package/sub/../"+Library))),
-			answer: content(packageOf(t, file("../../"+Library), file("/tmp/"+Library), file("package/../../"+Library), file("package/sub/../"+Library)))},
+			pin: pinOf(packageOf(t, file("../../"+Library), file("/tmp/"+Library), file("package/../../"+Library),
+				file("package/sub/../"+Library))),
+			answer: content(packageOf(t, file("../../"+Library), file("/tmp/"+Library), file("package/../../"+Library),
+				file("package/sub/../"+Library)))},
 		"the library is a link": {want: "is no file", asked: 1, left: true,
 			pin:    pinOf(packageOf(t, tar.Header{Name: entry, Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"})),
 			answer: content(packageOf(t, tar.Header{Name: entry, Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}))},
-		"the archive ends too soon": {pin: pinOf(good[:len(good)/2]), answer: content(good[:len(good)/2]), want: "unexpected EOF", asked: 1, left: true},
-		"it is no archive":          {pin: pinOf([]byte("hello, world")), answer: content([]byte("hello, world")), want: "gzip", asked: 1, left: true},
+		"the archive ends too soon": {pin: pinOf(good[:len(good)/2]), answer: content(good[:len(good)/2]), want: "unexpected EOF", asked: 1,
+			left: true},
+		"it is no archive": {pin: pinOf([]byte("hello, world")), answer: content([]byte("hello, world")), want: "gzip", asked: 1,
+			left: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var asked atomic.Int32

@@ -201,7 +201,8 @@ func (e *RefusedError) Who() string {
 
 // Error implements [error].
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("%v: allow %s the verbs get, list and watch there, or exclude it (reeve-agent check names all kinds that are refused)", e.Err, e.Who())
+	return fmt.Sprintf("%v: allow %s the verbs get, list and watch there, or exclude it (reeve-agent check names all kinds that are refused)",
+		e.Err, e.Who())
 }
 
 // Unwrap returns what the server said.
@@ -211,7 +212,8 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 func explain(err error) error {
 	switch {
 	case Unauthorized(err):
-		return fmt.Errorf("%w: the API server does not accept the credentials (any more): renew them; a kubeconfig that changes is read again", err)
+		return fmt.Errorf("%w: the API server does not accept the credentials (any more): renew them; a kubeconfig that changes is read again",
+			err)
 	case Forbidden(err):
 		// widgets.example.com is forbidden: User "x" cannot list resource "widgets" in API group ...
 		_, rest, _ := strings.Cut(err.Error(), `User "`)

@@ -213,7 +213,8 @@ func TestGroupsThatDoNotAnswerAreUnknown(t *testing.T) {
 				case "/api":
 					fmt.Fprint(w, `{"kind":"APIVersions","versions":["v1"]}`)
 				case "/api/v1":
-					fmt.Fprint(w, `{"resources":[{"name":"pods","kind":"Pod","namespaced":true,"verbs":["list","watch"]},{"name":"pods/log","kind":"Pod","verbs":["get"]},{"name":"bindings","kind":"Binding","verbs":["create"]}]}`)
+					fmt.Fprint(w, `{"resources":[{"name":"pods","kind":"Pod","namespaced":true,"verbs":["list","watch"]},{"name":"pods/log",`+
+						`"kind":"Pod","verbs":["get"]},{"name":"bindings","kind":"Binding","verbs":["create"]}]}`)
 				case "/apis":
 					fmt.Fprint(w, apis)
 				case "/apis/apps/v1":
@@ -293,7 +294,8 @@ func TestOnlyCertainlyGoneIsGone(t *testing.T) {
 				case r.URL.Path == "/api":
 					fmt.Fprint(w, `{"kind":"APIGroupDiscoveryList"}`)
 				case r.URL.Path == "/apis":
-					fmt.Fprintf(w, `{"kind":"APIGroupDiscoveryList","items":[{"metadata":{"name":"example.com"},"versions":[{"version":"v1","freshness":%q}]}]}`, test.freshness)
+					fmt.Fprintf(w, `{"kind":"APIGroupDiscoveryList","items":[{"metadata":{"name":"example.com"},"versions":[{"version":"v1",`+
+						`"freshness":%q}]}]}`, test.freshness)
 				case test.defined == "200":
 					fmt.Fprint(w, `{}`)
 				default:
@@ -326,8 +328,10 @@ func TestListsThatAreSlightlyWrong(t *testing.T) {
 	}{
 		{"null among them", `{"metadata":{"resourceVersion":"7"},"items":[` + a + `,null,` + b + `]}`, []string{"a", "b"}, "7", 1, nil},
 		{"null first", `{"metadata":{"resourceVersion":"7"},"items":[null,` + b + `]}`, []string{"b"}, "7", 1, nil},
-		{"others among them", `{"metadata":{"resourceVersion":"7"},"items":[` + a + `,7,"x",[],{},{"metadata":null},{"metadata":{"name":7}},` + b + `]}`, []string{"a", "b"}, "7", 6, nil},
-		{"labels that are none", `{"metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"c","labels":{"n":7}}},` + a + `]}`, []string{"a"}, "7", 1, nil},
+		{"others among them", `{"metadata":{"resourceVersion":"7"},"items":[` + a + `,7,"x",[],{},{"metadata":null},{"metadata":{"name":7}},` +
+			b + `]}`, []string{"a", "b"}, "7", 6, nil},
+		{"labels that are none", `{"metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"c","labels":{"n":7}}},` + a + `]}`,
+			[]string{"a"}, "7", 1, nil},
 		{"no metadata", `{"items":[` + a + `]}`, []string{"a"}, "", 0, nil},
 		{"metadata null", `{"metadata":null,"items":[` + a + `]}`, []string{"a"}, "", 0, nil},
 		{"a version that is a number", `{"metadata":{"resourceVersion":7,"continue":null},"items":[` + a + `]}`, []string{"a"}, "7", 0, nil},
@@ -377,7 +381,8 @@ func TestListsWithoutAnEnd(t *testing.T) {
 
 // TestOddChangesEndNoWatch: what stands behind them counts.
 func TestOddChangesEndNoWatch(t *testing.T) {
-	for _, odd := range []string{`{"type":"ADDED","object":null}`, `{"type":"MODIFIED","object":{}}`, `{"type":"DELETED","object":7}`, `{"type":"ADDED"}`} {
+	for _, odd := range []string{`{"type":"ADDED","object":null}`, `{"type":"MODIFIED","object":{}}`, `{"type":"DELETED","object":7}`,
+		`{"type":"ADDED"}`} {
 		c := serve(t, "30", func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintln(w, odd, `{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"5"}}}`)
 		})
@@ -448,7 +453,8 @@ func FuzzList(f *testing.F) {
 }
 
 func FuzzWatch(f *testing.F) {
-	f.Add([]byte(`{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"1"}}}{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"2"}}}`))
+	f.Add([]byte(`{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"1"}}}{"type":"BOOKMARK",` +
+		`"object":{"metadata":{"resourceVersion":"2"}}}`))
 	f.Add([]byte(`{"type":"ERROR","object":{"code":410,"reason":"Expired"}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		dec := jsontext.NewDecoder(strings.NewReader(string(data)), lenient)

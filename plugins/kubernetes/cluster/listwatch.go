@@ -78,7 +78,8 @@ var ErrNoList = errors.New("the API server's answer is no list")
 // List calls visit with every object of a kind. An error means that the list is not
 // complete. Again, if it is not nil, is called where the list begins anew: what was
 // visited until then may not exist any more.
-func (c *Cluster) List(ctx context.Context, kind object.Kind, q Query, visit func(*object.Object) error, again func()) (list List, err error) {
+func (c *Cluster) List(ctx context.Context, kind object.Kind, q Query, visit func(*object.Object) error, again func()) (list List,
+	err error) {
 	if again == nil {
 		again = func() {}
 	}
@@ -270,7 +271,8 @@ func (c *Cluster) pages(ctx context.Context, kind object.Kind, q Query, visit fu
 	}
 }
 
-func (c *Cluster) page(ctx context.Context, request *rest.Request, kind object.Kind, visit func(*object.Object) error) (list List, next string, err error) {
+func (c *Cluster) page(ctx context.Context, request *rest.Request, kind object.Kind, visit func(*object.Object) error) (list List,
+	next string, err error) {
 	ctx, alive := c.guardSilence(ctx)
 	defer func() { err = alive.end(err) }()
 	body, err := request.Stream(ctx)
@@ -318,7 +320,8 @@ func (v *revision) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 // error.
 func readList(dec *jsontext.Decoder, kind object.Kind, visit func(*object.Object) error) (list List, next string, err error) {
 	if t, err := dec.ReadToken(); err != nil || t.Kind() != '{' {
-		return List{}, "", fmt.Errorf("%w: a list should begin (%v)", errBroken, err) //nolint:errorlint // the cause may be an io.EOF, which this is not
+		return List{}, "", fmt.Errorf("%w: a list should begin (%v)", errBroken,
+			err) //nolint:errorlint // the cause may be an io.EOF, which this is not
 	}
 	var head head
 	listed := false

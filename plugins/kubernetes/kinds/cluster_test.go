@@ -6,7 +6,8 @@ func TestAccess(t *testing.T) {
 	for _, want := range []reading{
 		{
 			name: "RoleBinding",
-			document: `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"edit"},
+			document: `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","roleRef":{"apiGroup":"rbac.authorization.k8s.io",` +
+				`"kind":"Role","name":"edit"},
 				"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"ada"},{"kind":"Group","name":"ops"},
 				{"kind":"ServiceAccount","name":"own"},{"kind":"ServiceAccount","namespace":"ci","name":"runner"}]}`,
 			edges: []string{
@@ -58,17 +59,20 @@ func TestAutoscaling(t *testing.T) {
 		{name: "new HPA", document: hpa + `]}}`, facts: `{"max":9,"current":0,"desired":4}`},
 		{
 			name: "VPA", edges: []string{"scales apps.StatefulSet ns/db"}, facts: `{}`,
-			document: `{"apiVersion":"autoscaling.k8s.io/v1","kind":"VerticalPodAutoscaler","spec":{"targetRef":{"apiVersion":"apps/v1","kind":"StatefulSet","name":"db"}},
+			document: `{"apiVersion":"autoscaling.k8s.io/v1","kind":"VerticalPodAutoscaler","spec":{"targetRef":{"apiVersion":"apps/v1",` +
+				`"kind":"StatefulSet","name":"db"}},
 				"status":{"conditions":[{"type":"RecommendationProvided","status":"True"}]}}`,
 		},
 		{
 			name: "KEDA", status: "Ready", facts: `{"min":0,"max":5}`, edges: []string{"scales apps.Deployment ns/worker"},
-			document: `{"apiVersion":"keda.sh/v1alpha1","kind":"ScaledObject","spec":{"scaleTargetRef":{"name":"worker"},"minReplicaCount":0,"maxReplicaCount":5},
+			document: `{"apiVersion":"keda.sh/v1alpha1","kind":"ScaledObject","spec":{"scaleTargetRef":{"name":"worker"},"minReplicaCount":0,` +
+				`"maxReplicaCount":5},
 				"status":{"conditions":[{"type":"Ready","status":"True"},{"type":"Active","status":"False"}]}}`,
 		},
 		{
 			name: "KEDA with a kind", edges: []string{"scales argoproj.io.Rollout ns/r"},
-			document: `{"apiVersion":"keda.sh/v1alpha1","kind":"ScaledObject","spec":{"scaleTargetRef":{"apiVersion":"argoproj.io/v1alpha1","kind":"Rollout","name":"r"}}}`,
+			document: `{"apiVersion":"keda.sh/v1alpha1","kind":"ScaledObject","spec":{"scaleTargetRef":{"apiVersion":"argoproj.io/v1alpha1",` +
+				`"kind":"Rollout","name":"r"}}}`,
 		},
 	} {
 		want.check(t)
@@ -100,16 +104,19 @@ func TestCluster(t *testing.T) {
 		},
 		{
 			name: "APIService", status: "NotAvailable", edges: []string{"backed_by core.Service kube-system/metrics-server"},
-			document: `{"apiVersion":"apiregistration.k8s.io/v1","kind":"APIService","spec":{"service":{"namespace":"kube-system","name":"metrics-server","port":443}},
+			document: `{"apiVersion":"apiregistration.k8s.io/v1","kind":"APIService","spec":{"service":{"namespace":"kube-system",` +
+				`"name":"metrics-server","port":443}},
 				"status":{"conditions":[{"type":"Available","status":"False","reason":"MissingEndpoints"}]}}`,
 		},
 		{
 			name: "APIService of the server itself", status: "Available", edges: []string{},
-			document: `{"apiVersion":"apiregistration.k8s.io/v1","kind":"APIService","spec":{"service":null},"status":{"conditions":[{"type":"Available","status":"True"}]}}`,
+			document: `{"apiVersion":"apiregistration.k8s.io/v1","kind":"APIService","spec":{"service":null},` +
+				`"status":{"conditions":[{"type":"Available","status":"True"}]}}`,
 		},
 
 		{name: "request", document: request(``), status: "Pending"},
-		{name: "request granted", document: request(`"conditions":[{"type":"Approved","status":"True"}],"certificate":"LS0t"`), status: "Approved,Issued"},
+		{name: "request granted", document: request(`"conditions":[{"type":"Approved","status":"True"}],"certificate":"LS0t"`),
+			status: "Approved,Issued"},
 		{name: "request denied", document: request(`"conditions":[{"type":"Approved"},{"type":"Denied"}]`), status: "Denied"},
 		{name: "request failed", document: request(`"conditions":[{"type":"Approved"},{"type":"Failed"}]`), status: "Approved,Failed"},
 
@@ -121,7 +128,8 @@ func TestCluster(t *testing.T) {
 		{name: "Secret of nothing", document: `{"apiVersion":"v1","kind":"Secret","data":null}`, facts: `{"keys":0}`},
 		{
 			name: "ResourceQuota", facts: `{"usedRatio":{"pods":0.3333,"requests.cpu":0.5,"requests.memory":0}}`,
-			document: `{"apiVersion":"v1","kind":"ResourceQuota","status":{"hard":{"requests.memory":"1Gi","pods":"3","requests.cpu":"500m","count/secrets":"0"},
+			document: `{"apiVersion":"v1","kind":"ResourceQuota","status":{"hard":{"requests.memory":"1Gi","pods":"3","requests.cpu":"500m",` +
+				`"count/secrets":"0"},
 				"used":{"pods":"1","requests.cpu":"250m","requests.memory":"0","count/secrets":"0"}}}`,
 		},
 	} {
@@ -140,12 +148,15 @@ func TestCustom(t *testing.T) {
 		{name: "phase", document: custom(`{"phase":"Provisioned","conditions":[` + condition("Ready", "False") + `]}`), status: "Provisioned"},
 		{name: "state", document: custom(`{"state":"running"}`), status: "running"},
 		{name: "KubeVirt", document: custom(`{"printableStatus":"Stopped"}`), status: "Stopped"},
-		{name: "ready", document: custom(`{"conditions":[` + condition("Synced", "True") + "," + condition("Ready", "True") + `]}`), status: "Ready"},
-		{name: "not healthy", document: custom(`{"conditions":[` + condition("Synced", "True") + "," + condition("Healthy", "False") + `]}`), status: "NotHealthy"},
+		{name: "ready", document: custom(`{"conditions":[` + condition("Synced", "True") + "," + condition("Ready", "True") + `]}`),
+			status: "Ready"},
+		{name: "not healthy", document: custom(`{"conditions":[` + condition("Synced", "True") + "," + condition("Healthy", "False") + `]}`),
+			status: "NotHealthy"},
 		{name: "not known", document: custom(`{"conditions":[` + condition("Available", "Unknown") + `]}`), status: "Unknown"},
 		{name: "other conditions", document: custom(`{"conditions":[` + condition("Paused", "True") + `]}`)},
 		{name: "a text", document: custom(`"fine"`)},
-		{name: "a phase that is none", document: custom(`{"phase":{"name":"x"},"state":3,"conditions":[` + condition("Ready", "True") + `]}`), status: "Ready"},
+		{name: "a phase that is none", document: custom(`{"phase":{"name":"x"},"state":3,"conditions":[` + condition("Ready", "True") + `]}`),
+			status: "Ready"},
 		{name: "conditions by name", document: custom(`{"conditions":{"ready":true}}`)},
 		{name: "a message", document: custom(`{"state":"waiting for the controller of the other cluster to accept what was asked of it"}`)},
 	} {

@@ -19,8 +19,9 @@ func TestEvent(t *testing.T) {
 		{
 			"a series", file(t, "event.json"), plugin.Event{
 				ID: "9d6a02bf-3d39-4a87-8b75-78e78a076e89", Type: "cloud.reeve.kubernetes.event.FailedGetResourceMetric",
-				Subject: plugin.Key{Type: "kubernetes.autoscaling.HorizontalPodAutoscaler", UID: "c/HorizontalPodAutoscaler.autoscaling/checkout-dev-02/api-0"},
-				Time:    at("2026-11-22T17:49:23Z"), Severity: plugin.Warning,
+				Subject: plugin.Key{Type: "kubernetes.autoscaling.HorizontalPodAutoscaler",
+					UID: "c/HorizontalPodAutoscaler.autoscaling/checkout-dev-02/api-0"},
+				Time: at("2026-11-22T17:49:23Z"), Severity: plugin.Warning,
 				Message: "failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from resource metrics API: " +
 					"the server could not find the requested resource (get pods.metrics.k8s.io)",
 				Data: []byte(`{"type":"Warning","reason":"FailedGetResourceMetric","count":61,"firstTime":"2026-11-22T17:49:23Z",` +
@@ -43,7 +44,8 @@ func TestEvent(t *testing.T) {
 		},
 		{
 			"a series of the newer API, with all there can be",
-			`{"apiVersion":"events.k8s.io/v1","kind":"Event","eventTime":"2026-03-01T01:00:00.000001Z","reason":"Node-Not Ready!","note":" two\nlines ",
+			`{"apiVersion":"events.k8s.io/v1","kind":"Event","eventTime":"2026-03-01T01:00:00.000001Z","reason":"Node-Not Ready!","note":" ` +
+				`two\nlines ",
 				"type":"Warning","action":"Taint","series":{"count":7,"lastObservedTime":"2026-03-01T02:00:00Z"},
 				"reportingController":"node-controller","reportingInstance":"cp-1",
 				"regarding":{"apiVersion":"v1","kind":"Node","namespace":"default","name":"n","fieldPath":"spec"},"related":{"kind":"Pod","namespace":"ns","name":"p"}}`,
@@ -59,7 +61,8 @@ func TestEvent(t *testing.T) {
 		{
 			"grave, with next to nothing", `{"apiVersion":"v1","kind":"Event","reason":"SystemOOM"}`, plugin.Event{
 				ID: "u", Type: "cloud.reeve.kubernetes.event.SystemOOM", Time: at("2026-03-01T00:00:00Z"), Severity: plugin.Error,
-				Data: []byte(`{"reason":"SystemOOM","count":1,"firstTime":"2026-03-01T00:00:00Z","lastTime":"2026-03-01T00:00:00Z","involvedObject":{}}`),
+				Data: []byte(`{"reason":"SystemOOM","count":1,"firstTime":"2026-03-01T00:00:00Z","lastTime":"2026-03-01T00:00:00Z",` +
+					`"involvedObject":{}}`),
 			},
 		},
 		{
@@ -94,7 +97,8 @@ func TestEventSeries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	grown, err := Event(parse(t, strings.NewReplacer(`"count": 61`, `"count": 62`, `18:04:24`, `18:04:39`).Replace(file(t, "event.json"))), testNames)
+	grown, err := Event(parse(t, strings.NewReplacer(`"count": 61`, `"count": 62`, `18:04:24`, `18:04:39`).Replace(file(t, "event.json"))),
+		testNames)
 	if err != nil || grown.ID != first.ID || !grown.Time.Equal(first.Time) || string(grown.Data) == string(first.Data) {
 		t.Errorf("%v\n%+v\nbefore\n%+v", err, grown, first)
 	}
@@ -106,7 +110,8 @@ func TestBadEvent(t *testing.T) {
 	if _, err := Event(o, testNames); err == nil || !strings.Contains(err.Error(), "ns/x") {
 		t.Errorf("no uid: %v", err)
 	}
-	if _, err := Event(parse(t, `{"apiVersion":"v1","kind":"Event","count":"many"}`), testNames); err == nil || !strings.Contains(err.Error(), "ns/x") {
+	if _, err := Event(parse(t, `{"apiVersion":"v1","kind":"Event","count":"many"}`), testNames); err == nil ||
+		!strings.Contains(err.Error(), "ns/x") {
 		t.Errorf("bad count: %v", err)
 	}
 }

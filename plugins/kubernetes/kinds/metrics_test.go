@@ -17,8 +17,9 @@ func TestMetrics(t *testing.T) {
 		err      string
 	}{
 		"pod": {
-			document: head + `"containers":[{"name":"app","usage":{"cpu":"1250m","memory":"64Mi"}},{"name":"side","usage":{"cpu":"2500000n","memory":"1024Ki"}}]}`,
-			want:     Sample{At: at, CPU: 1.2525, Memory: 65 << 20},
+			document: head + `"containers":[{"name":"app","usage":{"cpu":"1250m","memory":"64Mi"}},{"name":"side","usage":{"cpu":"2500000n",` +
+				`"memory":"1024Ki"}}]}`,
+			want: Sample{At: at, CPU: 1.2525, Memory: 65 << 20},
 		},
 		"node":             {document: head + `"usage":{"cpu":"3","memory":"8Gi"}}`, want: Sample{At: at, CPU: 3, Memory: 8 << 30}},
 		"idle":             {document: head + `"usage":{"cpu":"0","memory":"0"}}`, want: Sample{At: at}},
@@ -31,7 +32,8 @@ func TestMetrics(t *testing.T) {
 		"an odd timestamp": {document: `{"metadata":{"name":"x"},"timestamp":"today","usage":{"cpu":"3"}}`, err: "today"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o, err := object.Read(object.Kind{Group: "metrics.k8s.io", Version: "v1beta1", Kind: "PodMetrics", Resource: "pods", Namespaced: true}, []byte(test.document))
+			o, err := object.Read(object.Kind{Group: "metrics.k8s.io", Version: "v1beta1", Kind: "PodMetrics", Resource: "pods", Namespaced: true},
+				[]byte(test.document))
 			if err != nil {
 				t.Fatal(err)
 			}

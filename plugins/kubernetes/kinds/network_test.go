@@ -9,28 +9,33 @@ func TestNetwork(t *testing.T) {
 	const pods = `"targetRef":{"kind":"Pod","namespace":"ns","name":`
 	for _, want := range []reading{
 		{
-			name:     "ClusterIP",
-			document: service(`"type":"ClusterIP","externalIPs":["192.0.2.1"],"ports":[{"port":80,"protocol":"TCP"},{"port":53,"protocol":"UDP"}]`, ``),
-			facts:    `{"externalAddresses":["192.0.2.1"],"ports":"80/TCP,53/UDP"}`, edges: []string{},
+			name: "ClusterIP",
+			document: service(`"type":"ClusterIP","externalIPs":["192.0.2.1"],"ports":[{"port":80,"protocol":"TCP"},{"port":53,"protocol":"UDP"}]`,
+				``),
+			facts: `{"externalAddresses":["192.0.2.1"],"ports":"80/TCP,53/UDP"}`, edges: []string{},
 		},
 		{name: "headless", document: service(`"type":"ClusterIP","clusterIP":"None"`, ``), facts: `{}`},
-		{name: "NodePort", document: service(`"type":"NodePort","ports":[{"port":80,"nodePort":30080,"protocol":"TCP"}]`, ``), facts: `{"ports":"80:30080/TCP"}`},
+		{name: "NodePort", document: service(`"type":"NodePort","ports":[{"port":80,"nodePort":30080,"protocol":"TCP"}]`, ``),
+			facts: `{"ports":"80:30080/TCP"}`},
 		{name: "LoadBalancer pending", document: service(`"type":"LoadBalancer"`, ``), status: "Pending", facts: `{}`},
 		{
 			name: "LoadBalancer", facts: `{"externalAddresses":["192.0.2.8","lb.example.com","192.0.2.1"]}`,
 			document: service(`"type":"LoadBalancer","externalIPs":["192.0.2.1"]`, `"ingress":[{"hostname":"lb.example.com"},{"ip":"192.0.2.8"}]`),
 		},
-		{name: "ExternalName", document: service(`"type":"ExternalName","externalName":"db.example.com"`, ``), facts: `{"externalAddresses":["db.example.com"]}`},
+		{name: "ExternalName", document: service(`"type":"ExternalName","externalName":"db.example.com"`, ``),
+			facts: `{"externalAddresses":["db.example.com"]}`},
 
 		{
 			name: "EndpointSlice",
-			document: `{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"x","labels":{"kubernetes.io/service-name":"web"}},
+			document: `{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"x",` +
+				`"labels":{"kubernetes.io/service-name":"web"}},
 				"endpoints":[{"conditions":{"ready":true},` + pods + `"b"}},{"conditions":{"ready":false},` + pods + `"a"}},{` + pods + `"c"}},
 				{"conditions":{},"targetRef":{"kind":"Node","name":"n"}},{"addresses":["192.0.2.1"]}]}`,
 			facts: `{"readyEndpoints":4,"endpoints":5}`,
 			edges: []string{"part_of core.Service ns/web", "routes_to core.Pod ns/a", "routes_to core.Pod ns/b", "routes_to core.Pod ns/c"},
 		},
-		{name: "EndpointSlice of no Service", document: `{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","endpoints":null}`, edges: []string{}},
+		{name: "EndpointSlice of no Service", document: `{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","endpoints":null}`,
+			edges: []string{}},
 		{
 			name: "Endpoints",
 			document: `{"apiVersion":"v1","kind":"Endpoints","subsets":[{"addresses":[{` + pods + `"a"}},{` + pods + `"b"}}],
@@ -78,7 +83,8 @@ func TestNetwork(t *testing.T) {
 				"status":{"parents":[{"conditions":[{"type":"Accepted","status":"True"}]},{"conditions":[{"type":"Accepted","status":"True"}]}]}}`,
 			facts: `{"hosts":["a.example.com"]}`,
 			edges: []string{
-				"attached_to core.Service ns/mesh", "attached_to gateway.networking.k8s.io.Gateway infra/gw", "attached_to gateway.networking.k8s.io.Gateway ns/gw",
+				"attached_to core.Service ns/mesh", "attached_to gateway.networking.k8s.io.Gateway infra/gw",
+				"attached_to gateway.networking.k8s.io.Gateway ns/gw",
 				"routes_to core.Service ns/web", "routes_to core.Service other/web", "routes_to multicluster.x-k8s.io.ServiceImport ns/far",
 			},
 		},
@@ -93,9 +99,10 @@ func TestNetwork(t *testing.T) {
 	}
 	for _, kind := range []string{"GRPCRoute", "TCPRoute", "TLSRoute", "UDPRoute"} {
 		reading{
-			name:     kind,
-			document: `{"apiVersion":"gateway.networking.k8s.io/v1","kind":"` + kind + `","spec":{"parentRefs":[{"name":"gw"}],"rules":[{"backendRefs":[{"name":"web"}]}]}}`,
-			edges:    []string{"attached_to gateway.networking.k8s.io.Gateway ns/gw", "routes_to core.Service ns/web"},
+			name: kind,
+			document: `{"apiVersion":"gateway.networking.k8s.io/v1","kind":"` + kind +
+				`","spec":{"parentRefs":[{"name":"gw"}],"rules":[{"backendRefs":[{"name":"web"}]}]}}`,
+			edges: []string{"attached_to gateway.networking.k8s.io.Gateway ns/gw", "routes_to core.Service ns/web"},
 		}.check(t)
 	}
 }

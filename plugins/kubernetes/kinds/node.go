@@ -97,12 +97,14 @@ func (r *reader) node() error {
 // servers of Nova. All others say how the cluster was made (k3s, rke2, kind, metal3
 // ...), which may be on any machine.
 var otherClouds = map[string]bool{
-	"alicloud": true, "aws": true, "azure": true, "baiducloud": true, "cherryservers": true, "civo": true, "cloudstack": true, "digitalocean": true,
+	"alicloud": true, "aws": true, "azure": true, "baiducloud": true, "cherryservers": true, "civo": true, "cloudstack": true,
+	"digitalocean": true,
 	"equinixmetal": true, "exoscale": true, "external-cloudstack": true, "gce": true, "gridscale": true, "harvester": true, "hcloud": true,
 	"hetzner": true, "huaweicloud": true, "ibm": true, "ibmcloud": true, "ibmpowervs": true, "ibmvpc": true, "ionos": true, "ionoscloud": true,
 	"kubevirt": true, "latitude": true, "linode": true, "nutanix": true, "oci": true, "oraclecloud": true, "ovirt": true, "packet": true,
-	"proxmox": true, "qcloud": true, "scaleway": true, "stackit": true, "tencentcloud": true, "upcloud": true, "vcd": true, "vmware-cloud-director": true,
-	"vsphere": true, "vultr": true, "yandex": true,
+	"proxmox": true, "qcloud": true, "scaleway": true, "stackit": true, "tencentcloud": true, "upcloud": true, "vcd": true,
+	"vmware-cloud-director": true,
+	"vsphere":               true, "vultr": true, "yandex": true,
 }
 
 // serverOf returns the id of the OpenStack server that a node runs on, or empty.

@@ -37,8 +37,10 @@ func TestNode(t *testing.T) {
 			facts: `{"ready":true,"roles":["control-plane","worker"],"instanceType":"m1","zone":"a","region":"r","internalIP":"10.0.0.1"}`,
 		},
 
-		{name: "OpenStack", document: node(`"providerID":"openstack:///`+id+`"`, ``), status: "Ready", edges: []string{server}, facts: `{"ready":true,"provider":"openstack"}`},
-		{name: "OpenStack with a region", document: node(`"providerID":"openstack://RegionOne/`+id+`"`, ``), status: "Ready", edges: []string{server}},
+		{name: "OpenStack", document: node(`"providerID":"openstack:///`+id+`"`, ``), status: "Ready", edges: []string{server},
+			facts: `{"ready":true,"provider":"openstack"}`},
+		{name: "OpenStack with a region", document: node(`"providerID":"openstack://RegionOne/`+id+`"`, ``), status: "Ready",
+			edges: []string{server}},
 		{
 			name: "guest without a provider", status: "Ready",
 			document: node(``, `"systemUUID":"8F5F5E0C-2A0F-4A35-9F0B-3D1B7F5C1C11","machineID":"0F5F5E0C-2a0f-4a35-9f0b-3d1b7f5c1c11"`),
@@ -50,7 +52,8 @@ func TestNode(t *testing.T) {
 			edges:    []string{"backed_by host.system.Machine 0f5f5e0c2a0f4a359f0b3d1b7f5c1c11"},
 		},
 		{name: "board without a uuid", document: node(``, `"systemUUID":"Not Settable"`), status: "Ready", edges: []string{}},
-		{name: "uuid without dashes", document: node(``, `"systemUUID":"8f5f5e0c2a0f4a359f0b3d1b7f5c1c11"`), status: "Ready", edges: []string{server}},
+		{name: "uuid without dashes", document: node(``, `"systemUUID":"8f5f5e0c2a0f4a359f0b3d1b7f5c1c11"`), status: "Ready",
+			edges: []string{server}},
 	} {
 		want.check(t)
 	}
@@ -77,7 +80,8 @@ func TestNodesOnServers(t *testing.T) {
 		{"byoh://n", id, id}, {"n", id, id}, {"talos://n", id, id}, {"someday://n", id, id},
 		// Another cloud's is none.
 		{"aws:///eu-west-1a/i-0123", id, ""}, {"AWS:///eu-west-1a/i-0123", id, ""}, {"gce://p/z/n", id, ""}, {"azure:///subscriptions/x", id, ""},
-		{"vsphere://" + id, id, ""}, {"hcloud://1", id, ""}, {"digitalocean://1", id, ""}, {"ocid1.instance.oc1.x", id, ""}, {"kubevirt://n", id, ""},
+		{"vsphere://" + id, id, ""}, {"hcloud://1", id, ""}, {"digitalocean://1", id, ""}, {"ocid1.instance.oc1.x", id, ""},
+		{"kubevirt://n", id, ""},
 		{"harvester://n", id, ""}, {"proxmox://c/1", id, ""}, {"linode://1", id, ""}, {"oci://x", id, ""}, {"ibm://x", id, ""},
 		// What stands there where nobody wrote any, and boards' own.
 		{"", "03000200-0400-0500-0006-000700080009", ""},
@@ -108,7 +112,8 @@ func TestNodesOnServers(t *testing.T) {
 	const machine = "0f5f5e0c2a0f4a359f0b3d1b7f5c1c11"
 	for text, want := range map[string]string{
 		machine: machine, "0F5F5E0C2A0F4A359F0B3D1B7F5C1C11": machine, "0f5f5e0c-2a0f-4a35-9f0b-3d1b7f5c1c11": machine,
-		"": "", "b": "", "localhost": "", "uninitialized": "", strings.Repeat("0", 32): "", strings.Repeat("f", 32): "", machine + "0": "", machine[1:]: "",
+		"": "", "b": "", "localhost": "", "uninitialized": "", strings.Repeat("0", 32): "", strings.Repeat("f", 32): "", machine + "0": "",
+		machine[1:]:                        "",
 		"0f5f5e0c2a0f4a359f0b3d1b7f5c1c1g": "",
 	} {
 		if got := machineOf(text); got != want {
@@ -119,7 +124,8 @@ func TestNodesOnServers(t *testing.T) {
 
 func TestNodeIncidents(t *testing.T) {
 	node := func(typ, status, at string) Reading {
-		return read(t, `{"apiVersion":"v1","kind":"Node","status":{"conditions":[{"type":"`+typ+`","status":"`+status+`","reason":"R","message":"m",
+		return read(t, `{"apiVersion":"v1","kind":"Node","status":{"conditions":[{"type":"`+typ+`","status":"`+status+`","reason":"R",`+
+			`"message":"m",
 			"lastHeartbeatTime":"2027-01-01T00:00:00Z","lastTransitionTime":"`+at+`"}]}}`)
 	}
 	const first, second = "2026-03-01T01:00:00Z", "2026-03-01T02:00:00Z"
@@ -131,7 +137,8 @@ func TestNodeIncidents(t *testing.T) {
 		{"Ready", "True", first, incident{"node.ready", first, plugin.Info, `{"status":"True","reason":"R","message":"m"}`}},
 		{"Ready", "False", first, incident{"node.not_ready", first, plugin.Error, `{"status":"False","reason":"R","message":"m"}`}},
 		{"Ready", "Unknown", second, incident{"node.not_ready", second, plugin.Error, `{"status":"Unknown","reason":"R","message":"m"}`}},
-		{"MemoryPressure", "True", first, incident{"node.memory_pressure", first, plugin.Warning, `{"status":"True","reason":"R","message":"m"}`}},
+		{"MemoryPressure", "True", first, incident{"node.memory_pressure", first, plugin.Warning,
+			`{"status":"True","reason":"R","message":"m"}`}},
 		{"DiskPressure", "True", first, incident{"node.disk_pressure", first, plugin.Warning, `{"status":"True","reason":"R","message":"m"}`}},
 		{"PIDPressure", "True", first, incident{"node.pid_pressure", first, plugin.Warning, `{"status":"True","reason":"R","message":"m"}`}},
 	} {

@@ -38,13 +38,15 @@ func TestPodStatus(t *testing.T) {
 		restarts                      int
 	}{
 		{"nothing known", pod(`"phase":"Pending"`, ``, ``, ``), "Pending", "0/3", 0},
-		{"gated", pod(`"phase":"Pending"`, `{"type":"PodScheduled","status":"False","reason":"SchedulingGated"}`, ``, ``), "SchedulingGated", "0/3", 0},
+		{"gated", pod(`"phase":"Pending"`, `{"type":"PodScheduled","status":"False","reason":"SchedulingGated"}`, ``, ``), "SchedulingGated",
+			"0/3", 0},
 		{"starting", pod(`"phase":"Pending"`, ``, i(waits)+","+j(waits), a(waits)+","+b(waits)), "Init:0/2", "0/3", 1},
 		{"sidecar runs", pod(`"phase":"Pending"`, ``, started+","+j(notReady), a(waits)+","+b(waits)), "Init:1/2", "1/3", 11},
 		{"sidecar not ready", pod(`"phase":"Pending"`, ``, i(`"started":true,`+notReady)+","+j(notReady), ``), "Init:1/2", "0/3", 11},
 		{"init fails", pod(`"phase":"Pending"`, ``, started+","+j(failed), a(waits)), "Init:Error", "1/3", 11},
 		{"init exits", pod(`"phase":"Pending"`, ``, started+","+j(`"state":{"terminated":{"exitCode":3}}`), ``), "Init:ExitCode:3", "1/3", 11},
-		{"init killed", pod(`"phase":"Pending"`, ``, started+","+j(`"state":{"terminated":{"exitCode":137,"signal":9}}`), ``), "Init:Signal:9", "1/3", 11},
+		{"init killed", pod(`"phase":"Pending"`, ``, started+","+j(`"state":{"terminated":{"exitCode":137,"signal":9}}`), ``), "Init:Signal:9",
+			"1/3", 11},
 		{
 			"init crashes", pod(`"phase":"Pending"`, ``, started+","+j(`"state":{"waiting":{"reason":"CrashLoopBackOff"}}`), ``),
 			"Init:CrashLoopBackOff", "1/3", 11,
@@ -71,7 +73,8 @@ func TestPodStatus(t *testing.T) {
 				return !slices.Contains([]string{"readyContainers", "containers", "restarts"}, f.Name)
 			}))
 			number, total, _ := strings.Cut(test.ready, "/")
-			want := facts(t, document.Object{{Name: "readyContainers", Value: int(number[0] - '0')}, {Name: "containers", Value: int(total[0] - '0')}, {Name: "restarts", Value: test.restarts}})
+			want := facts(t, document.Object{{Name: "readyContainers", Value: int(number[0] - '0')},
+				{Name: "containers", Value: int(total[0] - '0')}, {Name: "restarts", Value: test.restarts}})
 			if r.Status != test.status || got != want {
 				t.Errorf("%q, %s, want %q, %s", r.Status, got, test.status, want)
 			}
@@ -81,7 +84,8 @@ func TestPodStatus(t *testing.T) {
 	for _, want := range []reading{
 		{name: "deleted", document: `{"apiVersion":"v1","kind":"Pod",` + deleted + `{"phase":"Running"}}`, status: "Terminating"},
 		{name: "deleted, and done", document: `{"apiVersion":"v1","kind":"Pod",` + deleted + `{"phase":"Succeeded"}}`, status: "Succeeded"},
-		{name: "node lost", document: `{"apiVersion":"v1","kind":"Pod",` + deleted + `{"phase":"Running","reason":"NodeLost"}}`, status: "Unknown"},
+		{name: "node lost", document: `{"apiVersion":"v1","kind":"Pod",` + deleted + `{"phase":"Running","reason":"NodeLost"}}`,
+			status: "Unknown"},
 	} {
 		want.check(t)
 	}
@@ -115,7 +119,8 @@ func TestPodTotals(t *testing.T) {
 		},
 		{
 			name: "overhead is on top, of limits only where there is one",
-			spec: `"overhead":{"cpu":"250m","memory":"120Mi"},"initContainers":[{` + takes("2", "0") + `}],"containers":[{` + takes("1", "1Gi") + `}]`,
+			spec: `"overhead":{"cpu":"250m","memory":"120Mi"},"initContainers":[{` + takes("2", "0") + `}],"containers":[{` + takes("1", "1Gi") +
+				`}]`,
 
 			requests: `{"cpu":2.25,"memory":1199570944}`, limits: `{"cpu":2.25}`, held: Requests{CPU: 2250, Memory: 1199570944},
 		},
@@ -145,8 +150,9 @@ func TestPodTotals(t *testing.T) {
 			requests: `{"cpu":1,"memory":1073741824}`, limits: `{"cpu":1}`, held: Requests{CPU: 1000, Memory: 1 << 30},
 		},
 		{
-			name:     "a pod that is resized as a whole",
-			spec:     `"resources":{"requests":{"cpu":"1"},"limits":{"cpu":"1"}},"containers":[{"name":"a","resources":{"requests":{"memory":"1Gi"}}}]`,
+			name: "a pod that is resized as a whole",
+			spec: `"resources":{"requests":{"cpu":"1"},"limits":{"cpu":"1"}},"containers":[{"name":"a",` +
+				`"resources":{"requests":{"memory":"1Gi"}}}]`,
 			status:   `"allocatedResources":{"cpu":"2","memory":"8Gi"},"resources":{"requests":{"cpu":"3"},"limits":{"cpu":"4"}}`,
 			requests: `{"cpu":3,"memory":1073741824}`, limits: `{"cpu":4}`, held: Requests{CPU: 3000, Memory: 1 << 30},
 		},
@@ -235,8 +241,10 @@ func TestController(t *testing.T) {
 		{``, ``, ``},
 		{``, `{"kind":"Node","name":"n"}`, ``},
 		{``, `{"kind":"Job","name":"j","controller":true}`, `{"controller":{"kind":"Job","name":"j"}}`},
-		{`"pod-template-hash":"5d8"`, `{"kind":"ReplicaSet","name":"web-5d8","controller":true}`, `{"controller":{"kind":"Deployment","name":"web"}}`},
-		{`"pod-template-hash":"5d8"`, `{"kind":"ReplicaSet","name":"web","controller":true}`, `{"controller":{"kind":"ReplicaSet","name":"web"}}`},
+		{`"pod-template-hash":"5d8"`, `{"kind":"ReplicaSet","name":"web-5d8","controller":true}`,
+			`{"controller":{"kind":"Deployment","name":"web"}}`},
+		{`"pod-template-hash":"5d8"`, `{"kind":"ReplicaSet","name":"web","controller":true}`,
+			`{"controller":{"kind":"ReplicaSet","name":"web"}}`},
 		{``, `{"kind":"ReplicaSet","name":"web-","controller":true}`, `{"controller":{"kind":"ReplicaSet","name":"web-"}}`},
 	} {
 		r := read(t, `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x","labels":{`+test.labels+`},"ownerReferences":[`+test.owners+`]}}`)
@@ -356,7 +364,8 @@ func TestPodIncidents(t *testing.T) {
 
 	t.Run("evicted", func(t *testing.T) {
 		const data = `{"node":"n","message":"low on memory"}`
-		const status = `{"apiVersion":"v1","kind":"Pod","spec":{"nodeName":"n"},"status":{"phase":"Failed","reason":"Evicted","message":"low on memory"`
+		const status = `{"apiVersion":"v1","kind":"Pod","spec":{"nodeName":"n"},"status":{"phase":"Failed","reason":"Evicted","message":"low ` +
+			`on memory"`
 		incidents(t, read(t, status+`,"startTime":"2026-03-01T00:00:10Z","conditions":[
 			{"type":"DisruptionTarget","status":"True","lastTransitionTime":"2026-03-02T00:00:00Z"}]}}`),
 			incident{"pod.evicted", "2026-03-02T00:00:00Z", plugin.Error, data})

@@ -23,7 +23,8 @@ func TestQuantity(t *testing.T) {
 			t.Errorf("%s = %v, %v, want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{`""`, `"m"`, `"1 Gi"`, `"1gi"`, `"1K"`, `"1e"`, `"1e1.5"`, `"1Gi1"`, `"--1"`, `"1-"`, `"."`, `"Inf"`, `"0x10"`, `true`, `{}`} {
+	for _, text := range []string{`""`, `"m"`, `"1 Gi"`, `"1gi"`, `"1K"`, `"1e"`, `"1e1.5"`, `"1Gi1"`, `"--1"`, `"1-"`, `"."`, `"Inf"`,
+		`"0x10"`, `true`, `{}`} {
 		if got, err := quantity([]byte(text)); err == nil || !strings.Contains(err.Error(), "quantity") {
 			t.Errorf("%s = %v, %v, want an error", text, got, err)
 		}
@@ -50,7 +51,8 @@ func FuzzQuantity(f *testing.F) {
 			t.Fatalf("%q = %v, %v, want %v, %v", text, got, err, want.String(), wantErr)
 		}
 		// There, less than a billionth is rounded up to it.
-		if value := min(max(want.AsApproximateFloat64(), -math.MaxInt64), math.MaxInt64); err == nil && math.Abs(got-value) > 1.1e-9+1e-12*math.Abs(value) {
+		if value := min(max(want.AsApproximateFloat64(), -math.MaxInt64), math.MaxInt64); err == nil &&
+			math.Abs(got-value) > 1.1e-9+1e-12*math.Abs(value) {
 			t.Errorf("%q = %v, want %v", text, got, value)
 		}
 	})

@@ -8,7 +8,8 @@ import (
 
 func TestStorage(t *testing.T) {
 	volume := func(spec string) string {
-		return `{"apiVersion":"v1","kind":"PersistentVolume","spec":{"capacity":{"storage":"20Gi"},"claimRef":{"namespace":"ns","name":"data"},` + spec +
+		return `{"apiVersion":"v1","kind":"PersistentVolume","spec":{"capacity":{"storage":"20Gi"},"claimRef":{"namespace":"ns",` +
+			`"name":"data"},` + spec +
 			`},"status":{"phase":"Bound"}}`
 	}
 	attachment := func(meta, status string) string {
@@ -25,12 +26,14 @@ func TestStorage(t *testing.T) {
 			document: volume(`"storageClassName":"ssd","csi":{"driver":"cinder.csi.openstack.org","volumeHandle":"v-1"}`),
 			edges:    []string{"backed_by openstack.storage.Volume v-1", "uses storage.k8s.io.StorageClass ssd"},
 		},
-		{name: "Cinder in the tree", document: volume(`"cinder":{"volumeID":"v-2"}`), status: "Bound", edges: []string{"backed_by openstack.storage.Volume v-2"}},
+		{name: "Cinder in the tree", document: volume(`"cinder":{"volumeID":"v-2"}`), status: "Bound",
+			edges: []string{"backed_by openstack.storage.Volume v-2"}},
 		{
 			name: "Manila", status: "Bound", edges: []string{"backed_by openstack.share.Share s-1"},
 			document: volume(`"csi":{"driver":"nfs.manila.csi.openstack.org","volumeHandle":"h","volumeAttributes":{"shareID":"s-1"}}`),
 		},
-		{name: "another driver", document: volume(`"csi":{"driver":"ebs.csi.aws.com","volumeHandle":"vol-1"}`), status: "Bound", edges: []string{}},
+		{name: "another driver", document: volume(`"csi":{"driver":"ebs.csi.aws.com","volumeHandle":"vol-1"}`), status: "Bound",
+			edges: []string{}},
 
 		{
 			name: "claim", status: "Bound", facts: `{"requested":10737418240,"capacity":21474836480}`,
@@ -40,11 +43,13 @@ func TestStorage(t *testing.T) {
 		},
 		{
 			name: "claim that waits", status: "Pending", facts: `{"requested":10737418240}`, edges: []string{"uses storage.k8s.io.StorageClass old"},
-			document: `{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"x","annotations":{"volume.beta.kubernetes.io/storage-class":"old"}},
+			document: `{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"x",` +
+				`"annotations":{"volume.beta.kubernetes.io/storage-class":"old"}},
 				"spec":{"resources":{"requests":{"storage":"10Gi"}}},"status":{"phase":"Pending"}}`,
 		},
 
-		{name: "attached", document: attachment(``, `"attached":true`), status: "Attached", edges: []string{"attached_to core.Node n", "uses core.PersistentVolume pv"}},
+		{name: "attached", document: attachment(``, `"attached":true`), status: "Attached",
+			edges: []string{"attached_to core.Node n", "uses core.PersistentVolume pv"}},
 		{name: "attaching", document: attachment(``, ``), status: "Attaching"},
 		{name: "cannot be attached", document: attachment(``, `"attachError":{"message":"m"}`), status: "Failed"},
 		{name: "detaching", document: attachment(deleted, `"attached":true`), status: "Detaching"},
@@ -52,7 +57,8 @@ func TestStorage(t *testing.T) {
 
 		{
 			name: "snapshot", status: "Ready",
-			document: snapshot(`"volumeSnapshotClassName":"c","source":{"persistentVolumeClaimName":"data"}`, `"readyToUse":true,"boundVolumeSnapshotContentName":"content"`),
+			document: snapshot(`"volumeSnapshotClassName":"c","source":{"persistentVolumeClaimName":"data"}`,
+				`"readyToUse":true,"boundVolumeSnapshotContentName":"content"`),
 			edges: []string{
 				"backed_by snapshot.storage.k8s.io.VolumeSnapshotContent content", "snapshot_of core.PersistentVolumeClaim ns/data",
 				"uses snapshot.storage.k8s.io.VolumeSnapshotClass c",
@@ -70,7 +76,8 @@ func TestStorage(t *testing.T) {
 
 func TestLostClaim(t *testing.T) {
 	claim := func(meta string) Reading {
-		return read(t, `{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"x"`+meta+`},"spec":{"volumeName":"pv"},"status":{"phase":"Lost"}}`)
+		return read(t, `{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"x"`+meta+`},"spec":{"volumeName":"pv"},`+
+			`"status":{"phase":"Lost"}}`)
 	}
 	want := incident{"pvc.lost", "2026-03-02T00:00:00Z", plugin.Error, `{"volume":"pv"}`}
 	incidents(t, claim(`,"managedFields":[{"manager":"m","time":"2026-03-02T00:00:00Z"}]`), want)

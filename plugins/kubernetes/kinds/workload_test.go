@@ -35,8 +35,10 @@ func TestWorkloads(t *testing.T) {
 		},
 		{name: "Deployment starts", document: deployment(`"replicas":3,"updatedReplicas":3`, rolling+","+down), status: "Progressing"},
 		{name: "Deployment broke", document: deployment(`"replicas":3,"updatedReplicas":3`, complete+","+down), status: "Unavailable"},
-		{name: "Deployment updates", document: deployment(`"replicas":4,"updatedReplicas":1,"availableReplicas":3`, rolling+","+up), status: "Progressing"},
-		{name: "Deployment removes old ones", document: deployment(`"replicas":4,"updatedReplicas":3,"availableReplicas":4`, rolling+","+up), status: "Progressing"},
+		{name: "Deployment updates", document: deployment(`"replicas":4,"updatedReplicas":1,"availableReplicas":3`, rolling+","+up),
+			status: "Progressing"},
+		{name: "Deployment removes old ones", document: deployment(`"replicas":4,"updatedReplicas":3,"availableReplicas":4`, rolling+","+up),
+			status: "Progressing"},
 		{name: "Deployment gave up", document: deployment(all, deadline+","+up), status: "Failed"},
 		{name: "Deployment may not", document: deployment(`"replicas":0`, rolling+","+refused), status: "Failed"},
 		{
@@ -50,12 +52,15 @@ func TestWorkloads(t *testing.T) {
 			facts: `{"replicas":{"desired":3,"ready":3,"available":3,"updated":3}}`,
 		},
 		{name: "StatefulSet lacks one", document: workload("StatefulSet", `"replicas":3`, two), status: "Degraded"},
-		{name: "StatefulSet lacks all", document: workload("StatefulSet", `"replicas":1`, `"replicas":1,"updatedReplicas":1`), status: "Unavailable"},
+		{name: "StatefulSet lacks all", document: workload("StatefulSet", `"replicas":1`, `"replicas":1,"updatedReplicas":1`),
+			status: "Unavailable"},
 		{name: "StatefulSet of none", document: workload("StatefulSet", `"replicas":0`, `"replicas":0`), status: "Available"},
-		{name: "StatefulSet updates", document: workload("StatefulSet", `"replicas":3`, `"updatedReplicas":1,"availableReplicas":3`), status: "Progressing"},
+		{name: "StatefulSet updates", document: workload("StatefulSet", `"replicas":3`, `"updatedReplicas":1,"availableReplicas":3`),
+			status: "Progressing"},
 		{
 			name: "StatefulSet with a partition", status: "Available",
-			document: workload("StatefulSet", `"replicas":3,"updateStrategy":{"rollingUpdate":{"partition":2}}`, `"updatedReplicas":1,"availableReplicas":3`),
+			document: workload("StatefulSet", `"replicas":3,"updateStrategy":{"rollingUpdate":{"partition":2}}`,
+				`"updatedReplicas":1,"availableReplicas":3`),
 		},
 		{
 			name: "StatefulSet updated by hand", status: "Available",
@@ -72,7 +77,8 @@ func TestWorkloads(t *testing.T) {
 		},
 		{
 			name: "DaemonSet lacks one", status: "Degraded",
-			document: workload("DaemonSet", `"updateStrategy":{"type":"OnDelete"}`, `"desiredNumberScheduled":3,"numberReady":2,"numberAvailable":2`),
+			document: workload("DaemonSet", `"updateStrategy":{"type":"OnDelete"}`,
+				`"desiredNumberScheduled":3,"numberReady":2,"numberAvailable":2`),
 		},
 
 		{
@@ -80,18 +86,22 @@ func TestWorkloads(t *testing.T) {
 			status: "Available", facts: `{"replicas":{"desired":3,"ready":3,"available":3,"updated":3}}`,
 		},
 		{name: "ReplicaSet of none", document: workload("ReplicaSet", `"replicas":0`, `"replicas":0`), status: "Available"},
-		{name: "ReplicaSet shrinks", document: workload("ReplicaSet", `"replicas":0`, `"replicas":2,"availableReplicas":2`), status: "Progressing"},
-		{name: "ReplicaSet may not", document: workload("ReplicaSet", `"replicas":3`, `"replicas":0,"conditions":[`+refused+`]`), status: "Failed"},
+		{name: "ReplicaSet shrinks", document: workload("ReplicaSet", `"replicas":0`, `"replicas":2,"availableReplicas":2`),
+			status: "Progressing"},
+		{name: "ReplicaSet may not", document: workload("ReplicaSet", `"replicas":3`, `"replicas":0,"conditions":[`+refused+`]`),
+			status: "Failed"},
 		{
 			name:   "ReplicationController",
 			status: "Degraded", facts: `{"replicas":{"desired":2,"ready":1,"available":1,"updated":2}}`,
-			document: `{"apiVersion":"v1","kind":"ReplicationController","spec":{"replicas":2},"status":{"replicas":2,"readyReplicas":1,"availableReplicas":1}}`,
+			document: `{"apiVersion":"v1","kind":"ReplicationController","spec":{"replicas":2},"status":{"replicas":2,"readyReplicas":1,` +
+				`"availableReplicas":1}}`,
 		},
 		{
 			name: "PodTemplate",
 			document: `{"apiVersion":"v1","kind":"PodTemplate","template":{"spec":{"containers":[
 				{"image":"a","resources":{"requests":{"cpu":"1"}}},{"image":"b","resources":{"requests":{"cpu":"1"},"limits":{"memory":"1Mi"}}},{"image":"a:latest"}]}}}`,
-			facts: `{"requests":{"cpu":2},"limits":{"memory":1048576},"images":[{"name":"docker.io/library/a:latest"},{"name":"docker.io/library/b:latest"}]}`,
+			facts: `{"requests":{"cpu":2},"limits":{"memory":1048576},"images":[{"name":"docker.io/library/a:latest"},` +
+				`{"name":"docker.io/library/b:latest"}]}`,
 		},
 
 		{
@@ -139,7 +149,8 @@ func TestJob(t *testing.T) {
 		},
 		{
 			name: "deleted", status: "Terminating",
-			document: `{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"x","deletionTimestamp":"2026-03-01T00:00:00Z"},"status":{"active":1}}`,
+			document: `{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"x","deletionTimestamp":"2026-03-01T00:00:00Z"},` +
+				`"status":{"active":1}}`,
 		},
 	} {
 		want.check(t)

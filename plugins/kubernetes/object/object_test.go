@@ -21,8 +21,10 @@ func TestRead(t *testing.T) {
 	}{
 		{"from a list", deployments, ` { "metadata":{"name":"x"}}`, `{"apiVersion":"apps/v1","kind":"Deployment", "metadata":{"name":"x"}}`},
 		{"of the core group", pods, `{"metadata":{"name":"x"}}`, `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x"}}`},
-		{"from a watch", pods, `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"x"}}`, `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"x"}}`},
-		{"without a creation time", pods, `{"kind":"Pod","metadata":{"name":"x","creationTimestamp":null}}`, `{"kind":"Pod","metadata":{"name":"x","creationTimestamp":null}}`},
+		{"from a watch", pods, `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"x"}}`,
+			`{"kind":"Pod","apiVersion":"v1","metadata":{"name":"x"}}`},
+		{"without a creation time", pods, `{"kind":"Pod","metadata":{"name":"x","creationTimestamp":null}}`,
+			`{"kind":"Pod","metadata":{"name":"x","creationTimestamp":null}}`},
 		{"without a name", pods, `{"metadata":{}}`, ""},
 		{"no object", pods, `[]`, ""},
 		{"broken", pods, `{"metadata":{"name":"x"}`, ""},
@@ -40,7 +42,8 @@ func TestRead(t *testing.T) {
 }
 
 func TestUpdatedAt(t *testing.T) {
-	o, err := Read(pods, []byte(`{"metadata":{"name":"x","managedFields":[{"time":"2026-01-02T00:00:00Z"},{"time":"2026-01-03T00:00:00Z"},{}]}}`))
+	o, err := Read(pods, []byte(`{"metadata":{"name":"x","managedFields":[{"time":"2026-01-02T00:00:00Z"},{"time":"2026-01-03T00:00:00Z"},`+
+		`{}]}}`))
 	if err != nil {
 		t.Fatal(err)
 	}

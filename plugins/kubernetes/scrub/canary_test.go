@@ -73,7 +73,8 @@ var canaries = map[string][]string{
 		`{"metadata":{"name":"n"},"webhooks":[{"clientConfig":{"url":"https://u:@@hook.example/x?token=@","caBundle":"#"}}]}`,
 	},
 	"certificates.k8s.io/CertificateSigningRequest": {
-		`{"metadata":{"name":"n"},"spec":{"request":"LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNU#"},"status":{"certificate":"LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0t#"}}`,
+		`{"metadata":{"name":"n"},"spec":{"request":"LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNU#"},` +
+			`"status":{"certificate":"LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0t#"}}`,
 	},
 	"core/Event": {
 		`{"metadata":{"name":"n"},"message":"failed: curl -u robot:@ https://x","series":{"note":"Authorization: Bearer @"}}`,
@@ -85,11 +86,13 @@ var canaries = map[string][]string{
 			"status":{"history":[{"source":{"helm":{"values":"@"}}}]}}`,
 	},
 	"argoproj.io/Workflow": {
-		`{"metadata":{"name":"n"},"spec":{"arguments":{"parameters":[{"name":"p","value":"@"}]},"templates":[{"script":{"env":[{"name":"A","value":"@"}],"source":"export DB_PASSWORD=@"},
+		`{"metadata":{"name":"n"},"spec":{"arguments":{"parameters":[{"name":"p","value":"@"}]},"templates":[{"script":{"env":[{"name":"A",` +
+			`"value":"@"}],"source":"export DB_PASSWORD=@"},
 			"resource":{"manifest":"apiVersion: v1\nkind: \"Secret\"\nstringData:\n  x: @\n"}}]}}`,
 	},
 	"helm.toolkit.fluxcd.io/HelmRelease": {
-		`{"metadata":{"name":"n"},"spec":{"values":{"db":{"pw":"@","list":["@"],"pin":8675309}},"postRenderers":[{"kustomize":{"patches":[{"patch":"{\"kind\": \"Secret\", \"data\":{\"a\":\"@\"}}"}]}}]}}`,
+		`{"metadata":{"name":"n"},"spec":{"values":{"db":{"pw":"@","list":["@"],"pin":8675309}},` +
+			`"postRenderers":[{"kustomize":{"patches":[{"patch":"{\"kind\": \"Secret\", \"data\":{\"a\":\"@\"}}"}]}}]}}`,
 	},
 	"kustomize.toolkit.fluxcd.io/Kustomization": {
 		`{"metadata":{"name":"n"},"spec":{"postBuild":{"substitute":{"pin":"@"}}}}`,
@@ -101,7 +104,8 @@ var canaries = map[string][]string{
 		`{"metadata":{"name":"n"},"spec":{"resources":[{"name":"s.yaml","content":"@"}],"helm":{"values":{"x":"@"}}}}`,
 	},
 	"helm.crossplane.io/Release": {
-		`{"metadata":{"name":"n"},"spec":{"forProvider":{"values":{"x":"@"},"set":[{"name":"x","value":"@"}]}},"status":{"values":["a: @","b:\\n- @"]}}`,
+		`{"metadata":{"name":"n"},"spec":{"forProvider":{"values":{"x":"@"},"set":[{"name":"x","value":"@"}]}},"status":{"values":["a: @",` +
+			`"b:\\n- @"]}}`,
 	},
 	"kubernetes.crossplane.io/Object": {
 		`{"metadata":{"name":"n"},"spec":{"forProvider":{"manifest":{"apiVersion":"v1","data":{"p":"#"},"kind":"Secret"}}},
@@ -111,7 +115,8 @@ var canaries = map[string][]string{
 		`{"metadata":{"name":"n"},"spec":{"resources":[{"connectionDetails":[{"name":"p","value":"@"}]}]}}`,
 	},
 	"work.open-cluster-management.io/ManifestWork": {
-		`{"metadata":{"name":"n"},"spec":{"workload":{"manifests":[{"kind":"Secret","stringData":{"p":"@"}},{"kind":"List","items":[{"data":{"x":"#"},"kind":"Secret"}]}]}}}`,
+		`{"metadata":{"name":"n"},"spec":{"workload":{"manifests":[{"kind":"Secret","stringData":{"p":"@"}},{"kind":"List",` +
+			`"items":[{"data":{"x":"#"},"kind":"Secret"}]}]}}}`,
 	},
 	"bitnami.com/SealedSecret": {
 		`{"metadata":{"name":"n"},"spec":{"template":{"data":{"config":"host=@"},"metadata":{"annotations":{"x/applied":"@"}}}}}`,
@@ -127,42 +132,52 @@ var canaries = map[string][]string{
 		`{"metadata":{"name":"n"},"spec":{"template":{"spec":{"containers":[{"env":[{"name":"A","value":"@"}]}]}}}}`,
 	},
 	"kafka.strimzi.io/KafkaConnector": {
-		`{"metadata":{"name":"n"},"spec":{"config":{"database.password":"@","sasl.jaas.config":"org.apache.Login required username=\"u\" password=\"@\";"}}}`,
+		`{"metadata":{"name":"n"},"spec":{"config":{"database.password":"@","sasl.jaas.config":"org.apache.Login required username=\"u\" ` +
+			`password=\"@\";"}}}`,
 	},
 	"cert-manager.io/Certificate": {
 		`{"metadata":{"name":"n"},"spec":{"keystores":{"jks":{"password":"@"}}}}`,
 	},
 	"bootstrap.cluster.x-k8s.io/KubeadmConfig": {
-		`{"metadata":{"name":"n"},"spec":{"files":[{"path":"/a","content":"@"}],"users":[{"name":"u","passwd":"@"}],"preKubeadmCommands":["echo root:x | PASSWORD=@ chpasswd"],
+		`{"metadata":{"name":"n"},"spec":{"files":[{"path":"/a","content":"@"}],"users":[{"name":"u","passwd":"@"}],` +
+			`"preKubeadmCommands":["echo root:x | PASSWORD=@ chpasswd"],
 			"joinConfiguration":{"discovery":{"bootstrapToken":{"token":"@"}}},"ignition":{"containerLinuxConfig":{"additionalConfig":"@"}}}}`,
 	},
 	"kubevirt.io/VirtualMachine": {
-		`{"metadata":{"name":"n"},"spec":{"template":{"spec":{"volumes":[{"cloudInitNoCloud":{"userData":"#cloud @","userDataBase64":"#","networkData":"@","networkDataBase64":"#"}},
+		`{"metadata":{"name":"n"},"spec":{"template":{"spec":{"volumes":[{"cloudInitNoCloud":{"userData":"#cloud @","userDataBase64":"#",` +
+			`"networkData":"@","networkDataBase64":"#"}},
 			{"cloudInitConfigDrive":{"userData":"@"}}]}}}}`,
 	},
 	"infrastructure.cluster.x-k8s.io/AWSMachine": {
 		`{"metadata":{"name":"n"},"spec":{"userData":"@","additionalUserData":"@","userdata":"@"}}`,
 	},
 	"machineconfiguration.openshift.io/MachineConfig": {
-		`{"metadata":{"name":"n"},"spec":{"config":{"storage":{"files":[{"contents":{"source":"data:,@"}},{"contents":{"inline":"@"}}]},"systemd":{"units":[{"name":"a","contents":"@"}]}}}}`,
+		`{"metadata":{"name":"n"},"spec":{"config":{"storage":{"files":[{"contents":{"source":"data:,@"}},{"contents":{"inline":"@"}}]},` +
+			`"systemd":{"units":[{"name":"a","contents":"@"}]}}}}`,
 	},
 	"template.openshift.io/Template": {
-		`{"metadata":{"name":"n"},"parameters":[{"name":"P","value":"@"}],"objects":[{"apiVersion":"v1","kind":"Secret","stringData":{"a":"@"}}]}`,
+		`{"metadata":{"name":"n"},"parameters":[{"name":"P","value":"@"}],"objects":[{"apiVersion":"v1","kind":"Secret",` +
+			`"stringData":{"a":"@"}}]}`,
 	},
 	"example.com/Other": {
-		`{"metadata":{"name":"n"},"spec":{"Env":[{"Name":"A","Value":"@"}],"ENV":{"A":"@"},"Environment":["A=@"],"env":[{"key":"A","val":"@"},{"name":"A","Value":"@"}],
+		`{"metadata":{"name":"n"},"spec":{"Env":[{"Name":"A","Value":"@"}],"ENV":{"A":"@"},"Environment":["A=@"],"env":[{"key":"A","val":"@"},` +
+			`{"name":"A","Value":"@"}],
 			"params":[{"Name":"p","Value":"@"},{"key":"p","val":"@"},{"name":"p","stringValue":"@"}],"Parameters":[{"ParameterKey":"p","ParameterValue":"@"}],
 			"files":[{"path":"/x","data":"@"},{"name":"y","text":"@"}],"write_files":[{"path":"/x","body":"@"}],"Values":{"x":"@"},"helm_values":{"x":"@"}}}`,
-		`{"metadata":{"name":"n"},"spec":{"jobTemplate":"env:\n- name: DB_PASSWORD\n  value: @\n","podTemplate":"{\"env\":[{\"name\":\"DB_PASSWORD\",\"value\":\"@\"}]}",
+		`{"metadata":{"name":"n"},"spec":{"jobTemplate":"env:\n- name: DB_PASSWORD\n  value: @\n",` +
+			`"podTemplate":"{\"env\":[{\"name\":\"DB_PASSWORD\",\"value\":\"@\"}]}",
 			"postStart":"ipmitool -U a -P @ chassis","settings":[{"key":"db.password","val":"@"}],"url":"postgres://u:x/@@db/x","script":"set -e\nexport DB_PASS=@\n",
 			"hook":"https://chat.example/hooks/@"},"status":{"conditions":[{"message":"dial amqp://u:x/@@h failed"}]}}`,
-		`{"metadata":{"name":"n","annotations":{"x/config":"{\"a\":\"{\\\"password\\\":\\\"@\\\"}\"}","vault.hashicorp.com/agent-inject-template-x":"{{ with secret }}@{{ end }}",
+		`{"metadata":{"name":"n","annotations":{"x/config":"{\"a\":\"{\\\"password\\\":\\\"@\\\"}\"}",` +
+			`"vault.hashicorp.com/agent-inject-template-x":"{{ with secret }}@{{ end }}",
 			"k3s.io/node-args":"[\"server\",\"--password\",\"@\"]","consul.hashicorp.com/connect-inject-template":"@",
 			"nginx.ingress.kubernetes.io/configuration-snippet":"proxy_set_header Authorization \"Basic #\"; proxy_set_header X-Api-Key @;"}}}`,
-		`{"metadata":{"name":"n","labels":{"db_password":"@"}},"spec":{"preKubeadmCommands":["echo DB_PASS=@ > /etc/x"],"args":["-a","@"],"command":["redis-cli"]}}`,
+		`{"metadata":{"name":"n","labels":{"db_password":"@"}},"spec":{"preKubeadmCommands":["echo DB_PASS=@ > /etc/x"],"args":["-a","@"],` +
+			`"command":["redis-cli"]}}`,
 	},
 	"example.com/App": {
-		`{"metadata":{"name":"n"},"spec":{"extraEnv":[{"name":"A","value":"@"}],"env":{"A":"@","B":{"value":"@"},"C":["@"],"D":1},"environment":["A=@","B=x=@"],"sidecar":{"envVars":{"A":"@"}},
+		`{"metadata":{"name":"n"},"spec":{"extraEnv":[{"name":"A","value":"@"}],"env":{"A":"@","B":{"value":"@"},"C":["@"],"D":1},` +
+			`"environment":["A=@","B=x=@"],"sidecar":{"envVars":{"A":"@"}},
 			"driver":{"driverEnv":{"A":"@"}},"deep":[[[{"env":[{"name":"A","value":"@"}]}]]],"big":"@` + strings.Repeat("x", maxText) + `"}}`,
 	},
 }

@@ -117,10 +117,12 @@ var places = func() map[string]place {
 	m := make(map[string]place)
 	for at, keys := range map[place]string{
 		// Some of these are put into the environment, or into texts, by their names.
-		envKey:        "env envs envvar envvars envvariables environment environmentvars environmentvariables substitute literals vars extravars buildargs",
+		envKey: "env envs envvar envvars envvariables environment environmentvars environmentvariables substitute literals vars " +
+			"extravars buildargs",
 		parametersKey: "parameters params variables connectiondetails",
 		valuesKey:     "values valuesobject valuescontent valuestemplate valuesinline valuesliteral helmvalues chartvalues set setstring",
-		fileKey: "content contents contentbase64 contentsbase64 inline chartcontent userdata userdatabase64 networkdata networkdatabase64 vendordata " +
+		fileKey: "content contents contentbase64 contentsbase64 inline chartcontent userdata userdatabase64 networkdata networkdatabase64 " +
+			"vendordata " +
 			"cloudinit cloudconfig ignition ignitionconfig butane additionalconfig kickstart preseed sysprep unattend bootstrapdata",
 		filesKey:       "files writefiles extrafiles",
 		certificateKey: "cabundle",

@@ -42,17 +42,22 @@ func TestRelease(t *testing.T) {
 			helmPayload(t, "protobuf", false), `{"name":"old","revision":3,"status":"DEPLOYED"}`},
 		{"bad base64", Scrubber{}, secretType, helmLabels, "!!", fmt.Sprintf(fromLabels, "decoding the payload: unexpected EOF")},
 		{"nothing", Scrubber{}, secretType, helmLabels, "", fmt.Sprintf(fromLabels, "the payload is empty")},
-		{"bad JSON", Scrubber{}, secretType, helmLabels, helmPayload(t, `{"name":"x",hunter2`, true), fmt.Sprintf(fromLabels, "the JSON of the payload is broken at byte 12")},
-		{"cut off", Scrubber{}, secretType, helmLabels, helmPayload(t, `{"name":"x","config":{"a":"hunter2`, true), fmt.Sprintf(fromLabels, "the JSON of the payload is broken at byte 34")},
-		{"a wrong type", Scrubber{}, secretType, helmLabels, helmPayload(t, `{"name":"x","version":"hunter2"}`, true), fmt.Sprintf(fromLabels, "the payload has a value of an unexpected type at /version")},
-		{"something else", Scrubber{}, secretType, helmLabels, helmPayload(t, `{"hunter2":"x"}`, true), fmt.Sprintf(fromLabels, "the payload is not a release: it has no name")},
+		{"bad JSON", Scrubber{}, secretType, helmLabels, helmPayload(t, `{"name":"x",hunter2`, true),
+			fmt.Sprintf(fromLabels, "the JSON of the payload is broken at byte 12")},
+		{"cut off", Scrubber{}, secretType, helmLabels, helmPayload(t, `{"name":"x","config":{"a":"hunter2`, true),
+			fmt.Sprintf(fromLabels, "the JSON of the payload is broken at byte 34")},
+		{"a wrong type", Scrubber{}, secretType, helmLabels, helmPayload(t, `{"name":"x","version":"hunter2"}`, true),
+			fmt.Sprintf(fromLabels, "the payload has a value of an unexpected type at /version")},
+		{"something else", Scrubber{}, secretType, helmLabels, helmPayload(t, `{"hunter2":"x"}`, true),
+			fmt.Sprintf(fromLabels, "the payload is not a release: it has no name")},
 		{"a bomb", Scrubber{}, secretType, helmLabels, helmPayload(t, `{"name":"`+strings.Repeat("x", maxRelease)+`"}`, true),
 			fmt.Sprintf(fromLabels, "the payload has more than 32 MiB decompressed")},
 		{"cut off in the compressed", Scrubber{}, configMapType, helmLabels, base64.StdEncoding.EncodeToString([]byte("\x1f\x8b\x08\x00")),
 			fmt.Sprintf(fromLabels, "decompressing the payload: unexpected EOF")},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			raw := `{"apiVersion":"v1","kind":"` + c.kind.Kind + `","data":{"release":"` + c.payload + `"},"metadata":{"name":"n",` + c.labels + `},"type":"helm.sh/release.v1"}`
+			raw := `{"apiVersion":"v1","kind":"` + c.kind.Kind + `","data":{"release":"` + c.payload + `"},"metadata":{"name":"n",` + c.labels +
+				`},"type":"helm.sh/release.v1"}`
 			var got struct {
 				Data struct {
 					Release struct{ Bytes int }
@@ -81,7 +86,8 @@ func TestOthersAreNoReleases(t *testing.T) {
 		`{"apiVersion":"v1","metadata":{"name":"n","labels":{"owner":"helm"}},"data":{"release":"eA=="},"type":"Opaque"}`,
 		`{"apiVersion":"v1","metadata":{"name":"n"},"data":{"other":"eA=="},"type":"helm.sh/release.v1"}`,
 	} {
-		if doc := scrubbed(t, Scrubber{}, secretType, raw); bytes.Contains(doc, []byte(`"release":{"`)) && !bytes.Contains(doc, []byte(`"release":{"bytes":1}`)) {
+		if doc := scrubbed(t, Scrubber{}, secretType, raw); bytes.Contains(doc, []byte(`"release":{"`)) &&
+			!bytes.Contains(doc, []byte(`"release":{"bytes":1}`)) {
 			t.Errorf("%s gave %s", raw, doc)
 		}
 	}

@@ -140,7 +140,8 @@ func environmentFile(getenv func(string) string) ([]byte, error) {
 		auth.Username, auth.UserDomainID, auth.UserDomainName = "", "", ""
 	}
 	c := clouds.Cloud{
-		AuthInfo: auth, AuthType: clouds.AuthType(first("OS_AUTH_TYPE", "OS_AUTH_PLUGIN")), RegionName: getenv("OS_REGION_NAME"), Interface: first("OS_INTERFACE", "OS_ENDPOINT_TYPE"),
+		AuthInfo: auth, AuthType: clouds.AuthType(first("OS_AUTH_TYPE", "OS_AUTH_PLUGIN")), RegionName: getenv("OS_REGION_NAME"),
+		Interface:  first("OS_INTERFACE", "OS_ENDPOINT_TYPE"),
 		CACertFile: getenv("OS_CACERT"), ClientCertFile: getenv("OS_CERT"), ClientKeyFile: getenv("OS_KEY"),
 	}
 	if text := getenv("OS_INSECURE"); text != "" {

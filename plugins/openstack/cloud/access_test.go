@@ -77,7 +77,8 @@ func TestAccess(t *testing.T) {
     auth: {auth_url: "https://k/v3", username: reeve, password: s3cret, project_name: ops, user_domain_name: Users, project_domain_id: d1}`,
 			access: Access{Cloud: "west"},
 			want: func(t *testing.T, c credentials) {
-				if a := c.auth; a.Username != "reeve" || a.Password != "s3cret" || a.DomainName != "Users" || a.Scope.ProjectName != "ops" || a.Scope.DomainID != "d1" || !a.AllowReauth {
+				if a := c.auth; a.Username != "reeve" || a.Password != "s3cret" || a.DomainName != "Users" || a.Scope.ProjectName != "ops" ||
+					a.Scope.DomainID != "d1" || !a.AllowReauth {
 					t.Errorf("the options are %+v, scope %+v", a, a.Scope)
 				}
 				if c.region != "one" || c.visibility != gophercloud.AvailabilityInternal || !c.renewable {
@@ -96,10 +97,12 @@ func TestAccess(t *testing.T) {
 			},
 		},
 		"application credential": {
-			file:   `{"clouds": {"west": {"auth_type": "v3applicationcredential", "auth": {"auth_url": "https://k/v3", "application_credential_id": "ac", "application_credential_secret": "s3cret"}}}}`,
+			file: `{"clouds": {"west": {"auth_type": "v3applicationcredential", "auth": {"auth_url": "https://k/v3", ` +
+				`"application_credential_id": "ac", "application_credential_secret": "s3cret"}}}}`,
 			access: Access{Cloud: "west", Interface: "admin"},
 			want: func(t *testing.T, c credentials) {
-				if a := c.auth; a.ApplicationCredentialID != "ac" || a.ApplicationCredentialSecret != "s3cret" || !c.renewable || c.visibility != gophercloud.AvailabilityAdmin {
+				if a := c.auth; a.ApplicationCredentialID != "ac" || a.ApplicationCredentialSecret != "s3cret" || !c.renewable ||
+					c.visibility != gophercloud.AvailabilityAdmin {
 					t.Errorf("the options are %+v", c)
 				}
 			},
@@ -114,7 +117,8 @@ func TestAccess(t *testing.T) {
 			},
 		},
 		"system scope": {
-			file:   `{"clouds": {"west": {"auth": {"auth_url": "https://k/v3", "username": "r", "password": "p", "user_domain_id": "d", "system_scope": "all"}}}}`,
+			file: `{"clouds": {"west": {"auth": {"auth_url": "https://k/v3", "username": "r", "password": "p", "user_domain_id": "d", ` +
+				`"system_scope": "all"}}}}`,
 			access: Access{Cloud: "west"},
 			want: func(t *testing.T, c credentials) {
 				if !c.auth.Scope.System {
@@ -123,7 +127,8 @@ func TestAccess(t *testing.T) {
 			},
 		},
 		"domain scope": {
-			file:   `{"clouds": {"west": {"auth": {"auth_url": "https://k/v3", "username": "r", "password": "p", "user_domain_id": "d", "domain_id": "d9"}}}}`,
+			file: `{"clouds": {"west": {"auth": {"auth_url": "https://k/v3", "username": "r", "password": "p", "user_domain_id": "d", ` +
+				`"domain_id": "d9"}}}}`,
 			access: Access{Cloud: "west"},
 			want: func(t *testing.T, c credentials) {
 				if c.auth.Scope.DomainID != "d9" {
@@ -132,7 +137,8 @@ func TestAccess(t *testing.T) {
 			},
 		},
 		"certificates": {
-			file:   `{"clouds": {"west": {"cacert": "` + cert + `", "cert": "` + cert + `", "key": "` + key + `", "auth": {"auth_url": "https://k/v3", "token": "t"}}}}`,
+			file: `{"clouds": {"west": {"cacert": "` + cert + `", "cert": "` + cert + `", "key": "` + key +
+				`", "auth": {"auth_url": "https://k/v3", "token": "t"}}}}`,
 			access: Access{Cloud: "west"},
 			want: func(t *testing.T, c credentials) {
 				if c.tls.RootCAs == nil || len(c.tls.Certificates) != 1 || c.tls.InsecureSkipVerify {
@@ -165,16 +171,19 @@ func TestAccess(t *testing.T) {
 				"OS_CACERT": cert, "OS_CERT": cert, "OS_KEY": key, "OS_INSECURE": "true",
 			},
 			want: func(t *testing.T, c credentials) {
-				if a := c.auth; a.Password != "s3cret: #" || a.DomainName != "Users" || a.Scope.ProjectName != "ops" || a.Scope.DomainName != "Projects" {
+				if a := c.auth; a.Password != "s3cret: #" || a.DomainName != "Users" || a.Scope.ProjectName != "ops" ||
+					a.Scope.DomainName != "Projects" {
 					t.Errorf("the options are %+v, scope %+v", a, a.Scope)
 				}
-				if c.region != "one" || c.visibility != gophercloud.AvailabilityInternal || c.tls.RootCAs == nil || len(c.tls.Certificates) != 1 || !c.tls.InsecureSkipVerify {
+				if c.region != "one" || c.visibility != gophercloud.AvailabilityInternal || c.tls.RootCAs == nil || len(c.tls.Certificates) != 1 ||
+					!c.tls.InsecureSkipVerify {
 					t.Errorf("the rest is %+v", c)
 				}
 			},
 		},
 		"environment, application credential": {
-			env: map[string]string{"OS_AUTH_URL": "https://k/v3", "OS_APPLICATION_CREDENTIAL_ID": "ac", "OS_APPLICATION_CREDENTIAL_SECRET": "s3cret", "OS_PROJECT_NAME": "stray"},
+			env: map[string]string{"OS_AUTH_URL": "https://k/v3", "OS_APPLICATION_CREDENTIAL_ID": "ac",
+				"OS_APPLICATION_CREDENTIAL_SECRET": "s3cret", "OS_PROJECT_NAME": "stray"},
 			want: func(t *testing.T, c credentials) {
 				if a := c.auth; a.ApplicationCredentialID != "ac" || a.Scope != nil {
 					t.Errorf("the options are %+v", a)
@@ -190,19 +199,22 @@ func TestAccess(t *testing.T) {
 			},
 		},
 		"environment, system": {
-			env: map[string]string{"OS_AUTH_URL": "https://k/v3", "OS_USERNAME": "r", "OS_PASSWORD": "p", "OS_DEFAULT_DOMAIN": "d", "OS_SYSTEM_SCOPE": "all"},
+			env: map[string]string{"OS_AUTH_URL": "https://k/v3", "OS_USERNAME": "r", "OS_PASSWORD": "p", "OS_DEFAULT_DOMAIN": "d",
+				"OS_SYSTEM_SCOPE": "all"},
 			want: func(t *testing.T, c credentials) {
 				if !c.auth.Scope.System || c.auth.DomainID != "d" {
 					t.Errorf("the options are %+v", c.auth)
 				}
 			},
 		},
-		"nothing":             {fails: "there are no credentials"},
-		"no such cloud":       {file: `{"clouds": {"east": {}}}`, access: Access{Cloud: "west"}, fails: `"west"`},
-		"which cloud":         {file: `{"clouds": {"east": {}}}`, access: Access{}, fails: "the option cloud must say"},
-		"no address":          {file: `{"clouds": {"west": {"auth": {"token": "s3cret"}}}}`, access: Access{Cloud: "west"}, fails: "auth_url is missing"},
-		"no such certificate": {file: `{"clouds": {"west": {"cacert": "/nowhere", "auth": {"auth_url": "https://k/v3", "password": "s3cret"}}}}`, access: Access{Cloud: "west"}, fails: "CA cert"},
-		"insecure, perhaps":   {env: map[string]string{"OS_AUTH_URL": "https://k/v3", "OS_INSECURE": "perhaps"}, fails: "OS_INSECURE"},
+		"nothing":       {fails: "there are no credentials"},
+		"no such cloud": {file: `{"clouds": {"east": {}}}`, access: Access{Cloud: "west"}, fails: `"west"`},
+		"which cloud":   {file: `{"clouds": {"east": {}}}`, access: Access{}, fails: "the option cloud must say"},
+		"no address": {file: `{"clouds": {"west": {"auth": {"token": "s3cret"}}}}`, access: Access{Cloud: "west"},
+			fails: "auth_url is missing"},
+		"no such certificate": {file: `{"clouds": {"west": {"cacert": "/nowhere", "auth": {"auth_url": "https://k/v3", "password": "s3cret"}}}}`,
+			access: Access{Cloud: "west"}, fails: "CA cert"},
+		"insecure, perhaps": {env: map[string]string{"OS_AUTH_URL": "https://k/v3", "OS_INSECURE": "perhaps"}, fails: "OS_INSECURE"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clearEnvironment(t)

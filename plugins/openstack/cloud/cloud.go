@@ -70,7 +70,8 @@ func (i Identified) HasRole(names ...string) bool {
 
 // Equal reports whether the same things can be seen.
 func (i Identified) Equal(o Identified) bool {
-	return i.UserID == o.UserID && i.ProjectID == o.ProjectID && i.DomainID == o.DomainID && i.System == o.System && slices.Equal(i.Roles, o.Roles)
+	return i.UserID == o.UserID && i.ProjectID == o.ProjectID && i.DomainID == o.DomainID && i.System == o.System &&
+		slices.Equal(i.Roles, o.Roles)
 }
 
 // Scope says in words what the credential is scoped to.
@@ -281,7 +282,8 @@ func (c *Cloud) Service(ctx context.Context, a API, region string) (*Service, er
 		return nil, fmt.Errorf("%s in region %q: %w", a.Types[0], region, ErrNoService)
 	}
 	if !overridden && onlyHere(endpoint) && !onlyHere(c.Host) {
-		return nil, fmt.Errorf("the catalog has %q as the address of %s, which leads to this machine and not to the cloud: no token is sent there; "+
+		return nil, fmt.Errorf("the catalog has %q as the address of %s, which leads to this machine and not to the cloud: no token is sent "+
+			"there; "+
 			"mend the endpoint, or set %s_endpoint_override beside the credentials", endpoint, a.Types[0], strings.ReplaceAll(a.Types[0], "-", "_"))
 	}
 	base, root, err := a.base(endpoint)

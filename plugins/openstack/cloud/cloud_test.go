@@ -91,7 +91,8 @@ func TestVersions(t *testing.T) {
 		"nova":      {body: `{"version": {"id": "v2.1", "status": "CURRENT", "version": "2.93", "min_version": "2.1", "links": []}}`},
 		"cinder":    {body: `{"versions": [{"id": "v3.0", "version": "2.93", "min_version": "2.1"}]}`},
 		"placement": {body: `{"versions": [{"id": "v1.0", "max_version": "2.93", "min_version": "2.1"}]}`},
-		"ironic":    {body: `{}`, header: map[string]string{"X-OpenStack-Ironic-API-Minimum-Version": "2.1", "X-OpenStack-Ironic-API-Maximum-Version": "2.93"}},
+		"ironic": {body: `{}`, header: map[string]string{"X-OpenStack-Ironic-API-Minimum-Version": "2.1",
+			"X-OpenStack-Ironic-API-Maximum-Version": "2.93"}},
 	} {
 		s := service(t, func(w http.ResponseWriter, r *http.Request) {
 			for k, v := range test.header {
@@ -201,7 +202,8 @@ func TestCutLists(t *testing.T) {
 		"nothing to go on from": {Marker, `{"things": [{"x": "a"}, {"x": "b"}]}`, "no id"},
 	} {
 		s := service(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, test.answer) })
-		_, err := s.List(t.Context(), List{Request: Request{Path: "things"}, Envelope: "things", Paging: test.paging, Limit: 2}, func(jsontext.Value) error { return nil })
+		_, err := s.List(t.Context(), List{Request: Request{Path: "things"}, Envelope: "things", Paging: test.paging, Limit: 2},
+			func(jsontext.Value) error { return nil })
 		if err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -209,7 +211,8 @@ func TestCutLists(t *testing.T) {
 	s := service(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"things": [{"id": "a"}], "truncated": false, "links": {"next": null}}`)
 	})
-	if done, err := s.List(t.Context(), List{Request: Request{Path: "things"}, Envelope: "things"}, func(jsontext.Value) error { return nil }); err != nil || done.Elements != 1 {
+	if done, err := s.List(t.Context(), List{Request: Request{Path: "things"}, Envelope: "things"},
+		func(jsontext.Value) error { return nil }); err != nil || done.Elements != 1 {
 		t.Errorf("a list that is not cut: %+v, %v", done, err)
 	}
 }
@@ -335,8 +338,11 @@ func TestMessages(t *testing.T) {
 func FuzzPage(f *testing.F) {
 	for _, seed := range []string{
 		`{"servers": [{"id": "a"}, {"id": 7}], "servers_links": [{"rel": "next", "href": "http://h/?marker=a"}]}`,
-		`{"links": {"next": null}, "servers": []}`, `{"servers": null}`, `{"servers": [], "truncated": true}`, `{"servers": [], "server_links": [{"rel": "next", "href": "x"}]}`, `{"servers": [1, "x", null]}`, `[{"id": "a"}]`, `{"servers": [{"id": "a"`,
-		"{\"servers\": [{\"id\": \"\xff\"}], \"servers\": []}", `{"next": "/v2/images?marker=x", "servers": [{}]}`, ``, `{}`, `{"servers": [[[[[]]]]]}`,
+		`{"links": {"next": null}, "servers": []}`, `{"servers": null}`, `{"servers": [], "truncated": true}`,
+		`{"servers": [], "server_links": [{"rel": "next", "href": "x"}]}`, `{"servers": [1, "x", null]}`, `[{"id": "a"}]`,
+		`{"servers": [{"id": "a"`,
+		"{\"servers\": [{\"id\": \"\xff\"}], \"servers\": []}", `{"next": "/v2/images?marker=x", "servers": [{}]}`, ``, `{}`,
+		`{"servers": [[[[[]]]]]}`,
 	} {
 		f.Add([]byte(seed), true)
 		f.Add([]byte(seed), false)

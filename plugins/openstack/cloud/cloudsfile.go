@@ -35,7 +35,8 @@ func (a Access) read() (texts, error) {
 			return t, fmt.Errorf("the option cloud must say which entry of %s is meant", a.File)
 		}
 		if os.Getenv("OS_AUTH_URL") == "" {
-			return t, errors.New("there are no credentials: set the options clouds_file and cloud, or OS_CLOUD, or OS_AUTH_URL and the variables beside it")
+			return t, errors.New("there are no credentials: set the options clouds_file and cloud, or OS_CLOUD, or OS_AUTH_URL and the variables " +
+				"beside it")
 		}
 		text, err := environmentFile(os.Getenv)
 		t.name, t.source, t.clouds = environmentCloud, "environment", text
@@ -150,7 +151,8 @@ var supportedTypes = []string{"", "password", "v3password", "token", "v3token", 
 
 // foreignMembers are members of auth that belong to other ways.
 var foreignMembers = []string{
-	"identity_provider", "protocol", "access_token", "passcode", "client_id", "client_secret", "discovery_endpoint", "consumer_key", "mutual_auth", "service_provider",
+	"identity_provider", "protocol", "access_token", "passcode", "client_id", "client_secret", "discovery_endpoint", "consumer_key",
+	"mutual_auth", "service_provider",
 }
 
 // supported refuses ways to log in that are not known, by their names: a password
@@ -173,7 +175,8 @@ func (e entry) supported() error {
 	}
 	for _, name := range foreignMembers {
 		if _, ok := e.auth()[name]; ok {
-			return fmt.Errorf("auth has %s, which belongs to a way to log in that is not supported: use password, an application credential or token", name)
+			return fmt.Errorf("auth has %s, which belongs to a way to log in that is not supported: use password, an application credential or "+
+				"token", name)
 		}
 	}
 	return nil
@@ -193,7 +196,8 @@ func (e entry) explain(err error) error {
 	}
 	for _, r := range e.regions() {
 		if values, ok := r["values"].(map[string]any); ok && entry(values).auth().text("auth_url") != "" {
-			return fmt.Errorf("auth_url is missing: it stands in the values of the region %v, which are not read; write it into auth of the entry", r["name"])
+			return fmt.Errorf("auth_url is missing: it stands in the values of the region %v, which are not read; write it into auth of the entry",
+				r["name"])
 		}
 	}
 	for _, name := range []string{"profile", "cloud"} {

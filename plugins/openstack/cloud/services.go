@@ -41,8 +41,9 @@ var (
 	KeyManager    = API{Name: "keymanager", Types: []string{"key-manager"}, Path: "v1"}
 	ObjectStore   = API{Name: "objectstore", Types: []string{"object-store"}, Path: "v1"}
 	BareMetal     = API{Name: "baremetal", Types: []string{"baremetal"}, Path: "v1", Header: "baremetal"}
-	Containers    = API{Name: "containerinfra", Types: []string{"container-infrastructure-management", "container-infrastructure", "container-infra"}, Path: "v1", Header: "container-infra"}
-	Rating        = API{Name: "rating", Types: []string{"rating"}, Path: "v1"}
+	Containers    = API{Name: "containerinfra", Types: []string{"container-infrastructure-management", "container-infrastructure",
+		"container-infra"}, Path: "v1", Header: "container-infra"}
+	Rating = API{Name: "rating", Types: []string{"rating"}, Path: "v1"}
 )
 
 // APIs are all of them, in the order in which people think of them.

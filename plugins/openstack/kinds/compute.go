@@ -62,8 +62,9 @@ var computeKinds = []*Kind{
 		Path: "os-hypervisors/detail", Envelope: "hypervisors", Limit: 1000, Microversion: "2.53", Admin: true,
 		Panel: "admin/hypervisors/", Twins: true,
 		// What is used changes with every server; placement has it exactly.
-		Volatile: []string{"current_workload", "running_vms", "vcpus_used", "memory_mb_used", "free_ram_mb", "local_gb_used", "free_disk_gb", "disk_available_least", "uptime"},
-		read:     (*reader).hypervisor,
+		Volatile: []string{"current_workload", "running_vms", "vcpus_used", "memory_mb_used", "free_ram_mb", "local_gb_used", "free_disk_gb",
+			"disk_available_least", "uptime"},
+		read: (*reader).hypervisor,
 	},
 	{
 		API: cloud.Compute, Name: "aggregates", Type: typeAggregate, Title: "Host aggregate",
@@ -80,7 +81,8 @@ var computeKinds = []*Kind{
 	},
 	{
 		API: cloud.Compute, Name: "server-groups", Type: typeServerGroup, Title: "Server group",
-		Path: "os-server-groups", Envelope: "server_groups", Paging: cloud.Offset, Limit: 1000, All: "all_projects=True", Microversion: "2.64", ByRole: true,
+		Path: "os-server-groups", Envelope: "server_groups", Paging: cloud.Offset, Limit: 1000, All: "all_projects=True", Microversion: "2.64",
+		ByRole:   true,
 		ItemPath: "os-server-groups/%s", ItemEnvelope: "server_group",
 		MyPanel: "project/server_groups/%s/", read: (*reader).serverGroup,
 	},

@@ -382,7 +382,8 @@ func (r *reader) tags(array jsontext.Value) {
 // label adds a label. What does not leave the site in a document, by its name or
 // by its text, does not do so here.
 func (r *reader) label(k, v string) {
-	if k == "" || len(k) > maxLabel || len(v) > maxLabel || r.kind.drops(k) || slices.Contains(sized, k) || boots([]byte(k)) || boots([]byte(v)) {
+	if k == "" || len(k) > maxLabel || len(v) > maxLabel || r.kind.drops(k) || slices.Contains(sized, k) || boots([]byte(k)) ||
+		boots([]byte(v)) {
 		return
 	}
 	if r.Labels == nil {
@@ -556,7 +557,8 @@ func inRange(at time.Time) time.Time {
 }
 
 // forms of times. Those without a zone are UTC.
-var forms = []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999-0700", "2006-01-02T15:04:05.999999", "2006-01-02 15:04:05.999999-07:00", "2006-01-02 15:04:05.999999"}
+var forms = []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999-0700", "2006-01-02T15:04:05.999999", "2006-01-02 15:04:05.999999-07:00",
+	"2006-01-02 15:04:05.999999"}
 
 // ParseTime reads a time in one of the forms that services write.
 func ParseTime(s string) (time.Time, bool) {

@@ -237,7 +237,8 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%s, %s: there is another one", k, k.Type)
 		}
 		names[k.String()], types[k.Type] = true, true
-		if !regexp.MustCompile(`^openstack\.[a-z]+\.[A-Za-z0-9]+$`).MatchString(k.Type) || !strings.HasPrefix(k.Type, "openstack."+k.API.Name+".") {
+		if !regexp.MustCompile(`^openstack\.[a-z]+\.[A-Za-z0-9]+$`).MatchString(k.Type) ||
+			!strings.HasPrefix(k.Type, "openstack."+k.API.Name+".") {
 			t.Errorf("%s: type %s", k, k.Type)
 		}
 		if !regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`).MatchString(k.Name) {
@@ -247,7 +248,8 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%s: title %q, read %v", k, k.Title, k.read != nil)
 		}
 		// The account of object storage, and nothing else, is its own list.
-		if swift := k.API.Name == cloud.ObjectStore.Name; (k.Path == "") != swift || (k.Envelope == "") != (swift || k.ItemEnvelope == "quota_set") {
+		if swift := k.API.Name == cloud.ObjectStore.Name; (k.Path == "") != swift ||
+			(k.Envelope == "") != (swift || k.ItemEnvelope == "quota_set") {
 			t.Errorf("%s: path %q, envelope %q", k, k.Path, k.Envelope)
 		}
 		if k.Microversion != "" && (k.API.Header == "" || cloud.ParseMicroversion(k.Microversion).String() != k.Microversion) {
@@ -331,8 +333,9 @@ func TestOwner(t *testing.T) {
 func TestNumber(t *testing.T) {
 	for raw, want := range map[string]string{
 		`1`: `{"x":1024}`, `"2"`: `{"x":2048}`, `0`: `{"x":0}`, `0.5`: `{"x":512}`, `-1`: `{"x":-1024}`, `null`: `{}`, `"infinite"`: `{}`,
-		`"unknown"`: `{}`, `"NaN"`: `{}`, `"Inf"`: `{}`, `true`: `{}`, `[]`: `{}`, `{}`: `{}`, `""`: `{}`, `1e308`: `{}`, `1e400`: `{}`, `18446744073709551614`: `{"x":1.888946593147858e+22}`,
-		`0.3`: `{"x":307.2}`,
+		`"unknown"`: `{}`, `"NaN"`: `{}`, `"Inf"`: `{}`, `true`: `{}`, `[]`: `{}`, `{}`: `{}`, `""`: `{}`, `1e308`: `{}`, `1e400`: `{}`,
+		`18446744073709551614`: `{"x":1.888946593147858e+22}`,
+		`0.3`:                  `{"x":307.2}`,
 	} {
 		var n number
 		if err := jsonUnmarshal(jsontext.Value(raw), &n); err != nil {

@@ -355,7 +355,8 @@ func (r *reader) router() error {
 		for _, s := range i.Subnets {
 			r.relate(connectedTo, typeSubnet, s)
 		}
-		all = append(all, document.Object{{Name: "port", Value: i.Port}, {Name: "network", Value: i.Network}, {Name: "subnets", Value: i.Subnets}, {Name: "addresses", Value: i.Addresses}})
+		all = append(all, document.Object{{Name: "port", Value: i.Port}, {Name: "network", Value: i.Network},
+			{Name: "subnets", Value: i.Subnets}, {Name: "addresses", Value: i.Addresses}})
 	}
 	r.fact("interfaces", all)
 	return nil

@@ -30,8 +30,9 @@ var otherKinds = []*Kind{
 	},
 	{
 		API: cloud.Share, Name: "networks", Type: typeShareNetwork, Title: "Share network",
-		Path: "share-networks/detail", Envelope: "share_networks", Paging: cloud.Offset, Limit: 1000, All: "all_tenants=1", Microversion: shareVersion,
-		ItemPath: "share-networks/%s", ItemEnvelope: "share_network",
+		Path: "share-networks/detail", Envelope: "share_networks", Paging: cloud.Offset, Limit: 1000, All: "all_tenants=1",
+		Microversion: shareVersion,
+		ItemPath:     "share-networks/%s", ItemEnvelope: "share_network",
 		Panel: "admin/share_networks/%s", MyPanel: "project/share_networks/%s", read: (*reader).shareNetwork,
 	},
 	{

@@ -28,7 +28,8 @@ var dropped = []string{"links", "connection_info", "connector", "adminPass", "pr
 // sized are members whose texts and objects hold what a machine is first booted
 // with, or the contents of files. What is told of them is their size.
 var sized = []string{
-	"user_data", "OS-EXT-SRV-ATTR:user_data", "userdata", "personality", "configdrive", "config_drive_data", "files", "template", "environment_files", "payload",
+	"user_data", "OS-EXT-SRV-ATTR:user_data", "userdata", "personality", "configdrive", "config_drive_data", "files", "template",
+	"environment_files", "payload",
 }
 
 // maxDepth is how deeply an element may be nested. What a service sends is some

@@ -50,19 +50,25 @@ func TestDocument(t *testing.T) {
 		{"user data", `{"OS-EXT-SRV-ATTR:user_data":` + quoted(base64Of(data)) + `}`, `{"OS-EXT-SRV-ATTR:user_data":` + bytesOf(len(data)) + `}`},
 		{"user data of no form", `{"user_data":"swordfish"}`, `{"user_data":` + bytesOf(9) + `}`},
 		{"no user data", `{"user_data":null,"a":{"user_data":0}}`, `{"user_data":null,"a":{"user_data":0}}`},
-		{"files", `{"personality":[{"path":"/etc/x","contents":"eA=="}]}`, `{"personality":` + bytesOf(len(`[{"path":"/etc/x","contents":"eA=="}]`)) + `}`},
+		{"files", `{"personality":[{"path":"/etc/x","contents":"eA=="}]}`,
+			`{"personality":` + bytesOf(len(`[{"path":"/etc/x","contents":"eA=="}]`)) + `}`},
 		{"a name that is escaped", `{"user\u005fdata":"swordfish","\u006cinks":[]}`, `{"user\u005fdata":` + bytesOf(9) + `}`},
 
 		{"cloud-init", `{"metadata":{"note":` + quoted(data) + `}}`, `{"metadata":{"note":` + bytesOf(len(data)) + `}}`},
-		{"cloud-init in base64", `{"metadata":{"note":` + quoted(base64Of(data)) + `}}`, `{"metadata":{"note":` + bytesOf(len(base64Of(data))) + `}}`},
-		{"cloud-init in lines of base64", `{"note":` + quoted(lines(base64Of(data))) + `}`, `{"note":` + bytesOf(len(lines(base64Of(data)))) + `}`},
-		{"cloud-init, compressed", `{"note":` + quoted(base64Of(zipped.String())) + `}`, `{"note":` + bytesOf(len(base64Of(zipped.String()))) + `}`},
-		{"cloud-init, unpadded", `{"note":` + quoted(strings.TrimRight(base64Of(data+"x"), "=")) + `}`, `{"note":` + bytesOf(len(strings.TrimRight(base64Of(data+"x"), "="))) + `}`},
+		{"cloud-init in base64", `{"metadata":{"note":` + quoted(base64Of(data)) + `}}`,
+			`{"metadata":{"note":` + bytesOf(len(base64Of(data))) + `}}`},
+		{"cloud-init in lines of base64", `{"note":` + quoted(lines(base64Of(data))) + `}`,
+			`{"note":` + bytesOf(len(lines(base64Of(data)))) + `}`},
+		{"cloud-init, compressed", `{"note":` + quoted(base64Of(zipped.String())) + `}`,
+			`{"note":` + bytesOf(len(base64Of(zipped.String()))) + `}`},
+		{"cloud-init, unpadded", `{"note":` + quoted(strings.TrimRight(base64Of(data+"x"), "=")) + `}`,
+			`{"note":` + bytesOf(len(strings.TrimRight(base64Of(data+"x"), "="))) + `}`},
 		{"a script", `{"a":["#!/bin/sh\nset -x"]}`, `{"a":[` + bytesOf(16) + `]}`},
 		{"a script of Windows", `{"a":"  <powershell>Set-X</powershell>"}`, `{"a":` + bytesOf(32) + `}`},
 		{"parts", `{"a":"Content-Type: multipart/mixed; boundary=x"}`, `{"a":` + bytesOf(41) + `}`},
 		{"Ignition", `{"a":"{ \"ignition\": {\"version\": \"3.4.0\"}}"}`, `{"a":` + bytesOf(35) + `}`},
-		{"no script", `{"a":"#1 of the list, really","b":"Content of it","c":"aGVsbG8gd29ybGQsIGhlbGxv","d":"{\"a\": 1, \"ignition\": 2}"}`, `{"a":"#1 of the list, really","b":"Content of it","c":"aGVsbG8gd29ybGQsIGhlbGxv","d":"{\"a\": 1, \"ignition\": 2}"}`},
+		{"no script", `{"a":"#1 of the list, really","b":"Content of it","c":"aGVsbG8gd29ybGQsIGhlbGxv","d":"{\"a\": 1, \"ignition\": 2}"}`,
+			`{"a":"#1 of the list, really","b":"Content of it","c":"aGVsbG8gd29ybGQsIGhlbGxv","d":"{\"a\": 1, \"ignition\": 2}"}`},
 		{"a long text", `{"a":"` + long + `"}`, `{"a":` + bytesOf(maxText+1) + `}`},
 		{"a text that is just short enough", `{"a":"` + long[1:] + `"}`, `{"a":"` + long[1:] + `"}`},
 
@@ -77,7 +83,8 @@ func TestDocument(t *testing.T) {
 		{"a name twice, once escaped", `{"a":1,"\u0061":2}`, `{"a":1}`},
 		{"a name twice that is left out", `{"links":1,"links":2,"a":1}`, `{"a":1}`},
 		{"not UTF-8", "{\"a\":\"x\xffy\",\"b\xff\":\"\\ud800\"}", `{"a":"x` + "\ufffd" + `y","b` + "\ufffd" + `":"` + "\ufffd" + `"}`},
-		{"not UTF-8, with data", "{\"a\":\"\xff\",\"b\":" + quoted(data) + `,"user_data":"` + "\xff" + `"}`, `{"a":"` + "\ufffd" + `","b":` + bytesOf(len(data)) + `,"user_data":` + bytesOf(3) + `}`},
+		{"not UTF-8, with data", "{\"a\":\"\xff\",\"b\":" + quoted(data) + `,"user_data":"` + "\xff" + `"}`,
+			`{"a":"` + "\ufffd" + `","b":` + bytesOf(len(data)) + `,"user_data":` + bytesOf(3) + `}`},
 		{"not UTF-8, short", "{\"a\":[\"\xff\"]}", `{"a":["` + "\ufffd" + `"]}`},
 		{"deep", deep(maxDepth - 1), deep(maxDepth - 1)},
 	} {
@@ -124,7 +131,8 @@ func deep(n int) string {
 func TestNoDocument(t *testing.T) {
 	k := find(t, "compute/servers")
 	for name, raw := range map[string]string{
-		"empty": ``, "array": `[]`, "text": `"x"`, "null": `null`, "broken": `{"a":`, "broken in what is left out": `{"links":[`, "two": `{}{}`, "rest": `{} x`,
+		"empty": ``, "array": `[]`, "text": `"x"`, "null": `null`, "broken": `{"a":`, "broken in what is left out": `{"links":[`, "two": `{}{}`,
+		"rest": `{} x`,
 		"deep": deep(maxDepth), "very deep": strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000),
 		"very deep, left out": `{"links":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`,
 	} {
@@ -157,7 +165,8 @@ func TestDropped(t *testing.T) {
 			}
 		}
 	}
-	if document, err := find(t, "network/ports").Document(jsontext.Value(`{"locations":["x"],"secret":"x"}`), nil); err != nil || string(document) != `{"locations":["x"],"secret":"x"}` {
+	if document, err := find(t, "network/ports").Document(jsontext.Value(`{"locations":["x"],"secret":"x"}`), nil); err != nil ||
+		string(document) != `{"locations":["x"],"secret":"x"}` {
 		t.Errorf("%s, %v", document, err)
 	}
 }
@@ -165,7 +174,8 @@ func TestDropped(t *testing.T) {
 // TestLabels: what is taken out of documents does not leave as a label.
 func TestLabels(t *testing.T) {
 	booted := base64.StdEncoding.EncodeToString([]byte("#cloud-config\npassword: canary\n"))
-	raw := `{"id": "s", "name": "n", "status": "ACTIVE", "metadata": {"plain": "x", "first_boot": "` + booted + `", "user_data": "canary", "payload": "canary",
+	raw := `{"id": "s", "name": "n", "status": "ACTIVE", "metadata": {"plain": "x", "first_boot": "` + booted +
+		`", "user_data": "canary", "payload": "canary",
 		"links": "canary", "private_key": "canary", "x_links": "canary", "long": "` + strings.Repeat("x", 5000) + `"}}`
 	r, err := Find("compute/servers").Read(jsontext.Value(raw), Context{})
 	if err != nil {

@@ -33,7 +33,8 @@ func TestEveryTypeHasALayout(t *testing.T) {
 			t.Errorf("%s.json is of a type that there is not", name)
 		}
 	}
-	if string(For(prefix+"compute.Server")) != string(known()["compute.Server"]) || string(For(prefix+"compute.Dragon")) != string(known()[generic]) {
+	if string(For(prefix+"compute.Server")) != string(known()["compute.Server"]) ||
+		string(For(prefix+"compute.Dragon")) != string(known()[generic]) {
 		t.Error("layouts are not found by the type")
 	}
 	if _, err := layout.Parse(known()[generic]); err != nil {
@@ -82,7 +83,8 @@ func TestPathsLeadSomewhere(t *testing.T) {
 					if (c.Format == layout.Link) != (c.Path == link) {
 						t.Errorf("%s %s is a link or it is not", place, c.Title)
 					}
-					if c.Format != layout.Bytes && c.Format != layout.Ratio && slices.Contains([]string{"derived.size", "derived.memory", "derived.disk"}, c.Path) {
+					if c.Format != layout.Bytes && c.Format != layout.Ratio && slices.Contains([]string{"derived.size", "derived.memory", "derived.disk"},
+						c.Path) {
 						t.Errorf("%s %s is not in bytes", place, c.Title)
 					}
 				}
@@ -188,18 +190,24 @@ func TestStatusWords(t *testing.T) {
 			layout.Bad:     "ERROR UNKNOWN",
 			layout.Done:    "SHUTOFF SHELVED SHELVED_OFFLOADED SOFT_DELETED DELETED",
 		},
-		"compute.Hypervisor":        {layout.Good: "up", layout.Warning: "up,disabled", layout.Bad: "down down,disabled"},
-		"compute.Migration":         {layout.Warning: "running post-migrating", layout.Bad: "error failed", layout.Done: "completed confirmed"},
-		"network.Network":           {layout.Good: "ACTIVE", layout.Warning: "BUILD", layout.Bad: "DOWN ERROR"},
-		"network.Port":              {layout.Good: "ACTIVE", layout.Warning: "BUILD", layout.Bad: "ERROR binding_failed", layout.Neutral: "DOWN N/A unbound ovs"},
-		"network.FloatingIP":        {layout.Good: "ACTIVE", layout.Bad: "ERROR", layout.Neutral: "DOWN"},
-		"storage.Volume":            {layout.Good: "available in-use", layout.Warning: "creating restoring-backup", layout.Bad: "error error_deleting error_backing-up"},
-		"storage.Attachment":        {layout.Good: "attached", layout.Warning: "attaching", layout.Bad: "error_attaching", layout.Done: "detached"},
-		"image.Image":               {layout.Good: "active", layout.Warning: "queued saving importing deactivated", layout.Bad: "killed", layout.Done: "deleted pending_delete"},
-		"loadbalancer.LoadBalancer": {layout.Good: "ACTIVE ONLINE", layout.Warning: "PENDING_UPDATE PENDING_DELETE", layout.Bad: "ERROR OFFLINE DEGRADED", layout.Neutral: "NO_MONITOR"},
-		"orchestration.Stack":       {layout.Good: "CREATE_COMPLETE CHECK_COMPLETE", layout.Warning: "UPDATE_IN_PROGRESS ROLLBACK_COMPLETE", layout.Bad: "DELETE_FAILED", layout.Done: "DELETE_COMPLETE"},
-		"containerinfra.Cluster":    {layout.Good: "UPDATE_COMPLETE HEALTHY", layout.Bad: "CREATE_FAILED UNHEALTHY", layout.Neutral: "UNKNOWN"},
-		"identity.User":             {layout.Good: "enabled", layout.Done: "disabled"},
+		"compute.Hypervisor": {layout.Good: "up", layout.Warning: "up,disabled", layout.Bad: "down down,disabled"},
+		"compute.Migration":  {layout.Warning: "running post-migrating", layout.Bad: "error failed", layout.Done: "completed confirmed"},
+		"network.Network":    {layout.Good: "ACTIVE", layout.Warning: "BUILD", layout.Bad: "DOWN ERROR"},
+		"network.Port": {layout.Good: "ACTIVE", layout.Warning: "BUILD", layout.Bad: "ERROR binding_failed",
+			layout.Neutral: "DOWN N/A unbound ovs"},
+		"network.FloatingIP": {layout.Good: "ACTIVE", layout.Bad: "ERROR", layout.Neutral: "DOWN"},
+		"storage.Volume": {layout.Good: "available in-use", layout.Warning: "creating restoring-backup",
+			layout.Bad: "error error_deleting error_backing-up"},
+		"storage.Attachment": {layout.Good: "attached", layout.Warning: "attaching", layout.Bad: "error_attaching",
+			layout.Done: "detached"},
+		"image.Image": {layout.Good: "active", layout.Warning: "queued saving importing deactivated", layout.Bad: "killed",
+			layout.Done: "deleted pending_delete"},
+		"loadbalancer.LoadBalancer": {layout.Good: "ACTIVE ONLINE", layout.Warning: "PENDING_UPDATE PENDING_DELETE",
+			layout.Bad: "ERROR OFFLINE DEGRADED", layout.Neutral: "NO_MONITOR"},
+		"orchestration.Stack": {layout.Good: "CREATE_COMPLETE CHECK_COMPLETE", layout.Warning: "UPDATE_IN_PROGRESS ROLLBACK_COMPLETE",
+			layout.Bad: "DELETE_FAILED", layout.Done: "DELETE_COMPLETE"},
+		"containerinfra.Cluster": {layout.Good: "UPDATE_COMPLETE HEALTHY", layout.Bad: "CREATE_FAILED UNHEALTHY", layout.Neutral: "UNKNOWN"},
+		"identity.User":          {layout.Good: "enabled", layout.Done: "disabled"},
 	} {
 		l, err := layout.Parse(For(prefix + typeName))
 		if err != nil {
@@ -217,7 +225,8 @@ func TestStatusWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for word, want := range map[string]layout.Tone{"active": layout.Good, "deploy failed": layout.Bad, "wait call-back": layout.Warning, "active,maintenance": layout.Warning} {
+	for word, want := range map[string]layout.Tone{"active": layout.Good, "deploy failed": layout.Bad, "wait call-back": layout.Warning,
+		"active,maintenance": layout.Warning} {
 		if got := l.Status.Tone(word); got != want {
 			t.Errorf("a node: %s is %d, want %d", word, got, want)
 		}

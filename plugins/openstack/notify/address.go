@@ -21,7 +21,8 @@ type host struct {
 }
 
 // errAddress does not say the URL, which has a password in it.
-var errAddress = errors.New("it must be like rabbit://user:password@host:5672/vhost, with %40 for an @ in the password, %2F for a / and so on")
+var errAddress = errors.New("it must be like rabbit://user:password@host:5672/vhost, with %40 for an @ in the password, %2F for a / and " +
+	"so on")
 
 // parseAddress reads a transport_url as oslo.messaging does, which net/url cannot:
 // it may have several hosts, each with a user. A host without a user has that of

@@ -35,7 +35,8 @@ func TestParseAddress(t *testing.T) {
 		}
 	}
 	for _, url := range []string{
-		"", "h:5672", "http://u:pass@h", "amqp://", "amqp://u:pass@", "amqp://u:pass@h:0", "amqp://u:pass@h:x", "amqp://u:pa%ss@h", "amqp://u:pa/ss@h",
+		"", "h:5672", "http://u:pass@h", "amqp://", "amqp://u:pass@", "amqp://u:pass@h:0", "amqp://u:pass@h:x", "amqp://u:pa%ss@h",
+		"amqp://u:pa/ss@h",
 		"amqp://u:12/pa@h", "amqp://u:12?pa@h",
 		"amqp://u:pass@h,,g", "amqp://u:pass@[h]:1", "amqp://u:pass@h/%zz", "amqp://u:pass@h/?a=%zz",
 	} {

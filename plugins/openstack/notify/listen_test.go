@@ -65,7 +65,8 @@ func (s *sender) declare() {
 
 func (s *sender) send(key, body string) {
 	s.t.Helper()
-	if err := s.channel.PublishWithContext(s.t.Context(), s.exchange, key, false, false, amqp.Publishing{ContentType: "application/json", Body: []byte(body)}); err != nil {
+	if err := s.channel.PublishWithContext(s.t.Context(), s.exchange, key, false, false,
+		amqp.Publishing{ContentType: "application/json", Body: []byte(body)}); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -116,7 +117,8 @@ func TestListen(t *testing.T) {
 	first, second := newSender(t, url), newSender(t, url)
 	first.declare()
 	log := &syncBuffer{}
-	l := listen(t, Options{URL: url, Exchanges: []string{first.exchange, second.exchange}, Queue: "reeve-test", Logger: slog.New(slog.NewTextHandler(log, nil))})
+	l := listen(t, Options{URL: url, Exchanges: []string{first.exchange, second.exchange}, Queue: "reeve-test",
+		Logger: slog.New(slog.NewTextHandler(log, nil))})
 	wait(t, l, "connection", l.connected)
 
 	// What cannot be read is passed over, and said once.
@@ -125,7 +127,8 @@ func TestListen(t *testing.T) {
 	}
 	first.send("notifications.error", `{"event_type": "`+strings.Repeat("x", maxBody)+`"}`)
 	first.send("others.info", `{"event_type": "other"}`)
-	first.send("versioned_notifications.error", `{"oslo.version": "2.0", "oslo.message": "{\"event_type\": \"one\", \"priority\": \"ERROR\"}"}`)
+	first.send("versioned_notifications.error",
+		`{"oslo.version": "2.0", "oslo.message": "{\"event_type\": \"one\", \"priority\": \"ERROR\"}"}`)
 	if n := wait(t, l, "notification", l.got); n.EventType != "one" || n.Priority != "ERROR" {
 		t.Errorf("got %+v", n)
 	}
@@ -184,13 +187,15 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		want string
 	}{
 		{l.explain(answer(amqp.AccessRefused, "ACCESS_REFUSED - configure access to queue 'reeve.x' in vhost '/' refused for user 'u'")),
-			`user "u" is not allowed to have a queue of its own: it needs the permissions to configure '^reeve\.', to write '^reeve\.', and to read`},
+			`user "u" is not allowed to have a queue of its own: it needs the permissions to configure '^reeve\.', to write '^reeve\.', and to ` +
+				`read`},
 		{l.explain(answer(amqp.ResourceError, "no more queues")), "no more queues, code 506"},
 		{l.explain(io.EOF), "EOF"},
 		{explainOpen(answer(amqp.AccessRefused, "ACCESS_REFUSED - Login was refused"), "u", "/"), `refuses user "u": check user and password`},
 		{explainOpen(amqp.ErrCredentials, "u", "/"), `hangs up on user "u": check user and password`},
 		{explainOpen(amqp.ErrVhost, "u", "v"), `vhost "v" is not there or not for user "u"`},
-		{explainOpen(answer(amqp.NotAllowed, "NOT_ALLOWED - access to vhost 'v' refused for user 'u'"), "u", "v"), `vhost "v" is not there or not for user "u"`},
+		{explainOpen(answer(amqp.NotAllowed, "NOT_ALLOWED - access to vhost 'v' refused for user 'u'"), "u", "v"),
+			`vhost "v" is not there or not for user "u"`},
 		{explainOpen(amqp.ErrSASL, "u", "v"), "takes neither a password"},
 		{explainOpen(&amqp.Error{Code: amqp.FrameError, Reason: "EOF"}, "u", "v"), "does not speak AMQP"},
 		{explainOpen(io.EOF, "u", "v"), "EOF"},
@@ -259,7 +264,8 @@ func TestTryUsesAnotherHost(t *testing.T) {
 	scheme, rest, _ := strings.Cut(url, "://")
 	userinfo, _, _ := strings.Cut(rest, "@")
 	for range 5 {
-		exchanges, err := Try(t.Context(), Options{URL: scheme + "://" + userinfo + "@127.0.0.1:1," + rest, Exchanges: []string{s.exchange, "reeve-test-none"}, Queue: "reeve-test"})
+		exchanges, err := Try(t.Context(), Options{URL: scheme + "://" + userinfo + "@127.0.0.1:1," + rest,
+			Exchanges: []string{s.exchange, "reeve-test-none"}, Queue: "reeve-test"})
 		if err != nil || len(exchanges) != 1 || exchanges[0] != s.exchange {
 			t.Fatalf("%v, %v", exchanges, err)
 		}

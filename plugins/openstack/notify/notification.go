@@ -105,7 +105,8 @@ func Parse(body []byte) (Notification, error) {
 	}
 	n := Notification{
 		ID: string(m.ID), EventType: string(m.EventType), Publisher: string(m.Publisher), Priority: strings.ToUpper(string(m.Priority)),
-		Time: parseTime(string(m.Timestamp)), RequestID: string(m.Request), UserID: or(m.User, m.User1), ProjectID: or(m.Project, m.Tenant, m.Tenant1),
+		Time: parseTime(string(m.Timestamp)), RequestID: string(m.Request), UserID: or(m.User, m.User1),
+		ProjectID: or(m.Project, m.Tenant, m.Tenant1),
 	}
 	payload, err := withoutSecrets(m.Payload)
 	if err != nil {

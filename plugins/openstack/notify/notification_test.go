@@ -11,10 +11,12 @@ import (
 
 func TestParse(t *testing.T) {
 	at := time.Date(2026, 11, 25, 15, 0, 0, 123456000, time.UTC)
-	const plainMessage = `{"message_id": "m", "publisher_id": "compute.a", "event_type": "e", "priority": "info", "timestamp": "2026-11-25 15:00:00.123456",
+	const plainMessage = `{"message_id": "m", "publisher_id": "compute.a", "event_type": "e", "priority": "info", "timestamp": "2026-11-25 ` +
+		`15:00:00.123456",
 		"_context_request_id": "req-1", "_context_user": "u", "_context_tenant": "p", "payload": {"a": 1}}`
-	want := Notification{ID: "m", EventType: "e", Publisher: "compute.a", Priority: "INFO", Time: at, RequestID: "req-1", UserID: "u", ProjectID: "p",
-		Payload: json.RawMessage(`{"a":1}`)}
+	want := Notification{ID: "m", EventType: "e", Publisher: "compute.a", Priority: "INFO", Time: at, RequestID: "req-1", UserID: "u",
+		ProjectID: "p",
+		Payload:   json.RawMessage(`{"a":1}`)}
 	envelope := func(version, message string) string {
 		text, err := json.Marshal(map[string]string{"oslo.version": version, "oslo.message": message})
 		if err != nil {
@@ -43,7 +45,8 @@ func TestParse(t *testing.T) {
 		{"keystone, cadf", `{"event_type": "e", "payload": {"initiator": {"id": "x", "user_id": "u", "project_id": "p", "request_id": "req-3"}}}`,
 			Notification{EventType: "e", RequestID: "req-3", UserID: "u", ProjectID: "p",
 				Payload: json.RawMessage(`{"initiator":{"id":"x","user_id":"u","project_id":"p","request_id":"req-3"}}`)}, ""},
-		{"secrets", `{"event_type": "e", "payload": {"auth_token": "s", "a": [{"_context": {"b": "s"}, "c": 1, "connection_info": "s"}], "adminPass": ["s", {}], "d": "auth_token"}}`,
+		{"secrets", `{"event_type": "e", "payload": {"auth_token": "s", "a": [{"_context": {"b": "s"}, "c": 1, "connection_info": "s"}], ` +
+			`"adminPass": ["s", {}], "d": "auth_token"}}`,
 			Notification{EventType: "e", Payload: json.RawMessage(`{"a":[{"c":1}],"d":"auth_token"}`)}, ""},
 	}
 	for _, test := range tests {
@@ -121,7 +124,8 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	f.Add([]byte(`{"event_type": "port.create.end", "payload": {"ports": [{"id": "a"}, 1, null]}}`))
-	f.Add([]byte(`{"oslo.version": "2.0", "oslo.message": "{\"event_type\": \"tag.create.end\", \"payload\": {\"parent_resource\": \"ports\"}}"}`))
+	f.Add([]byte(`{"oslo.version": "2.0", "oslo.message": "{\"event_type\": \"tag.create.end\", \"payload\": {\"parent_resource\": ` +
+		`\"ports\"}}"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		n, err := Parse(body)
 		if err != nil {

@@ -48,7 +48,8 @@ type Options struct {
 
 // Exchanges are those of OpenStack's services, as far as they are not set
 // otherwise. Cinder's is openstack.
-var Exchanges = []string{"nova", "neutron", "cinder", "glance", "keystone", "octavia", "openstack", "heat", "manila", "designate", "ironic", "magnum"}
+var Exchanges = []string{"nova", "neutron", "cinder", "glance", "keystone", "octavia", "openstack", "heat", "manila", "designate",
+	"ironic", "magnum"}
 
 // Topics are those of services that leave them alone. Nova has the second one for
 // its versioned notifications, and Ironic the third.
@@ -425,7 +426,8 @@ func (l *listener) explain(err error) error {
 
 func (l *listener) permissions(what string) error {
 	own := "^" + l.o.Queue + `\.`
-	return fmt.Errorf("user %q is not allowed to %s: it needs the permissions to configure '%s', to write '%s', and to read that and the exchanges of the services "+
+	return fmt.Errorf("user %q is not allowed to %s: it needs the permissions to configure '%s', to write '%s', and to read that and the "+
+		"exchanges of the services "+
 		"(rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ)", l.user, what, own, own)
 }
 
@@ -444,7 +446,8 @@ func explainOpen(err error, user, vhost string) error {
 	case answer == amqp.ErrSASL:
 		return errors.New("the broker takes neither a password nor, without one, the certificate")
 	case answer == amqp.ErrVhost, answer.Server && (answer.Code == amqp.NotAllowed || answer.Code == amqp.NotFound):
-		return fmt.Errorf("vhost %q is not there or not for user %q: it is what comes after the last / of the URL, where %%2F or nothing is the vhost / (%w)",
+		return fmt.Errorf("vhost %q is not there or not for user %q: it is what comes after the last / of the URL, where %%2F or nothing is "+
+			"the vhost / (%w)",
 			vhost, user, plain(answer))
 	case !answer.Server && answer.Code == amqp.FrameError:
 		return fmt.Errorf("it does not speak AMQP, or only with TLS (amqps): check the port (%w)", plain(answer))

@@ -107,8 +107,9 @@ var rules = map[string]rule{
 	"address_scope": neutron("network/address-scopes", "address_scope", "address_scopes"),
 	"agent":         neutron("network/agents", "agent", "agents"),
 
-	"security_group":      neutron(groups, "security_group", "security_groups"),
-	"security_group_rule": {kind: groups, object: "security_group_rule", objects: "security_group_rules", ids: []string{"security_group_id"}, part: true},
+	"security_group": neutron(groups, "security_group", "security_groups"),
+	"security_group_rule": {kind: groups, object: "security_group_rule", objects: "security_group_rules", ids: []string{"security_group_id"},
+		part: true},
 	// The port of an interface comes and goes with it, and is not told of.
 	"router.interface": {kind: routers, object: "router_interface", ids: []string{"id"}, part: true, also: []reference{{"port_id", ports}}},
 

@@ -126,7 +126,8 @@ func TestSubjectsOfRecorded(t *testing.T) {
 		{"keystone.json", "identity.role_assignment.created", one("identity/role-assignments", "", "")},
 		{"keystone.json", "identity.role_assignment.deleted", one("identity/role-assignments", "", "")},
 		{"keystone.json", "identity.region.deleted", gone("identity/regions", "notify-test", "")},
-		{"keystone.json", "identity.application_credential.deleted", gone("identity/application-credentials", "674a74bd540d4fabb3963194d96c07c1", "")},
+		{"keystone.json", "identity.application_credential.deleted",
+			gone("identity/application-credentials", "674a74bd540d4fabb3963194d96c07c1", "")},
 	}
 	for _, test := range tests {
 		t.Run(test.file+"/"+test.event, func(t *testing.T) {
@@ -165,9 +166,11 @@ func TestSubjects(t *testing.T) {
 		{"dns.zone.exists", `{"id": "z"}`, nil},
 		{"dns.recordset.create", `{"designate_object.name": "RecordSet", "designate_object.data": {"id": "r", "zone_id": "z"}}`,
 			[]Subject{{Kind: "dns/recordsets", ID: "r"}, {Kind: zones, ID: "z"}}},
-		{"baremetal.node.provision_set.success", `{"ironic_object.data": {"uuid": "n", "name": "x"}}`, []Subject{{Kind: "baremetal/nodes", ID: "n"}}},
+		{"baremetal.node.provision_set.success", `{"ironic_object.data": {"uuid": "n", "name": "x"}}`,
+			[]Subject{{Kind: "baremetal/nodes", ID: "n"}}},
 		{"share.delete.end", `{"share_id": "s", "project_id": "p"}`, []Subject{{Kind: "share/shares", ID: "s", Project: "p", Deleted: true}}},
-		{"identity.project.created", `{"typeURI": "x", "target": {"id": "p"}, "initiator": {"id": "u"}}`, []Subject{{Kind: "identity/projects", ID: "p"}}},
+		{"identity.project.created", `{"typeURI": "x", "target": {"id": "p"}, "initiator": {"id": "u"}}`,
+			[]Subject{{Kind: "identity/projects", ID: "p"}}},
 		{"identity.authenticate", `{"target": {"id": "p"}}`, nil},
 		{"port.delete.end", `{"port_id": "p"}`, []Subject{{Kind: ports, ID: "p", Deleted: true}}},
 		{"security_group_rule.delete.end", `{"security_group_rule_id": "r"}`, []Subject{{Kind: groups}}},
