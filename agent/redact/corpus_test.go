@@ -69,7 +69,7 @@ func TestCorpus(t *testing.T) {
 			t.Errorf("%q, redacted again, gave %q", got, again)
 		}
 	}
-	if len(cases) < 150 {
+	if len(cases) < 500 {
 		t.Errorf("only %d cases", len(cases))
 	}
 	if !*update {
@@ -107,7 +107,7 @@ func TestHarmless(t *testing.T) {
 			t.Errorf("%s\n gave %s", c[0], got)
 		}
 	}
-	if len(cases) < 100 {
+	if len(cases) < 200 {
 		t.Errorf("only %d cases", len(cases))
 	}
 }

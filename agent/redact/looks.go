@@ -1,6 +1,7 @@
 package redact
 
 import (
+	"regexp"
 	"strings"
 )
 
@@ -69,7 +70,7 @@ func (v verdict) has(text string) bool {
 	}
 	switch v.look {
 	case noLook:
-		return true
+		return !keyFile.MatchString(text)
 	case pathLook:
 		return !strings.ContainsAny(text, `/\.`) && looksSecret(text)
 	case dirLook:
@@ -79,6 +80,9 @@ func (v verdict) has(text string) bool {
 	}
 	return looksSecret(text) && !isID(text) || isLogin(text)
 }
+
+// keyFile is the name of a file with a key, written from the root.
+var keyFile = regexp.MustCompile(`^(?:/[\w.-]+)+\.(?:key|pem|crt|cert|cer|p12|pfx|jks|pub|json|yaml|yml|txt|conf)$`)
 
 // isQuantity knows the amounts that count and limit: 10, 1.5k, 10Gi.
 func isQuantity(text string) bool {
@@ -199,7 +203,7 @@ var openers = set(`the a an no not is was are were has had have this that these 
 	file path field so too there which what while whose who authentication authorization permission access user service internal
 	malformed mismatch mismatched corrupt corrupted incorrect insufficient unavailable operation object resource resources namespace
 	stale locked disabled enabled deleted removed updated created rotated rotation refreshed mounted ok success successful successfully
-	pending ready unset nil none null undefined true false <nil>`)
+	serviceaccounts secrets pods nodes configmaps namespaces pending ready unset nil none null undefined true false <nil>`)
 
 // isProse reports whether what follows "token: " in a text goes on with a
 // sentence rather than with a value.

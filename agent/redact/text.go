@@ -70,6 +70,7 @@ var forms = []form{
 		"${1}"+Mask+"${2}", "echo ", "printf "),
 	newForm(`(\b(?:passwd|chpasswd|kinit|gpg|sudo|docker|podman|openssl|cryptsetup|vault|su|htpasswd|smbpasswd|mkpasswd)\b[^\n|;&]*<<<\s*\\?["']?)`+
 		`[^"'\n|;&]*[^"'\n|;&\s]`, "${1}"+Mask, "<<<"),
+	newForm(`(\bsecret,(?:[\w.-]+=[^,\s]*,)*data=)[^,\s"']+`, "${1}"+Mask, "secret,"), // qemu --object
 	// Configurations of programs and of network devices.
 	newForm(`(\b(?:machine\s+\S+|default)\s+login\s+\S+\s+password\s+)\S+`, "${1}"+Mask, "login"), // .netrc
 	newForm(`(?m)^([\w.*-]+:(?:\d+|\*):[^:\s]*:[^:\s]+:)\S+$`, "${1}"+Mask, ":*:"),                // .pgpass

@@ -56,7 +56,7 @@ var secretNames = []struct {
 		"rgw key, heartbeat key, write key, ingest key, ingestion key, recovery key, unseal key, consumer key, agent key, service key, wrapping key, " +
 		"service account key, publish key, subscribe key, vapid key, push key, wep key, monitor key, cipher key, crypto key, aes key, des key, rsa key, " +
 		"webhook key, gpg key, pgp key, jwt key, data key, registration key, enrollment key, activation key, security key, bot key, " +
-		"app key, application key, salt key, erlang cookie, rediscli auth, sonar login, " +
+		"app key, application key, sentry key, salt key, erlang cookie, rediscli auth, sonar login, " +
 		"user data, hash suffix, hash prefix, recovery code, backup code, access code, security code, verification code, mfa code, seed phrase, " +
 		"session id, secret id, secret uuid, snmp community, community string, snmp security, community read, community write, x auth, proxy auth"},
 	{inName | vague, "hmac, jwt, salt"},
@@ -86,7 +86,7 @@ var harmlessEnds = func() map[string]look {
 // a secret: it is described there rather than told.
 var harmlessMembers = map[string]bool{
 	"secretname": true, "secretnamespace": true, "objectname": true, "defaultmode": true, "expirationseconds": true,
-	"key": true, "apiversion": true, "controller": true,
+	"apiversion": true, "controller": true,
 }
 
 // falseEnds are words that end like one of a secret and are none.
@@ -208,6 +208,9 @@ func judgeName(name string) verdict {
 func memberOf(name string) verdict {
 	if harmlessMembers[strings.ToLower(name)] {
 		return verdict{}
+	}
+	if name == "key" { // which of a secret's, or a key
+		return verdict{secret: true, look: wordLook}
 	}
 	if ws := split(name); len(ws) > 0 {
 		if end, ok := harmlessEnds[ws[len(ws)-1]]; ok {
