@@ -25,7 +25,8 @@ var commands = []struct {
 	{programs: `mysql\w*|mariadb[\w-]*|xtrabackup|innobackupex`, flags: `-p`, glued: true},
 	{programs: `curl`, flags: `-[sSfLkvi]*[uU]|--user|--proxy-user`, glued: true, apart: true},
 	{programs: `redis-\w+|valkey-\w+`, flags: `-a`, glued: true, apart: true},
-	{programs: `sshpass|mongo\w*|rabbitmqadmin|cqlsh|nodetool|useradd|usermod|fence_\w+|redfishtool|cypher-shell|rdesktop`, flags: `-p`, glued: true, apart: true},
+	{programs: `sshpass|mongo\w*|rabbitmqadmin|cqlsh|nodetool|useradd|usermod|fence_\w+|redfishtool|cypher-shell|rdesktop`,
+		flags: `-p`, glued: true, apart: true},
 	{programs: `nodetool|plink|pscp|psftp`, flags: `-pw`, apart: true},
 	{programs: `ldap\w+`, flags: `-w`, glued: true, apart: true},
 	{programs: `slappasswd`, flags: `-s`, apart: true},
@@ -105,12 +106,13 @@ var compiled = func() (list []command) {
 // programs are hints of those programs. Short names are looked for with what
 // stands around them.
 var programs = func() []string {
-	list := strings.Fields(`mysql mariadb unzip xtrabackup innobackupex curl redis- valkey- sshpass mongo ldap sqlcmd rabbitmq smbclient etcdctl
-		cqlsh nodetool useradd usermod plink pscp psftp slappasswd isql tsql ipmi racadm unrar rpcclient winexe lftp
+	list := strings.Fields(`mysql mariadb unzip xtrabackup innobackupex curl redis- valkey- sshpass mongo ldap sqlcmd rabbitmq smbclient
+		etcdctl 		cqlsh nodetool useradd usermod plink pscp psftp slappasswd isql tsql ipmi racadm unrar rpcclient winexe lftp
 		sqoop ncftp ibmcloud openssl snmp iscsiadm keytool jarsigner gpg freerdp wpa_passphrase virsh htpasswd mcli
 		sqlplus expdp impdp sqlldr chpasswd kinit nmcli iwconfig mount.ceph cockroach kubeadm cryptsetup smbpasswd
 		mkpasswd mosquitto_ fence_ redfishtool cypher-shell rdesktop`)
-	for name := range strings.FieldsSeq(`bcp ncli 7z 7za zip docker podman nerdctl buildah skopeo oras crane helm oc az vault bao mc rman ceph rados rbd k3s rke2 rar net`) {
+	short := `bcp ncli 7z 7za zip docker podman nerdctl buildah skopeo oras crane helm oc az vault bao mc rman ceph rados rbd k3s rke2 rar net`
+	for name := range strings.FieldsSeq(short) {
 		list = append(list, " "+name+" ", "/"+name+" ", "\""+name+" ", "'"+name+" ", "\""+name+"\"", "'"+name+"'", "/"+name+"\"", "\n"+name+" ")
 	}
 	return list
@@ -226,7 +228,8 @@ func (c *command) apply(args []string, mask func(n, keep int)) {
 // switches reports whether the name of a flag says that no value follows.
 func switches(name string) bool {
 	first, _, _ := strings.Cut(name, "-")
-	return slices.Contains([]string{"no", "skip", "disable", "ignore", "without", "allow", "use", "enable", "generate", "show", "rotate"}, first)
+	return slices.Contains([]string{"no", "skip", "disable", "ignore", "without", "allow", "use", "enable", "generate", "show", "rotate"},
+		first)
 }
 
 // isVariable reports whether a text is the name of a variable of the environment

@@ -113,7 +113,8 @@ func isID(text string) bool {
 
 // notRandom are parts of words that mix letters and digits.
 var notRandom = strings.NewReplacer("k8s", "", "k3s", "", "s3", "", "ec2", "", "oauth2", "", "x509", "", "base64", "", "base32", "",
-	"i18n", "", "http2", "", "h2c", "", "ipv4", "", "ipv6", "", "argon2id", "", "pbkdf2", "", "v1beta", "", "v1alpha", "", "v2beta", "", "v1", "", "v2", "", "v3", "")
+	"i18n", "", "http2", "", "h2c", "", "ipv4", "", "ipv6", "", "argon2id", "", "pbkdf2", "", "v1beta", "", "v1alpha", "",
+	"v2beta", "", "v1", "", "v2", "", "v3", "")
 
 // looksSecret reports whether a text looks as nobody would write a word: a part
 // of it has letters behind digits, or is in base64. It is asked only where a name
@@ -180,7 +181,8 @@ func random(text string) bool {
 // isLogin reports whether a text is user:password.
 func isLogin(text string) bool {
 	user, pass, ok := strings.Cut(text, ":")
-	return ok && user != "" && len(pass) > 2 && !strings.HasPrefix(pass, "/") && !strings.ContainsAny(text, " \t\n,{}") && hasDigitAndLetter(pass)
+	return ok && user != "" && len(pass) > 2 && hasDigitAndLetter(pass) &&
+		!strings.HasPrefix(pass, "/") && !strings.ContainsAny(text, " \t\n,{}")
 }
 
 func hasDigitAndLetter(s string) bool {
@@ -194,8 +196,8 @@ func hasDigitAndLetter(s string) bool {
 
 // openers are words with which a message goes on behind "secret:" or "token:",
 // in place of a value.
-var openers = set(`the a an no not is was are were has had have this that these it its of in on at to for from by with without and or as because if when
-	get got post put patch delete list watch dial read write open connect lookup parse load fetch
+var openers = set(`the a an no not is was are were has had have this that these it its of in on at to for from by with without and or as
+	because if when get got post put patch delete list watch dial read write open connect lookup parse load fetch
 	connection request response server client context error err failed failure cannot could can unable unexpected invalid illegal bad wrong
 	missing required expected empty unknown unsupported unauthorized unauthenticated forbidden denied refused rejected expired revoked
 	timeout timed deadline eof stream net tls http https rpc json yaml x509 remote i/o already exists not-found notfound found

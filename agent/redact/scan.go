@@ -2,38 +2,8 @@ package redact
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 )
-
-// span is a part of a text, from the first byte to the one behind the last.
-type span struct{ from, to int }
-
-type spans []span
-
-// mask returns the text with the mask in the place of each.
-func (list spans) mask(s string) string {
-	if len(list) == 0 {
-		return s
-	}
-	slices.SortFunc(list, func(a, b span) int { return a.from - b.from })
-	var b strings.Builder
-	done := 0
-	for _, part := range list {
-		if part.to <= done || part.from >= part.to {
-			continue
-		}
-		if part.from < done { // goes on behind one before: that mask stands for both
-			done = part.to
-			continue
-		}
-		b.WriteString(s[done:part.from])
-		b.WriteString(Mask)
-		done = part.to
-	}
-	b.WriteString(s[done:])
-	return b.String()
-}
 
 // scanner looks for names in a text, and for what stands for their values.
 type scanner struct {
@@ -144,7 +114,8 @@ func (c *scanner) name(i, j int) int {
 			}
 		}
 	}
-	if (!of.secret || of.look != noLook) && mark == '=' && i > 0 && (c.s[i-1] == '?' || c.s[i-1] == '&') && table.byWord[strings.ToLower(name)]&inQuery != 0 {
+	inURL := mark == '=' && i > 0 && (c.s[i-1] == '?' || c.s[i-1] == '&')
+	if inURL && (!of.secret || of.look != noLook) && table.byWord[strings.ToLower(name)]&inQuery != 0 {
 		of.verdict = verdict{secret: true}
 	}
 	at := c.lineStart(i)
@@ -215,7 +186,8 @@ func isWord(text string) bool {
 
 // isTag reports whether a text looks like the tag of an image.
 func isTag(text string) bool {
-	return text == "latest" || strings.ContainsAny(text, ".") && strings.ContainsAny(text[:2], "0123456789") || !looksSecret(text) && !random(text)
+	version := strings.Contains(text, ".") && strings.ContainsAny(text[:min(len(text), 2)], "0123456789")
+	return version || !looksSecret(text) && !random(text)
 }
 
 // isUnits reports whether a name is one of several with colons between:
@@ -368,34 +340,6 @@ func (c *scanner) quoted(i int) (v value, ok bool) {
 		to = from + lineEnd(c.s[from:])
 	}
 	return value{span: span{from, to}, quoted: true}, true
-}
-
-// quotedSpan returns what stands in quotes, the first of which has its
-// backslashes from i on and stands at q; to is -1 if there is no second.
-func quotedSpan(s string, i, q int) (from, to int) {
-	if triple := strings.Repeat(s[q:q+1], 3); i == q && strings.HasPrefix(s[q:], triple) {
-		if n := strings.Index(s[q+3:], triple); n >= 0 {
-			return q + 3, q + 3 + n
-		}
-	}
-	slashes := 0
-	for x := q + 1; x < len(s); x++ {
-		switch s[x] {
-		case '\\':
-			slashes++
-			continue
-		case s[q]:
-			if x+1 < len(s) && s[q] == '\'' && s[x+1] == '\'' && i == q && x > q+1 && slashes == 0 { // it''s
-				x++
-				continue
-			}
-			if depth := q - i; slashes <= depth && depth > 0 || depth == 0 && slashes%2 == 0 {
-				return q + 1, x - min(slashes, depth)
-			}
-		}
-		slashes = 0
-	}
-	return q + 1, -1
 }
 
 // bracket reads a list: ["a", "b"].
@@ -635,11 +579,15 @@ func (c *scanner) argument(name string, i, j int) int {
 	if i < 2 || j+3 > len(c.s) || !isQuote(c.s[j]) || c.s[i-1] != c.s[j] || c.s[j+1] != ',' {
 		return j
 	}
-	if before := strings.TrimRight(c.s[max(0, i-8):i-1], " "); !strings.HasSuffix(before, "(") && !strings.HasSuffix(before, "[[") && !strings.HasSuffix(before, ", [") {
+	before := strings.TrimRight(c.s[max(0, i-8):i-1], " ")
+	if !strings.HasSuffix(before, "(") && !strings.HasSuffix(before, "[[") && !strings.HasSuffix(before, ", [") {
 		return j
 	}
 	v, ok := c.quoted(c.blanks(j + 2))
-	if !ok || v.from >= v.to || v.to+1 >= len(c.s) || c.s[v.to+1] != ')' && c.s[v.to+1] != ']' || !c.judge([]byte(name)).has(c.s[v.from:v.to]) {
+	if !ok || v.from >= v.to || v.to+1 >= len(c.s) || c.s[v.to+1] != ')' && c.s[v.to+1] != ']' {
+		return j
+	}
+	if !c.judge([]byte(name)).has(c.s[v.from:v.to]) {
 		return j
 	}
 	c.found = append(c.found, v.span)
@@ -683,74 +631,4 @@ func (c *scanner) tag(i int) int {
 		return text + next
 	}
 	return i + 1
-}
-
-// shellWords gives the words of each command line in a text: what stands in quotes is
-// one, and is taken for a command line of its own as well.
-func shellWords(s string, from, to, depth int, line func([]span)) {
-	var list []span
-	flush := func() {
-		if len(list) > 1 {
-			line(list)
-		}
-		list = nil
-	}
-	unclosed := false
-	for i := from; i < to; {
-		switch b := s[i]; {
-		case b == '\\' && i+1 < to && s[i+1] == '\n':
-			i += 2
-		case b == '\n' || b == '|' || b == ';' || b == '&' || b == '(' || b == ')' || b == '`':
-			flush()
-			i++
-		case strings.HasPrefix(s[i:to], Mask):
-			list = append(list, span{i, i + len(Mask)})
-			i += len(Mask)
-		case isBlank(b) || b == ',' || b == '[' || b == ']' || b == '{' || b == '}':
-			i++
-		case isQuote(b) || b == '\\':
-			q := i
-			for q < to && s[q] == '\\' {
-				q++
-			}
-			if q == to || !isQuote(s[q]) || unclosed {
-				i = q + 1
-				continue
-			}
-			a, z := quotedSpan(s[:to], i, q)
-			if z < 0 {
-				unclosed = true
-				i = q + 1
-				continue
-			}
-			list = append(list, span{a, z})
-			if depth < 4 && strings.IndexByte(s[a:z], ' ') >= 0 {
-				shellWords(s, a, z, depth+1, line)
-			}
-			i = z + 1 + (q - i)
-		default:
-			j := i
-			for j < to && !isBlank(s[j]) && strings.IndexByte("|;&()`", s[j]) < 0 {
-				if s[j] == '\\' && j+1 < to && (isQuote(s[j+1]) || s[j+1] == '\\' || s[j+1] == '\n') {
-					break
-				}
-				if isQuote(s[j]) {
-					// -p'X' is one word; the quote behind sh -c "mysql -pX" is not its.
-					if _, z := quotedSpan(s[:to], j, j); s[i] == '-' && !unclosed && z > 0 && j-i < 24 && strings.IndexByte(s[j:z], '\n') < 0 {
-						j = z + 1
-						continue
-					}
-					break
-				}
-				j++
-			}
-			if j == i {
-				j++
-			} else {
-				list = append(list, span{i, j})
-			}
-			i = j
-		}
-	}
-	flush()
 }

@@ -56,7 +56,8 @@ var forms = []form{
 	newForm(`(?i)(jdbc:oracle:\w+:[^/\s"']+/)[^\s"']+(@)`, "${1}"+Mask+"${2}", "jdbc:oracle"),
 	newForm(`(\b[A-Za-z]\w*/)[^\s"'/@]+(@//\w)`, "${1}"+Mask+"${2}", "@//"),
 	newForm(`(?i)(\busername=[^\s,%"']+%)[^\s,"']+`, "${1}"+Mask, "username="),
-	newForm(`(?i)\b(authorization["']?\s*[=:]\s*["']?)(?:digest|aws4-\S+|hawk|oauth|signature|negotiate|ntlm)\s[^\n']+`, "${1}"+Mask, "authorization"),
+	newForm(`(?i)\b(authorization["']?\s*[=:]\s*["']?)(?:digest|aws4-\S+|hawk|oauth|signature|negotiate|ntlm)\s[^\n']+`,
+		"${1}"+Mask, "authorization"),
 	newForm(`(?i)\b(authorization["']?\s*[=:]\s*["']?)(?:[a-z0-9-]+ +)?[^\s"']+`, "${1}"+Mask, "authorization"),
 	newForm(`(?i)\b((?:set-)?cookie["']?:\s*["']?)[^"'\n]+`, "${1}"+Mask, "cookie"),
 	newForm(`(?i)\b((?:bearer|basic)\s+)[A-Za-z0-9+/=_\-.~]{8,}`, "${1}"+Mask, "bearer", "basic"),
@@ -65,20 +66,26 @@ var forms = []form{
 	newForm(`(?i)(\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+(?:password\s+)?\\*["'])[^"'\\]+`, "${1}"+Mask, "identified"),
 	// What is piped into a program that asks for a password: echo X | passwd --stdin u.
 	newForm(`(\b(?:echo|printf)\s+(?:-\w+\s+)*\\?["']?)[^"'|;&\n]*[^"'|;&\s\\](\\?["']?\s*\|\s*(?:sudo\s+(?:-\w+\s+)*)?(?:\S*/)?(?:`+
-		`(?:passwd|docker|podman|helm|oc|nerdctl|cryptsetup|gpg|openssl|argocd|vault|az|aws|net)\b[^|;&\n]*(?:stdin|\s-(?:\s|$)|passphrase-fd|fd:0)|`+
+		`(?:passwd|docker|podman|helm|oc|nerdctl|cryptsetup|gpg|openssl|argocd|vault|az|aws|net)\b`+
+		`[^|;&\n]*(?:stdin|\s-(?:\s|$)|passphrase-fd|fd:0)|`+
 		`chpasswd|kinit|smbpasswd|su\b|sudo\s[^|;&\n]*-S|systemd-creds|kubeseal|htpasswd|mkpasswd))`,
 		"${1}"+Mask+"${2}", "echo ", "printf "),
-	newForm(`(\b(?:passwd|chpasswd|kinit|gpg|sudo|docker|podman|openssl|cryptsetup|vault|su|htpasswd|smbpasswd|mkpasswd)\b[^\n|;&]*<<<\s*\\?["']?)`+
+	newForm(`(\b(?:passwd|chpasswd|kinit|gpg|sudo|docker|podman|openssl|cryptsetup|vault|su|htpasswd|smbpasswd|mkpasswd)\b`+
+		`[^\n|;&]*<<<\s*\\?["']?)`+
 		`[^"'\n|;&]*[^"'\n|;&\s]`, "${1}"+Mask, "<<<"),
 	newForm(`(\bsecret,(?:[\w.-]+=[^,\s]*,)*data=)[^,\s"']+`, "${1}"+Mask, "secret,"), // qemu --object
 	// Configurations of programs and of network devices.
 	newForm(`(\b(?:machine\s+\S+|default)\s+login\s+\S+\s+password\s+)\S+`, "${1}"+Mask, "login"), // .netrc
 	newForm(`(?m)^([\w.*-]+:(?:\d+|\*):[^:\s]*:[^:\s]+:)\S+$`, "${1}"+Mask, ":*:"),                // .pgpass
-	newForm(`(\bcreateUser\s+(?:-e\s+\S+\s+)?\S+\s+\w+\s+)(?:"[^"]*"|\S+)((?:\s+\w+\s+)?)(?:"[^"]*"|\S*)`, "${1}"+Mask+"${2}"+Mask, "createUser"),
-	newForm(`(?i)(\b(?:snmp-server\s+community|snmp\s+community|set\s+community|enable\s+(?:secret|password)(?:\s+\d)?|username\s+\S+\s.{0,40}?(?:secret|password)(?:\s+\d)?|`+
-		`neighbor\s+\S+\s+password(?:\s+\d)?|message-digest-key\s+\d+\s+\w+(?:\s+\d)?|(?:tacacs|radius)(?:-server)?\s+(?:host\s+\S+\s+)?key(?:\s+\d)?|`+
+	newForm(`(\bcreateUser\s+(?:-e\s+\S+\s+)?\S+\s+\w+\s+)(?:"[^"]*"|\S+)((?:\s+\w+\s+)?)(?:"[^"]*"|\S*)`,
+		"${1}"+Mask+"${2}"+Mask, "createUser"),
+	newForm(`(?i)(\b(?:snmp-server\s+community|snmp\s+community|set\s+community|`+
+		`enable\s+(?:secret|password)(?:\s+\d)?|username\s+\S+\s.{0,40}?(?:secret|password)(?:\s+\d)?|`+
+		`neighbor\s+\S+\s+password(?:\s+\d)?|message-digest-key\s+\d+\s+\w+(?:\s+\d)?|`+
+		`(?:tacacs|radius)(?:-server)?\s+(?:host\s+\S+\s+)?key(?:\s+\d)?|`+
 		`pre-shared-key\s+(?:ascii-text|hexadecimal|local|remote)(?:\s+\d)?|key-string(?:\s+\d)?)\s+["']?)[^\s"';]+`, "${1}"+Mask,
-		"community ", "enable secret", "enable password", "username ", "neighbor ", "message-digest-key", "tacacs", "radius", "pre-shared-key", "key-string"),
+		"community ", "enable secret", "enable password", "username ", "neighbor ", "message-digest-key", "tacacs", "radius",
+		"pre-shared-key", "key-string"),
 	newForm(`(?m)^(\s*"[^"\n]+"\s+")[^"\n]+("\s*)$`, "${1}"+Mask+"${2}", `" "`), // pgbouncer's list of users
 }
 

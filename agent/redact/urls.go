@@ -115,8 +115,9 @@ func isHost(s string) bool {
 }
 
 // callers are words of paths behind which there is what lets a caller in.
-var callers = set("hook hooks webhook webhooks import imports callback callbacks trigger triggers invite invites join incoming integrations services " +
-	"workflows webhookb2 rest enroll enrol register ingest notify collect events reset verify activate share shared heartbeat heartbeats capability capabilities b")
+var callers = set("hook hooks webhook webhooks import imports callback callbacks trigger triggers invite invites join incoming " +
+	"integrations services workflows webhookb2 rest enroll enrol register ingest notify collect events reset verify activate share shared " +
+	"heartbeat heartbeats capability capabilities b")
 
 // pathOf finds the parts of a path that are no words.
 func pathOf(s string, begin, end int) (found spans) {
@@ -134,7 +135,8 @@ func pathOf(s string, begin, end int) (found spans) {
 		part := s[from:to]
 		switch {
 		case harmless(part) || strings.Contains(part, ":"):
-		case called && (looksSecret(part) || isUUID(part) || random(part)), len(part) >= 20 && capitals(part) && random(withoutMarks.Replace(part)):
+		case called && (looksSecret(part) || isUUID(part) || random(part)),
+			len(part) >= 20 && capitals(part) && random(withoutMarks.Replace(part)):
 			found = append(found, span{from, to})
 		default:
 			found = append(found, longRuns(s, from, to)...)
@@ -187,7 +189,8 @@ func isUUID(s string) bool {
 }
 
 // noLogins are what stands before addresses of mail and the like.
-var noLogins = set("mailto to from cc bcc sip sips xmpp acct user group serviceaccount owner email mail by contact principal domain member " +
+var noLogins = set("mailto to from cc bcc sip sips xmpp acct user group serviceaccount owner email mail by contact principal domain " +
+	"member " +
 	"maintainer maintainers author authors rfc822name upn uri urn id sha256 git ssh")
 
 // bareLogins finds user:password@host where no scheme stands before.
@@ -215,7 +218,9 @@ func bareLogins(s string) (found spans) {
 		}
 		user, pass := s[from:colon], s[colon+1:at-1]
 		host := rest[:min(len(rest), 256)]
-		if n := strings.IndexByte(host, ':'); n >= 0 && len(host) > n+1 && isPort(host[n+1:n+2]) || hasDigitAndLetter(pass) || strings.ContainsAny(pass, "!#$%^&*+?") {
+		n = strings.IndexByte(host, ':')
+		withPort := n >= 0 && len(host) > n+1 && isPort(host[n+1:n+2])
+		if withPort || hasDigitAndLetter(pass) || strings.ContainsAny(pass, "!#$%^&*+?") {
 			if (!noLogins[strings.ToLower(user)] || strings.ContainsAny(host, ":/")) && !isPort(user) && isName(user) && !harmless(pass) {
 				found = append(found, span{colon + 1, at - 1})
 			}

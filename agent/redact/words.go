@@ -45,20 +45,29 @@ var secretNames = []struct {
 		"bearer, kek, mkek, totp, cvv, htpasswd, netrc, mnemonic, fernet"},
 	{inName | bare, "passcode, rootpw, bindpw, olcrootpw, adminpw, userpw, masterauth, requirepass, " +
 		"rocommunity, rwcommunity, rocommunity6, rwcommunity6, trapcommunity, auth pass, auth password"},
-	{inName | ending, "privkey, authkey, signingkey, encryptionkey, masterkey, secretkey, sharedkey, clientkey, adminkey, sshkey, sslkey, tlskey, rndckey, " +
-		"fernetkey, heartbeatkey, rgwkey, mdskey, joinkey, routingkey, licensekey, integrationkey, sessionkey, hostkey, simplecryptokek, rabbitcookie, " +
+	{inName | ending, "privkey, authkey, signingkey, encryptionkey, masterkey, secretkey, sharedkey, clientkey, " +
+		"adminkey, sshkey, sslkey, tlskey, rndckey, " +
+		"fernetkey, heartbeatkey, rgwkey, mdskey, joinkey, routingkey, licensekey, integrationkey, sessionkey, hostkey, " +
+		"simplecryptokek, rabbitcookie, " +
 		"hashsuffix, hashprefix, sessionid, phpsessid"},
 	{inName, "cephmonkey, cephclusterfsid, id rsa, id ed25519, id ecdsa, id dsa"},
 	{atEnd, "pin, otp, dsn, hotp, pat"},
-	{inName, "api key, private key, priv key, access key, auth key, encryption key, encrypted key, signing key, host key, preshared key, shared key, " +
-		"session key, ssh key, ssl key, user key, client key, server key, tls key, ca key, account key, storage key, admin key, master key, root key, " +
-		"hmac key, license key, deploy key, join key, routing key, integration key, url key, url sig, fernet key, rndc key, tsig key, mon key, mds key, " +
-		"rgw key, heartbeat key, write key, ingest key, ingestion key, recovery key, unseal key, consumer key, agent key, service key, wrapping key, " +
-		"service account key, publish key, subscribe key, vapid key, push key, wep key, monitor key, cipher key, crypto key, aes key, des key, rsa key, " +
+	{inName, "api key, private key, priv key, access key, auth key, encryption key, encrypted key, signing key, host " +
+		"key, preshared key, shared key, " +
+		"session key, ssh key, ssl key, user key, client key, server key, tls key, ca key, account key, storage key, admin " +
+		"key, master key, root key, " +
+		"hmac key, license key, deploy key, join key, routing key, integration key, url key, url sig, fernet key, rndc key, " +
+		"tsig key, mon key, mds key, " +
+		"rgw key, heartbeat key, write key, ingest key, ingestion key, recovery key, unseal key, consumer key, agent key, " +
+		"service key, wrapping key, " +
+		"service account key, publish key, subscribe key, vapid key, push key, wep key, monitor key, cipher key, crypto " +
+		"key, aes key, des key, rsa key, " +
 		"webhook key, gpg key, pgp key, jwt key, data key, registration key, enrollment key, activation key, security key, bot key, " +
 		"app key, application key, sentry key, salt key, erlang cookie, rediscli auth, sonar login, " +
-		"user data, hash suffix, hash prefix, recovery code, backup code, access code, security code, verification code, mfa code, seed phrase, " +
-		"session id, secret id, secret uuid, snmp community, community string, snmp security, community read, community write, x auth, proxy auth"},
+		"user data, hash suffix, hash prefix, recovery code, backup code, access code, security code, verification code, " +
+		"mfa code, seed phrase, " +
+		"session id, secret id, secret uuid, snmp community, community string, snmp security, community read, community " +
+		"write, x auth, proxy auth"},
 	{inName | vague, "hmac, jwt, salt"},
 	{atEnd | vague, "auth, community, seed, signature"},
 	{inQuery, "sig, signature, code, key, auth, hmac, x-amz-signature, x-amz-credential, x-goog-signature, x-goog-credential, " +
@@ -70,9 +79,12 @@ var secretNames = []struct {
 var harmlessEnds = func() map[string]look {
 	ends := make(map[string]look)
 	for l, list := range map[look]string{
-		anyLook: "name names namespace namespaces ref refs reference references count size length bytes enabled disabled required ttl seconds minutes hours " +
-			"days expiry expires expired expiration created updated deleted time timestamp at optional age rotation interval timeout used hard limit total rate through thru stdin prompt only fd uses immutable",
-		idLook:   "id ids uid type kind class provider policy version status state mode audience audiences method algorithm format source engine backend scope",
+		anyLook: "name names namespace namespaces ref refs reference references count size length bytes enabled disabled " +
+			"required ttl seconds minutes hours " +
+			"days expiry expires expired expiration created updated deleted time timestamp at optional age rotation interval " +
+			"timeout used hard limit total rate through thru stdin prompt only fd uses immutable",
+		idLook: "id ids uid type kind class provider policy version status state mode audience audiences method algorithm " +
+			"format source engine backend scope",
 		pathLook: "path paths file files dir directory url uri endpoint location",
 	} {
 		for w := range strings.FieldsSeq(list) {
