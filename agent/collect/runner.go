@@ -61,6 +61,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		wg.Go(func() { c.run(ctx) })
 	}
 	wg.Wait()
+	<-ctx.Done()
 	return ctx.Err()
 }
 
@@ -180,6 +181,9 @@ func (c *collectorRun) start(ctx context.Context, scope plugin.Scope, last bool)
 		before: c.scopes[name], done: make(chan struct{}),
 		logger: c.logger.With("scope", name),
 	}
+	if selector, ok := c.Collector.(plugin.Selector); ok && last {
+		s.deselected = !selector.Selects(scope.Name)
+	}
 	s.sink = &sink{Recorder: c.recorder, id: id, logger: s.logger, volatile: c.volatile(scope), progressed: s.recovered}
 	c.scopes[name] = s
 	c.wg.Go(func() {
@@ -236,8 +240,11 @@ type scopeRun struct {
 	logger *slog.Logger
 	cancel context.CancelFunc
 	last   bool
-	before *scopeRun
-	done   chan struct{}
+	// deselected says that the configuration leaves the scope out: whatever the source
+	// has, its last sweep finds nothing.
+	deselected bool
+	before     *scopeRun
+	done       chan struct{}
 
 	// health is held while it changes, and while the centre is told.
 	health  sync.Mutex
@@ -391,7 +398,7 @@ func (s *scopeRun) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = turn.end(turnCtx, s.guard(func() error { return s.Collector.Sweep(turnCtx, s.scope, turn) }))
+	err = turn.end(turnCtx, s.guard(func() error { return s.list(turnCtx, turn) }))
 	if s.sink.abandon() && err == nil {
 		err = errors.New("the sweep ended without a commit")
 	}
@@ -400,6 +407,18 @@ func (s *scopeRun) sweep(ctx context.Context) error {
 		return fmt.Errorf("sweeping: %w", err)
 	}
 	return nil
+}
+
+// list has the collector list the scope.
+func (s *scopeRun) list(ctx context.Context, out plugin.Sink) error {
+	if !s.deselected {
+		return s.Collector.Sweep(ctx, s.scope, out)
+	}
+	sweep, err := out.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	return sweep.Commit(ctx, "")
 }
 
 // watch follows the scope until the next sweep is due.

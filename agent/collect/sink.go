@@ -404,8 +404,8 @@ func (s *sink) prepare(o *plugin.Observation) (*wirev1.AssetVersion, document.Ha
 		}
 		a.Relations = append(a.Relations, &wirev1.Relation{Kind: s.text(r.Kind), Type: r.To.Type, Uid: r.To.UID})
 	}
-	slices.SortFunc(a.Relations, compareRelations)
-	a.Relations = slices.CompactFunc(a.Relations, func(x, y *wirev1.Relation) bool { return compareRelations(x, y) == 0 })
+	slices.SortFunc(a.Relations, wire.CompareRelations)
+	a.Relations = slices.CompactFunc(a.Relations, func(x, y *wirev1.Relation) bool { return wire.CompareRelations(x, y) == 0 })
 
 	rest := []string{a.Name, a.Region, a.Project, a.Status, fmt.Sprint(a.CreatedAt)}
 	for _, k := range slices.Sorted(maps.Keys(a.Labels)) {
@@ -444,7 +444,7 @@ func (s *sink) changed(before, after *wirev1.AssetVersion) ([]string, error) {
 		"@status":    before.GetStatus() != after.GetStatus(),
 		"@labels":    !maps.Equal(before.GetLabels(), after.GetLabels()),
 		"@created":   before.GetCreatedAt() != after.GetCreatedAt(),
-		"@relations": !slices.EqualFunc(before.GetRelations(), after.GetRelations(), func(x, y *wirev1.Relation) bool { return compareRelations(x, y) == 0 }),
+		"@relations": !slices.EqualFunc(before.GetRelations(), after.GetRelations(), func(x, y *wirev1.Relation) bool { return wire.CompareRelations(x, y) == 0 }),
 	} {
 		if differs {
 			paths = append(paths, name)
@@ -605,15 +605,11 @@ func checkName(what, s string) error {
 func gone(before, after []*wirev1.Relation) []*wirev1.Relation {
 	var list []*wirev1.Relation
 	for _, r := range before {
-		if _, found := slices.BinarySearchFunc(after, r, compareRelations); !found {
+		if _, found := slices.BinarySearchFunc(after, r, wire.CompareRelations); !found {
 			list = append(list, r)
 		}
 	}
 	return list
-}
-
-func compareRelations(a, b *wirev1.Relation) int {
-	return slices.Compare([]string{a.GetKind(), a.GetType(), a.GetUid()}, []string{b.GetKind(), b.GetType(), b.GetUid()})
 }
 
 func fromMillis(ms int64) time.Time {

@@ -82,6 +82,8 @@ type Options struct {
 	// no site can be deleted then.
 	CountSite   func(context.Context, string) (warehouse.SiteCounts, error)
 	RemoveSites func()
+	// Scope may be nil, as Inventory may.
+	Scope reevev1connect.ScopeServiceHandler
 	// Agents takes the sessions of agents over TCP, which come in at the same
 	// port. It may be nil: there are none then.
 	Agents Agents
@@ -132,6 +134,9 @@ func (o *Options) validate() error {
 	}
 	if o.Events == nil {
 		o.Events = reevev1connect.UnimplementedEventServiceHandler{}
+	}
+	if o.Scope == nil {
+		o.Scope = reevev1connect.UnimplementedScopeServiceHandler{}
 	}
 	if o.Query == nil {
 		o.Query = reevev1connect.UnimplementedQueryServiceHandler{}
@@ -219,9 +224,10 @@ func (s *Server) mux() http.Handler {
 	mux.Handle(reevev1connect.NewInventoryServiceHandler(s.options.Inventory, closed))
 	mux.Handle(reevev1connect.NewEventServiceHandler(s.options.Events, closed))
 	mux.Handle(reevev1connect.NewQueryServiceHandler(s.options.Query, closed))
+	mux.Handle(reevev1connect.NewScopeServiceHandler(s.options.Scope, closed))
 	reflector := grpcreflect.NewStaticReflector(
 		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.AccessServiceName, reevev1connect.InventoryServiceName,
-		reevev1connect.EventServiceName, reevev1connect.QueryServiceName)
+		reevev1connect.EventServiceName, reevev1connect.QueryServiceName, reevev1connect.ScopeServiceName)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, closed))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, closed))
 	return mux

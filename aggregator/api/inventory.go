@@ -17,6 +17,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/scope"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
@@ -43,6 +44,8 @@ type Inventory struct {
 	// that an agent is silent before that.
 	Started time.Time
 	Logger  *slog.Logger
+	// Scopes says who looks after what.
+	Scopes *scope.Scopes
 }
 
 var _ reevev1connect.InventoryServiceHandler = (*Inventory)(nil)
@@ -125,7 +128,7 @@ func (s *Inventory) ListAssets(ctx context.Context, r *connect.Request[reevev1.L
 		response.NextPageToken = encodePageToken("assets", filter, formatAssetKey(last.Site, last.Type, last.UID))
 	}
 	for i := range list {
-		a, err := asset(&list[i], silent)
+		a, err := s.asset(&list[i], silent)
 		if err != nil {
 			return nil, s.unavailable(ctx, err)
 		}
@@ -179,7 +182,7 @@ func (s *Inventory) GetAsset(ctx context.Context, r *connect.Request[reevev1.Get
 		return nil, err
 	}
 	response := &reevev1.GetAssetResponse{}
-	if response.Asset, err = asset(found, silent); err != nil {
+	if response.Asset, err = s.asset(found, silent); err != nil {
 		return nil, s.unavailable(ctx, err)
 	}
 	relations, err := s.Warehouse.Relations(ctx, warehouse.AssetKey{Site: found.Site, Type: found.Type, UID: found.UID}, maxRelations)
@@ -388,7 +391,7 @@ func sendChanges(g *warehouse.Group, want *reevev1.WatchChangesRequest, out *con
 	return out.Send(&reevev1.WatchChangesResponse{Changes: changes})
 }
 
-func asset(a *warehouse.Asset, silent map[string]time.Time) (*reevev1.Asset, error) {
+func (s *Inventory) asset(a *warehouse.Asset, silent map[string]time.Time) (*reevev1.Asset, error) {
 	m := &reevev1.Asset{
 		Uid: a.UID, Type: a.Type, Site: a.Site, Name: a.Name, Status: a.Status, Region: a.Region, Project: a.Project,
 		Labels: a.Labels, Scope: a.Scope, AgentId: a.AgentID, Version: a.Version,
@@ -398,7 +401,7 @@ func asset(a *warehouse.Asset, silent map[string]time.Time) (*reevev1.Asset, err
 	case warehouse.Gone:
 		m.State, m.DeleteTime = reevev1.State_STATE_DELETED, timestamp(a.ObservedAt)
 	case warehouse.Disconnected:
-		m.State, m.DisconnectTime = reevev1.State_STATE_DISCONNECTED, timestamp(silent[a.AgentID])
+		m.State, m.DisconnectTime = reevev1.State_STATE_DISCONNECTED, timestamp(s.disconnected(a, silent))
 	default:
 		m.State = reevev1.State_STATE_ACTIVE
 	}
@@ -428,6 +431,18 @@ func basicChange(v *warehouse.AssetVersion, receivedAt time.Time) *reevev1.Chang
 		m.Operation = reevev1.Change_OPERATION_DELETED
 	}
 	return m
+}
+
+// disconnected is since when nobody looks after an asset.
+func (s *Inventory) disconnected(a *warehouse.Asset, silent map[string]time.Time) time.Time {
+	if s.Scopes != nil {
+		if st, ok := s.Scopes.Get(a.Site, a.Scope); ok && st.Holder == "" {
+			return st.ReleaseTime
+		} else if ok {
+			return silent[st.Holder]
+		}
+	}
+	return silent[a.AgentID]
 }
 
 // structOf makes a message of a document. Integers that a double cannot hold

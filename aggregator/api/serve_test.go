@@ -247,7 +247,7 @@ func TestReflection(t *testing.T) {
 	stream := client.NewStream(t.Context())
 	defer stream.Close()
 	names, err := stream.ListServices()
-	if err != nil || len(names) != 6 {
+	if err != nil || len(names) != 7 {
 		t.Errorf("services: %v, %v", names, err)
 	}
 }

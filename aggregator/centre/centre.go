@@ -29,6 +29,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/removal"
 	"github.com/reeve-cloud/reeve/aggregator/retention"
+	"github.com/reeve-cloud/reeve/aggregator/scope"
 	"github.com/reeve-cloud/reeve/aggregator/sqlgate"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
@@ -116,10 +117,15 @@ func (a *Centre) open(ctx context.Context) error {
 		return err
 	}
 
+	clock := hlc.New(0)
+	scopes, err := scope.Open(ctx, a.registry, a.warehouse, clock, logger)
+	if err != nil {
+		return err
+	}
 	feed := ingest.NewFeed(a.metrics)
 	in, err := ingest.New(ingest.Options{
 		Warehouse: a.warehouse, Watermarks: a.registry, Dir: commitLogDir(c),
-		Logger: logger, Metrics: a.metrics, Committed: feed.Publish,
+		Logger: logger, Metrics: a.metrics, Committed: feed.Publish, Fences: scopes.Fences,
 	})
 	if err != nil {
 		return err
@@ -127,11 +133,11 @@ func (a *Centre) open(ctx context.Context) error {
 
 	agents := gateway.New(gateway.Options{
 		Conn: udp, Certificate: certificate.Get, CA: a.ca, Registry: a.registry, Ingest: in,
-		Reconciler: reconcile.New(a.warehouse, in, logger, a.metrics),
-		Clock:      hlc.New(0), ResetKey: resetKey, Logger: logger, Metrics: a.metrics,
+		Reconciler: reconcile.New(a.warehouse, scopes, in, logger, a.metrics), Scopes: scopes,
+		Clock: clock, ResetKey: resetKey, Logger: logger, Metrics: a.metrics,
 	})
-	remover := removal.New(removal.Options{Registry: a.registry, Warehouse: a.warehouse, Logger: logger})
-	inventory := &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger}
+	remover := removal.New(removal.Options{Registry: a.registry, Warehouse: a.warehouse, Forgotten: scopes.Forget, Logger: logger})
+	inventory := &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger, Scopes: scopes}
 	descriptors, err := admission.Descriptors()
 	if err != nil {
 		return err
@@ -146,6 +152,7 @@ func (a *Centre) open(ctx context.Context) error {
 		Warehouse:   func(context.Context) (string, string, error) { return a.warehouse.Kind(), a.warehouse.Version(), nil },
 		AssetCounts: a.warehouse.AssetCounts, Ingest: in.Err, CountSite: a.warehouse.CountSite, RemoveSites: remover.Wake,
 		Inventory: inventory, Events: inventory,
+		Scope:   &api.Scope{Scopes: scopes, Warehouse: a.warehouse, Registry: a.registry, Ingest: in, Logger: logger},
 		Query:   &api.Query{Gate: sqlgate.New(a.warehouse.Conn(), warehouse.Database), Registry: a.registry, Logger: logger},
 		Metrics: a.metrics, Logger: logger,
 	})
@@ -164,7 +171,7 @@ func (a *Centre) open(ctx context.Context) error {
 	keeper := retention.New(retention.Options{
 		Policy: c.Retention.Policy(), Warehouse: a.warehouse, Registry: a.registry, Logger: logger, Metrics: a.metrics,
 	})
-	a.parts = append(a.parts, in.Run, agents.Serve, server.Serve, remover.Run, keeper.Run)
+	a.parts = append(a.parts, in.Run, scopes.Run, agents.Serve, server.Serve, remover.Run, keeper.Run)
 	return nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/scope"
 	"github.com/reeve-cloud/reeve/pkg/health"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
@@ -68,6 +69,7 @@ type Options struct {
 	Registry    *registry.Registry
 	Ingest      *ingest.Ingest
 	Reconciler  *reconcile.Reconciler
+	Scopes      *scope.Scopes
 	Clock       *hlc.Clock
 	// ResetKey lets agents notice at once that this aggregator was restarted.
 	// It must stay the same over restarts.

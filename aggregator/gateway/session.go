@@ -16,6 +16,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/scope"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/retry"
@@ -33,6 +34,7 @@ type session struct {
 	control transport.Stream
 	inlet   *ingest.Inlet
 	compare *reconcile.Session
+	scopes  *scope.Session
 	seen    *registry.Session
 	process
 	pings pings
@@ -112,7 +114,7 @@ func (s *session) endBecause(err error) {
 		s.end(wire.CodeNone, "")
 	case errors.As(err, &e):
 		s.end(e.code, e.Error())
-	case errors.Is(err, ingest.ErrProtocol) || errors.Is(err, reconcile.ErrProtocol) || errors.Is(err, wire.ErrFrameTooLarge):
+	case errors.Is(err, ingest.ErrProtocol) || errors.Is(err, reconcile.ErrProtocol) || errors.Is(err, scope.ErrProtocol) || errors.Is(err, wire.ErrFrameTooLarge):
 		s.end(wire.CodeProtocol, err.Error())
 	default:
 		s.end(wire.CodeStopping, err.Error())
@@ -173,8 +175,8 @@ func (s *session) run(ctx context.Context) error {
 	if err := wire.CheckSpoolID(hello.GetSpoolId()); err != nil {
 		return end(wire.CodeProtocol, "%w", err)
 	}
-	if hello.GetSpoolId() == reconcile.SpoolID {
-		return end(wire.CodeProtocol, "the spool id %s is not for agents", reconcile.SpoolID)
+	if hello.GetSpoolId() == scope.SpoolID {
+		return end(wire.CodeProtocol, "the spool id %s is not for agents", scope.SpoolID)
 	}
 	return s.ship(ctx, r, hello, welcome)
 }
@@ -301,6 +303,8 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	defer s.inlet.Close()
 	welcome.Compares = true
 	s.compare = s.o.Reconciler.Session(s.agent, s.say)
+	welcome.GrantsScopes = true
+	s.scopes = s.o.Scopes.Session(s.agent, s.say)
 	welcome.Durable = s.inlet.Durable()
 	if err := s.say(&wirev1.Control{Message: &wirev1.Control_Welcome{Welcome: welcome}}); err != nil {
 		return fmt.Errorf("sending the welcome: %w", err)
@@ -328,6 +332,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	group.Go(func() error { return s.listen(r) })
 	group.Go(func() error { return s.answer(sessionCtx) })
 	group.Go(func() error { return s.compare.Run(sessionCtx) })
+	group.Go(func() error { return s.scopes.Run(sessionCtx) })
 	group.Go(func() error { return s.waitForExpiry(sessionCtx) })
 	group.Go(func() error { return s.followAuthorities(sessionCtx) })
 	group.Go(func() error {
@@ -369,6 +374,9 @@ func (s *session) listen(r *bufio.Reader) error {
 			s.pings.answered(b.GetAnswers())
 		}
 		if err := s.compare.Take(&c); err != nil {
+			return err
+		}
+		if err := s.scopes.Take(&c); err != nil {
 			return err
 		}
 		// Anything else comes from a newer agent and can be passed over.

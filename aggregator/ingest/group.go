@@ -13,15 +13,21 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/document"
+	"github.com/reeve-cloud/reeve/pkg/hlc"
+	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
-// freeze fixes what is committed together.
-func freeze(id uuid.UUID, at time.Time, batches []*pending) *ingestv1.Group {
+// freeze fixes what is committed together, and what is refused of whom: fences tells.
+func freeze(id uuid.UUID, at time.Time, batches []*pending, fences func(identity.Agent) []*ingestv1.Fence) *ingestv1.Group {
 	g := &ingestv1.Group{Id: id[:], ReceivedAt: at.UnixMilli()}
 	for _, p := range batches {
-		g.Entries = append(g.Entries, &ingestv1.Entry{Site: p.agent.Site, AgentId: p.agent.ID, Batch: p.data, Refused: p.refused})
+		e := &ingestv1.Entry{Site: p.agent.Site, AgentId: p.agent.ID, Batch: p.data, Refused: p.refused}
+		if fences != nil {
+			e.Fences = fences(p.agent)
+		}
+		g.Entries = append(g.Entries, e)
 	}
 	return g
 }
@@ -61,8 +67,35 @@ func thawPart(frozen *ingestv1.Group, p part) (*warehouse.Group, map[registry.Sp
 	return g, marks, nil
 }
 
+// origin is where a record comes from, and what that means for it.
+type origin struct {
+	warehouse.Origin
+	received time.Time
+	fences   map[string]*ingestv1.Fence // by scope
+}
+
+// ordered is the stamp that a record is ordered by: the one that its agent gave, unless
+// that is so far ahead of this machine's clock that nothing would supersede it for as
+// long. Then it is ordered by when it came, and claimed is what the agent gave.
+func (o origin) ordered(version uint64) (order, claimed uint64) {
+	if version <= uint64(hlc.FromTime(o.received.Add(hlc.MaxSkew))) {
+		return version, 0
+	}
+	return uint64(hlc.FromTime(o.received)) | o.Seq&0xffff, version
+}
+
+// refused returns why a version is refused though it is in order.
+func (o origin) refused(a *wirev1.AssetVersion) error {
+	f := o.fences[a.GetScope()]
+	if f == nil || a.GetEpoch() >= f.GetEpoch() || a.GetVersion() < f.GetSince() {
+		return nil
+	}
+	return fmt.Errorf("scope %s: another agent holds it since %s (epoch %d), and this was recorded later, with epoch %d",
+		a.GetScope(), hlc.Stamp(f.GetSince()).Time().Format(time.RFC3339), f.GetEpoch(), a.GetEpoch())
+}
+
 func addBatch(g *warehouse.Group, e *ingestv1.Entry, b *wirev1.Batch, p part) {
-	origin := originOf(e, b)
+	origin := originOf(e, b, g.ReceivedAt)
 	l := letters{group: g, brief: e.GetBrief(), class: wire.ClassName(b.GetClass())}
 	defer l.sum()
 	if e.GetRefused() != "" {
@@ -85,8 +118,19 @@ func addBatch(g *warehouse.Group, e *ingestv1.Entry, b *wirev1.Batch, p part) {
 	}
 }
 
-func originOf(e *ingestv1.Entry, b *wirev1.Batch) warehouse.Origin {
-	return warehouse.Origin{Site: e.GetSite(), AgentID: e.GetAgentId(), SpoolID: b.GetSpoolId(), Seq: b.GetFirstSeq()}
+// originOf returns where the first record of a batch comes from.
+func originOf(e *ingestv1.Entry, b *wirev1.Batch, received time.Time) origin {
+	o := origin{
+		Origin:   warehouse.Origin{Site: e.GetSite(), AgentID: e.GetAgentId(), SpoolID: b.GetSpoolId(), Seq: b.GetFirstSeq()},
+		received: received,
+	}
+	for _, f := range e.GetFences() {
+		if o.fences == nil {
+			o.fences = make(map[string]*ingestv1.Fence)
+		}
+		o.fences[f.GetScope()] = f
+	}
+	return o
 }
 
 // letters are the dead letters of one batch.
@@ -99,17 +143,17 @@ type letters struct {
 	more  warehouse.DeadLetter
 }
 
-func (l *letters) add(origin warehouse.Origin, records uint32, reason string, raw []byte) {
+func (l *letters) add(origin origin, records uint32, reason string, raw []byte) {
 	reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 	if !l.brief && l.kept < maxLetters {
 		l.kept++
 		l.group.DeadLetters = append(l.group.DeadLetters, warehouse.DeadLetter{
-			Origin: origin, Class: l.class, Records: records, Reason: reason, Raw: raw[:min(len(raw), maxLetterRaw)],
+			Origin: origin.Origin, Class: l.class, Records: records, Reason: reason, Raw: raw[:min(len(raw), maxLetterRaw)],
 		})
 		return
 	}
 	if l.more.Records == 0 {
-		l.more = warehouse.DeadLetter{Origin: origin, Class: l.class, Reason: "more of this batch cannot be taken and is not kept; the first: " + reason}
+		l.more = warehouse.DeadLetter{Origin: origin.Origin, Class: l.class, Reason: "more of this batch cannot be taken and is not kept; the first: " + reason}
 	}
 	l.more.Records += records
 }
@@ -121,7 +165,7 @@ func (l *letters) sum() {
 	}
 }
 
-func addRecord(g *warehouse.Group, origin warehouse.Origin, class wirev1.Class, r *wirev1.Record) error {
+func addRecord(g *warehouse.Group, origin origin, class wirev1.Class, r *wirev1.Record) error {
 	switch body := r.GetBody().(type) {
 	case *wirev1.Record_Asset:
 		if class != wirev1.Class_CLASS_ASSETS {
@@ -149,12 +193,13 @@ func addRecord(g *warehouse.Group, origin warehouse.Origin, class wirev1.Class, 
 	return errors.New("a kind of record that this aggregator does not know; a newer one does")
 }
 
-func addType(g *warehouse.Group, origin warehouse.Origin, t *wirev1.AssetType) error {
+func addType(g *warehouse.Group, origin origin, t *wirev1.AssetType) error {
 	if err := wire.CheckType(t); err != nil {
 		return err
 	}
+	version, _ := origin.ordered(t.GetVersion())
 	g.Types = append(g.Types, warehouse.AssetType{
-		Origin: origin, Name: t.GetName(), Title: t.GetTitle(), Layout: t.GetLayout(), Version: t.GetVersion(),
+		Origin: origin.Origin, Name: t.GetName(), Title: t.GetTitle(), Layout: t.GetLayout(), Version: version,
 	})
 	return nil
 }
@@ -165,7 +210,7 @@ var operations = map[wirev1.Operation]warehouse.Operation{
 	wirev1.Operation_OPERATION_DELETED: warehouse.Deleted,
 }
 
-func addVersion(g *warehouse.Group, origin warehouse.Origin, a *wirev1.AssetVersion) error {
+func addVersion(g *warehouse.Group, origin origin, a *wirev1.AssetVersion) error {
 	if err := wire.CheckAsset(a); err != nil {
 		return err
 	}
@@ -173,27 +218,36 @@ func addVersion(g *warehouse.Group, origin warehouse.Origin, a *wirev1.AssetVers
 	if err != nil {
 		return err
 	}
+	if err := origin.refused(a); err != nil {
+		return err
+	}
+	version, claimed := origin.ordered(a.GetVersion())
+	first := len(g.Relations)
+	g.Relations = addEdges(g.Relations, origin, a, version, a.GetRelations(), false)
 	g.Versions = append(g.Versions, warehouse.AssetVersion{
-		Origin: origin, Type: a.GetType(), UID: a.GetUid(), Version: a.GetVersion(), Operation: operations[a.GetOperation()], Scope: a.GetScope(),
+		Origin: origin.Origin, Type: a.GetType(), UID: a.GetUid(), Version: version, ClaimedVersion: claimed,
+		Operation: operations[a.GetOperation()], Scope: a.GetScope(),
 		Name: a.GetName(), Region: a.GetRegion(), Project: a.GetProject(), Status: a.GetStatus(), Labels: a.GetLabels(),
 		Hash: document.Hash(a.GetHash()), Document: a.GetDocument(), Fields: fields, Changed: a.GetChanged(),
+		Edges:     g.Relations[first:len(g.Relations):len(g.Relations)],
 		CreatedAt: wire.Time(a.GetCreatedAt()), UpdatedAt: wire.Time(a.GetUpdatedAt()), ObservedAt: wire.Time(a.GetObservedAt()),
 	})
-	for _, list := range []struct {
-		edges []*wirev1.Relation
-		ended bool
-	}{{a.GetRelations(), false}, {a.GetRemovedRelations(), true}} {
-		for _, r := range list.edges {
-			g.Relations = append(g.Relations, warehouse.Relation{
-				Site: origin.Site, FromType: a.GetType(), FromUID: a.GetUid(), Kind: r.GetKind(), ToType: r.GetType(), ToUID: r.GetUid(),
-				Version: a.GetVersion(), Deleted: list.ended,
-			})
-		}
-	}
+	g.Relations = addEdges(g.Relations, origin, a, version, a.GetRemovedRelations(), true)
 	return nil
 }
 
-func addEvent(g *warehouse.Group, origin warehouse.Origin, e *wirev1.Event) error {
+// addEdges appends edges that lead from a version, or have ended with it.
+func addEdges(to []warehouse.Relation, origin origin, a *wirev1.AssetVersion, version uint64, edges []*wirev1.Relation, ended bool) []warehouse.Relation {
+	for _, r := range edges {
+		to = append(to, warehouse.Relation{
+			Site: origin.Site, FromType: a.GetType(), FromUID: a.GetUid(), Kind: r.GetKind(), ToType: r.GetType(), ToUID: r.GetUid(),
+			Version: version, Deleted: ended,
+		})
+	}
+	return to
+}
+
+func addEvent(g *warehouse.Group, origin origin, e *wirev1.Event) error {
 	if err := wire.CheckEvent(e); err != nil {
 		return err
 	}
@@ -205,7 +259,7 @@ func addEvent(g *warehouse.Group, origin warehouse.Origin, e *wirev1.Event) erro
 		}
 	}
 	g.Events = append(g.Events, warehouse.Event{
-		Origin: origin, ID: e.GetId(), Type: e.GetType(),
+		Origin: origin.Origin, ID: e.GetId(), Type: e.GetType(),
 		// CloudEvents: source and id together are unique.
 		Source:    "/sites/" + origin.Site + "/" + e.GetScope(),
 		AssetType: e.GetAssetType(), AssetUID: e.GetAssetUid(), Time: wire.Time(e.GetTime()),
@@ -214,13 +268,14 @@ func addEvent(g *warehouse.Group, origin warehouse.Origin, e *wirev1.Event) erro
 	return nil
 }
 
-func addUsage(g *warehouse.Group, origin warehouse.Origin, u *wirev1.Usage) error {
+func addUsage(g *warehouse.Group, origin origin, u *wirev1.Usage) error {
 	if err := wire.CheckUsage(u, g.ReceivedAt, wire.UsageReach); err != nil {
 		return err
 	}
+	version, _ := origin.ordered(u.GetVersion())
 	g.Usage = append(g.Usage, warehouse.Usage{
-		Origin: origin, AssetType: u.GetAssetType(), AssetUID: u.GetAssetUid(), Scope: u.GetScope(), Meter: u.GetMeter(), Unit: u.GetUnit(),
-		Start: wire.Time(u.GetStart()), End: wire.Time(u.GetEnd()), Quantity: u.GetQuantity(), Version: u.GetVersion(),
+		Origin: origin.Origin, AssetType: u.GetAssetType(), AssetUID: u.GetAssetUid(), Scope: u.GetScope(), Meter: u.GetMeter(), Unit: u.GetUnit(),
+		Start: wire.Time(u.GetStart()), End: wire.Time(u.GetEnd()), Quantity: u.GetQuantity(), Version: version,
 	})
 	return nil
 }
@@ -231,7 +286,7 @@ var gapReasons = map[wirev1.Gap_Reason]string{
 	wirev1.Gap_REASON_DISK:    "disk",
 }
 
-func addGap(g *warehouse.Group, origin warehouse.Origin, class wirev1.Class, p *wirev1.Gap) error {
+func addGap(g *warehouse.Group, origin origin, class wirev1.Class, p *wirev1.Gap) error {
 	if err := wire.CheckGap(p, origin.Seq); err != nil {
 		return err
 	}
@@ -240,15 +295,16 @@ func addGap(g *warehouse.Group, origin warehouse.Origin, class wirev1.Class, p *
 		reason = "unknown"
 	}
 	g.Gaps = append(g.Gaps, warehouse.Gap{
-		Origin: origin, Class: wire.ClassName(class), FirstSeq: p.GetFirstSeq(), LastSeq: p.GetLastSeq(), Reason: reason,
+		Origin: origin.Origin, Class: wire.ClassName(class), FirstSeq: p.GetFirstSeq(), LastSeq: p.GetLastSeq(), Reason: reason,
 		Versions: p.GetVersions(), AssetTypes: p.GetAssetTypes(), Events: p.GetEvents(), Usages: p.GetUsage(), Unknown: p.GetUnknown(),
 		Earliest: wire.Time(p.GetFrom()), Latest: wire.Time(p.GetTo()),
 	})
 	for _, e := range p.GetEnded() {
 		r := e.GetRelation()
+		version, _ := origin.ordered(e.GetVersion())
 		g.Relations = append(g.Relations, warehouse.Relation{
 			Site: origin.Site, FromType: e.GetType(), FromUID: e.GetUid(), Kind: r.GetKind(), ToType: r.GetType(), ToUID: r.GetUid(),
-			Version: e.GetVersion(), Deleted: true,
+			Version: version, Deleted: true,
 		})
 	}
 	return nil

@@ -321,7 +321,7 @@ func (c *centre) stored(t *testing.T, batches ...[]byte) (name string) {
 		all = append(all, &pending{agent: agent, data: data})
 	}
 	id := uuid.New()
-	name, err = l.write(id, freeze(id, time.Now(), all))
+	name, err = l.write(id, freeze(id, time.Now(), all, nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,7 @@ import (
 	ingestv1 "github.com/reeve-cloud/reeve/aggregator/ingest/v1"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/retry"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
@@ -78,6 +79,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Metrics may be nil.
 	Metrics prometheus.Registerer
+	// Fences says what is refused of an agent. It may be nil.
+	Fences func(identity.Agent) []*ingestv1.Fence
 	// Committed is called with each group after it is durable. It must not
 	// block. It may be nil.
 	Committed func(*warehouse.Group)
@@ -241,7 +244,7 @@ func (i *Ingest) freezeAll(ctx context.Context, ready chan<- *frozen) error {
 func (i *Ingest) freeze(ctx context.Context, batches []*pending) (*frozen, error) {
 	f := &frozen{began: time.Now(), batches: batches}
 	id := uuid.New()
-	f.stored = freeze(id, f.began, batches)
+	f.stored = freeze(id, f.began, batches, i.o.Fences)
 	for n, p := range batches {
 		f.stored.Entries[n].Brief = i.conductOf(p.agent.ID).brief()
 	}

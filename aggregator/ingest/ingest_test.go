@@ -485,7 +485,7 @@ func TestAssetTypesFromTheCommitLog(t *testing.T) {
 }
 
 func TestAssetTypeInAnotherClass(t *testing.T) {
-	err := addRecord(&warehouse.Group{}, warehouse.Origin{}, wirev1.Class_CLASS_EVENTS, typeRecord(1, "Thing", ""))
+	err := addRecord(&warehouse.Group{}, origin{}, wirev1.Class_CLASS_EVENTS, typeRecord(1, "Thing", ""))
 	if err == nil || !strings.Contains(err.Error(), "another class") {
 		t.Error(err)
 	}
@@ -632,7 +632,7 @@ func TestBadUsageBecomesDeadLetters(t *testing.T) {
 			t.Errorf("reason %q: want %q in it", reasons[i], bad[i].reason)
 		}
 	}
-	if err := addRecord(&warehouse.Group{}, warehouse.Origin{}, assets, records[0]); err == nil || !strings.Contains(err.Error(), "another class") {
+	if err := addRecord(&warehouse.Group{}, origin{}, assets, records[0]); err == nil || !strings.Contains(err.Error(), "another class") {
 		t.Error(err)
 	}
 }

@@ -158,7 +158,7 @@ func (i *Ingest) bury(ctx context.Context, stored *ingestv1.Group, p part, cause
 	}
 	p.dead = true
 	g := &warehouse.Group{ID: p.id(stored, uuid.UUID(stored.GetId())), ReceivedAt: time.UnixMilli(stored.GetReceivedAt()).UTC()}
-	origin, count, raw := originOf(e, b), b.GetCount(), []byte(nil)
+	origin, count, raw := originOf(e, b, g.ReceivedAt), b.GetCount(), []byte(nil)
 	if p.to != 0 {
 		origin.Seq += uint64(p.from)
 		count = uint32(p.to - p.from)

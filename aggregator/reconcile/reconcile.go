@@ -13,10 +13,12 @@
 // is asked to send again those that the warehouse does not have.
 //
 // Nothing that is under way counts as lost. An agent lists only what had been
-// acknowledged, and what is newer here than its listing is left out. What is here was
-// applied at the agent before, so an asset that it does not know when it is asked is
-// gone; and the deletion gets the version behind the one that the agent was told of,
-// so whatever came later holds.
+// acknowledged, and what is newer here than its listing is left out. And that an agent
+// does not know an asset says nothing by itself: it counts only in a scope that the
+// agent holds (package scope) and of which it knows all, because it has completed a
+// listing of it since its memory began. Then an asset that it does not know when it is
+// asked is gone; and the deletion gets the version behind the one that the agent was
+// told of, so whatever came later holds.
 package reconcile
 
 import (
@@ -30,6 +32,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
+	"github.com/reeve-cloud/reeve/aggregator/scope"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/health"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
@@ -37,10 +40,6 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
-
-// SpoolID is the spool of the deletions that are recorded here, of each agent. No
-// agent may have it.
-const SpoolID = "00000000000000000000000000000000"
 
 const (
 	// maxScopes is how many scopes and types one digest may have, and maxTypes how
@@ -60,14 +59,27 @@ var ErrProtocol = errors.New("protocol violation")
 
 // Warehouse is what agents are compared with.
 type Warehouse interface {
-	Digests(ctx context.Context, site, agentID string) (map[warehouse.ScopeType]wire.Digest, error)
+	Digests(ctx context.Context, q warehouse.DigestQuery) (map[warehouse.ScopeType]wire.Digest, error)
 	TypeVersions(ctx context.Context, site string) (map[string]uint64, error)
 	Held(ctx context.Context, site, typ, after, until string) ([]warehouse.Held, error)
 	Current(ctx context.Context, site, typ string, uids []string) ([]warehouse.AssetVersion, []warehouse.Relation, error)
 }
 
+// Scopes says who holds scopes.
+type Scopes interface {
+	// Holds reports whether an agent holds a scope, and Governed whether any agent ever
+	// claimed it.
+	Holds(agent identity.Agent, scope string) bool
+	Governed(site, scope string) bool
+	// Epoch is the scope's, or zero.
+	Epoch(site, scope string) uint64
+	// Held reports whether any agent holds it now.
+	Held(site, scope string) bool
+}
+
 // Reconciler compares.
 type Reconciler struct {
+	scopes    Scopes
 	warehouse Warehouse
 	ingest    *ingest.Ingest
 	logger    *slog.Logger
@@ -77,9 +89,9 @@ type Reconciler struct {
 }
 
 // New returns a Reconciler. The registerer may be nil.
-func New(w Warehouse, in *ingest.Ingest, logger *slog.Logger, metrics prometheus.Registerer) *Reconciler {
+func New(w Warehouse, scopes Scopes, in *ingest.Ingest, logger *slog.Logger, metrics prometheus.Registerer) *Reconciler {
 	r := &Reconciler{
-		warehouse: w, ingest: in, logger: logger, turns: make(chan struct{}, atOnce),
+		warehouse: w, scopes: scopes, ingest: in, logger: logger, turns: make(chan struct{}, atOnce),
 		digests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_reconcile_digests_total", Help: "Digests of agents, by how the warehouse compares: same or differing."}, []string{"result"}),
 		assets: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -101,7 +113,10 @@ type Session struct {
 	say   func(*wirev1.Control) error
 	// digest is what has come of one.
 	digest *wirev1.Digest
-	jobs   chan func(context.Context) error
+	// complete are the scopes of which the agent knew all by its last digest. It belongs
+	// to Run.
+	complete map[string]bool
+	jobs     chan func(context.Context) error
 }
 
 // Session returns the comparison of an agent, which is answered through say. Run
@@ -133,8 +148,9 @@ func (s *Session) takeDigest(part *wirev1.Digest) error {
 	} else {
 		s.digest.Scopes = append(s.digest.Scopes, part.GetScopes()...)
 		s.digest.Types = append(s.digest.Types, part.GetTypes()...)
+		s.digest.Complete = append(s.digest.Complete, part.GetComplete()...)
 	}
-	if len(s.digest.GetScopes()) > maxScopes || len(s.digest.GetTypes()) > maxTypes {
+	if len(s.digest.GetScopes()) > maxScopes || len(s.digest.GetComplete()) > maxScopes || len(s.digest.GetTypes()) > maxTypes {
 		return fmt.Errorf("%w: a digest of more than %d scopes and types, or %d types", ErrProtocol, maxScopes, maxTypes)
 	}
 	if part.GetMore() {
@@ -193,20 +209,46 @@ func (s *Session) inTurn(ctx context.Context, job func(context.Context) error) e
 
 // answerDigest says what differs.
 func (s *Session) answerDigest(ctx context.Context, d *wirev1.Digest) error {
-	held, err := s.warehouse.Digests(ctx, s.agent.Site, s.agent.ID)
+	q := warehouse.DigestQuery{Site: s.agent.Site, AgentID: s.agent.ID}
+	s.complete = make(map[string]bool)
+	for _, name := range d.GetComplete() {
+		s.complete[name] = true
+	}
+	named := make(map[string]bool)
+	add := func(name string) {
+		switch {
+		case named[name]:
+		case s.scopes.Holds(s.agent, name):
+			q.Scopes = append(q.Scopes, name)
+		case !s.scopes.Governed(s.agent.Site, name):
+			q.OwnIn = append(q.OwnIn, name)
+		default:
+			return // another agent holds it, or nobody does
+		}
+		named[name] = true
+	}
+	for _, theirs := range d.GetScopes() {
+		add(theirs.GetScope())
+	}
+	for _, name := range d.GetComplete() {
+		add(name)
+	}
+	held, err := s.warehouse.Digests(ctx, q)
 	if err != nil {
 		return err
 	}
 	var differing []warehouse.ScopeType
 	for _, theirs := range d.GetScopes() {
 		key := warehouse.ScopeType{Scope: theirs.GetScope(), Type: theirs.GetType()}
-		if held[key] != (wire.Digest{Assets: theirs.GetAssets(), Sum: theirs.GetSum()}) {
+		if named[key.Scope] && held[key] != (wire.Digest{Assets: theirs.GetAssets(), Sum: theirs.GetSum()}) {
 			differing = append(differing, key)
 		}
 		delete(held, key)
 	}
 	for key := range held {
-		differing = append(differing, key)
+		if s.complete[key.Scope] {
+			differing = append(differing, key)
+		}
 	}
 	slices.SortFunc(differing, func(a, b warehouse.ScopeType) int {
 		return cmp.Or(cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.Type, b.Type))
@@ -251,12 +293,17 @@ func (s *Session) answerListing(ctx context.Context, l *wirev1.Listing) error {
 		return err
 	}
 	missing, unlisted := s.compare(l, held)
+	var uids []string
+	var versions []uint64
+	for _, m := range missing {
+		uids, versions = append(uids, m.GetUid()), append(versions, m.GetVersion())
+	}
 	s.assets.WithLabelValues("missing").Add(float64(len(missing)))
 	if len(missing) > 0 {
 		s.logger.Warn("the warehouse has lost assets; the agent sends them again", "site", s.agent.Site, "agent_id", s.agent.ID,
 			"scope", l.GetScope(), "type", l.GetType(), "assets", len(missing))
 	}
-	answer := &wirev1.Resend{AsOf: l.GetAsOf(), Scope: l.GetScope(), Type: l.GetType(), Uids: missing}
+	answer := &wirev1.Resend{AsOf: l.GetAsOf(), Scope: l.GetScope(), Type: l.GetType(), Uids: uids, Held: versions}
 	size := 0
 	for _, u := range unlisted {
 		// What does not fit is found the next time.
@@ -268,23 +315,29 @@ func (s *Session) answerListing(ctx context.Context, l *wirev1.Listing) error {
 	return s.say(&wirev1.Control{Message: &wirev1.Control_Resend{Resend: answer}})
 }
 
-// compare returns what is listed and is not held as listed, and what is held of this
-// agent and scope and is not listed. Both are in the order of uids.
-func (s *Session) compare(l *wirev1.Listing, held []warehouse.Held) (missing []string, unlisted []*wirev1.Unlisted) {
+// compare returns what is listed and is not held as listed, with the version that is
+// held of it or zero, and what is held of this scope and is certainly gone unless the
+// agent knows it. Both are in the order of uids.
+func (s *Session) compare(l *wirev1.Listing, held []warehouse.Held) (missing, unlisted []*wirev1.Unlisted) {
 	listed := l.GetAssets()
+	holds := s.scopes.Holds(s.agent, l.GetScope())
 	for len(listed) > 0 || len(held) > 0 {
 		switch {
 		case len(held) == 0 || len(listed) > 0 && listed[0].GetUid() < held[0].UID:
-			missing = append(missing, listed[0].GetUid())
+			missing = append(missing, &wirev1.Unlisted{Uid: listed[0].GetUid()})
 			listed = listed[1:]
 			continue
 		case len(listed) == 0 || listed[0].GetUid() > held[0].UID:
-			if h := held[0]; !h.Deleted && h.Version < l.GetAsOf() && h.AgentID == s.agent.ID && h.Scope == l.GetScope() {
+			if h := held[0]; !h.Deleted && h.Version < l.GetAsOf() && h.Scope == l.GetScope() && s.mayEnd(h.Scope, h.AgentID) {
 				unlisted = append(unlisted, &wirev1.Unlisted{Uid: h.UID, Version: h.Version})
 			}
 		default:
-			if h := held[0]; h.Version < l.GetAsOf() && (h.Deleted || string(h.Hash[:]) != string(listed[0].GetHash())) {
-				missing = append(missing, h.UID)
+			h := held[0]
+			// What another scope has as well goes by that, unless nobody looks after it.
+			elsewhere := h.Scope != l.GetScope() && !h.Deleted
+			differs := h.Deleted || string(h.Hash[:]) != string(listed[0].GetHash()) || elsewhere && holds
+			if h.Version < l.GetAsOf() && differs && !(elsewhere && s.scopes.Held(s.agent.Site, h.Scope)) {
+				missing = append(missing, &wirev1.Unlisted{Uid: h.UID, Version: h.Version})
 			}
 			listed = listed[1:]
 		}
@@ -293,9 +346,16 @@ func (s *Session) compare(l *wirev1.Listing, held []warehouse.Held) (missing []s
 	return missing, unlisted
 }
 
+// mayEnd reports whether the agent's word that an asset is gone counts: one of a scope of
+// which it knows all, and which it holds, or which nobody ever held while it told of the
+// asset last.
+func (s *Session) mayEnd(name, toldBy string) bool {
+	return s.complete[name] && (s.scopes.Holds(s.agent, name) || !s.scopes.Governed(s.agent.Site, name) && toldBy == s.agent.ID)
+}
+
 // remove records deletions that were lost.
 func (s *Session) remove(ctx context.Context, m *wirev1.Removed) error {
-	told := make(map[string]uint64)
+	told, toldBy := make(map[string]uint64), make(map[string]string)
 	var uids []string
 	for _, a := range m.GetAssets() {
 		told[a.GetUid()] = a.GetVersion()
@@ -305,31 +365,20 @@ func (s *Session) remove(ctx context.Context, m *wirev1.Removed) error {
 	if err != nil {
 		return err
 	}
-	edges := make(map[string][]*wirev1.Relation)
-	for _, r := range relations {
-		edges[r.FromUID] = append(edges[r.FromUID], &wirev1.Relation{Kind: r.Kind, Type: r.ToType, Uid: r.ToUID})
+	for i := range versions {
+		toldBy[versions[i].UID] = versions[i].AgentID
 	}
+	at, epoch := hlc.Stamp(m.GetAsOf()).Time(), s.scopes.Epoch(s.agent.Site, m.GetScope())
 	var records []*wirev1.Record
 	size, deleted := 0, 0
-	for _, v := range versions {
-		if v.AgentID != s.agent.ID || v.Scope != m.GetScope() || v.Version != told[v.UID] {
+	for _, a := range scope.Records(versions, relations) {
+		if a.GetScope() != m.GetScope() || a.GetVersion() != told[a.GetUid()] || !s.mayEnd(a.GetScope(), toldBy[a.GetUid()]) {
 			continue // somebody has seen it since
 		}
 		deleted++
-		a := &wirev1.AssetVersion{
-			Type: v.Type, Uid: v.UID, Version: v.Version + 1, Operation: wirev1.Operation_OPERATION_DELETED, Scope: v.Scope,
-			Name: v.Name, Region: v.Region, Project: v.Project, Status: v.Status, Labels: v.Labels, Document: v.Document, Hash: v.Hash[:],
-			ObservedAt: hlc.Stamp(m.GetAsOf()).Time().UnixMilli(), RemovedRelations: edges[v.UID],
-		}
-		if !v.CreatedAt.IsZero() {
-			a.CreatedAt = v.CreatedAt.UnixMilli()
-		}
-		if !v.UpdatedAt.IsZero() {
-			a.UpdatedAt = v.UpdatedAt.UnixMilli()
-		}
-		records = append(records, &wirev1.Record{Body: &wirev1.Record_Asset{Asset: a}})
-		if size += len(v.Document); size >= batchBytes {
-			if err := s.submit(ctx, records); err != nil {
+		records = append(records, wire.AssetRecord(scope.Deletion(a, a.GetVersion()+1, epoch, at)))
+		if size += len(a.GetDocument()); size >= batchBytes {
+			if err := scope.Submit(ctx, s.ingest, s.agent, records); err != nil {
 				return err
 			}
 			records, size = nil, 0
@@ -340,24 +389,5 @@ func (s *Session) remove(ctx context.Context, m *wirev1.Removed) error {
 		s.logger.Warn("the warehouse had lost the deletion of assets, which is recorded now", "site", s.agent.Site, "agent_id", s.agent.ID,
 			"scope", m.GetScope(), "type", m.GetType(), "assets", deleted)
 	}
-	return s.submit(ctx, records)
-}
-
-func (s *Session) submit(ctx context.Context, records []*wirev1.Record) error {
-	if len(records) == 0 {
-		return nil
-	}
-	inlet, err := s.ingest.Open(ctx, s.agent, SpoolID)
-	if err != nil {
-		return err
-	}
-	defer inlet.Close()
-	batch, err := wire.EncodeBatch(SpoolID, wirev1.Class_CLASS_ASSETS, inlet.Next(wirev1.Class_CLASS_ASSETS), records)
-	if err != nil {
-		return err
-	}
-	if err := inlet.Submit(ctx, wirev1.Class_CLASS_ASSETS, batch); err != nil {
-		return fmt.Errorf("recording deletions: %w", err)
-	}
-	return nil
+	return scope.Submit(ctx, s.ingest, s.agent, records)
 }

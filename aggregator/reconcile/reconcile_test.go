@@ -16,6 +16,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/scope"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
@@ -27,10 +28,10 @@ import (
 func TestMain(m *testing.M) { warehousetest.Main(m) }
 
 const (
-	spoolID = "00112233445566778899aabbccddeeff"
-	typ     = "fake.test.Thing"
-	scope   = "fake/s"
-	start   = uint64(1_700_000_000_000) << 16
+	spoolID     = "00112233445566778899aabbccddeeff"
+	typ         = "fake.test.Thing"
+	thingsScope = "fake/s"
+	start       = uint64(1_700_000_000_000) << 16
 )
 
 // centre is the part of an aggregator that takes and compares, over real stores.
@@ -38,6 +39,7 @@ type centre struct {
 	t      *testing.T
 	store  *warehouse.Warehouse
 	ingest *ingest.Ingest
+	scopes *scope.Scopes
 	r      *reconcile.Reconciler
 	seq    map[string]uint64
 }
@@ -66,7 +68,10 @@ func newCentre(t *testing.T) *centre {
 			t.Error(err)
 		}
 	})
-	c.r = reconcile.New(c.store, c.ingest, logger, nil)
+	if c.scopes, err = scope.Open(t.Context(), reg, c.store, hlc.New(0), logger); err != nil {
+		t.Fatal(err)
+	}
+	c.r = reconcile.New(c.store, c.scopes, c.ingest, logger, nil)
 	return c
 }
 
@@ -165,6 +170,33 @@ func (c *centre) converse(agent string) *conversation {
 	return conv
 }
 
+// claim has an agent hold scopes, and no others.
+func (c *centre) claim(agent string, scopes ...string) {
+	c.t.Helper()
+	answers := make(chan *wirev1.Control, 1)
+	s := c.scopes.Session(identity.Agent{Site: "west", ID: agent}, func(m *wirev1.Control) error {
+		answers <- m
+		return nil
+	})
+	ctx, cancel := context.WithCancel(c.t.Context())
+	var done sync.WaitGroup
+	done.Go(func() { _ = s.Run(ctx) }) // ends with ctx, and says so
+	defer done.Wait()
+	defer cancel()
+	m := &wirev1.Scopes{}
+	for _, name := range scopes {
+		m.Scopes = append(m.Scopes, &wirev1.ScopeClaim{Scope: name, Complete: true})
+	}
+	if err := s.Take(&wirev1.Control{Message: &wirev1.Control_Scopes{Scopes: m}}); err != nil {
+		c.t.Fatal(err)
+	}
+	select {
+	case <-answers:
+	case <-time.After(20 * time.Second):
+		c.t.Fatal("no answer")
+	}
+}
+
 func (c *conversation) ask(m *wirev1.Control) *wirev1.Control {
 	c.t.Helper()
 	if err := c.s.Take(m); err != nil {
@@ -186,7 +218,7 @@ func (c *conversation) digest(asOf uint64, things ...thing) (differing []string)
 	for _, th := range things {
 		d.Add(th.uid, th.hash())
 	}
-	m := &wirev1.Digest{AsOf: start + asOf, Scopes: []*wirev1.ScopeDigest{{Scope: scope, Type: typ, Assets: d.Assets, Sum: d.Sum}}}
+	m := &wirev1.Digest{AsOf: start + asOf, Complete: []string{thingsScope}, Scopes: []*wirev1.ScopeDigest{{Scope: thingsScope, Type: typ, Assets: d.Assets, Sum: d.Sum}}}
 	if len(things) == 0 {
 		m.Scopes = nil
 	}
@@ -199,7 +231,7 @@ func (c *conversation) digest(asOf uint64, things ...thing) (differing []string)
 // list lists things, and returns what is missing of them and what is there beyond.
 func (c *conversation) list(asOf uint64, after, until string, things ...thing) (missing []string, unlisted []*wirev1.Unlisted) {
 	c.t.Helper()
-	l := &wirev1.Listing{AsOf: start + asOf, Scope: scope, Type: typ, After: after, Until: until}
+	l := &wirev1.Listing{AsOf: start + asOf, Scope: thingsScope, Type: typ, After: after, Until: until}
 	for _, th := range things {
 		l.Assets = append(l.Assets, &wirev1.Listed{Uid: th.uid, Hash: th.hash()})
 	}
@@ -211,7 +243,7 @@ func (c *conversation) list(asOf uint64, after, until string, things ...thing) (
 func (c *conversation) remove(asOf uint64, assets []*wirev1.Unlisted) {
 	c.t.Helper()
 	if err := c.s.Take(&wirev1.Control{Message: &wirev1.Control_Removed{Removed: &wirev1.Removed{
-		AsOf: start + asOf, Scope: scope, Type: typ, Assets: assets}}}); err != nil {
+		AsOf: start + asOf, Scope: thingsScope, Type: typ, Assets: assets}}}); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -242,10 +274,11 @@ func TestReconcile(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := newCentre(t)
 			if len(test.held) > 0 {
-				c.ship("one", scope, test.held...)
+				c.ship("one", thingsScope, test.held...)
 			}
+			c.claim("one", thingsScope)
 			conv := c.converse("one")
-			if differing := conv.digest(100, test.known...); slices.Contains(differing, scope+" "+typ) != test.differs || len(differing) > 1 {
+			if differing := conv.digest(100, test.known...); slices.Contains(differing, thingsScope+" "+typ) != test.differs || len(differing) > 1 {
 				t.Errorf("it differs in %q", differing)
 			}
 			missing, unlisted := conv.list(100, test.after, test.until, test.known...)
@@ -265,7 +298,7 @@ func TestReconcile(t *testing.T) {
 				}
 			}
 			if len(again) > 0 {
-				c.ship("one", scope, again...)
+				c.ship("one", thingsScope, again...)
 				if differing := conv.digest(100, test.known...); differing != nil {
 					t.Errorf("afterwards it differs in %q", differing)
 				}
@@ -276,10 +309,12 @@ func TestReconcile(t *testing.T) {
 
 func TestOthersAreLeftAlone(t *testing.T) {
 	c := newCentre(t)
-	c.ship("one", scope, thing{"a", "1", 1, false})
+	c.ship("one", thingsScope, thing{"a", "1", 1, false})
 	c.ship("one", "fake/other", thing{"b", "1", 2, false})
-	c.ship("two", scope, thing{"c", "1", 3, false})
+	c.ship("two", thingsScope, thing{"c", "1", 3, false})
+	// Nobody ever claimed the scope: each agent has what it told of.
 	conv := c.converse("one")
+	conv.digest(99)
 	missing, unlisted := conv.list(100, "", "")
 	if missing != nil || len(unlisted) != 1 {
 		t.Errorf("missing are %q, and unlisted %v", missing, unlisted)
@@ -306,18 +341,85 @@ func TestOthersAreLeftAlone(t *testing.T) {
 		t.Errorf("missing are %q, and unlisted %v", missing, unlisted)
 	}
 	// A second round of deletions goes on behind the first.
-	c.ship("one", scope, thing{"e", "1", 150, false})
+	c.ship("one", thingsScope, thing{"e", "1", 150, false})
 	_, unlisted = conv.list(200, "", "")
 	conv.remove(201, unlisted)
 	c.wait(func() bool { return strings.Contains(c.state(), "e!") })
 	// What has come back since is left alone.
-	c.ship("one", scope, thing{"f", "1", 210, false})
+	c.ship("one", thingsScope, thing{"f", "1", 210, false})
 	_, unlisted = conv.list(220, "", "")
-	c.ship("one", scope, thing{"f", "2", 215, false})
+	c.ship("one", thingsScope, thing{"f", "2", 215, false})
 	conv.remove(221, unlisted)
 	conv.list(230, "", "")
 	if got := c.state(); got != "a! b=1 c=1 e! f=2" {
 		t.Errorf("the warehouse has %q", got)
+	}
+}
+
+// TestIgnorance: that an agent does not know something means nothing, unless it holds the
+// scope and knows all of it.
+func TestIgnorance(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		holder string
+		// complete says that the agent has completed a listing of the scope.
+		complete bool
+		unlisted int
+		differs  bool
+	}{
+		{"it knows all", "one", true, 2, true},
+		{"it has forgotten", "one", false, 0, false},
+		{"another agent holds the scope", "two", true, 0, false},
+		{"nobody holds it", "none", true, 0, false},
+		{"nobody ever did", "", true, 2, true},
+		{"nobody ever did, and it has forgotten", "", false, 0, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newCentre(t)
+			c.ship("one", thingsScope, thing{"a", "1", 1, false}, thing{"b", "1", 2, false})
+			switch test.holder {
+			case "none":
+				c.claim("one", thingsScope)
+				c.claim("one")
+			case "":
+			default:
+				c.claim(test.holder, thingsScope)
+			}
+			conv := c.converse("one")
+			d := &wirev1.Digest{AsOf: start + 100}
+			if test.complete {
+				d.Complete = []string{thingsScope}
+			}
+			answer := conv.ask(&wirev1.Control{Message: &wirev1.Control_Digest{Digest: d}}).GetDiffering()
+			if (len(answer.GetScopes()) > 0) != test.differs {
+				t.Errorf("it differs in %v", answer.GetScopes())
+			}
+			_, unlisted := conv.list(100, "", "")
+			if len(unlisted) != test.unlisted {
+				t.Errorf("it is asked of %v", unlisted)
+			}
+			conv.remove(101, []*wirev1.Unlisted{{Uid: "a", Version: start + 1}, {Uid: "b", Version: start + 2}})
+			conv.list(102, "", "") // behind it
+			if test.unlisted > 0 {
+				c.wait(func() bool { return c.state() == "a! b!" })
+			} else if got := c.state(); got != "a=1 b=1" {
+				t.Errorf("the warehouse has %q", got)
+			}
+		})
+	}
+}
+
+// TestNewerHere: what the warehouse has by a later stamp and is not true is named with its
+// version, so that the agent can go beyond it.
+func TestNewerHere(t *testing.T) {
+	c := newCentre(t)
+	c.ship("two", thingsScope, thing{"a", "late word", 50, false})
+	c.claim("one", thingsScope)
+	conv := c.converse("one")
+	answer := conv.ask(&wirev1.Control{Message: &wirev1.Control_Listing{Listing: &wirev1.Listing{
+		AsOf: start + 100, Scope: thingsScope, Type: typ, Assets: []*wirev1.Listed{{Uid: "a", Hash: thing{content: "1"}.hash()}, {Uid: "b", Hash: make([]byte, 16)}}}}}).GetResend()
+	if !slices.Equal(answer.GetUids(), []string{"a", "b"}) || !slices.Equal(answer.GetHeld(), []uint64{start + 50, 0}) {
+		t.Errorf("the answer is %v", answer)
 	}
 }
 
@@ -356,7 +458,7 @@ func TestTypes(t *testing.T) {
 
 func TestDigestInParts(t *testing.T) {
 	c := newCentre(t)
-	c.ship("one", scope, thing{"a", "1", 1, false})
+	c.ship("one", thingsScope, thing{"a", "1", 1, false})
 	conv := c.converse("one")
 	var d wire.Digest
 	d.Add("a", thing{content: "1"}.hash())
@@ -365,7 +467,7 @@ func TestDigestInParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer := conv.ask(&wirev1.Control{Message: &wirev1.Control_Digest{Digest: &wirev1.Digest{
-		AsOf: start + 9, Scopes: []*wirev1.ScopeDigest{{Scope: scope, Type: typ, Assets: d.Assets, Sum: d.Sum}}}}}).GetDiffering()
+		AsOf: start + 9, Scopes: []*wirev1.ScopeDigest{{Scope: thingsScope, Type: typ, Assets: d.Assets, Sum: d.Sum}}}}}).GetDiffering()
 	if len(answer.GetScopes()) != 1 || answer.GetScopes()[0].GetScope() != "fake/none" || answer.GetAsOf() != start+9 {
 		t.Errorf("the answer is %v", answer)
 	}
@@ -374,7 +476,7 @@ func TestDigestInParts(t *testing.T) {
 func TestRulesOfTheConversation(t *testing.T) {
 	c := newCentre(t)
 	listing := func(after, until string, uids ...string) *wirev1.Control {
-		l := &wirev1.Listing{Scope: scope, Type: typ, After: after, Until: until}
+		l := &wirev1.Listing{Scope: thingsScope, Type: typ, After: after, Until: until}
 		for _, uid := range uids {
 			l.Assets = append(l.Assets, &wirev1.Listed{Uid: uid})
 		}

@@ -112,6 +112,9 @@ func (r *Registry) ForgetSite(ctx context.Context, by Actor, name string) error 
 			return err
 		}
 	}
+	if err := r.forgetScopes(ctx, by, name); err != nil {
+		return err
+	}
 	_, err = r.store.Apply(ctx, by, Op{Action: "site.forget", Key: SitePrefix + name, Revision: AnyRevision})
 	if errors.Is(err, ErrNotFound) {
 		return nil

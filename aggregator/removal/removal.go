@@ -24,10 +24,12 @@ type Warehouse interface {
 	DeleteSite(ctx context.Context, site string) (rows uint64, err error)
 }
 
-// Options configure a Remover. All but Settled are required.
+// Options configure a Remover. All but Forgotten and Settled are required.
 type Options struct {
 	Registry  *registry.Registry
 	Warehouse Warehouse
+	// Forgotten is called before a site is forgotten. It may be nil.
+	Forgotten func(site string)
 	Logger    *slog.Logger
 	// Settled is how long to wait for what is on its way; for tests.
 	Settled time.Duration
@@ -124,6 +126,9 @@ func (r *Remover) remove(ctx context.Context, site string) (done bool, err error
 	}
 	if now.Sub(since) < r.o.Settled {
 		return false, nil
+	}
+	if r.o.Forgotten != nil {
+		r.o.Forgotten(site)
 	}
 	if err := r.o.Registry.ForgetSite(ctx, registry.System, site); err != nil {
 		return false, err

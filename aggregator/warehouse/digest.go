@@ -10,15 +10,23 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/wire"
 )
 
-// ScopeType names the assets of one type that an agent finds in one scope.
+// ScopeType names the assets of one type in one scope.
 type ScopeType struct{ Scope, Type string }
 
-// Digests sums up the assets that an agent told of last and that are not deleted.
-func (w *Warehouse) Digests(ctx context.Context, site, agentID string) (map[ScopeType]wire.Digest, error) {
+// DigestQuery selects assets of a site: those of Scopes, and those of OwnIn that the agent
+// told of last.
+type DigestQuery struct {
+	Site, AgentID string
+	Scopes, OwnIn []string
+}
+
+// Digests sums up assets that are not deleted.
+func (w *Warehouse) Digests(ctx context.Context, q DigestQuery) (map[ScopeType]wire.Digest, error) {
 	// As wire.Digest.Add does it.
 	rows, err := w.conn.Query(ctx, `SELECT scope, type, count(), groupBitXor(xxHash64(concat(uid, '\0', hash)))
-		FROM asset FINAL WHERE site = {site:String} AND agent_id = {agent:String} AND NOT deleted GROUP BY scope, type`,
-		clickhouse.Named("site", site), clickhouse.Named("agent", agentID))
+		FROM asset FINAL WHERE site = {site:String} AND NOT deleted
+			AND (scope IN {scopes:Array(String)} OR scope IN {own:Array(String)} AND agent_id = {agent:String}) GROUP BY scope, type`,
+		clickhouse.Named("site", q.Site), clickhouse.Named("scopes", q.Scopes), clickhouse.Named("own", q.OwnIn), clickhouse.Named("agent", q.AgentID))
 	if err != nil {
 		return nil, fmt.Errorf("summing up assets: %w", err)
 	}

@@ -30,7 +30,7 @@ func TestDigests(t *testing.T) {
 	if err := w.Write(t.Context(), group(append(list, gone, otherType, otherScope, otherAgent)...)); err != nil {
 		t.Fatal(err)
 	}
-	got, err := w.Digests(t.Context(), "west", "agent-1")
+	got, err := w.Digests(t.Context(), warehouse.DigestQuery{Site: "west", AgentID: "agent-1", Scopes: []string{"fake/other"}, OwnIn: []string{"fake/s"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,6 +77,12 @@ func (w *Warehouse) Empty(ctx context.Context) (bool, error) {
 	return tables == 0, nil
 }
 
+// behind is what is done behind the statements of a step: what takes long, goes on where
+// it was cut off, and says how far it is.
+var behind = map[uint32]func(*Warehouse, context.Context, *slog.Logger) error{
+	7: (*Warehouse).giveEdgesToNewest,
+}
+
 // Migrate brings the schema up to date. An interrupted migration is repeated:
 // each statement is skipped if what it makes is there already.
 func (w *Warehouse) Migrate(ctx context.Context, logger *slog.Logger) error {
@@ -112,6 +118,11 @@ func (w *Warehouse) Migrate(ctx context.Context, logger *slog.Logger) error {
 		}
 		for _, s := range m.statements {
 			if err := w.conn.Exec(ctx, fill.Replace(s)); err != nil && !alreadyThere(err) {
+				return fmt.Errorf("migrating the schema to version %d (%s): %w", m.version, m.name, err)
+			}
+		}
+		if then := behind[m.version]; then != nil {
+			if err := then(w, ctx, logger); err != nil {
 				return fmt.Errorf("migrating the schema to version %d (%s): %w", m.version, m.name, err)
 			}
 		}

@@ -13,8 +13,7 @@ import (
 // State is where an asset stands.
 type State uint8
 
-// The states: an asset whose agent is silent is disconnected, unless it is
-// deleted.
+// The states: an asset that nobody looks after is disconnected, unless it is deleted.
 const (
 	Active State = iota + 1
 	Disconnected
@@ -28,6 +27,12 @@ type Asset struct {
 	ReceivedAt time.Time
 }
 
+// disconnected is the condition that nobody looks after an asset that is not deleted: its
+// scope has no holder, or one that is silent. What is of no scope that an agent ever
+// claimed goes by the agent that told of it.
+const disconnected = `((site, scope) IN (SELECT site, scope FROM scope FINAL WHERE agent_id = '' OR has({silent:Array(String)}, agent_id))
+	OR has({silent:Array(String)}, agent_id) AND (site, scope) NOT IN (SELECT site, scope FROM scope FINAL))`
+
 // AssetKey is the key of an asset, and the order in which assets are listed.
 type AssetKey struct{ Site, Type, UID string }
 
@@ -35,7 +40,7 @@ type AssetKey struct{ Site, Type, UID string }
 type AssetQuery struct {
 	Site, Type, UID string
 	States          []State
-	// Silent are the agents that are not connected.
+	// Silent are the agents that are not heard from.
 	Silent []string
 	// After continues a listing behind a key.
 	After *AssetKey
@@ -69,7 +74,7 @@ func (w *where) String() string {
 }
 
 // stateOf is the expression for an asset's state. It has the parameter silent.
-var stateOf = fmt.Sprintf("multiIf(deleted, %d, has({silent:Array(String)}, agent_id), %d, %d)", Gone, Disconnected, Active)
+var stateOf = fmt.Sprintf("multiIf(deleted, %d, %s, %d, %d)", Gone, disconnected, Disconnected, Active)
 
 func (q *AssetQuery) where() *where {
 	var c where
@@ -217,7 +222,7 @@ type TypeSummary struct {
 // TypeQuery selects types. Empty fields select everything.
 type TypeQuery struct {
 	Site string
-	// Silent are the agents that are not connected.
+	// Silent are the agents that are not heard from.
 	Silent []string
 	// After continues a listing behind a name.
 	After string
@@ -241,7 +246,7 @@ func (w *Warehouse) Types(ctx context.Context, q TypeQuery) ([]TypeSummary, erro
 		SELECT name, argMin(title, word), argMin(layout, word), toInt64(sum(active)) FROM (
 			SELECT name, title, layout, (-toInt64(count()), min(received_at), min(site)) AS word, 0 AS active FROM asset_type FINAL%s GROUP BY name, title, layout
 			UNION ALL
-			SELECT type, '', '', (1, toDateTime64(0, 3, 'UTC'), ''), countIf(NOT deleted AND NOT has({silent:Array(String)}, agent_id)) FROM asset FINAL%s GROUP BY type
+			SELECT type, '', '', (1, toDateTime64(0, 3, 'UTC'), ''), countIf(NOT deleted AND NOT `+disconnected+`) FROM asset FINAL%s GROUP BY type
 		) GROUP BY name ORDER BY name LIMIT %d`, told.String(), there.String(), q.Limit), parameters...)
 	if err != nil {
 		return nil, fmt.Errorf("listing types: %w", err)

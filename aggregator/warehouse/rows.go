@@ -64,8 +64,10 @@ type AssetType struct {
 // AssetVersion is one version of an asset.
 type AssetVersion struct {
 	Origin
-	Type, UID                     string
-	Version                       uint64
+	Type, UID string
+	// Version orders the versions of an asset. ClaimedVersion is the stamp that the
+	// agent gave, where that is another one because it was too far ahead.
+	Version, ClaimedVersion       uint64
 	Operation                     Operation
 	Scope                         string
 	Name, Region, Project, Status string
@@ -73,8 +75,10 @@ type AssetVersion struct {
 	Hash                          document.Hash
 	Document                      []byte
 	// Fields is the document, flattened (document.Fields).
-	Fields                           []document.Field
-	Changed                          []string
+	Fields  []document.Field
+	Changed []string
+	// Edges are the relations that lead from the asset.
+	Edges                            []Relation
 	CreatedAt, UpdatedAt, ObservedAt time.Time
 }
 

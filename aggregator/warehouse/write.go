@@ -285,17 +285,17 @@ func addTypes(g *Group, add func(table, ...column)) {
 }
 
 func addVersions(g *Group, add func(table, ...column)) {
-	type key struct {
-		site, kind, uid string
-		version         uint64
-	}
 	type asset struct{ site, kind, uid string }
-	keys := make(map[key]struct{}, len(g.Versions))
+	type versionKey struct {
+		asset
+		version uint64
+	}
+	keys := make(map[versionKey]struct{}, len(g.Versions))
 	newest := make(map[asset]int, len(g.Versions))
 	for i := range g.Versions {
 		v := &g.Versions[i]
-		keys[key{v.Site, v.Type, v.UID, v.Version}] = struct{}{}
 		a := asset{v.Site, v.Type, v.UID}
+		keys[versionKey{a, v.Version}] = struct{}{}
 		if j, ok := newest[a]; !ok || g.Versions[j].Version <= v.Version {
 			newest[a] = i
 		}
@@ -326,6 +326,11 @@ func addVersions(g *Group, add func(table, ...column)) {
 	add(table{name: "asset_version", rows: len(g.Versions), keys: len(keys)}, append(common(g.Versions),
 		values("operation", g.Versions, func(v *V) string { return v.Operation.String() }),
 		values("changed", g.Versions, func(v *V) []string { return v.Changed }),
+		values("edges.kind", g.Versions, func(v *V) []string { return edge(v, func(r *Relation) string { return r.Kind }) }),
+		values("edges.type", g.Versions, func(v *V) []string { return edge(v, func(r *Relation) string { return r.ToType }) }),
+		values("edges.uid", g.Versions, func(v *V) []string { return edge(v, func(r *Relation) string { return r.ToUID }) }),
+		values("edges_known", g.Versions, func(*V) bool { return true }),
+		values("claimed_version", g.Versions, func(v *V) uint64 { return v.ClaimedVersion }),
 		values("spool_id", g.Versions, func(v *V) string { return v.SpoolID }),
 		values("seq", g.Versions, func(v *V) uint64 { return v.Seq }))...)
 
@@ -339,6 +344,15 @@ func addVersions(g *Group, add func(table, ...column)) {
 	add(table{name: "asset", rows: len(state), state: true}, append(common(state),
 		values("deleted", state, func(v *V) bool { return v.Operation == Deleted }),
 		texts("fields", state, func(v *V) iter.Seq2[string, string] { return document.All(v.Fields) }))...)
+}
+
+// edge returns one part of each of the edges that lead from a version.
+func edge(v *AssetVersion, part func(*Relation) string) []string {
+	list := make([]string, len(v.Edges))
+	for i := range v.Edges {
+		list[i] = part(&v.Edges[i])
+	}
+	return list
 }
 
 func addRelations(g *Group, add func(table, ...column)) {

@@ -1,8 +1,12 @@
 package wire
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
+	"sync"
 
+	"github.com/klauspost/compress/zstd"
 	"google.golang.org/protobuf/proto"
 
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
@@ -15,6 +19,15 @@ const (
 	// maxSeedPieces is how many one message of a seed may have.
 	maxSeedPieces = MaxBatch / SeedPiece
 )
+
+// seedDecoder reads seeds, whose size nothing tells before.
+var seedDecoder = sync.OnceValue(func() *zstd.Decoder {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxRecords), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		panic(err) // wrong options are the only cause
+	}
+	return d
+})
 
 // PackSeed makes the messages that carry versions to an agent. What is in to is set in
 // each, and its end in the last.
@@ -62,7 +75,7 @@ func (p *SeedPieces) Add(m *wirev1.Seed) (versions []*wirev1.AssetVersion, done 
 	if p.packed = append(p.packed, m.GetPiece()...); m.GetMore() {
 		return nil, false, nil
 	}
-	raw, err := decoder().DecodeAll(p.packed, nil)
+	raw, err := seedDecoder().DecodeAll(p.packed, nil)
 	if err != nil {
 		return nil, false, fmt.Errorf("decompressing a seed: %w", err)
 	}
@@ -77,4 +90,9 @@ func (p *SeedPieces) Add(m *wirev1.Seed) (versions []*wirev1.AssetVersion, done 
 		versions = append(versions, r.GetAsset())
 	}
 	return versions, true, nil
+}
+
+// CompareRelations is the order of relations: by kind, type and uid.
+func CompareRelations(a, b *wirev1.Relation) int {
+	return cmp.Or(strings.Compare(a.GetKind(), b.GetKind()), strings.Compare(a.GetType(), b.GetType()), strings.Compare(a.GetUid(), b.GetUid()))
 }

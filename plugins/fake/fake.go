@@ -24,6 +24,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -86,14 +87,16 @@ func (Plugin) Describe() plugin.Description {
 		Stability: plugin.Experimental,
 		Types:     []plugin.Type{{Name: TypeThing, Title: "Thing", Volatile: []string{"volatile"}}},
 		Options: json.RawMessage(`{"type":"object","required":["directory"],"additionalProperties":false,
-			"properties":{"directory":{"type":"string","description":"Where the scopes lie."}}}`),
+			"properties":{"directory":{"type":"string","description":"Where the scopes lie."},
+				"exclude":{"type":"array","items":{"type":"string"},"description":"Scopes that are not collected."}}}`),
 	}
 }
 
 // New implements [plugin.Plugin].
 func (Plugin) New(c plugin.Config) (plugin.Collector, error) {
 	var o struct {
-		Directory string `json:"directory"`
+		Directory string   `json:"directory"`
+		Exclude   []string `json:"exclude"`
 	}
 	if err := json.Unmarshal(c.Options, &o); err != nil {
 		return nil, fmt.Errorf("options: %w", err)
@@ -101,13 +104,22 @@ func (Plugin) New(c plugin.Config) (plugin.Collector, error) {
 	if o.Directory == "" {
 		return nil, errors.New("options: directory is missing")
 	}
-	return &Collector{dir: o.Directory}, nil
+	return &Collector{dir: o.Directory, exclude: o.Exclude}, nil
 }
 
 // Collector observes a directory.
-type Collector struct{ dir string }
+type Collector struct {
+	dir     string
+	exclude []string
+}
 
-var _ plugin.Watcher = (*Collector)(nil)
+var (
+	_ plugin.Watcher  = (*Collector)(nil)
+	_ plugin.Selector = (*Collector)(nil)
+)
+
+// Selects implements [plugin.Selector].
+func (c *Collector) Selects(scope string) bool { return !slices.Contains(c.exclude, scope) }
 
 // Verify implements [plugin.Collector].
 func (c *Collector) Verify(context.Context) ([]plugin.Check, error) {
@@ -142,7 +154,7 @@ func (c *Collector) scopes() ([]plugin.Scope, error) {
 	}
 	var scopes []plugin.Scope
 	for _, e := range entries {
-		if !e.IsDir() || exists(c.path(e.Name(), "gone")) {
+		if !e.IsDir() || exists(c.path(e.Name(), "gone")) || !c.Selects(e.Name()) {
 			continue
 		}
 		s := plugin.Scope{Name: e.Name(), Watch: exists(c.path(e.Name(), "journal.ndjson"))}

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
 	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/tui/client"
 )
 
 // Log is a log that can be searched.
@@ -51,6 +54,7 @@ type Centre struct {
 
 	config  config.Config
 	running *centre.Centre
+	client  *client.Client
 }
 
 // New starts an aggregator on a free port. It goes with the test, which is skipped
@@ -99,6 +103,25 @@ func (c *Centre) Stop() {
 		c.t.Error(err)
 	}
 	c.running = nil
+}
+
+// Client returns a client of its API, as the administrator.
+func (c *Centre) Client() *client.Client {
+	c.t.Helper()
+	if c.client != nil {
+		return c.client
+	}
+	token, err := os.ReadFile(filepath.Join(c.config.DataDir, "admin-token"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	api, err := client.New(client.Options{Server: c.Address, CAHash: c.CA.Pin().String(), Token: strings.TrimSpace(string(token))})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(api.Close)
+	c.client = api
+	return api
 }
 
 // Token makes a join token.

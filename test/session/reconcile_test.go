@@ -36,10 +36,24 @@ type wholeAgent struct {
 	world string
 	log   *centre.Log
 	stop  func()
+	// exclude are scopes that it is configured not to collect; removed says that its
+	// collector is not configured.
+	exclude []string
+	removed bool
+	// now is the machine's clock; nil is the right one.
+	now func() time.Time
+}
+
+func newWholeAgent(t *testing.T, c *centre.Centre) *wholeAgent {
+	t.Helper()
+	return &wholeAgent{t: t, c: c, id: c.Join(t.TempDir()), dir: t.TempDir(), world: t.TempDir(), log: &centre.Log{}}
 }
 
 // list says what there is: assets by uid, with their only value.
-func (a *wholeAgent) list(assets map[string]string) {
+func (a *wholeAgent) list(assets map[string]string) { a.listIn("s", assets) }
+
+// listIn says what there is in a scope.
+func (a *wholeAgent) listIn(scope string, assets map[string]string) {
 	a.t.Helper()
 	l := fake.Listing{SweepEvery: "100ms"}
 	for uid, value := range assets {
@@ -52,7 +66,13 @@ func (a *wholeAgent) list(assets map[string]string) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	file := filepath.Join(a.world, "s", "listing.json")
+	a.write(scope, data)
+}
+
+// write writes what a listing of a scope finds.
+func (a *wholeAgent) write(scope string, data []byte) {
+	a.t.Helper()
+	file := filepath.Join(a.world, scope, "listing.json")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file+".new", data, 0o600), os.Rename(file+".new", file)); err != nil {
 		a.t.Fatal(err)
 	}
@@ -62,7 +82,10 @@ func (a *wholeAgent) start() {
 	a.t.Helper()
 	logger := slog.New(slog.NewTextHandler(a.log, nil))
 	seen, sp, clock := openStores(a.t, a.dir, logger, 0)
-	options, err := json.Marshal(map[string]string{"directory": a.world})
+	if a.now != nil {
+		clock = hlc.On(a.now, clock.Now())
+	}
+	options, err := json.Marshal(map[string]any{"directory": a.world, "exclude": append([]string{}, a.exclude...)})
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -70,11 +93,19 @@ func (a *wholeAgent) start() {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	recorder := &collect.Recorder{Seen: seen, Spool: sp, Clock: clock, Logger: logger}
-	runner := &collect.Runner{Recorder: recorder, Sources: []collect.Source{{Name: "f", Description: fake.Plugin{}.Describe(), Collector: collector}}}
+	names, sources := []string{"f"}, []collect.Source{{Name: "f", Description: fake.Plugin{}.Describe(), Collector: collector}}
+	if a.removed {
+		names, sources = nil, nil
+	}
+	holdings, err := collect.NewHoldings(seen, names, logger)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	recorder := &collect.Recorder{Seen: seen, Spool: sp, Clock: clock, Logger: logger, Holdings: holdings}
+	runner := &collect.Runner{Recorder: recorder, Sources: sources, RetryAfter: 50 * time.Millisecond}
 	link := &uplink.Uplink{
 		Spool: sp, Clock: clock, Addresses: []string{a.c.Address}, TLS: a.id.ClientTLS, Hostname: "host", Logger: logger,
-		Inventory: recorder, CompareAfter: 300 * time.Millisecond,
+		Inventory: recorder, CompareAfter: 300 * time.Millisecond, Scopes: holdings, ComeDown: seen.ComeDown, Now: a.now,
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup
@@ -147,7 +178,7 @@ func (a *wholeAgent) compared(change func()) {
 // else is sent.
 func TestWarehouseLosesThings(t *testing.T) {
 	c := centre.New(t)
-	a := &wholeAgent{t: t, c: c, id: c.Join(t.TempDir()), dir: t.TempDir(), world: t.TempDir(), log: &centre.Log{}}
+	a := newWholeAgent(t, c)
 	assets := make(map[string]string)
 	for i := range 1500 { // more than one listing has
 		assets[fmt.Sprintf("thing-%04d-with-a-name-that-takes-its-place-in-a-frame", i)] = "1"

@@ -19,7 +19,7 @@ const (
 )
 
 func (a *app) getCommand() *cobra.Command {
-	return group("get", "Show sites, agents, assets, their types and changes, events, what is missing, and who did what",
+	return group("get", "Show sites, agents, assets, their types and changes, events, scopes, what is missing, and who did what",
 		a.getSitesCommand(),
 		a.getAgentsCommand(),
 		a.getTypesCommand(),
@@ -29,6 +29,7 @@ func (a *app) getCommand() *cobra.Command {
 		a.getEventsCommand(),
 		a.getGapsCommand(),
 		a.getAuditCommand(),
+		a.getScopesCommand(),
 	)
 }
 

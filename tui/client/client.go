@@ -40,6 +40,7 @@ type Client struct {
 	Events    reevev1connect.EventServiceClient
 	Access    reevev1connect.AccessServiceClient
 	Query     reevev1connect.QueryServiceClient
+	Scope     reevev1connect.ScopeServiceClient
 	transport *http.Transport
 }
 
@@ -83,6 +84,7 @@ func New(o Options) (*Client, error) {
 		Access:    reevev1connect.NewAccessServiceClient(httpClient, server, interceptors),
 		Events:    reevev1connect.NewEventServiceClient(httpClient, server, interceptors),
 		Query:     reevev1connect.NewQueryServiceClient(httpClient, server, interceptors),
+		Scope:     reevev1connect.NewScopeServiceClient(httpClient, server, interceptors),
 		transport: transport,
 	}, nil
 }

@@ -98,7 +98,9 @@ type Entry struct {
 	Refused string `protobuf:"bytes,4,opt,name=refused,proto3" json:"refused,omitempty"`
 	// What cannot be taken of the batch is summed up in one dead letter, for there was
 	// too much of this agent before.
-	Brief         bool `protobuf:"varint,5,opt,name=brief,proto3" json:"brief,omitempty"`
+	Brief bool `protobuf:"varint,5,opt,name=brief,proto3" json:"brief,omitempty"`
+	// What was refused of the agent when the group was made.
+	Fences        []*Fence `protobuf:"bytes,6,rep,name=fences,proto3" json:"fences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -168,6 +170,75 @@ func (x *Entry) GetBrief() bool {
 	return false
 }
 
+func (x *Entry) GetFences() []*Fence {
+	if x != nil {
+		return x.Fences
+	}
+	return nil
+}
+
+// Fence says that another agent had a scope: versions of an earlier epoch than this one
+// that are stamped since then, or later, are refused.
+type Fence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scope         string                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Since         uint64                 `protobuf:"varint,3,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fence) Reset() {
+	*x = Fence{}
+	mi := &file_ingest_v1_commitlog_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fence) ProtoMessage() {}
+
+func (x *Fence) ProtoReflect() protoreflect.Message {
+	mi := &file_ingest_v1_commitlog_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fence.ProtoReflect.Descriptor instead.
+func (*Fence) Descriptor() ([]byte, []int) {
+	return file_ingest_v1_commitlog_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Fence) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Fence) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Fence) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
 var File_ingest_v1_commitlog_proto protoreflect.FileDescriptor
 
 const file_ingest_v1_commitlog_proto_rawDesc = "" +
@@ -177,13 +248,18 @@ const file_ingest_v1_commitlog_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1f\n" +
 	"\vreceived_at\x18\x02 \x01(\x03R\n" +
 	"receivedAt\x120\n" +
-	"\aentries\x18\x03 \x03(\v2\x16.reeve.ingest.v1.EntryR\aentries\"|\n" +
+	"\aentries\x18\x03 \x03(\v2\x16.reeve.ingest.v1.EntryR\aentries\"\xac\x01\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x19\n" +
 	"\bagent_id\x18\x02 \x01(\tR\aagentId\x12\x14\n" +
 	"\x05batch\x18\x03 \x01(\fR\x05batch\x12\x18\n" +
 	"\arefused\x18\x04 \x01(\tR\arefused\x12\x14\n" +
-	"\x05brief\x18\x05 \x01(\bR\x05briefB<Z:github.com/reeve-cloud/reeve/aggregator/ingest/v1;ingestv1b\x06proto3"
+	"\x05brief\x18\x05 \x01(\bR\x05brief\x12.\n" +
+	"\x06fences\x18\x06 \x03(\v2\x16.reeve.ingest.v1.FenceR\x06fences\"I\n" +
+	"\x05Fence\x12\x14\n" +
+	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
+	"\x05since\x18\x03 \x01(\x04R\x05sinceB<Z:github.com/reeve-cloud/reeve/aggregator/ingest/v1;ingestv1b\x06proto3"
 
 var (
 	file_ingest_v1_commitlog_proto_rawDescOnce sync.Once
@@ -197,18 +273,20 @@ func file_ingest_v1_commitlog_proto_rawDescGZIP() []byte {
 	return file_ingest_v1_commitlog_proto_rawDescData
 }
 
-var file_ingest_v1_commitlog_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_ingest_v1_commitlog_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_ingest_v1_commitlog_proto_goTypes = []any{
 	(*Group)(nil), // 0: reeve.ingest.v1.Group
 	(*Entry)(nil), // 1: reeve.ingest.v1.Entry
+	(*Fence)(nil), // 2: reeve.ingest.v1.Fence
 }
 var file_ingest_v1_commitlog_proto_depIdxs = []int32{
 	1, // 0: reeve.ingest.v1.Group.entries:type_name -> reeve.ingest.v1.Entry
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 1: reeve.ingest.v1.Entry.fences:type_name -> reeve.ingest.v1.Fence
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_ingest_v1_commitlog_proto_init() }
@@ -222,7 +300,7 @@ func file_ingest_v1_commitlog_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ingest_v1_commitlog_proto_rawDesc), len(file_ingest_v1_commitlog_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

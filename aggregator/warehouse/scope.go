@@ -1,0 +1,127 @@
+package warehouse
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+)
+
+// SiteScope names a scope.
+type SiteScope struct{ Site, Scope string }
+
+// ScopeHolder is a scope with the agent that holds it, or none.
+type ScopeHolder struct {
+	SiteScope
+	AgentID string
+	Epoch   uint64
+	// Version is the registry's revision: of two of a scope the larger holds.
+	Version uint64
+}
+
+// SetScopes takes note of who holds scopes.
+func (w *Warehouse) SetScopes(ctx context.Context, scopes []ScopeHolder) error {
+	batch, err := w.conn.PrepareBatch(ctx, "INSERT INTO scope (site, scope, agent_id, epoch, version)")
+	if err != nil {
+		return fmt.Errorf("noting who holds scopes: %w", err)
+	}
+	defer func() { _ = batch.Close() }() // which does nothing after Send, whose error counts
+	for _, s := range scopes {
+		if err := batch.Append(s.Site, s.Scope, s.AgentID, s.Epoch, s.Version); err != nil {
+			return fmt.Errorf("noting who holds scopes: %w", err)
+		}
+	}
+	if err := batch.Send(); err != nil {
+		return fmt.Errorf("noting who holds scopes: %w", err)
+	}
+	return nil
+}
+
+// ScopeCounts returns how many assets there are, not deleted, in scopes of a site, or of
+// all sites if it is empty; nil scopes are all that there are.
+func (w *Warehouse) ScopeCounts(ctx context.Context, site string, scopes []string) (map[SiteScope]int64, error) {
+	var c where
+	c.equal("site", site)
+	c.add("NOT deleted")
+	if scopes != nil {
+		c.add("scope IN {scopes:Array(String)}", clickhouse.Named("scopes", scopes))
+	}
+	rows, err := w.conn.Query(ctx, "SELECT site, scope, toInt64(count()) FROM asset FINAL"+c.String()+" GROUP BY site, scope", c.parameters...)
+	if err != nil {
+		return nil, fmt.Errorf("counting the assets of scopes: %w", err)
+	}
+	return scanMap(rows, func(k *SiteScope, n *int64) []any { return []any{&k.Site, &k.Scope, n} })
+}
+
+// ScopeTypes returns how many assets of each type there are in a scope, not deleted.
+func (w *Warehouse) ScopeTypes(ctx context.Context, s SiteScope) (map[string]int64, error) {
+	rows, err := w.conn.Query(ctx, `SELECT type, toInt64(count()) FROM asset FINAL
+		WHERE site = {site:String} AND scope = {scope:String} AND NOT deleted GROUP BY type`,
+		clickhouse.Named("site", s.Site), clickhouse.Named("scope", s.Scope))
+	if err != nil {
+		return nil, fmt.Errorf("counting the assets of a scope: %w", err)
+	}
+	return scanMap(rows, func(name *string, n *int64) []any { return []any{name, n} })
+}
+
+// ScopeQuery selects the next assets of a scope, by type and uid.
+type ScopeQuery struct {
+	SiteScope
+	AfterType, AfterUID string
+	// At most so many assets, and about so many bytes of documents, but at least one.
+	Assets, Bytes int
+}
+
+// ScopeAssets returns the newest versions of the next assets of a scope that are not
+// deleted, with their documents and the edges that lead from them, and whether there
+// may be more.
+func (w *Warehouse) ScopeAssets(ctx context.Context, q ScopeQuery) (versions []AssetVersion, relations []Relation, more bool, err error) {
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, type, uid, version, scope, name, region, project, status, labels, hash, document,
+			created_at, updated_at, observed_at, agent_id
+		FROM asset FINAL WHERE site = {site:String} AND scope = {scope:String} AND NOT deleted AND (type, uid) > ({type:String}, {uid:String})
+		ORDER BY type, uid LIMIT %d`, q.Assets),
+		clickhouse.Named("site", q.Site), clickhouse.Named("scope", q.Scope), clickhouse.Named("type", q.AfterType), clickhouse.Named("uid", q.AfterUID))
+	if err != nil {
+		return nil, nil, false, fmt.Errorf("reading the assets of a scope: %w", err)
+	}
+	defer rows.Close()
+	size := 0
+	for rows.Next() {
+		if size >= q.Bytes {
+			more = true
+			break
+		}
+		var v AssetVersion
+		if err := rows.Scan(&v.Site, &v.Type, &v.UID, &v.Version, &v.Scope, &v.Name, &v.Region, &v.Project, &v.Status, &v.Labels,
+			(*hash)(&v.Hash), (*text)(&v.Document), (*moment)(&v.CreatedAt), (*moment)(&v.UpdatedAt), (*moment)(&v.ObservedAt), &v.AgentID); err != nil {
+			return nil, nil, false, fmt.Errorf("reading the assets of a scope: %w", err)
+		}
+		versions, size = append(versions, v), size+len(v.Document)
+	}
+	if err := rows.Err(); err != nil && !more {
+		return nil, nil, false, fmt.Errorf("reading the assets of a scope: %w", err)
+	}
+	more = more || len(versions) == q.Assets
+	if len(versions) == 0 {
+		return nil, nil, false, nil
+	}
+	uids := make([]string, len(versions))
+	there := make(map[AssetKey]bool)
+	for i, v := range versions {
+		uids[i] = v.UID
+		there[AssetKey{v.Site, v.Type, v.UID}] = true
+	}
+	edges, err := w.conn.Query(ctx, `SELECT site, from_type, from_uid, kind, to_type, to_uid FROM relation FINAL
+		WHERE site = {site:String} AND from_uid IN {uids:Array(String)} AND NOT deleted`,
+		clickhouse.Named("site", q.Site), clickhouse.Named("uids", uids))
+	if err != nil {
+		return nil, nil, false, fmt.Errorf("reading the relations of a scope: %w", err)
+	}
+	all, err := scan(edges, func(r *Relation) []any { return []any{&r.Site, &r.FromType, &r.FromUID, &r.Kind, &r.ToType, &r.ToUID} })
+	for _, r := range all {
+		if there[AssetKey{r.Site, r.FromType, r.FromUID}] {
+			relations = append(relations, r)
+		}
+	}
+	return versions, relations, more, err
+}

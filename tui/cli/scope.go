@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/tui/client"
+	"github.com/reeve-cloud/reeve/tui/output"
+)
+
+func (a *app) getScopesCommand() *cobra.Command {
+	var o siteListOptions
+	cmd := &cobra.Command{
+		Use:     "scopes",
+		Aliases: []string{"scope"},
+		Short:   "List who looks after what, and how that goes",
+		Long: `List scopes: what one listing of a collector covers, such as the Deployments of a
+cluster, with the agent that looks after each. One without a holder has assets that
+are DISCONNECTED; reeve scope end says that they are gone.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.getScopes(cmd.Context(), o) },
+	}
+	o.addTo(a, cmd)
+	return cmd
+}
+
+func (a *app) getScopes(ctx context.Context, o siteListOptions) error {
+	return list(ctx, a, o, "scopes", scopeColumns, scopePages(o.site))
+}
+
+func scopePages(site string) func(*session) client.PageFunc[*reevev1.Scope] {
+	return func(s *session) client.PageFunc[*reevev1.Scope] {
+		return func(ctx context.Context, size int32, token string) ([]*reevev1.Scope, string, error) {
+			answer, err := s.Scope.ListScopes(ctx, connect.NewRequest(&reevev1.ListScopesRequest{PageSize: size, PageToken: token, Site: site}))
+			if err != nil {
+				return nil, "", err
+			}
+			return answer.Msg.GetScopes(), answer.Msg.GetNextPageToken(), nil
+		}
+	}
+}
+
+func scopeColumns(p *output.Printer) []output.Column[*reevev1.Scope] {
+	return []output.Column[*reevev1.Scope]{
+		{Heading: "SITE", Value: (*reevev1.Scope).GetSite},
+		{Heading: "SCOPE", Value: (*reevev1.Scope).GetName},
+		{Heading: "STATE", Value: scopeState},
+		{Heading: "HOLDER", Value: func(s *reevev1.Scope) string { return s.GetHostname() }},
+		{Heading: "AGENT", Only: output.Wide, Value: (*reevev1.Scope).GetHolder},
+		{Heading: "EPOCH", Value: func(s *reevev1.Scope) string { return fmt.Sprint(s.GetEpoch()) }},
+		{Heading: "ASSETS", Value: func(s *reevev1.Scope) string { return fmt.Sprint(s.GetAssets()) }},
+		{Heading: "COMPLETE", Value: func(s *reevev1.Scope) string { return p.Time(s.GetCompleteTime()) }},
+		{Heading: "SINCE", Only: output.Wide, Value: func(s *reevev1.Scope) string { return p.Time(s.GetHoldTime()) }},
+		{Heading: "FAILING", Value: func(s *reevev1.Scope) string { return p.Time(s.GetFailTime()) }},
+		{Heading: "ERROR", Only: output.Wide, Value: (*reevev1.Scope).GetError},
+	}
+}
+
+// scopeState is how it is with a scope, in one word.
+func scopeState(s *reevev1.Scope) string {
+	switch {
+	case s.GetEnded():
+		return "ENDED"
+	case s.GetEpoch() == 0:
+		return "UNCLAIMED"
+	case s.GetHolder() == "":
+		return "NO-HOLDER"
+	case !s.GetConnected():
+		return "SILENT"
+	case s.GetFailTime() != nil:
+		return "FAILING"
+	case s.GetWatching():
+		return "WATCHED"
+	}
+	return "HELD"
+}
+
+func (a *app) scopeCommand() *cobra.Command {
+	var site string
+	var yes bool
+	end := &cobra.Command{
+		Use:   "end SCOPE --site SITE",
+		Short: "Say that what a scope had is gone: its assets become DELETED",
+		Long: `Say that what a scope had is gone: its assets become DELETED. It is for scopes that
+no agent looks after any more: a collector that was removed or renamed, a machine that
+is gone, what a configuration leaves out. Without --yes it only shows what it would do.
+See reeve get scopes.`,
+		Args:              exactly("SCOPE"),
+		ValidArgsFunction: first(func(ctx context.Context) []string { return a.completeScopes(ctx, site) }),
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.scopeEnd(cmd.Context(), site, args[0], yes) },
+	}
+	end.Flags().StringVar(&site, "site", "", "the site of the scope")
+	end.Flags().BoolVar(&yes, "yes", false, "do it")
+	a.complete(end, "site", a.completeSites)
+	return group("scope", "End what nobody looks after any more", end)
+}
+
+func (a *app) completeScopes(ctx context.Context, site string) []string {
+	return a.completeFrom(ctx, func(ctx context.Context, s *session) (names []string) {
+		answer, err := s.Scope.ListScopes(ctx, connect.NewRequest(&reevev1.ListScopesRequest{PageSize: maxPage, Site: site}))
+		if err != nil {
+			return nil
+		}
+		for _, scope := range answer.Msg.GetScopes() {
+			names = append(names, scope.GetName())
+		}
+		return names
+	})
+}
+
+func (a *app) scopeEnd(ctx context.Context, site, name string, yes bool) error {
+	if site == "" {
+		return usagef("--site is missing: see reeve get scopes")
+	}
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	answer, err := s.Scope.EndScope(ctx, connect.NewRequest(&reevev1.EndScopeRequest{Site: site, Name: name, ValidateOnly: !yes}))
+	if connect.CodeOf(err) == connect.CodeNotFound {
+		return &explained{text: fmt.Sprintf("site %q has no scope %q: see reeve get scopes", site, name), cause: err}
+	}
+	if err != nil {
+		return s.explain(err)
+	}
+	var all int64
+	var lines []string
+	for _, kind := range slices.Sorted(maps.Keys(answer.Msg.GetAssets())) {
+		n := answer.Msg.GetAssets()[kind]
+		all += n
+		lines = append(lines, fmt.Sprintf("  %6d  %s", n, kind))
+	}
+	text := fmt.Sprintf("%d assets of scope %s in site %s are DELETED now", all, name, site)
+	if !yes {
+		text = fmt.Sprintf("%d assets of scope %s in site %s would become DELETED; --yes does it", all, name, site)
+	}
+	return a.say("%s", strings.Join(append([]string{text}, lines...), "\n"))
+}
