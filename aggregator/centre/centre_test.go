@@ -17,8 +17,6 @@ import (
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
-func TestMain(m *testing.M) { warehousetest.Main(m) }
-
 func settings(t *testing.T) config.Config {
 	t.Helper()
 	c := config.Default()
