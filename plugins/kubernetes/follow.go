@@ -147,16 +147,16 @@ func commitAnew(ctx context.Context, out plugin.Sink, sweep plugin.Sweep, anew m
 	if err := sweep.Commit(ctx, ""); err != nil {
 		return err
 	}
-	var gone []plugin.Fact
+	var ghosts []plugin.Fact
 	if err := out.Recall(ctx, func(was plugin.Observation) error {
 		if !anew[was.Key] {
-			gone = append(gone, plugin.Fact{Delete: &was.Key})
+			ghosts = append(ghosts, plugin.Fact{Delete: &was.Key})
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
-	for part := range slices.Chunk(gone, maxBatch) {
+	for part := range slices.Chunk(ghosts, maxBatch) {
 		if err := out.Apply(ctx, "", part...); err != nil {
 			return err
 		}
@@ -200,14 +200,17 @@ func (c *collector) sweepGone(ctx context.Context, k *cluster.Cluster, scope str
 		return fmt.Errorf("there is no scope %q", scope)
 	}
 	kind := object.Kind{Group: group, Resource: resource}
-	if c.excludes(kind) {
-		return nothing(ctx, out, "")
+	if !c.excludes(kind) {
+		if err := k.Gone(ctx, group, resource); err != nil {
+			return err
+		}
 	}
-	if err := k.Gone(ctx, group, resource); err != nil {
-		return err
-	}
-	return nothing(ctx, out, "")
+	return nothing(ctx, out, gone)
 }
+
+// gone is the checkpoint of a kind that is not collected any more: one that does not
+// hold, so that a kind that comes back is listed.
+const gone plugin.Checkpoint = "gone"
 
 // excludes reports whether the options alone leave a kind out, of which only
 // the resource's name is known.

@@ -360,8 +360,18 @@ func TestNamespacesAndScopesThatAreLeftOut(t *testing.T) {
 		t.Errorf("a kind that is not served, and has no definition: %v", err)
 	}
 	out.wait("")
+	if err := c.Sweep(t.Context(), widgetScope, out); err != nil {
+		t.Fatal(err)
+	}
 	c.opts.Exclude = []string{"Widget"}
 	if err := c.Sweep(t.Context(), widgetScope, out); err != nil {
 		t.Errorf("a kind that is excluded: %v", err)
+	}
+	out.wait("")
+	// When it is not excluded any more it is listed, not watched from where it was
+	// left off.
+	c.opts.Exclude = nil
+	if err := c.Watch(t.Context(), widgetScope, out.checkpoint, out); !errors.Is(err, plugin.ErrCheckpointExpired) {
+		t.Errorf("a kind that was excluded: %v", err)
 	}
 }
