@@ -62,6 +62,10 @@ type Store struct {
 	damaged chan error
 }
 
+// valueLogBytes is the size of a file of values. Opening the store reads the newest one
+// through, by a memory map: larger ones are what an agent has resident most at its start.
+const valueLogBytes = 8 << 20
+
 const (
 	assetPrefix      = 'a'
 	deletedPrefix    = 'd'
@@ -106,7 +110,7 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 		// agent's first load, and no more memory.
 		return o.WithMemTableSize(4 << 20).WithNumLevelZeroTables(4).WithNumLevelZeroTablesStall(8).
 			WithBaseTableSize(4 << 20).WithBlockCacheSize(2 << 20).WithIndexCacheSize(2 << 20).
-			WithValueLogFileSize(32 << 20).WithValueThreshold(4 << 10).
+			WithValueLogFileSize(valueLogBytes).WithValueThreshold(4 << 10).
 			// What was stored and changed on disk is an error, not another state.
 			WithVerifyValueChecksum(true).WithChecksumVerificationMode(options.OnTableAndBlockRead)
 	})
