@@ -1,7 +1,6 @@
 package cloud
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -165,7 +164,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		answer, err := t.next.RoundTrip(try)
 		pause := pauses.NextBackOff()
 		switch {
-		case hangs(err):
+		case hangs(err) && r.Context().Err() == nil:
 			t.pause(r.URL, hungPause, "did not begin to answer")
 			return nil, err
 		case err != nil:
@@ -230,7 +229,7 @@ func passing(err error) bool {
 func hangs(err error) bool {
 	var timeout net.Error
 	var dial *net.OpError
-	return errors.As(err, &timeout) && timeout.Timeout() && !errors.As(err, &dial) && !errors.Is(err, context.DeadlineExceeded)
+	return errors.As(err, &timeout) && timeout.Timeout() && !errors.As(err, &dial)
 }
 
 // retryAfter reads the header of that name, which has seconds or a date.
