@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/nearest"
 	"github.com/reeve-cloud/reeve/tui/client"
 	"github.com/reeve-cloud/reeve/tui/output"
 )
@@ -88,6 +90,10 @@ func (a *app) tokenCreate(ctx context.Context, o tokenCreateOptions) error {
 		return err
 	}
 	defer s.Close()
+	sites, err := s.siteNames(ctx)
+	if err != nil {
+		return err
+	}
 	answer, err := s.Fleet.CreateJoinToken(ctx, connect.NewRequest(&reevev1.CreateJoinTokenRequest{
 		Site:      o.site,
 		Ttl:       durationpb.New(o.ttl),
@@ -105,6 +111,10 @@ func (a *app) tokenCreate(ctx context.Context, o tokenCreateOptions) error {
 	}
 	if err := a.explainToken(answer.Msg.GetToken()); err != nil {
 		return err
+	}
+	if !slices.Contains(sites, o.site) {
+		// A slip makes a site, where nobody would look for the agent.
+		a.note("site %s is new%s", o.site, nearest.Hint(o.site, sites))
 	}
 	for _, warning := range answer.Msg.GetWarnings() {
 		a.note("warning: %s (--address names others)", warning)

@@ -39,18 +39,21 @@ func (s *session) checkSite(ctx context.Context, name string) error {
 	if name == "" {
 		return nil
 	}
-	sites, err := everything(ctx, s, s.sitePages())
-	if err != nil {
+	known, err := s.siteNames(ctx)
+	if err != nil || slices.Contains(known, name) {
 		return err
 	}
-	known := make([]string, len(sites))
-	for i, site := range sites {
-		known[i] = site.GetName()
-	}
-	if slices.Contains(known, name) {
-		return nil
-	}
 	return usagef("--site %q: there is no such site%s; reeve get sites lists those that there are", name, nearest.Hint(name, known))
+}
+
+// siteNames returns the names of all sites.
+func (s *session) siteNames(ctx context.Context) ([]string, error) {
+	sites, err := everything(ctx, s, s.sitePages())
+	names := make([]string, len(sites))
+	for i, site := range sites {
+		names[i] = site.GetName()
+	}
+	return names, err
 }
 
 // oneOf returns the only one of the ids that begins with what a user gave. The id
