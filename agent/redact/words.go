@@ -62,7 +62,7 @@ var secretNames = []struct {
 		"service key, wrapping key, " +
 		"service account key, publish key, subscribe key, vapid key, push key, wep key, monitor key, cipher key, crypto " +
 		"key, aes key, des key, rsa key, " +
-		"webhook key, gpg key, pgp key, jwt key, data key, registration key, enrollment key, activation key, security key, bot key, " +
+		"webhook key, gpg key, pgp key, jwt key, registration key, enrollment key, activation key, security key, bot key, " +
 		"app key, application key, sentry key, salt key, erlang cookie, rediscli auth, sonar login, " +
 		"user data, hash suffix, hash prefix, recovery code, backup code, access code, security code, verification code, " +
 		"mfa code, seed phrase, " +
@@ -82,7 +82,7 @@ var harmlessEnds = func() map[string]look {
 		anyLook: "name names namespace namespaces ref refs reference references count size length bytes enabled disabled " +
 			"required ttl seconds minutes hours " +
 			"days expiry expires expired expiration created updated deleted time timestamp at optional age rotation interval " +
-			"timeout used hard limit total rate through thru stdin prompt only fd uses immutable",
+			"timeout used hard limit total rate through thru stdin prompt only fd uses immutable attempts failures errors retries",
 		idLook: "id ids uid type kind class provider policy version status state mode audience audiences method algorithm " +
 			"format source engine backend scope",
 		pathLook: "path paths file files dir directory url uri endpoint location",
