@@ -25,7 +25,7 @@ const (
 	// Of an agent's records that cannot be taken deadLetters are kept, and another
 	// each deadLetterEvery. Of more only a sum is kept, and the agent's batches are
 	// read no faster than one each crawl.
-	deadLetters     = 1_000
+	deadLetters     = 500
 	deadLetterEvery = 30 * time.Second
 	crawl           = 5 * time.Second
 	// wordEvery is how often the log has a line of each kind about an agent.

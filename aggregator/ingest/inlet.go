@@ -33,6 +33,14 @@ type pending struct {
 	spool   *spoolState
 }
 
+// records is how many the batch puts into a group.
+func (p *pending) records() int {
+	if p.refused != "" {
+		return 1
+	}
+	return int(p.batch.GetCount())
+}
+
 // spoolState is what is known of one spool.
 type spoolState struct {
 	key string
@@ -241,7 +249,7 @@ func (in *Inlet) submit(ctx context.Context, class wirev1.Class, data []byte, ro
 		in.refuse(p)
 	}
 	b.Records = nil // they are in data
-	room.fill(int64(min(cost, laneBytes)))
+	room.fill(int64(min(max(cost, leastCost), laneBytes)))
 	return in.enqueue(p)
 }
 
@@ -269,6 +277,7 @@ func (in *Inlet) check(ctx context.Context, b *wirev1.Batch) (cost int, err erro
 // refuse tells of a batch that is not read.
 func (in *Inlet) refuse(p *pending) {
 	in.ingest.metrics.refused.WithLabelValues("batches").Inc()
+	in.conduct.lettered(1) // now, and not only when it is stored
 	text := fmt.Sprintf("records %d to %d of %s cannot be read, and are kept as they came: %s",
 		p.batch.GetFirstSeq(), wire.LastSeq(p.batch), wire.ClassName(p.batch.GetClass()), p.refused)
 	in.notify(text)

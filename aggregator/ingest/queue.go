@@ -5,9 +5,18 @@ import (
 	"sync"
 )
 
-// quantum is what a lane may put into a group in its turn, in bytes. A larger batch
-// saves up for it, while others go before.
-const quantum = 1 << 20
+const (
+	// quantum is what a lane may put into a group in its turn, in bytes, its agents
+	// alike, and leastQuantum what each of them may for certain. A larger batch saves
+	// up for it, while others go before.
+	quantum      = 1 << 20
+	leastQuantum = 16 << 10
+	// largeBatch is what a batch has more than that is not usual: an agent closes one
+	// at 1 MiB.
+	largeBatch = 2 << 20
+	// leastCost is what the smallest batch counts as, for each takes some time.
+	leastCost = 4 << 10
+)
 
 // queue holds the batches that wait to be committed. Each site has a lane, and
 // the lanes take turns, for room in the queue as for a place in a group: a site
@@ -33,8 +42,6 @@ type lane struct {
 	site   string
 	agents []*agentLane
 	claims []*claim // oldest first
-	// credit is what it may put into a group.
-	credit int64
 }
 
 // agentLane is what an agent has in its site's lane.
@@ -43,9 +50,9 @@ type agentLane struct {
 	id      string
 	rooms   int
 	waiting []*pending
-	// served is how much of it went into groups, as compared with the other agents of
-	// the site.
-	served int64
+	// credit is what it may put into a group, in bytes, and earns what its lane's turn
+	// adds to it.
+	credit, earns int64
 }
 
 func newQueue() *queue {
@@ -84,25 +91,10 @@ func (q *queue) put(p *pending) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	a := p.room.agent
-	if len(a.waiting) == 0 {
-		if next := p.room.lane.next(); next != nil {
-			a.served = max(a.served, next.served)
-		}
-	}
 	a.waiting = append(a.waiting, p)
 	q.bytes += p.room.bytes
-	q.records += int(p.batch.GetCount())
+	q.records += p.records()
 	q.poke()
-}
-
-// next returns the agent whose batch is next, or nil if none waits.
-func (l *lane) next() (next *agentLane) {
-	for _, a := range l.agents {
-		if len(a.waiting) > 0 && (next == nil || a.served < next.served) {
-			next = a
-		}
-	}
-	return next
 }
 
 // hungry says whether take may return less than a full group.
@@ -153,42 +145,67 @@ func (q *queue) gather() (group []*pending) {
 			q.poke()
 		}
 	}()
-	for idle, waiting := 0, 0; ; {
+	for idle, usual, large := 0, 0, 0; ; {
 		if idle == len(q.lanes) {
-			// Nobody may put in more. Who saves up for a large batch does so from one
-			// group to the next, unless there is nobody else.
-			if len(group) > 0 || waiting == 0 {
+			// Nobody may put in more yet. Who saves up for a large batch does so from
+			// one group to the next, unless there is nobody else.
+			if usual == 0 && (len(group) > 0 || large == 0) {
 				return group
 			}
-			idle, waiting = 0, 0
+			idle, usual, large = 0, 0, 0
 		}
-		l := q.lanes[0]
-		l.credit += quantum
 		before := len(group)
-		for a := l.next(); a != nil; a = l.next() {
-			p := a.waiting[0]
-			count := int(p.batch.GetCount())
-			if p.room.bytes > l.credit {
-				waiting++
-				break
+		for _, a := range q.lanes[0].turn() {
+			a.credit += a.earns
+			for len(a.waiting) > 0 {
+				p := a.waiting[0]
+				count := p.records()
+				if p.room.bytes > a.credit {
+					if p.room.bytes > largeBatch {
+						large++
+					} else {
+						usual++
+					}
+					break
+				}
+				if len(group) > 0 && (bytes+p.room.bytes > groupBytes || records+count > groupRecords) {
+					a.credit -= a.earns
+					if len(group) > before {
+						q.pass() // else the lane has the first turn in the next
+					}
+					return group
+				}
+				a.credit -= p.room.bytes
+				bytes += p.room.bytes
+				records += count
+				a.waiting = a.waiting[1:]
+				group = append(group, p)
 			}
-			if len(group) > 0 && (bytes+p.room.bytes > groupBytes || records+count > groupRecords) {
-				l.credit -= quantum
-				return group // the lane has the first turn in the next
+			if len(a.waiting) == 0 {
+				a.credit = 0
 			}
-			l.credit -= p.room.bytes
-			a.served += p.room.bytes
-			bytes += p.room.bytes
-			records += count
-			a.waiting = a.waiting[1:]
-			group = append(group, p)
-		}
-		if l.next() == nil {
-			l.credit = 0
 		}
 		if idle++; len(group) > before {
 			idle = 0
 		}
 		q.pass()
 	}
+}
+
+// turn returns the agents of a lane of which anything waits, those first whose turn was
+// longest ago, and says what each earns by it.
+func (l *lane) turn() (agents []*agentLane) {
+	for _, a := range l.agents {
+		if len(a.waiting) > 0 {
+			agents = append(agents, a)
+		}
+	}
+	if len(agents) == 0 {
+		return nil
+	}
+	for _, a := range agents {
+		a.earns = max(quantum/int64(len(agents)), leastQuantum)
+	}
+	l.agents = append(l.agents[1:], l.agents[0])
+	return agents
 }

@@ -200,6 +200,26 @@ func TestALargeBatchWaitsForItsTurn(t *testing.T) {
 	}
 }
 
+// TestManyRecords: a site whose batches have as many records as a group may have keeps
+// the turn from no other.
+func TestManyRecords(t *testing.T) {
+	q := newQueue()
+	for n := range uint64(5) {
+		p := reserved(t, q, "many", n+1, 100<<10)
+		p.batch.Count = groupRecords
+		q.put(p)
+	}
+	q.put(reserved(t, q, "one", 1, 1000))
+	for range 2 {
+		for _, p := range q.gather() {
+			if p.agent.Site == "one" {
+				return
+			}
+		}
+	}
+	t.Error("it does not come")
+}
+
 // TestBusy: while a group is being committed only a full one is taken.
 func TestBusy(t *testing.T) {
 	q := newQueue()
