@@ -28,8 +28,10 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sort"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/scope"
@@ -45,6 +47,10 @@ const (
 	// maxScopes is how many scopes and types one digest may have, and maxTypes how
 	// many types.
 	maxScopes, maxTypes = 20_000, 5_000
+	// maxDigestBytes is what all parts of one digest may have.
+	maxDigestBytes = 8 << 20
+	// heldPage is how much of what is held is looked at, at a time.
+	heldPage = 5_000
 	// frameBytes is what a message to an agent may have before another is begun.
 	frameBytes = wire.MaxControlFrame / 2
 	// batchBytes is what a batch of deletions may have before another is begun.
@@ -61,7 +67,8 @@ var ErrProtocol = errors.New("protocol violation")
 type Warehouse interface {
 	Digests(ctx context.Context, q warehouse.DigestQuery) (map[warehouse.ScopeType]wire.Digest, error)
 	TypeVersions(ctx context.Context, site string) (map[string]uint64, error)
-	Held(ctx context.Context, site, typ, after, until string) ([]warehouse.Held, error)
+	Held(ctx context.Context, site, typ, after, until string, limit int) ([]warehouse.Held, error)
+	Sizes(ctx context.Context, site, typ string, uids []string) (map[string]uint64, error)
 	Current(ctx context.Context, site, typ string, uids []string) ([]warehouse.AssetVersion, []warehouse.Relation, error)
 }
 
@@ -112,7 +119,8 @@ type Session struct {
 	agent identity.Agent
 	say   func(*wirev1.Control) error
 	// digest is what has come of one.
-	digest *wirev1.Digest
+	digest      *wirev1.Digest
+	digestBytes int
 	// complete are the scopes of which the agent knew all by its last digest. It belongs
 	// to Run.
 	complete map[string]bool
@@ -150,6 +158,9 @@ func (s *Session) takeDigest(part *wirev1.Digest) error {
 		s.digest.Types = append(s.digest.Types, part.GetTypes()...)
 		s.digest.Complete = append(s.digest.Complete, part.GetComplete()...)
 	}
+	if s.digestBytes += proto.Size(part); s.digestBytes > maxDigestBytes {
+		return fmt.Errorf("%w: a digest of more than %d bytes", ErrProtocol, maxDigestBytes)
+	}
 	if len(s.digest.GetScopes()) > maxScopes || len(s.digest.GetComplete()) > maxScopes || len(s.digest.GetTypes()) > maxTypes {
 		return fmt.Errorf("%w: a digest of more than %d scopes and types, or %d types", ErrProtocol, maxScopes, maxTypes)
 	}
@@ -157,7 +168,7 @@ func (s *Session) takeDigest(part *wirev1.Digest) error {
 		return nil
 	}
 	whole := s.digest
-	s.digest = nil
+	s.digest, s.digestBytes = nil, 0
 	return s.queue(func(ctx context.Context) error { return s.answerDigest(ctx, whole) })
 }
 
@@ -288,11 +299,10 @@ func (s *Session) answerDigest(ctx context.Context, d *wirev1.Digest) error {
 
 // answerListing says what is to be sent again, and what may have been deleted.
 func (s *Session) answerListing(ctx context.Context, l *wirev1.Listing) error {
-	held, err := s.warehouse.Held(ctx, s.agent.Site, l.GetType(), l.GetAfter(), l.GetUntil())
+	missing, unlisted, err := s.compareAll(ctx, l)
 	if err != nil {
 		return err
 	}
-	missing, unlisted := s.compare(l, held)
 	var uids []string
 	var versions []uint64
 	for _, m := range missing {
@@ -303,23 +313,52 @@ func (s *Session) answerListing(ctx context.Context, l *wirev1.Listing) error {
 		s.logger.Warn("the warehouse has lost assets; the agent sends them again", "site", s.agent.Site, "agent_id", s.agent.ID,
 			"scope", l.GetScope(), "type", l.GetType(), "assets", len(missing))
 	}
-	answer := &wirev1.Resend{AsOf: l.GetAsOf(), Scope: l.GetScope(), Type: l.GetType(), Uids: uids, Held: versions}
-	size := 0
-	for _, u := range unlisted {
-		// What does not fit is found the next time.
-		if size += len(u.GetUid()) + 16; size > frameBytes {
-			break
-		}
-		answer.Unlisted = append(answer.Unlisted, u)
-	}
+	answer := &wirev1.Resend{AsOf: l.GetAsOf(), Scope: l.GetScope(), Type: l.GetType(), Uids: uids, Held: versions, Unlisted: unlisted}
 	return s.say(&wirev1.Control{Message: &wirev1.Control_Resend{Resend: answer}})
+}
+
+// fits counts what is unlisted, and reports whether it still fits into an answer. What
+// does not fit is found the next time.
+func fits(size *int, u *wirev1.Unlisted) bool {
+	*size += len(u.GetUid()) + 16
+	return *size <= frameBytes
+}
+
+// compareAll is compare with all that is held in the range of a listing, looked at
+// by pages: a type may have more assets than should be in memory for one agent.
+func (s *Session) compareAll(ctx context.Context, l *wirev1.Listing) (missing, unlisted []*wirev1.Unlisted, err error) {
+	rest, after, size := l.GetAssets(), l.GetAfter(), 0
+	for {
+		held, err := s.warehouse.Held(ctx, s.agent.Site, l.GetType(), after, l.GetUntil(), heldPage)
+		if err != nil {
+			return nil, nil, err
+		}
+		// Of the listing, what lies in the range of this page.
+		listed, last := rest, len(held) < heldPage
+		if !last {
+			after = held[len(held)-1].UID
+			n := sort.Search(len(rest), func(i int) bool { return rest[i].GetUid() > after })
+			listed, rest = rest[:n], rest[n:]
+		}
+		m, u := s.compare(l, listed, held)
+		missing = append(missing, m...)
+		for _, one := range u {
+			if !fits(&size, one) {
+				break
+			}
+			unlisted = append(unlisted, one)
+		}
+		// Nothing more is to be found that could be told.
+		if last || size > frameBytes && len(rest) == 0 {
+			return missing, unlisted, nil
+		}
+	}
 }
 
 // compare returns what is listed and is not held as listed, with the version that is
 // held of it or zero, and what is held of this scope and is certainly gone unless the
 // agent knows it. Both are in the order of uids.
-func (s *Session) compare(l *wirev1.Listing, held []warehouse.Held) (missing, unlisted []*wirev1.Unlisted) {
-	listed := l.GetAssets()
+func (s *Session) compare(l *wirev1.Listing, listed []*wirev1.Listed, held []warehouse.Held) (missing, unlisted []*wirev1.Unlisted) {
 	holds := s.scopes.Holds(s.agent, l.GetScope())
 	for len(listed) > 0 || len(held) > 0 {
 		switch {
@@ -355,33 +394,21 @@ func (s *Session) mayEnd(name, toldBy string) bool {
 
 // remove records deletions that were lost.
 func (s *Session) remove(ctx context.Context, m *wirev1.Removed) error {
-	told, toldBy := make(map[string]uint64), make(map[string]string)
+	told := make(map[string]uint64)
 	var uids []string
 	for _, a := range m.GetAssets() {
 		told[a.GetUid()] = a.GetVersion()
 		uids = append(uids, a.GetUid())
 	}
-	versions, relations, err := s.warehouse.Current(ctx, s.agent.Site, m.GetType(), uids)
+	sizes, err := s.warehouse.Sizes(ctx, s.agent.Site, m.GetType(), uids)
 	if err != nil {
 		return err
 	}
-	for i := range versions {
-		toldBy[versions[i].UID] = versions[i].AgentID
-	}
-	at, epoch := hlc.Stamp(m.GetAsOf()).Time(), s.scopes.Epoch(s.agent.Site, m.GetScope())
-	var records []*wirev1.Record
-	size, deleted := 0, 0
-	for _, a := range scope.Records(versions, relations) {
-		if a.GetScope() != m.GetScope() || a.GetVersion() != told[a.GetUid()] || !s.mayEnd(a.GetScope(), toldBy[a.GetUid()]) {
-			continue // somebody has seen it since
-		}
-		deleted++
-		records = append(records, wire.AssetRecord(scope.Deletion(a, a.GetVersion()+1, epoch, at)))
-		if size += len(a.GetDocument()); size >= batchBytes {
-			if err := scope.Submit(ctx, s.ingest, s.agent, records); err != nil {
-				return err
-			}
-			records, size = nil, 0
+	deleted := 0
+	for _, some := range bySize(uids, sizes, batchBytes) {
+		n, err := s.removeSome(ctx, m, some, told)
+		if deleted += n; err != nil {
+			return err
 		}
 	}
 	if deleted > 0 {
@@ -389,5 +416,51 @@ func (s *Session) remove(ctx context.Context, m *wirev1.Removed) error {
 		s.logger.Warn("the warehouse had lost the deletion of assets, which is recorded now", "site", s.agent.Site, "agent_id", s.agent.ID,
 			"scope", m.GetScope(), "type", m.GetType(), "assets", deleted)
 	}
-	return scope.Submit(ctx, s.ingest, s.agent, records)
+	return nil
+}
+
+// bySize divides uids into parts whose documents have so many bytes together, or that
+// are one alone. Those that have no size are left out: they are not there.
+func bySize(uids []string, sizes map[string]uint64, most uint64) (parts [][]string) {
+	var part []string
+	var sum uint64
+	for _, uid := range uids {
+		size, there := sizes[uid]
+		if !there {
+			continue
+		}
+		if len(part) > 0 && sum+size > most {
+			parts, part, sum = append(parts, part), nil, 0
+		}
+		part, sum = append(part, uid), sum+size
+	}
+	if len(part) > 0 {
+		parts = append(parts, part)
+	}
+	return parts
+}
+
+// removeSome is remove for some of the uids, as few as may be in memory at once. It
+// returns how many deletions it recorded.
+func (s *Session) removeSome(ctx context.Context, m *wirev1.Removed, uids []string, told map[string]uint64) (deleted int, err error) {
+	versions, relations, err := s.warehouse.Current(ctx, s.agent.Site, m.GetType(), uids)
+	if err != nil {
+		return 0, err
+	}
+	toldBy := make(map[string]string)
+	for i := range versions {
+		toldBy[versions[i].UID] = versions[i].AgentID
+	}
+	at, epoch := hlc.Stamp(m.GetAsOf()).Time(), s.scopes.Epoch(s.agent.Site, m.GetScope())
+	var records []*wirev1.Record
+	for _, a := range scope.Records(versions, relations) {
+		if a.GetScope() != m.GetScope() || a.GetVersion() != told[a.GetUid()] || !s.mayEnd(a.GetScope(), toldBy[a.GetUid()]) {
+			continue // somebody has seen it since
+		}
+		records = append(records, wire.AssetRecord(scope.Deletion(a, a.GetVersion()+1, epoch, at)))
+	}
+	if err := scope.Submit(ctx, s.ingest, s.agent, records); err != nil {
+		return 0, err
+	}
+	return len(records), nil
 }

@@ -473,6 +473,42 @@ func TestDigestInParts(t *testing.T) {
 	}
 }
 
+// TestManyAssets compares more assets of a type than are looked at at a time.
+func TestManyAssets(t *testing.T) {
+	c := newCentre(t)
+	const many = 12_000
+	var held, known []thing
+	for i := range many {
+		th := thing{fmt.Sprintf("%06d", i), "1", 1, false}
+		held = append(held, th)
+		if i%1000 != 7 {
+			known = append(known, th)
+		}
+		if i%1000 == 499 {
+			known = append(known, thing{th.uid + "x", "1", 1, false})
+		}
+	}
+	c.ship("one", thingsScope, held...)
+	one := c.converse("one")
+	one.digest(100, known...)
+	missing, unlisted := one.list(100, "", "", known...)
+	if len(missing) != many/1000 || missing[11] != "011499x" || len(unlisted) != many/1000 || unlisted[11].GetUid() != "011007" {
+		t.Fatalf("missing %v, unlisted %v", missing, unlisted)
+	}
+	// A listing of a range in the middle, and one that is beyond all.
+	missing, unlisted = one.list(100, "005000", "006999", known[5010:5020]...)
+	if len(missing) != 0 || len(unlisted) == 0 || unlisted[0].GetUid() != "005001" {
+		t.Errorf("in the middle: missing %v, %d unlisted", missing, len(unlisted))
+	}
+	if missing, unlisted = one.list(100, "9", ""); len(missing)+len(unlisted) != 0 {
+		t.Errorf("beyond: %v, %v", missing, unlisted)
+	}
+	// What fits into no answer is found the next time.
+	if _, unlisted = one.list(100, "", ""); len(unlisted) < 1000 || len(unlisted) > 2000 {
+		t.Errorf("of an empty listing %d are told", len(unlisted))
+	}
+}
+
 func TestRulesOfTheConversation(t *testing.T) {
 	c := newCentre(t)
 	listing := func(after, until string, uids ...string) *wirev1.Control {
@@ -494,6 +530,15 @@ func TestRulesOfTheConversation(t *testing.T) {
 		if err := s.Take(m); !errors.Is(err, reconcile.ErrProtocol) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	// Few scopes with long names, part after part.
+	long := c.r.Session(identity.Agent{Site: "west", ID: "one"}, nil)
+	var err error
+	for parts := 0; err == nil && parts < 1000; parts++ {
+		err = long.Take(&wirev1.Control{Message: &wirev1.Control_Digest{Digest: &wirev1.Digest{More: true, Scopes: []*wirev1.ScopeDigest{{Scope: strings.Repeat("x", 60_000)}}}}})
+	}
+	if !errors.Is(err, reconcile.ErrProtocol) {
+		t.Errorf("60 MB of names: %v", err)
 	}
 	s := c.r.Session(identity.Agent{Site: "west", ID: "one"}, nil)
 	if err := s.Take(listing("", "", "a")); err != nil {

@@ -3,6 +3,7 @@ package warehouse
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
@@ -52,17 +53,31 @@ type Held struct {
 }
 
 // Held lists what is held of the assets of a site and a type whose uid is above
-// after, and not above until, unless that is empty; in the order of uids.
-func (w *Warehouse) Held(ctx context.Context, site, typ, after, until string) ([]Held, error) {
+// after, and not above until, unless that is empty; in the order of uids, and no more
+// than limit.
+func (w *Warehouse) Held(ctx context.Context, site, typ, after, until string, limit int) ([]Held, error) {
 	rows, err := w.conn.Query(ctx, `SELECT uid, version, deleted, hash, scope, agent_id FROM asset FINAL
-		WHERE site = {site:String} AND type = {type:String} AND uid > {after:String} AND ({until:String} = '' OR uid <= {until:String}) ORDER BY uid`,
-		clickhouse.Named("site", site), clickhouse.Named("type", typ), clickhouse.Named("after", after), clickhouse.Named("until", until))
+		WHERE site = {site:String} AND type = {type:String} AND uid > {after:String} AND ({until:String} = '' OR uid <= {until:String}) ORDER BY uid LIMIT {limit:UInt64}`,
+		clickhouse.Named("site", site), clickhouse.Named("type", typ), clickhouse.Named("after", after), clickhouse.Named("until", until),
+		clickhouse.Named("limit", strconv.Itoa(limit)))
 	if err != nil {
 		return nil, fmt.Errorf("listing what is held: %w", err)
 	}
 	return scan(rows, func(h *Held) []any {
 		return []any{&h.UID, &h.Version, &h.Deleted, (*hash)(&h.Hash), &h.Scope, &h.AgentID}
 	})
+}
+
+// Sizes returns how many bytes the documents of assets of a site and a type have that
+// are not deleted, by uid.
+func (w *Warehouse) Sizes(ctx context.Context, site, typ string, uids []string) (map[string]uint64, error) {
+	rows, err := w.conn.Query(ctx, `SELECT uid, length(document) FROM asset FINAL
+		WHERE site = {site:String} AND type = {type:String} AND uid IN {uids:Array(String)} AND NOT deleted`,
+		clickhouse.Named("site", site), clickhouse.Named("type", typ), clickhouse.Named("uids", uids))
+	if err != nil {
+		return nil, fmt.Errorf("measuring assets: %w", err)
+	}
+	return scanMap(rows, func(uid *string, size *uint64) []any { return []any{uid, size} })
 }
 
 // Current returns the newest versions of assets of a site and a type that are not

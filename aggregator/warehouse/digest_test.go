@@ -53,7 +53,7 @@ func TestHeld(t *testing.T) {
 	for _, test := range []struct{ after, until, want string }{
 		{"", "", "[a b! c]"}, {"a", "", "[b! c]"}, {"", "b", "[a b!]"}, {"a", "b", "[b!]"}, {"c", "", "[]"},
 	} {
-		held, err := w.Held(t.Context(), "west", "fake.test.Thing", test.after, test.until)
+		held, err := w.Held(t.Context(), "west", "fake.test.Thing", test.after, test.until, 100)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,6 +86,12 @@ func TestCurrent(t *testing.T) {
 	g.Relations = []warehouse.Relation{edge("a", "x"), edge("a", "y"), edge("c", "y"), ended}
 	if err := w.Write(t.Context(), g); err != nil {
 		t.Fatal(err)
+	}
+	if held, err := w.Held(t.Context(), "west", "fake.test.Thing", "", "", 1); err != nil || len(held) != 1 {
+		t.Errorf("one: %v, %v", held, err)
+	}
+	if sizes, err := w.Sizes(t.Context(), "west", a.Type, []string{"a", "nowhere"}); err != nil || len(sizes) != 1 || sizes["a"] != uint64(len(a.Document)) {
+		t.Errorf("sizes: %v, %v", sizes, err)
 	}
 	versions, relations, err := w.Current(t.Context(), "west", a.Type, []string{"a", "b", "nowhere"})
 	if err != nil {
