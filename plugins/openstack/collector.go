@@ -278,10 +278,12 @@ func (c *collector) Verify(ctx context.Context) ([]plugin.Check, error) {
 	c.mu.Lock()
 	not := c.unseen
 	c.mu.Unlock()
-	for subject, list := range map[string][]string{"not in the catalog": not.missing, "for administrators only": not.unseen,
-		"shared by regions": not.shared} {
-		if len(list) > 0 {
-			checks = append(checks, plugin.Check{Subject: subject, Detail: strings.Join(list, " ")})
+	for _, rest := range []struct {
+		subject string
+		list    []string
+	}{{"not in the catalog", not.missing}, {"for administrators only", not.unseen}, {"shared by regions", not.shared}} {
+		if len(rest.list) > 0 {
+			checks = append(checks, plugin.Check{Subject: rest.subject, Detail: strings.Join(rest.list, " ")})
 		}
 	}
 	return checks, nil
