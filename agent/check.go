@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/reeve-cloud/reeve/agent/collect"
 	"github.com/reeve-cloud/reeve/agent/config"
 	"github.com/reeve-cloud/reeve/agent/edge"
 	"github.com/reeve-cloud/reeve/agent/enroll"
@@ -74,12 +75,39 @@ func check(ctx context.Context, file string, w io.Writer) error {
 			r.line(o.Name+": "+k.Subject, k.Err, k.Detail)
 		}
 	}
+	checkLeftOut(c, opened, r)
 	r.line("data directory", checkWritable(c.DataDir), c.DataDir)
 	checkReach(ctx, c, r)
 	if r.failed > 0 {
 		return fmt.Errorf("%s failed", checks(r.failed))
 	}
 	return nil
+}
+
+// checkLeftOut tells which assets a start with this configuration would delete.
+func checkLeftOut(c config.Config, opened []config.Opened, r *report) {
+	counts, err := collect.ReadCounts(edge.CountsFile(c))
+	if err != nil {
+		r.line("scopes", err, "")
+		return
+	}
+	var sources []collect.Source
+	for _, o := range opened {
+		sources = append(sources, collect.Source(o))
+	}
+	left := collect.LeftOut(sources, counts)
+	wait := collect.MustWait(left, counts)
+	for _, l := range left {
+		switch {
+		case l.Unconfigured:
+			r.line("scope "+l.Scope, nil, fmt.Sprintf("its collector is not configured any more: its %d assets become DISCONNECTED, until reeve scope end", l.Assets))
+		case wait:
+			r.line("scope "+l.Scope, fmt.Errorf("collection of it is off, with more than a tenth of all assets: its %d become DISCONNECTED and stay, "+
+				"until reeve scope end says that they are gone", l.Assets), "")
+		default:
+			r.line("scope "+l.Scope, nil, fmt.Sprintf("collection of it is off: %d assets become DELETED", l.Assets))
+		}
+	}
 }
 
 // checkWritable finds out whether files can be made in a directory, or in the

@@ -2,10 +2,16 @@ package collect
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/reeve-cloud/reeve/pkg/atomicfile"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 )
 
@@ -152,4 +158,37 @@ func (c *collectorRun) lookForOrphans(ctx context.Context, list []plugin.Scope, 
 func isLocalTo(name string, list []plugin.Scope) bool {
 	i := strings.LastIndexByte(name, '@')
 	return i > 0 && slices.ContainsFunc(list, func(s plugin.Scope) bool { return s.Local != "" && s.Name == name[:i] })
+}
+
+// WriteCounts writes how many assets each scope has into a file, for who looks at the
+// configuration while the agent runs (ReadCounts): the store itself has one reader.
+func (r *Recorder) WriteCounts(file string) error {
+	counts, err := r.Seen.Counts()
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(counts)
+	if err != nil {
+		return fmt.Errorf("encoding the counts of scopes: %w", err)
+	}
+	if err := atomicfile.Write(file, data, 0o600); err != nil {
+		return fmt.Errorf("writing the counts of scopes: %w", err)
+	}
+	return nil
+}
+
+// ReadCounts reads what WriteCounts wrote: nothing where there is no such file.
+func ReadCounts(file string) (map[string]int, error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var counts map[string]int
+	if err == nil {
+		err = json.Unmarshal(data, &counts)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the counts of scopes: %w", err)
+	}
+	return counts, nil
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/health"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/pkg/retry"
 	"github.com/reeve-cloud/reeve/pkg/transport"
 	"github.com/reeve-cloud/reeve/pkg/version"
 )
@@ -162,6 +163,7 @@ func (a *Agent) Start() {
 	a.group.Go(func() error { return a.stores.MakeGood(ctx, a.recorder) })
 	a.group.Go(func() error { return a.stores.CollectGarbage(ctx) })
 	a.group.Go(func() error { return a.ship(ctx) })
+	a.group.Go(func() error { return a.count(ctx) })
 	go func() {
 		defer close(a.done)
 		if err := a.group.Wait(); !errors.Is(err, context.Canceled) {
@@ -226,6 +228,29 @@ func (a *Agent) enrolled(ctx context.Context) (*enroll.Identity, error) {
 	}
 	return enroll.Join(ctx, dir, token, a.config.Aggregators, a.hostname, a.proxy, a.logger)
 }
+
+// countEvery is how often the agent writes down how many assets its scopes have.
+const countEvery = 10 * time.Minute
+
+// count writes down how many assets each scope has, soon after the start, now and then,
+// and at the end.
+func (a *Agent) count(ctx context.Context) error {
+	write := func() {
+		if err := a.recorder.WriteCounts(CountsFile(a.config)); err != nil {
+			a.logger.Warn("reeve-agent check cannot tell what a configuration would delete", "error", err)
+		}
+	}
+	defer write()
+	for wait := time.Minute; ; wait = countEvery {
+		if err := retry.Sleep(ctx, wait); err != nil {
+			return err
+		}
+		write()
+	}
+}
+
+// CountsFile is where an agent writes down how many assets its scopes have.
+func CountsFile(c config.Config) string { return filepath.Join(c.DataDir, "scopes.json") }
 
 // IdentityDir is where an agent's identity lies.
 func IdentityDir(c config.Config) string { return filepath.Join(c.DataDir, "identity") }

@@ -84,9 +84,10 @@ LEFT JOIN (
 func (w *Warehouse) RelationsAt(ctx context.Context, k AssetKey, at hlc.Stamp, limit int) (list []Relation, known bool, err error) {
 	parameters := []any{clickhouse.Named("site", k.Site), clickhouse.Named("type", k.Type), clickhouse.Named("uid", k.UID),
 		clickhouse.Named("at", fmt.Sprint(uint64(at)))}
-	// What leads to it leads from assets that have had an edge to it in some version.
-	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT type, uid, argMax(edges.kind, version), argMax(edges.type, version), argMax(edges.uid, version),
-			argMax(edges_known OR operation = 'deleted', version)
+	// What leads to it leads from assets that have had an edge to it in some version. Of
+	// a version that got its edges later, both rows may be there still.
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT type, uid, argMax(edges.kind, (version, edges_known)), argMax(edges.type, (version, edges_known)),
+			argMax(edges.uid, (version, edges_known)), argMax(edges_known OR operation = 'deleted', (version, edges_known))
 		FROM asset_version
 		WHERE site = {site:String} AND version <= {at:UInt64} AND ((type = {type:String} AND uid = {uid:String}) OR (type, uid) IN (
 			SELECT type, uid FROM asset_version WHERE site = {site:String} AND version <= {at:UInt64} AND has(edges.uid, {uid:String})))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,6 +87,12 @@ var behind = map[uint32]func(*Warehouse, context.Context, *slog.Logger) error{
 // Migrate brings the schema up to date. An interrupted migration is repeated:
 // each statement is skipped if what it makes is there already.
 func (w *Warehouse) Migrate(ctx context.Context, logger *slog.Logger) error {
+	return w.MigrateTo(ctx, math.MaxUint32, logger)
+}
+
+// MigrateTo brings the schema up to a version, as an aggregator of that version would
+// have: for tests of what Migrate makes of it.
+func (w *Warehouse) MigrateTo(ctx context.Context, version uint32, logger *slog.Logger) error {
 	steps, err := loadMigrations(migrationFiles)
 	if err != nil {
 		return err
@@ -113,7 +120,7 @@ func (w *Warehouse) Migrate(ctx context.Context, logger *slog.Logger) error {
 	}
 	fill := strings.NewReplacer("${durable}", durable, "${bucketed_maps}", maps, "${small_buffers}", buffers)
 	for _, m := range steps {
-		if slices.Contains(applied, m.version) {
+		if slices.Contains(applied, m.version) || m.version > version {
 			continue
 		}
 		for _, s := range m.statements {

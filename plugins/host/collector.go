@@ -68,6 +68,13 @@ func (c *collector) Scopes(_ context.Context, publish func([]plugin.Scope)) erro
 		// If it cannot be known, the sweep's error says why.
 		scopes = append(scopes, plugin.Scope{Name: scopeServices, SweepEvery: 5 * time.Minute, Watch: true})
 	}
+	id, _, err := c.identify()
+	if err != nil {
+		return err
+	}
+	for i := range scopes {
+		scopes[i].Local = id
+	}
 	publish(scopes)
 	return nil
 }

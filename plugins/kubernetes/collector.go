@@ -93,7 +93,10 @@ type observer struct {
 	nodesEarly bool
 }
 
-var _ plugin.Watcher = (*collector)(nil)
+var (
+	_ plugin.Watcher  = (*collector)(nil)
+	_ plugin.Selector = (*collector)(nil)
+)
 
 func newCollector(log *slog.Logger, opts options) *collector {
 	return &collector{
@@ -136,6 +139,7 @@ func (c *collector) Verify(ctx context.Context) ([]plugin.Check, error) {
 	if err != nil {
 		return append(checks, plugin.Check{Subject: "discovery", Err: err}), nil
 	}
+	c.learn(catalog)
 	for _, group := range catalog.Unknown {
 		checks = append(checks, plugin.Check{Subject: "group " + group, Err: errors.New("the API server cannot tell what it serves")})
 	}
@@ -285,6 +289,23 @@ func (c *collector) namespaced(group, kind string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return !c.clusterWide[object.Type(group, kind)]
+}
+
+// Selects implements [plugin.Selector]. Of a kind that the server was never seen to
+// serve it is not known: patterns may mean it by its kind's name.
+func (c *collector) Selects(scope string) bool {
+	switch scope {
+	case scopeCluster:
+		return true
+	case scopeEvents:
+		return c.opts.selectsEvents()
+	case scopeUsage:
+		return c.opts.Usage
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	served, known := c.served[scope]
+	return !known || c.opts.selects(served.Kind)
 }
 
 // kind returns the kind of a scope.

@@ -78,7 +78,10 @@ func (l *listing) scope() string {
 // source says what a listing needs, in words.
 func (l *listing) source() string { return sourceName(l.kind.API, l.region) }
 
-var _ plugin.Watcher = (*collector)(nil)
+var (
+	_ plugin.Watcher  = (*collector)(nil)
+	_ plugin.Selector = (*collector)(nil)
+)
 
 func newCollector(log *slog.Logger, opts options) *collector {
 	return &collector{

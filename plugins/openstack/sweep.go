@@ -264,17 +264,20 @@ func (f *follower) ends(ctx context.Context, r *elementReader, missing map[plugi
 // sweepGone ends a scope that is not listed any more. Only what the options leave
 // out is certainly not there.
 func (c *collector) sweepGone(ctx context.Context, scope string, out plugin.Sink) error {
+	if c.Selects(scope) {
+		return fmt.Errorf("%s is not listed any more: the catalog does not have it, or the credential (its roles, its project) does not "+
+			"show it; what is known of it stays. To have it recorded as deleted, name it in exclude", scope)
+	}
+	return nothing(ctx, out, "")
+}
+
+// Selects implements [plugin.Selector].
+func (c *collector) Selects(scope string) bool {
 	name, _, _ := strings.Cut(scope, "@")
 	parts := strings.Split(name, "/")
 	kind := kinds.Find(strings.Join(parts[max(0, len(parts)-2):], "/"))
 	region := strings.Join(parts[:max(0, len(parts)-2)], "/")
-	known := kind != nil
-	if known && c.opts.selects(kind) && (region == "" || len(c.opts.Regions) == 0 || slices.Contains(c.opts.Regions, region)) {
-		return fmt.Errorf("%s is not listed any more: the catalog does not have it, or the credential (its roles, its project) does not show "+
-			"it; "+
-			"what is known of it stays. To have it recorded as deleted, name it in exclude", scope)
-	}
-	return nothing(ctx, out, "")
+	return kind != nil && c.opts.selects(kind) && (region == "" || len(c.opts.Regions) == 0 || slices.Contains(c.opts.Regions, region))
 }
 
 // nothing commits a sweep that found nothing.

@@ -47,6 +47,16 @@ func Require(t testing.TB) {
 // New returns an empty warehouse with its schema, where Require lets it.
 func New(t testing.TB) *warehouse.Warehouse {
 	t.Helper()
+	w := Empty(t)
+	if err := w.Migrate(t.Context(), slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// Empty returns a warehouse without a schema, where Require lets it.
+func Empty(t testing.TB) *warehouse.Warehouse {
+	t.Helper()
 	Require(t)
 	exe, err := os.Executable()
 	if err != nil {
@@ -64,9 +74,6 @@ func New(t testing.TB) *warehouse.Warehouse {
 			t.Error(err)
 		}
 	})
-	if err := w.Migrate(t.Context(), logger); err != nil {
-		t.Fatal(err)
-	}
 	return w
 }
 
