@@ -24,7 +24,7 @@ func BenchmarkUnchanged(b *testing.B) { benchmarkRecord(b, false) }
 func BenchmarkChanged(b *testing.B)   { benchmarkRecord(b, true) }
 
 // newSink makes the sink of a scope, with stores of its own.
-func newSink(b *testing.B) (s *sink, closeStores func() error) {
+func newSink(b testing.TB) (s *sink, closeStores func() error) {
 	b.Helper()
 	logger := slog.New(slog.DiscardHandler)
 	seen, err := lastseen.Open(b.TempDir(), logger)

@@ -331,6 +331,18 @@ func (s *sink) upsert(c comparison, o *plugin.Observation) (versions []*wirev1.A
 		}
 		versions, before = append(versions, old), nil
 	}
+	if before != nil {
+		a.RemovedRelations = gone(before.GetRelations(), a.GetRelations())
+		if proto.Size(a) > maxVersion {
+			// The edges that end and those that begin are too many for one version, and
+			// for a batch: the asset ends with the former and begins with the latter.
+			old, err := s.delete(c, o.Key)
+			if err != nil {
+				return nil, err
+			}
+			versions, before, a.RemovedRelations = append(versions, old), nil, nil
+		}
+	}
 	outcome := "created"
 	a.Operation = wirev1.Operation_OPERATION_CREATED
 	if before != nil {
@@ -339,7 +351,6 @@ func (s *sink) upsert(c comparison, o *plugin.Observation) (versions []*wirev1.A
 		if a.Changed, err = s.changed(before, a); err != nil {
 			return nil, err
 		}
-		a.RemovedRelations = gone(before.GetRelations(), a.GetRelations())
 	}
 	a.Version, a.Epoch = uint64(s.Clock.Next()), s.holding.epoch()
 	c.recent[o.Key] = lastseen.Of(a)
