@@ -119,13 +119,16 @@ func (f *follower) settle(ctx context.Context, r *elementReader, sweep plugin.Sw
 		f.c.heal(f.l, "kept")
 		return kept, nil
 	}
-	f.tell(ctx, "kept", plugin.Warning, fmt.Sprintf("%d of %d are missing from the list of %s, and are kept as they were: %s", len(missing), recorded, f.l.scope(), why))
+	f.tell(ctx, "kept", plugin.Warning, fmt.Sprintf("%d of %d are missing from the list of %s, and are kept as they were: %s",
+		len(missing), recorded, f.l.scope(), why))
 	return true, sweep.Keep(ctx, slices.Collect(maps.Keys(missing))...)
 }
 
 // shrunk looks once more at a list that has become much shorter, and returns why
 // what is missing is kept, or empty.
-func (f *follower) shrunk(ctx context.Context, r *elementReader, sweep plugin.Sweep, s *seen, missing map[plugin.Key]string, recorded int) (why string, err error) {
+func (f *follower) shrunk(
+	ctx context.Context, r *elementReader, sweep plugin.Sweep, s *seen, missing map[plugin.Key]string, recorded int,
+) (why string, err error) {
 	if err := f.read(ctx, r, sweep, s); err != nil {
 		return "", fmt.Errorf("asking once more for a list that has become much shorter: %w", err)
 	}
@@ -152,8 +155,10 @@ func (f *follower) shrunk(ctx context.Context, r *elementReader, sweep plugin.Sw
 		}
 		f.c.mu.Unlock()
 		if until := since.Add(heldFor); time.Now().Before(until) {
-			return fmt.Sprintf("the service shows nothing of other projects any more, which it also does without a word when the credential's roles, the service's policy "+
-				"or its version lets it show less. Give the credential a role that sees all, or leave the kind out by exclude; if nothing is changed, they are recorded as deleted after %s",
+			return fmt.Sprintf("the service shows nothing of other projects any more, "+
+				"which it also does without a word when the credential's roles, the service's policy "+
+				"or its version lets it show less. Give the credential a role that sees all, or leave the kind out by exclude; "+
+				"if nothing is changed, they are recorded as deleted after %s",
 				until.UTC().Format(time.RFC3339)), nil
 		}
 	}
@@ -161,7 +166,8 @@ func (f *follower) shrunk(ctx context.Context, r *elementReader, sweep plugin.Sw
 	if len(s.keys) == 0 && recorded > 1 {
 		severity = plugin.Warning
 	}
-	f.say(ctx, "shrunk", severity, fmt.Sprintf("%d of %d are missing from the list of %s, also when it was asked for once more: they are recorded as deleted", len(missing), recorded, scope))
+	f.say(ctx, "shrunk", severity, fmt.Sprintf("%d of %d are missing from the list of %s, also when it was asked for once more: they are recorded as deleted",
+		len(missing), recorded, scope))
 	return "", nil
 }
 
@@ -242,7 +248,8 @@ func (f *follower) say(ctx context.Context, what string, severity plugin.Severit
 	f.c.log.Warn(message, "scope", f.l.scope())
 	now := time.Now()
 	err := f.out.Apply(ctx, "", plugin.Fact{Event: &plugin.Event{
-		ID: kinds.EventID(f.l.scope(), what, now.UTC().Format(time.RFC3339Nano)), Type: eventPrefix + "listing." + what, Time: now, Severity: severity, Message: message,
+		ID:   kinds.EventID(f.l.scope(), what, now.UTC().Format(time.RFC3339Nano)),
+		Type: eventPrefix + "listing." + what, Time: now, Severity: severity, Message: message,
 	}})
 	if err != nil && ctx.Err() == nil {
 		f.c.log.Error("recording an event", "event_type", eventPrefix+"listing."+what, "error", err)
