@@ -107,6 +107,7 @@ type arrival struct {
 }
 
 type metrics struct {
+	trials   prometheus.Gauge
 	sessions *prometheus.GaugeVec
 	refused  *prometheus.CounterVec
 	received *prometheus.CounterVec
@@ -118,6 +119,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "reeve_gateway_sessions", Help: "Open sessions of agents, by transport: quic or tcp."}, []string{"transport"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_gateway_refused_total", Help: "Connections and datagrams that were refused, by reason."}, []string{"reason"}),
+		trials: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "reeve_gateway_trials", Help: "Open connections of agents that only try whether they could have a session."}),
 		received: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_gateway_received_batch_bytes_total", Help: "Bytes of batches received, repeats included."}, []string{"class"}),
 	}
@@ -127,7 +130,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	health.Zero(m.refused, refusedReasons...)
 	health.Zero(m.received, wire.ClassName(wirev1.Class_CLASS_ASSETS), wire.ClassName(wirev1.Class_CLASS_EVENTS))
 	if r != nil {
-		r.MustRegister(m.sessions, m.refused, m.received)
+		r.MustRegister(m.sessions, m.refused, m.trials, m.received)
 	}
 	return m
 }

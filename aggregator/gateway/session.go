@@ -167,6 +167,8 @@ func (s *session) run(ctx context.Context) error {
 	}
 	if hello.GetSpoolId() == "" {
 		// The agent only tries whether it could have a session.
+		s.metrics.trials.Inc()
+		defer s.metrics.trials.Dec()
 		if err := s.say(&wirev1.Control{Message: &wirev1.Control_Welcome{Welcome: welcome}}); err != nil {
 			return err
 		}
