@@ -90,8 +90,7 @@ func Refused(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return false
 	}
-	var rows *rowsError
-	if errors.As(err, &rows) {
+	if _, ours := errors.AsType[*rowsError](err); ours {
 		return true
 	}
 	var ex *clickhouse.Exception

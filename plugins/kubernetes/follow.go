@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -104,12 +103,16 @@ func (c *collector) sweepKind(ctx context.Context, k *cluster.Cluster, o *observ
 	noList := errors.Is(err, cluster.ErrNoList)
 	switch {
 	case noList:
-		c.say(slog.LevelInfo, kind, "there is nothing to collect of a kind", "error", err)
+		if c.first(kind, "nothing") {
+			c.log.Info("there is nothing to collect of a kind", "kind", kind.String(), "error", err)
+		}
 	case err != nil:
 		return err
 	case list.Odd > 0:
-		c.say(slog.LevelWarn, kind, "a list has elements that cannot be read; what is missing from it does not count as deleted",
-			"elements", list.Odd, "error", list.Why)
+		if c.first(kind, "odd elements") {
+			c.log.Warn("a list has elements that cannot be read; what is missing from it does not count as deleted",
+				"kind", kind.String(), "elements", list.Odd, "error", list.Why)
+		}
 	}
 	checkpoint := c.checkpoint(k, list.Version)
 	switch {
@@ -164,11 +167,10 @@ func commitAnew(ctx context.Context, out plugin.Sink, sweep plugin.Sweep, anew m
 	return out.Apply(ctx, checkpoint)
 }
 
-// say logs what is so of a kind, once.
-func (c *collector) say(level slog.Level, kind object.Kind, message string, args ...any) {
-	if _, said := c.said.LoadOrStore(kind.String()+" "+message, true); !said {
-		c.log.Log(context.Background(), level, message, append([]any{"kind", kind.String()}, args...)...)
-	}
+// first reports whether something is said of a kind for the first time.
+func (c *collector) first(kind object.Kind, what string) bool {
+	_, said := c.said.LoadOrStore(kind.String()+" "+what, true)
+	return !said
 }
 
 // noteListed takes note of when a kind is listed.
@@ -475,7 +477,9 @@ func (c *collector) follow(ctx context.Context, f *following) error {
 			c.log.Warn("a watch has gone silent; opening it again", "kind", f.kind.String())
 		case cluster.Refused(err):
 			// It can be listed, and that is all.
-			c.say(slog.LevelWarn, f.kind, "a kind cannot be watched; it is listed now and then", "error", err)
+			if c.first(f.kind, "no watch") {
+				c.log.Warn("a kind cannot be watched; it is listed now and then", "kind", f.kind.String(), "error", err)
+			}
 			return c.untilListed(ctx, f.kind.String())
 		case errors.Is(err, io.EOF) && time.Since(began) > time.Second:
 			// Its time was up, or something between cuts it.
@@ -607,7 +611,9 @@ func (c *collector) followOnce(ctx context.Context, f *following) error {
 				}
 				patience = min(patience, bookmarkSilence)
 			} else if next.change.Odd != nil {
-				c.say(slog.LevelWarn, f.kind, "a change cannot be read", "error", next.change.Odd)
+				if c.first(f.kind, "odd change") {
+					c.log.Warn("a change cannot be read", "kind", f.kind.String(), "error", next.change.Odd)
+				}
 			} else {
 				facts = append(facts, f.facts(next.change)...)
 			}

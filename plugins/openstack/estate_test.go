@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -232,9 +233,7 @@ func things(more object, ids ...string) []object {
 	list := []object{}
 	for _, id := range ids {
 		o := object{"id": id, "name": "name-" + id}
-		for k, v := range more {
-			o[k] = v
-		}
+		maps.Copy(o, more)
 		list = append(list, o)
 	}
 	return list

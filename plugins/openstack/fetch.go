@@ -18,9 +18,6 @@ import (
 	"github.com/reeve-cloud/reeve/plugins/openstack/kinds"
 )
 
-// lenient reads what services send, duplicates and broken texts included.
-var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-
 // list reads a listing to its end. Most are one list; some are a list for each
 // element of another, for the API has none of all.
 func (r *elementReader) list(ctx context.Context, sweep plugin.Sweep, out plugin.Sink, visit func(jsontext.Value) error) (cloud.Listed,

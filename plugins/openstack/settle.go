@@ -245,7 +245,7 @@ func (c *collector) heal(l *listing, what string) {
 }
 
 func (f *follower) say(ctx context.Context, what string, severity plugin.Severity, message string) {
-	f.c.log.Warn(message, "scope", f.l.scope())
+	f.c.log.Warn("told of a listing", "scope", f.l.scope(), "told", message)
 	now := time.Now()
 	err := f.out.Apply(ctx, "", plugin.Fact{Event: &plugin.Event{
 		ID:   kinds.EventID(f.l.scope(), what, now.UTC().Format(time.RFC3339Nano)),

@@ -251,13 +251,12 @@ func TestShrinks(t *testing.T) {
 		return list
 	}
 	type step struct {
-		n       int // how many there are
-		once    int // how many the first answer has, or 0 for as many
-		ended   int // how many the notifications have told of
-		lists   int
-		left    int
-		says    string
-		deleted bool
+		n     int // how many there are
+		once  int // how many the first answer has, or 0 for as many
+		ended int // how many the notifications have told of
+		lists int
+		left  int
+		says  string
 	}
 	for name, s := range map[string]step{
 		"a few go":            {n: 27, lists: 1, left: 27},

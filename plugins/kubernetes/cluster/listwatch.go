@@ -394,7 +394,7 @@ func readItems(dec *jsontext.Decoder, kind object.Kind, list *List, visit func(*
 		return broken(dec.SkipValue())
 	}
 	if t, err := dec.ReadToken(); err != nil || t.Kind() != '[' {
-		return fmt.Errorf("%w: the elements of a list should begin (%v)", errBroken, err)
+		return fmt.Errorf("%w: the elements of a list should begin: %w", errBroken, err)
 	}
 	for {
 		if dec.PeekKind() == ']' {

@@ -127,7 +127,7 @@ var places = func() map[string]place {
 		filesKey:       "files writefiles extrafiles",
 		certificateKey: "cabundle",
 	} {
-		for _, key := range strings.Fields(keys) {
+		for key := range strings.FieldsSeq(keys) {
 			m[key] = at
 		}
 	}
