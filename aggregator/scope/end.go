@@ -40,15 +40,8 @@ func (s *Scopes) End(ctx context.Context, by registry.Actor, in *ingest.Ingest, 
 	status, claimed := s.Get(at.Site, at.Scope)
 	if claimed {
 		e.Last = status.Last
-		if status.Holder != "" {
-			lives, err := s.alive(ctx, status.Holder)
-			if err != nil {
-				return e, err
-			}
-			if lives {
-				return e, fmt.Errorf("%w: agent %s of host %q: revoke it, or take the scope out of its configuration", ErrHeld,
-					status.Holder, s.registry.Liveness(status.Holder).Hostname)
-			}
+		if err := s.checkAway(ctx, status.Holder); err != nil {
+			return e, err
 		}
 	}
 	var err error
@@ -60,11 +53,10 @@ func (s *Scopes) End(ctx context.Context, by registry.Actor, in *ingest.Ingest, 
 	}
 	if claimed {
 		// First, so that the last holder's late word comes behind a fence.
-		if err := s.markEnded(ctx, by, key{at.Site, at.Scope}); err != nil {
+		if err := s.markEnded(ctx, by, key{at.Site, at.Scope}, status); err != nil {
 			return e, err
 		}
 	}
-	status, _ = s.Get(at.Site, at.Scope)
 	q := warehouse.ScopeQuery{SiteScope: at, Assets: seedAssets, Bytes: batchBytes}
 	for more := true; more; {
 		var versions []warehouse.AssetVersion
@@ -74,6 +66,10 @@ func (s *Scopes) End(ctx context.Context, by registry.Actor, in *ingest.Ingest, 
 		}
 		if len(versions) == 0 {
 			break
+		}
+		// An agent that takes it up meanwhile has what is there, and says what is not.
+		if status, _ = s.Get(at.Site, at.Scope); status.Holder != "" {
+			return e, s.takenUp(status.Holder)
 		}
 		last := versions[len(versions)-1]
 		q.AfterType, q.AfterUID = last.Type, last.UID
@@ -103,23 +99,80 @@ func Submit(ctx context.Context, in *ingest.Ingest, agent identity.Agent, record
 		return fmt.Errorf("recording deletions: %w", err)
 	}
 	defer inlet.Close()
-	batch, err := wire.EncodeBatch(SpoolID, wirev1.Class_CLASS_ASSETS, inlet.Next(wirev1.Class_CLASS_ASSETS), records)
+	last, err := queue(ctx, inlet, records)
 	if err != nil {
-		return err
-	}
-	if err := inlet.Submit(ctx, wirev1.Class_CLASS_ASSETS, batch); err != nil {
 		return fmt.Errorf("recording deletions: %w", err)
+	}
+	for !durable(inlet, last) {
+		select {
+		case <-inlet.Acks():
+		case <-ctx.Done():
+			return fmt.Errorf("waiting until deletions are recorded: %w", ctx.Err())
+		}
 	}
 	return nil
 }
 
-// markEnded takes note that a scope was ended. Who claims it again begins anew.
-func (s *Scopes) markEnded(ctx context.Context, by registry.Actor, k key) error {
+// numbering is held while records get their numbers and are queued: two that record
+// something of one agent would give the same ones, and the later would be taken for a
+// repetition.
+var numbering = make(chan struct{}, 1)
+
+// queue queues records, and returns the number of the last.
+func queue(ctx context.Context, inlet *ingest.Inlet, records []*wirev1.Record) (last uint64, err error) {
+	select {
+	case numbering <- struct{}{}:
+		defer func() { <-numbering }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	first := inlet.Next(wirev1.Class_CLASS_ASSETS)
+	batch, err := wire.EncodeBatch(SpoolID, wirev1.Class_CLASS_ASSETS, first, records)
+	if err != nil {
+		return 0, err
+	}
+	return first + uint64(len(records)) - 1, inlet.Submit(ctx, wirev1.Class_CLASS_ASSETS, batch)
+}
+
+func durable(inlet *ingest.Inlet, seq uint64) bool {
+	return slices.ContainsFunc(inlet.Durable(), func(w *wirev1.Watermark) bool {
+		return w.GetClass() == wirev1.Class_CLASS_ASSETS && w.GetSeq() >= seq
+	})
+}
+
+// checkAway returns ErrHeld if an agent that holds a scope may still look after it.
+func (s *Scopes) checkAway(ctx context.Context, holder string) error {
+	if holder == "" {
+		return nil
+	}
+	lives, err := s.alive(ctx, holder)
+	if err == nil && lives {
+		err = fmt.Errorf("%w: agent %s of host %q: revoke it, or take the scope out of its configuration", ErrHeld, holder,
+			s.registry.Liveness(holder).Hostname)
+	}
+	return err
+}
+
+// takenUp says that an agent took a scope up while it was being ended.
+func (s *Scopes) takenUp(agent string) error {
+	return fmt.Errorf("%w: agent %s of host %q has taken it up meanwhile", ErrHeld, agent, s.registry.Liveness(agent).Hostname)
+}
+
+// markEnded takes note that a scope was ended, unless it is another's now than it was
+// when it was looked at. Who claims it again begins anew.
+func (s *Scopes) markEnded(ctx context.Context, by registry.Actor, k key, looked Status) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.scopes[k]
 	if h == nil {
 		return nil
+	}
+	if h.holder() != looked.Holder || h.Epoch != looked.Epoch {
+		return s.takenUp(h.agent)
+	}
+	// A holder that is back has claimed it, maybe, and would not know of the end.
+	if err := s.checkAway(ctx, h.holder()); err != nil {
+		return err
 	}
 	ended := *h
 	ended.Epoch, ended.Since, ended.Ended = h.Epoch+1, uint64(s.clock.Next()), true

@@ -163,6 +163,9 @@ func (s *Scopes) write(ctx context.Context) error {
 	var rows []warehouse.ScopeHolder
 	for k := range s.unwritten {
 		h := s.scopes[k]
+		if h == nil {
+			continue // it was forgotten meanwhile
+		}
 		rows = append(rows, warehouse.ScopeHolder{
 			SiteScope: warehouse.SiteScope{Site: k.site, Scope: k.name}, AgentID: h.holder(), Epoch: h.Epoch, Version: uint64(s.revision),
 		})

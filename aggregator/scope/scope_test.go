@@ -189,7 +189,7 @@ func TestHolders(t *testing.T) {
 	f.expect("a holder that is revoked", f.claim(two, 2, true), "9 seed")
 	f.w.assets = 0
 	f.release(two)
-	if err := f.s.markEnded(t.Context(), registry.System, key{"west", "k/pods"}); err != nil {
+	if err := f.s.markEnded(t.Context(), registry.System, key{"west", "k/pods"}, Status{Epoch: 9}); err != nil {
 		t.Fatal(err)
 	}
 	f.expect("what was ended begins anew", f.claim(two, 9, true), "11 seed")
