@@ -194,17 +194,41 @@ func (g *holding) epoch() uint64 {
 	return g.state.Epoch
 }
 
+// heldEpoch is the epoch in which the agent holds a scope now, or zero.
+func (h *Holdings) heldEpoch(scope string) uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if g := h.scopes[scope]; g != nil && g.granted && g.holder == "" {
+		return g.state.Epoch
+	}
+	return 0
+}
+
+// forgotten takes note that the store has forgotten the scope.
+func (g *holding) forgotten() {
+	if g == nil {
+		return
+	}
+	g.all.mu.Lock()
+	defer g.all.mu.Unlock()
+	g.state.Completed = time.Time{}
+}
+
 // saveEvery is how often the time of complete listings is stored.
 const saveEvery = 10 * time.Minute
 
-// completed takes note that a listing of the scope is complete. A holding of nil is of
-// an agent without holdings.
-func (s *sink) completed() error {
+// completed takes note that a listing of the scope is complete, in which so many assets
+// were listed that are not known: what a collector kept, and what cannot be recorded. A
+// holding of nil is of an agent without holdings.
+//
+// The aggregator may have those, so they must not count as gone. Behind a grant they
+// are not there either: what it had was seeded.
+func (s *sink) completed(unknown int) error {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	g := s.holding
 	if g == nil {
 		state, err := s.Seen.Scope(s.id.String())
-		if err != nil || !state.Completed.IsZero() {
+		if err != nil || !state.Completed.IsZero() || unknown > 0 {
 			return err
 		}
 		state.Completed = now
@@ -214,6 +238,9 @@ func (s *sink) completed() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	first := g.state.Completed.IsZero()
+	if first && unknown > 0 && g.state.Epoch == 0 {
+		return nil
+	}
 	g.state.Completed = now
 	if !first && now.Sub(g.saved) < saveEvery {
 		return nil
@@ -325,6 +352,14 @@ func (h *Holdings) Granted(claims []*wirev1.ScopeClaim, grants []*wirev1.ScopeGr
 					"collector "+
 					"another name; if it is a machine with the same machine-id, give one of them a new one", "scope", g.id, "holder", holder, "hostname",
 					a.GetHostname())
+			}
+			// What the other one records is not known here: all is listed anew, should the
+			// scope come back.
+			if !g.state.Completed.IsZero() {
+				g.state.Completed = time.Time{}
+				if err := h.seen.SetScope(g.id, g.state); err != nil {
+					errs = append(errs, err)
+				}
 			}
 			g.withdraw()
 		case a.GetSeed():

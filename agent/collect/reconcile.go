@@ -157,12 +157,26 @@ func (r *Recorder) Restore(ctx context.Context, l *wirev1.Listing, uids []string
 			a = proto.CloneOf(a)
 			a.Version, a.Operation, a.Changed = uint64(r.Clock.Next()), wirev1.Operation_OPERATION_UPDATED, []string{corrected}
 		}
-		if err := again.add(a); err != nil {
+		if err := again.add(r.vouched(a)); err != nil {
 			return again.sent, err
 		}
 	}
 	err = again.flush()
 	return again.sent, err
+}
+
+// vouched is a version as the holder of its scope sends it again: with the epoch of now.
+// With the one in which it was recorded, or none, as what was seeded, it would be refused
+// of an agent that had lost the scope in between.
+func (r *Recorder) vouched(a *wirev1.AssetVersion) *wirev1.AssetVersion {
+	if r.Holdings == nil {
+		return a
+	}
+	if epoch := r.Holdings.heldEpoch(a.GetScope()); epoch > a.GetEpoch() {
+		a = proto.CloneOf(a)
+		a.Epoch = epoch
+	}
+	return a
 }
 
 // corrected is what changed in a version that puts right what the aggregator has.

@@ -311,6 +311,7 @@ func (s *scopeRun) collect(ctx context.Context) (over bool) {
 				due = s.nextSweep()
 				if s.last {
 					if err = s.recorder.Seen.ForgetScope(s.sink.id.String()); err == nil {
+						s.sink.holding.forgotten()
 						s.recovered(ctx)
 						return true
 					}

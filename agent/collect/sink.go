@@ -93,8 +93,11 @@ func (s *sink) apply(ctx context.Context, checkpoint plugin.Checkpoint, facts []
 			return err
 		}
 		for _, f := range facts {
-			if f.Upsert != nil {
+			switch {
+			case f.Upsert != nil:
 				s.sweep.list(f.Upsert.Key)
+			case f.Delete != nil:
+				delete(s.sweep.listed, s.sweep.hash(*f.Delete))
 			}
 		}
 	}
@@ -188,8 +191,11 @@ func (w *sweep) Commit(ctx context.Context, checkpoint plugin.Checkpoint) error 
 		return err
 	}
 	var missing []plugin.Key
+	known := 0
 	if err := w.sink.Seen.Keys(w.sink.id.String(), func(k plugin.Key) error {
-		if _, ok := w.listed[w.hash(k)]; !ok {
+		if _, ok := w.listed[w.hash(k)]; ok {
+			known++
+		} else {
 			missing = append(missing, k)
 		}
 		return nil
@@ -208,7 +214,7 @@ func (w *sweep) Commit(ctx context.Context, checkpoint plugin.Checkpoint) error 
 	if err := w.flush(ctx, checkpoint); err != nil {
 		return err
 	}
-	if err := w.sink.completed(); err != nil {
+	if err := w.sink.completed(len(w.listed) - known); err != nil {
 		return err
 	}
 	w.sink.sweep = nil
@@ -475,7 +481,7 @@ func (r *Recorder) Resend(ctx context.Context) (assets int, err error) {
 		return 0, err
 	}
 	again := resending{ctx: ctx, to: r.Spool}
-	err = r.Seen.Assets(again.add)
+	err = r.Seen.Assets(func(a *wirev1.AssetVersion) error { return again.add(r.vouched(a)) })
 	if err == nil {
 		err = r.Seen.Deletions(func(_ []byte, _ uint64, a *wirev1.AssetVersion) error { return again.add(a) })
 	}
