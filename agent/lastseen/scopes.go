@@ -266,6 +266,19 @@ func (s *Store) ComeDown(to hlc.Stamp) error {
 		}
 	}
 	err := s.write(func(w *writer) error {
+		// The aggregator has types, too, by when they came: their stamps would always be
+		// newer than its own, and pull the clock up when they are sent again.
+		if err := s.Types(func(t *wirev1.AssetType) error {
+			if t.GetVersion() <= uint64(to) {
+				return nil
+			}
+			t.Version = uint64(to)
+			value, err := encodeType(t)
+			w.do(func(txn *badger.Txn) error { return txn.Set(typeKey(t.GetName()), value) })
+			return err
+		}); err != nil {
+			return err
+		}
 		w.do(func(txn *badger.Txn) error { return txn.Set(clockKey, binary.BigEndian.AppendUint64(nil, uint64(to))) })
 		return nil
 	})
