@@ -77,6 +77,14 @@ func (s *session) claim(ctx context.Context) error {
 
 // claimOnce claims all scopes, and reports whether that is to be done again soon.
 func (s *session) claimOnce(ctx context.Context) (again bool, err error) {
+	// What came too late for an earlier question would be taken for the answer to this one.
+	for late := true; late; {
+		select {
+		case <-s.grants:
+		default:
+			late = false
+		}
+	}
 	claims := s.Scopes.Claims()
 	if err := s.sendClaims(claims); err != nil {
 		return false, err
