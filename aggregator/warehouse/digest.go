@@ -68,8 +68,8 @@ func (w *Warehouse) Held(ctx context.Context, site, typ, after, until string, li
 	})
 }
 
-// Sizes returns how many bytes the documents of assets of a site and a type have that
-// are not deleted, by uid.
+// Sizes returns about how many bytes the documents and edges of assets of a site and a
+// type have that are not deleted, by uid.
 func (w *Warehouse) Sizes(ctx context.Context, site, typ string, uids []string) (map[string]uint64, error) {
 	rows, err := w.conn.Query(ctx, `SELECT uid, length(document) FROM asset FINAL
 		WHERE site = {site:String} AND type = {type:String} AND uid IN {uids:Array(String)} AND NOT deleted`,
@@ -77,7 +77,17 @@ func (w *Warehouse) Sizes(ctx context.Context, site, typ string, uids []string) 
 	if err != nil {
 		return nil, fmt.Errorf("measuring assets: %w", err)
 	}
-	return scanMap(rows, func(uid *string, size *uint64) []any { return []any{uid, size} })
+	sizes, err := scanMap(rows, func(uid *string, size *uint64) []any { return []any{uid, size} })
+	if err != nil {
+		return nil, err
+	}
+	counts, err := w.edges(ctx, site, typ, uids)
+	for uid, n := range counts {
+		if _, there := sizes[uid]; there {
+			sizes[uid] += uint64(n) * edgeBytes
+		}
+	}
+	return sizes, err
 }
 
 // Current returns the newest versions of assets of a site and a type that are not
@@ -96,14 +106,7 @@ func (w *Warehouse) Current(ctx context.Context, site, typ string, uids []string
 	if err != nil {
 		return nil, nil, err
 	}
-	rows, err = w.conn.Query(ctx, `SELECT site, from_type, from_uid, kind, to_type, to_uid FROM relation FINAL
-		WHERE site = {site:String} AND from_type = {type:String} AND from_uid IN {uids:Array(String)} AND NOT deleted`, parameters...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading relations: %w", err)
-	}
-	relations, err := scan(rows, func(r *Relation) []any {
-		return []any{&r.Site, &r.FromType, &r.FromUID, &r.Kind, &r.ToType, &r.ToUID}
-	})
+	relations, err := w.relationsFrom(ctx, site, typ, uids)
 	return versions, relations, err
 }
 

@@ -105,23 +105,68 @@ func (w *Warehouse) ScopeAssets(ctx context.Context, q ScopeQuery) (versions []A
 	if len(versions) == 0 {
 		return nil, nil, false, nil
 	}
-	uids := make([]string, len(versions))
-	there := make(map[AssetKey]bool)
-	for i, v := range versions {
-		uids[i] = v.UID
-		there[AssetKey{v.Site, v.Type, v.UID}] = true
-	}
-	edges, err := w.conn.Query(ctx, `SELECT site, from_type, from_uid, kind, to_type, to_uid FROM relation FINAL
-		WHERE site = {site:String} AND from_uid IN {uids:Array(String)} AND NOT deleted`,
-		clickhouse.Named("site", q.Site), clickhouse.Named("uids", uids))
-	if err != nil {
-		return nil, nil, false, fmt.Errorf("reading the relations of a scope: %w", err)
-	}
-	all, err := scan(edges, func(r *Relation) []any { return []any{&r.Site, &r.FromType, &r.FromUID, &r.Kind, &r.ToType, &r.ToUID} })
-	for _, r := range all {
-		if there[AssetKey{r.Site, r.FromType, r.FromUID}] {
-			relations = append(relations, r)
+	// Edges are not in the documents, and may be many more: as many assets as have few
+	// enough of them.
+	edges := 0
+	for first := 0; first < len(versions); {
+		kind, end := versions[first].Type, first
+		var uids []string
+		for ; end < len(versions) && versions[end].Type == kind; end++ {
+			uids = append(uids, versions[end].UID)
 		}
+		counts, err := w.edges(ctx, q.Site, kind, uids)
+		if err != nil {
+			return nil, nil, false, err
+		}
+		for i, uid := range uids {
+			if edges += counts[uid]; first+i > 0 && edges > pageEdges {
+				versions, uids, more = versions[:first+i], uids[:i], true
+				break
+			}
+		}
+		list, err := w.relationsFrom(ctx, q.Site, kind, uids)
+		if err != nil {
+			return nil, nil, false, err
+		}
+		relations, first = append(relations, list...), end
 	}
-	return versions, relations, more, err
+	return versions, relations, more, nil
+}
+
+const (
+	// pageEdges is how many edges are read with several assets at most, and assetEdges
+	// with one: more than any version may have.
+	pageEdges, assetEdges = 50_000, 800_000
+	// edgeBytes is about what an edge takes.
+	edgeBytes = 64
+)
+
+// edges returns how many edges lead from assets of a site and a type, by uid.
+func (w *Warehouse) edges(ctx context.Context, site, typ string, uids []string) (map[string]int, error) {
+	rows, err := w.conn.Query(ctx, `SELECT from_uid, toInt64(count()) FROM relation FINAL
+		WHERE site = {site:String} AND from_type = {type:String} AND from_uid IN {uids:Array(String)} AND NOT deleted GROUP BY from_uid`,
+		clickhouse.Named("site", site), clickhouse.Named("type", typ), clickhouse.Named("uids", uids))
+	if err != nil {
+		return nil, fmt.Errorf("counting relations: %w", err)
+	}
+	counts, err := scanMap(rows, func(uid *string, n *int64) []any { return []any{uid, n} })
+	if err != nil {
+		return nil, err
+	}
+	edges := make(map[string]int, len(counts))
+	for uid, n := range counts {
+		edges[uid] = int(n)
+	}
+	return edges, nil
+}
+
+// relationsFrom lists the edges that lead from assets of a site and a type.
+func (w *Warehouse) relationsFrom(ctx context.Context, site, typ string, uids []string) ([]Relation, error) {
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, from_type, from_uid, kind, to_type, to_uid FROM relation FINAL
+		WHERE site = {site:String} AND from_type = {type:String} AND from_uid IN {uids:Array(String)} AND NOT deleted LIMIT %d BY from_uid`, assetEdges),
+		clickhouse.Named("site", site), clickhouse.Named("type", typ), clickhouse.Named("uids", uids))
+	if err != nil {
+		return nil, fmt.Errorf("reading relations: %w", err)
+	}
+	return scan(rows, func(r *Relation) []any { return []any{&r.Site, &r.FromType, &r.FromUID, &r.Kind, &r.ToType, &r.ToUID} })
 }
