@@ -365,6 +365,7 @@ func (h *Holdings) Granted(claims []*wirev1.ScopeClaim, grants []*wirev1.ScopeGr
 		case a.GetSeed():
 			g.holder = ""
 			g.withdraw()
+			g.since = time.Now().Add(seedsTake)
 			seeds = append(seeds, a)
 		default:
 			if g.holder != "" {
@@ -397,29 +398,51 @@ func (g *holding) withdraw() {
 // next returns more of what it has until there is none.
 func (h *Holdings) Seed(ctx context.Context, grant *wirev1.ScopeGrant, ready func(context.Context) error,
 	next func() ([]*wirev1.AssetVersion, error)) error {
+	err := h.seed(ctx, grant, ready, next)
+	if err == nil {
+		return nil
+	}
+	// Those behind it are not seeded either, for now: their patience begins anew.
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	for _, g := range h.scopes {
+		if !g.granted && g.since.After(now) {
+			g.since = now
+			g.changed()
+		}
+	}
+	return err
+}
+
+func (h *Holdings) seed(ctx context.Context, grant *wirev1.ScopeGrant, ready func(context.Context) error,
+	next func() ([]*wirev1.AssetVersion, error)) error {
 	g, err := h.stopped(ctx, grant.GetScope())
 	if err != nil || g == nil {
 		return err
 	}
+	if err := ready(ctx); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	g.state = lastseen.Scope{}
+	h.mu.Unlock()
 	state := lastseen.Scope{Epoch: grant.GetEpoch()}
-	if err = ready(ctx); err == nil {
-		h.mu.Lock()
-		g.state = lastseen.Scope{}
-		h.mu.Unlock()
-		err = h.seen.Seed(g.id, state, next)
+	if err := h.seen.Seed(g.id, state, next); err != nil {
+		return err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	g.since = time.Now() // its patience begins anew
-	if err == nil {
-		g.state, g.granted = state, true
-	}
+	g.state, g.granted = state, true
 	g.changed()
-	return err
+	return nil
 }
 
-// stopped waits until a scope that is to be seeded is not collected any more, and has it
-// wait for longer than any seed takes. It returns nil if there is nothing to seed.
+// seedsTake is longer than it takes to seed all scopes of an agent, one after the other.
+const seedsTake = 24 * time.Hour
+
+// stopped waits until a scope that is to be seeded is not collected any more. It returns
+// nil if there is nothing to seed.
 func (h *Holdings) stopped(ctx context.Context, scope string) (*holding, error) {
 	for {
 		h.mu.Lock()
@@ -429,7 +452,6 @@ func (h *Holdings) stopped(ctx context.Context, scope string) (*holding, error) 
 			return nil, nil
 		}
 		if !g.running {
-			g.since = time.Now().Add(24 * time.Hour)
 			h.mu.Unlock()
 			return g, nil
 		}

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 
@@ -188,5 +189,59 @@ func TestSentAgainInTheEpochOfNow(t *testing.T) {
 	s.sweepOnce(t, []string{"c"}, nil)
 	if h := s.Holdings.heldEpoch("f/s"); h != 0 {
 		t.Errorf("it holds the scope in epoch %d", h)
+	}
+}
+
+// TestSeedsAreWaitedFor: scopes are seeded one after the other, and none is collected
+// before its turn for want of patience; where a seed fails, none waits for ever.
+func TestSeedsAreWaitedFor(t *testing.T) {
+	s, _ := newHeld(t)
+	h := s.Holdings
+	h.patience = 0
+	second, err := h.claim("f/second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	begins := func(g *holding) bool {
+		held, done, err := g.hold(over)
+		if err == nil {
+			done()
+		}
+		return held != nil
+	}
+	seeds, _, err := h.Granted(h.Claims(), []*wirev1.ScopeGrant{{Scope: "f/s", Epoch: 1, Seed: true}, {Scope: "f/second", Epoch: 1, Seed: true}})
+	if err != nil || len(seeds) != 2 {
+		t.Fatalf("the seeds are %v, %v", seeds, err)
+	}
+	ready := func(context.Context) error { return nil }
+	failure := errors.New("cut")
+	seed := func(g *wirev1.ScopeGrant, err error) error {
+		return h.Seed(t.Context(), g, ready, func() ([]*wirev1.AssetVersion, error) {
+			if begins(second) || g.GetScope() == "f/s" && begins(s.holding) {
+				t.Error("it is collected before it is seeded")
+			}
+			return nil, err
+		})
+	}
+	if err := seed(&wirev1.ScopeGrant{Scope: "f/s", Epoch: 1, Seed: true}, nil); err != nil || !begins(s.holding) {
+		t.Errorf("the first is not collected: %v", err)
+	}
+	if err := seed(&wirev1.ScopeGrant{Scope: "f/second", Epoch: 1, Seed: true}, failure); !errors.Is(err, failure) {
+		t.Error(err)
+	}
+	if !begins(second) {
+		t.Error("a scope whose seed has failed waits on")
+	}
+	// The connection is lost while the first of two is seeded.
+	if _, _, err := h.Granted(h.Claims(), []*wirev1.ScopeGrant{{Scope: "f/s", Epoch: 2, Seed: true}, {Scope: "f/second", Epoch: 2, Seed: true}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := seed(&wirev1.ScopeGrant{Scope: "f/s", Epoch: 2, Seed: true}, failure); !errors.Is(err, failure) {
+		t.Error(err)
+	}
+	if !begins(second) || !begins(s.holding) {
+		t.Error("scopes wait for a seed that does not come")
 	}
 }
