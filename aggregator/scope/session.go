@@ -36,13 +36,16 @@ type Session struct {
 	// claims are what has come of a list of them, and names the bytes of their names.
 	claims []*wirev1.ScopeClaim
 	names  int
-	jobs   chan func(context.Context) error
+	jobs   chan job
 }
+
+// job does what an agent asks for, and returns what it is to be told.
+type job func(context.Context) ([]*wirev1.Control, error)
 
 // Session returns the session of an agent, which is answered through say. Run must
 // follow.
 func (s *Scopes) Session(agent identity.Agent, say func(*wirev1.Control) error) *Session {
-	return &Session{Scopes: s, agent: agent, say: say, jobs: make(chan func(context.Context) error, 1)}
+	return &Session{Scopes: s, agent: agent, say: say, jobs: make(chan job, 1)}
 }
 
 // Take takes a message of the agent's, if it is about scopes. It does not wait. The
@@ -52,7 +55,7 @@ func (s *Session) Take(c *wirev1.Control) error {
 	case *wirev1.Control_Scopes:
 		return s.takeClaims(m.Scopes)
 	case *wirev1.Control_SeedRequest:
-		return s.queue(func(ctx context.Context) error { return s.seed(ctx, m.SeedRequest) })
+		return s.queue(func(ctx context.Context) ([]*wirev1.Control, error) { return s.seed(ctx, m.SeedRequest) })
 	}
 	return nil
 }
@@ -75,16 +78,16 @@ func (s *Session) takeClaims(part *wirev1.Scopes) error {
 	}
 	claims := s.claims
 	s.claims, s.names = nil, 0
-	return s.queue(func(ctx context.Context) error { return s.answer(ctx, claims) })
+	return s.queue(func(ctx context.Context) ([]*wirev1.Control, error) { return s.answer(ctx, claims) })
 }
 
 // maxError bounds what an agent tells of why a scope fails.
 const maxError = 512
 
 // queue has a job done. An agent waits for one answer before it asks again.
-func (s *Session) queue(job func(context.Context) error) error {
+func (s *Session) queue(j job) error {
 	select {
-	case s.jobs <- job:
+	case s.jobs <- j:
 		return nil
 	default:
 		return fmt.Errorf("%w: it claims several things at once", ErrProtocol)
@@ -95,8 +98,13 @@ func (s *Session) queue(job func(context.Context) error) error {
 func (s *Session) Run(ctx context.Context) error {
 	for {
 		select {
-		case job := <-s.jobs:
-			if err := s.inTurn(ctx, job); err != nil && ctx.Err() == nil {
+		case j := <-s.jobs:
+			answer, err := s.inTurn(ctx, j)
+			// Behind its turn: an agent that reads slowly holds up nobody.
+			for i := 0; i < len(answer) && err == nil; i++ {
+				err = s.say(answer[i])
+			}
+			if err != nil && ctx.Err() == nil {
 				// The agent gets no answer, and asks again later.
 				s.logger.Warn("an agent's scopes could not be looked after", "site", s.agent.Site, "agent_id", s.agent.ID, "error", err)
 			}
@@ -106,20 +114,20 @@ func (s *Session) Run(ctx context.Context) error {
 	}
 }
 
-func (s *Session) inTurn(ctx context.Context, job func(context.Context) error) error {
+func (s *Session) inTurn(ctx context.Context, j job) ([]*wirev1.Control, error) {
 	select {
 	case s.turns <- struct{}{}:
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 	defer func() { <-s.turns }()
-	return job(ctx)
+	return j(ctx)
 }
 
-func (s *Session) answer(ctx context.Context, claims []*wirev1.ScopeClaim) error {
+func (s *Session) answer(ctx context.Context, claims []*wirev1.ScopeClaim) (answer []*wirev1.Control, err error) {
 	grants, err := s.claim(ctx, s.agent, claims)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, g := range grants {
 		if g.GetEpoch() == 0 {
@@ -139,24 +147,22 @@ func (s *Session) answer(ctx context.Context, claims []*wirev1.ScopeClaim) error
 		}
 		more = len(grants) > 0
 		part.More = more
-		if err := s.say(&wirev1.Control{Message: &wirev1.Control_Grants{Grants: part}}); err != nil {
-			return err
-		}
+		answer = append(answer, &wirev1.Control{Message: &wirev1.Control_Grants{Grants: part}})
 	}
-	return nil
+	return answer, nil
 }
 
-// seed sends the next assets of a scope.
-func (s *Session) seed(ctx context.Context, r *wirev1.SeedRequest) error {
+// seed returns the next assets of a scope.
+func (s *Session) seed(ctx context.Context, r *wirev1.SeedRequest) (answer []*wirev1.Control, err error) {
 	if status, ok := s.Get(s.agent.Site, r.GetScope()); !ok || status.Holder != s.agent.ID || status.Epoch != r.GetEpoch() {
-		return fmt.Errorf("it asked for the seed of scope %q with epoch %d, which it does not hold", r.GetScope(), r.GetEpoch())
+		return nil, fmt.Errorf("it asked for the seed of scope %q with epoch %d, which it does not hold", r.GetScope(), r.GetEpoch())
 	}
 	versions, relations, more, err := s.warehouse.ScopeAssets(ctx, warehouse.ScopeQuery{
 		SiteScope: warehouse.SiteScope{Site: s.agent.Site, Scope: r.GetScope()},
 		AfterType: r.GetAfterType(), AfterUID: r.GetAfterUid(), Assets: seedAssets, Bytes: seedBytes,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	to := &wirev1.Seed{Scope: r.GetScope(), Epoch: r.GetEpoch(), End: !more}
 	if n := len(versions); n > 0 {
@@ -164,14 +170,12 @@ func (s *Session) seed(ctx context.Context, r *wirev1.SeedRequest) error {
 	}
 	pieces, err := wire.PackSeed(Records(versions, relations), to)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, p := range pieces {
-		if err := s.say(&wirev1.Control{Message: &wirev1.Control_Seed{Seed: p}}); err != nil {
-			return err
-		}
+		answer = append(answer, &wirev1.Control{Message: &wirev1.Control_Seed{Seed: p}})
 	}
-	return nil
+	return answer, nil
 }
 
 // Records makes of rows of the warehouse the versions that agents told of.
