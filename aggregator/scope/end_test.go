@@ -38,6 +38,30 @@ func (b *between) ScopeAssets(_ context.Context, q warehouse.ScopeQuery) ([]ware
 	return []warehouse.AssetVersion{v}, nil, true, nil
 }
 
+func (c *counted) ScopesVersion(context.Context) (version uint64, err error) {
+	for _, h := range c.told {
+		version = max(version, h.Version)
+	}
+	return version, nil
+}
+
+// TestRegistryFromABackup: what the warehouse was told by a registry that is lost does not
+// hold against what the one from the backup says.
+func TestRegistryFromABackup(t *testing.T) {
+	f := newFixture(t)
+	one, _ := f.join("one")
+	f.w.told["k/lost"] = warehouse.ScopeHolder{Version: 1000}
+	for range 2 { // and over restarts
+		f.claim(one, 1, true)
+		version, err := f.w.ScopesVersion(t.Context())
+		if err != nil || f.w.told["k/pods"].Version != version || version <= 1000 {
+			t.Errorf("the warehouse was told %v, %v", f.w.told, err)
+		}
+		f.open()
+		f.release(one)
+	}
+}
+
 func (b *between) SetScopes(context.Context, []warehouse.ScopeHolder) error { return b.holders() }
 
 // TestEndWhileItIsClaimed: a scope that an agent takes up while a person has it ended is

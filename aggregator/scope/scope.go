@@ -49,6 +49,7 @@ const (
 // Warehouse is where the assets of scopes are.
 type Warehouse interface {
 	SetScopes(ctx context.Context, scopes []warehouse.ScopeHolder) error
+	ScopesVersion(ctx context.Context) (uint64, error)
 	ScopeCounts(ctx context.Context, site string, scopes []string) (map[warehouse.SiteScope]int64, error)
 	ScopeTypes(ctx context.Context, s warehouse.SiteScope) (map[string]int64, error)
 	ScopeAssets(ctx context.Context, q warehouse.ScopeQuery) (versions []warehouse.AssetVersion, relations []warehouse.Relation, more bool, err error)
@@ -93,6 +94,13 @@ type Scopes struct {
 	unwritten map[key]struct{}
 	revision  int64
 	wake      chan struct{}
+
+	// opened is the revision at the start, and ahead by how much what the warehouse was
+	// told is to be above the revision: a registry from a backup is behind it. Both belong
+	// to write, which asks once.
+	opened int64
+	ahead  uint64
+	asked  bool
 }
 
 // Open reads who holds what.
@@ -119,6 +127,7 @@ func Open(ctx context.Context, r *registry.Registry, w Warehouse, clock *hlc.Clo
 			s.unwritten[k] = struct{}{}
 		}
 	}
+	s.opened = s.revision
 	s.fence()
 	return s, nil
 }
@@ -159,6 +168,16 @@ func (s *Scopes) Run(ctx context.Context) error {
 
 // write tells the warehouse what it does not know yet.
 func (s *Scopes) write(ctx context.Context) error {
+	if !s.asked {
+		told, err := s.warehouse.ScopesVersion(ctx)
+		if err != nil {
+			return err
+		}
+		if told > uint64(s.opened) {
+			s.ahead = told - uint64(s.opened) + 1
+		}
+		s.asked = true
+	}
 	s.mu.Lock()
 	var rows []warehouse.ScopeHolder
 	for k := range s.unwritten {
@@ -167,7 +186,7 @@ func (s *Scopes) write(ctx context.Context) error {
 			continue // it was forgotten meanwhile
 		}
 		rows = append(rows, warehouse.ScopeHolder{
-			SiteScope: warehouse.SiteScope{Site: k.site, Scope: k.name}, AgentID: h.holder(), Epoch: h.Epoch, Version: uint64(s.revision),
+			SiteScope: warehouse.SiteScope{Site: k.site, Scope: k.name}, AgentID: h.holder(), Epoch: h.Epoch, Version: uint64(s.revision) + s.ahead,
 		})
 	}
 	s.unwritten = make(map[key]struct{})

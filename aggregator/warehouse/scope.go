@@ -15,7 +15,7 @@ type ScopeHolder struct {
 	SiteScope
 	AgentID string
 	Epoch   uint64
-	// Version is the registry's revision: of two of a scope the larger holds.
+	// Version grows with the registry's revision: of two of a scope the larger holds.
 	Version uint64
 }
 
@@ -35,6 +35,14 @@ func (w *Warehouse) SetScopes(ctx context.Context, scopes []ScopeHolder) error {
 		return fmt.Errorf("noting who holds scopes: %w", err)
 	}
 	return nil
+}
+
+// ScopesVersion returns the largest version of what was noted of holders, or zero.
+func (w *Warehouse) ScopesVersion(ctx context.Context) (version uint64, err error) {
+	if err := w.conn.QueryRow(ctx, "SELECT max(version) FROM scope").Scan(&version); err != nil {
+		return 0, fmt.Errorf("reading what was noted of holders: %w", err)
+	}
+	return version, nil
 }
 
 // ScopeCounts returns how many assets there are, not deleted, in scopes of a site, or of

@@ -57,3 +57,17 @@ func TestScopeAssetsWithManyEdges(t *testing.T) {
 		t.Errorf("the sizes are %v, %v", sizes, err)
 	}
 }
+
+func TestScopesVersion(t *testing.T) {
+	w := warehousetest.New(t)
+	for _, v := range []uint64{0, 7, 3} {
+		if v > 0 {
+			if err := w.SetScopes(t.Context(), []warehouse.ScopeHolder{{SiteScope: warehouse.SiteScope{Site: "west", Scope: "k/pods"}, Version: v}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if version, err := w.ScopesVersion(t.Context()); err != nil || version != min(v*7, 7) {
+			t.Errorf("the version is %d, %v", version, err)
+		}
+	}
+}
