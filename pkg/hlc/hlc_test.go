@@ -50,3 +50,32 @@ func TestStampTime(t *testing.T) {
 		t.Fatal("a time before 1970 must give stamp 0")
 	}
 }
+
+// TestAdjust: within an hour the wall clock is followed; beyond it the other clock is; and
+// stamps run backwards only where they were far ahead of what is right.
+func TestAdjust(t *testing.T) {
+	wall := time.UnixMilli(1_700_000_000_000)
+	for name, test := range map[string]struct {
+		// stored is the last stamp, and ahead how far the right clock is.
+		stored, ahead time.Duration
+		back          bool
+		next          time.Duration
+	}{
+		"right":                                {0, 0, false, 0},
+		"half an hour behind":                  {0, 30 * time.Minute, false, 0},
+		"ten years behind":                     {0, 87_600 * time.Hour, false, 87_600 * time.Hour},
+		"ten years ahead":                      {0, -87_600 * time.Hour, true, -87_600 * time.Hour},
+		"it was ten years ahead":               {87_600 * time.Hour, 0, true, 0},
+		"it was half an hour ahead":            {30 * time.Minute, 0, false, 30 * time.Minute},
+		"it was ahead and is behind by a year": {87_600 * time.Hour, 8_760 * time.Hour, true, 8_760 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := On(func() time.Time { return wall }, FromTime(wall.Add(test.stored)))
+			from, back := c.Adjust(test.ahead)
+			want := FromTime(wall.Add(test.next))
+			if next := c.Next(); back != test.back || next < want || next > want+2 || from > next {
+				t.Errorf("back: %v, from %v, next %v, want %v", back, from.Time(), next.Time(), want.Time())
+			}
+		})
+	}
+}
