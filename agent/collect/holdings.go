@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/reeve-cloud/reeve/agent/lastseen"
+	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
@@ -297,7 +298,13 @@ func (h *Holdings) Claims() []*wirev1.ScopeClaim {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var list []*wirev1.ScopeClaim
+	names := 0
 	for _, id := range slices.Sorted(maps.Keys(h.scopes)) {
+		// The rest is collected as if the aggregator granted nothing: it goes by the agent.
+		if names += len(id); len(list) == wire.MaxClaims || names > wire.MaxClaimNames {
+			h.logger.Warn("there are more scopes than an agent may claim: of the rest no other agent is held off", "scopes", len(h.scopes), "claimed", len(list))
+			break
+		}
 		g := h.scopes[id]
 		c := &wirev1.ScopeClaim{Scope: id, Epoch: g.state.Epoch, Complete: !g.state.Completed.IsZero(), Watching: g.watching}
 		if c.Complete {

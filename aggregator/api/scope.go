@@ -79,8 +79,9 @@ func (s *Scope) ListScopes(ctx context.Context, r *connect.Request[reevev1.ListS
 	}
 	response := &reevev1.ListScopesResponse{}
 	names := make([]string, 0, len(list))
-	for n := range list {
-		if n > after {
+	for n, v := range list {
+		// Of a scope that nobody has and that has nothing there is nothing to say.
+		if n > after && (v.GetHolder() != "" || v.GetAssets() > 0) {
 			names = append(names, n)
 		}
 	}

@@ -17,11 +17,13 @@
 package scope
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +35,7 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	"github.com/reeve-cloud/reeve/pkg/retry"
+	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
@@ -40,10 +43,10 @@ const (
 	// TakeOverAfter is how long a holder must have been silent before a scope goes to
 	// another agent that claims it: longer than a restart takes.
 	TakeOverAfter = time.Minute
-	// maxFormer is how many former holders are remembered.
-	maxFormer = 8
-	// An agent may claim so many scopes, with names of so many bytes in all.
-	maxScopes, maxNames = 2_500, 128 << 10
+	// maxFormer is how many former holders are remembered. With it, and what an agent
+	// may claim (wire.MaxClaims), all that is known of an agent's scopes fits into one
+	// object of the registry.
+	maxFormer = 4
 )
 
 // Warehouse is where the assets of scopes are.
@@ -348,8 +351,13 @@ func (s *Scopes) store(ctx context.Context, by registry.Actor, action string, ch
 	for k, h := range changed {
 		add(k, h)
 	}
-	for _, a := range agents {
-		slices.SortFunc(a.Scopes, func(x, y registry.HeldScope) int { return strings.Compare(x.Name, y.Name) })
+	for id, a := range agents {
+		forgotten := bound(&a)
+		agents[id] = a
+		for _, name := range forgotten {
+			delete(changed, key{a.Site, name})
+			defer delete(s.scopes, key{a.Site, name})
+		}
 	}
 	revision, err := s.registry.SetScopes(ctx, by, action, agents)
 	if err != nil {
@@ -366,6 +374,33 @@ func (s *Scopes) store(ctx context.Context, by registry.Actor, action string, ch
 	default:
 	}
 	return nil
+}
+
+// bound keeps of the scopes of an agent as many as may be stored, in order: those that it
+// gave up long ago are forgotten, and returned. Who claims one of them begins anew.
+func bound(a *registry.AgentScopes) (forgotten []string) {
+	// What it holds first, then what it gave up last.
+	slices.SortFunc(a.Scopes, func(x, y registry.HeldScope) int {
+		held := func(h registry.HeldScope) int64 {
+			if h.ReleasedAt == 0 {
+				return math.MaxInt64
+			}
+			return h.ReleasedAt
+		}
+		return cmp.Or(cmp.Compare(held(y), held(x)), strings.Compare(x.Name, y.Name))
+	})
+	names, most := 0, 0
+	for ; most < len(a.Scopes) && most < wire.MaxClaims; most++ {
+		if names += len(a.Scopes[most].Name); names > wire.MaxClaimNames {
+			break
+		}
+	}
+	for _, h := range a.Scopes[most:] {
+		forgotten = append(forgotten, h.Name)
+	}
+	a.Scopes = a.Scopes[:most]
+	slices.SortFunc(a.Scopes, func(x, y registry.HeldScope) int { return strings.Compare(x.Name, y.Name) })
+	return forgotten
 }
 
 // Holds reports whether an agent holds a scope.

@@ -12,6 +12,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
@@ -201,7 +202,7 @@ func TestBounds(t *testing.T) {
 	one, session := f.join("one")
 	defer session.Close()
 	many := &wirev1.Scopes{More: true}
-	for i := range 2_000 {
+	for i := range wire.MaxClaims - 1 {
 		many.Scopes = append(many.Scopes, &wirev1.ScopeClaim{Scope: fmt.Sprintf("k/%d", i)})
 	}
 	for name, parts := range map[string][]*wirev1.Scopes{
@@ -228,13 +229,33 @@ func TestBounds(t *testing.T) {
 	}
 	// As many as are allowed can be stored.
 	var most []*wirev1.ScopeClaim
-	for i := range maxScopes {
-		most = append(most, &wirev1.ScopeClaim{Scope: fmt.Sprintf("k/%0*d", maxNames/maxScopes-3, i), Complete: true})
+	for i := range wire.MaxClaims {
+		most = append(most, &wirev1.ScopeClaim{Scope: fmt.Sprintf("k/%0*d", wire.MaxClaimNames/wire.MaxClaims-3, i), Complete: true})
 	}
-	if grants, err := f.s.claim(t.Context(), one, most); err != nil || len(grants) != maxScopes {
+	if grants, err := f.s.claim(t.Context(), one, most); err != nil || len(grants) != wire.MaxClaims {
 		t.Errorf("%d grants, %v", len(grants), err)
 	}
-	if _, ok := f.s.Get("west", most[maxScopes-1].GetScope()); !ok {
+	// An agent whose scopes have other names each time takes no more than that.
+	other := make([]*wirev1.ScopeClaim, wire.MaxClaims)
+	for round := range 3 {
+		for i := range other {
+			other[i] = &wirev1.ScopeClaim{Scope: fmt.Sprintf("%d/%0*d", round, wire.MaxClaimNames/wire.MaxClaims-3, i), Complete: true}
+		}
+		if _, err := f.s.claim(t.Context(), one, other); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(f.s.List("")); n != wire.MaxClaims {
+		t.Errorf("%d scopes are known", n)
+	}
+	f.open()
+	if n := len(f.s.List("")); n != wire.MaxClaims {
+		t.Errorf("%d scopes are known after a restart", n)
+	}
+	if _, err := f.s.claim(t.Context(), one, most); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := f.s.Get("west", most[wire.MaxClaims-1].GetScope()); !ok {
 		t.Error("the last one is not there")
 	}
 }

@@ -36,7 +36,9 @@ type Session struct {
 	// claims are what has come of a list of them, and names the bytes of their names.
 	claims []*wirev1.ScopeClaim
 	names  int
-	jobs   chan job
+	// refused are the scopes that others hold, by their holders, as was logged.
+	refused map[string]string
+	jobs    chan job
 }
 
 // job does what an agent asks for, and returns what it is to be told.
@@ -70,8 +72,8 @@ func (s *Session) takeClaims(part *wirev1.Scopes) error {
 			c.Error = c.GetError()[:maxError]
 		}
 	}
-	if s.claims = append(s.claims, part.GetScopes()...); len(s.claims) > maxScopes || s.names > maxNames {
-		return fmt.Errorf("%w: more than %d scopes, or %d bytes of their names", ErrProtocol, maxScopes, maxNames)
+	if s.claims = append(s.claims, part.GetScopes()...); len(s.claims) > wire.MaxClaims || s.names > wire.MaxClaimNames {
+		return fmt.Errorf("%w: more than %d scopes, or %d bytes of their names", ErrProtocol, wire.MaxClaims, wire.MaxClaimNames)
 	}
 	if part.GetMore() {
 		return nil
@@ -129,14 +131,20 @@ func (s *Session) answer(ctx context.Context, claims []*wirev1.ScopeClaim) (answ
 	if err != nil {
 		return nil, err
 	}
+	refused := make(map[string]string)
 	for _, g := range grants {
-		if g.GetEpoch() == 0 {
+		if g.GetEpoch() != 0 {
+			continue
+		}
+		refused[g.GetScope()] = g.GetHolder()
+		if s.refused[g.GetScope()] != g.GetHolder() {
 			s.logger.Warn("an agent claims a scope that another holds: if they are of different sources, their collectors need different names; "+
 				"if they are two machines with one machine-id, one of them needs a new one",
 				"site", s.agent.Site, "agent_id", s.agent.ID, "hostname", s.registry.Liveness(s.agent.ID).Hostname,
 				"scope", g.GetScope(), "holder", g.GetHolder(), "holder_hostname", g.GetHostname())
 		}
 	}
+	s.refused = refused
 	for more := true; more; {
 		part := &wirev1.Grants{}
 		for size := 0; len(grants) > 0; grants = grants[1:] {

@@ -54,6 +54,10 @@ const (
 	// MaxBatch is the size in bytes of the largest encoded batch. A batch is
 	// closed well below it, so that a single large document still fits.
 	MaxBatch = 8 << 20
+	// MaxClaims is how many scopes an agent may claim, and MaxClaimNames how many bytes
+	// their names may have in all.
+	MaxClaims     = 1_500
+	MaxClaimNames = 96 << 10
 	// MaxRecords is the size in bytes of the largest decompressed batch.
 	MaxRecords = 64 << 20
 	// MaxCount is how many records a batch may have.
