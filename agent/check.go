@@ -100,9 +100,11 @@ func checkLeftOut(c config.Config, opened []config.Opened, r *report) {
 	for _, l := range left {
 		switch {
 		case l.Unconfigured:
-			r.line("scope "+l.Scope, nil, fmt.Sprintf("its collector is not configured any more: its %d assets become DISCONNECTED, until reeve scope end", l.Assets))
+			r.line("scope "+l.Scope, nil, fmt.Sprintf("its collector is not configured any more: its %d assets become DISCONNECTED, until reeve "+
+				"scope end", l.Assets))
 		case wait:
-			r.line("scope "+l.Scope, fmt.Errorf("collection of it is off, with more than a tenth of all assets: its %d become DISCONNECTED and stay, "+
+			r.line("scope "+l.Scope, fmt.Errorf("collection of it is off, with more than a tenth of all assets: its %d become DISCONNECTED and "+
+				"stay, "+
 				"until reeve scope end says that they are gone", l.Assets), "")
 		default:
 			r.line("scope "+l.Scope, nil, fmt.Sprintf("collection of it is off: %d assets become DELETED", l.Assets))
@@ -151,7 +153,8 @@ func checkReach(ctx context.Context, c config.Config, r *report) {
 		return
 	}
 	leaf := id.Certificate().Leaf
-	r.line("identity", nil, fmt.Sprintf("agent %s of site %s, certificate until %s", id.Agent.ID, id.Agent.Site, leaf.NotAfter.Format(time.RFC3339)))
+	r.line("identity", nil, fmt.Sprintf("agent %s of site %s, certificate until %s", id.Agent.ID, id.Agent.Site,
+		leaf.NotAfter.Format(time.RFC3339)))
 	for _, address := range edge.Addresses(c, id) {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		reached, err := uplink.Probe(ctx, address, proxy, id.ClientTLS())

@@ -79,7 +79,8 @@ func command() *cobra.Command {
 			defer out.Close()
 			// For what libraries say through the standard logger.
 			slog.SetDefault(logger)
-			if err := run(cmd.Context(), edge.Options{Config: c, Plugins: plugins, Logger: logger, Now: wallClock}); err != nil && !errors.Is(err, context.Canceled) {
+			if err := run(cmd.Context(), edge.Options{Config: c, Plugins: plugins, Logger: logger, Now: wallClock}); err != nil &&
+				!errors.Is(err, context.Canceled) {
 				// By the way of the log: the end must not wait for its reader either.
 				fmt.Fprintln(out, "reeve-agent:", err)
 				return errTold

@@ -30,7 +30,8 @@ func spoolCommand(file *string) *cobra.Command {
 		Short: "Say how much is on disk, and of what was given up what is owed and what is lost",
 		Long: "Say how much is on disk. Acknowledged records stay until their segment is full.\n" +
 			"Those under WAITING are not acknowledged yet, as far as is known here.\n\n" +
-			"Of the records that were given up for want of room, those under OWED were the newest\nword on an asset when it was last looked; they are shipped from what was last seen.\nThose under GIVEN-UP are lost, and the centre is told of them.",
+			"Of the records that were given up for want of room, those under OWED were the newest\nword on an asset when it was last looked; " +
+			"they are shipped from what was last seen.\nThose under GIVEN-UP are lost, and the centre is told of them.",
 		Args: cmdline.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return inspect(cmd, dir, nil)
@@ -92,10 +93,12 @@ func inspect(cmd *cobra.Command, dir func() (string, error), visit func(spool.Fr
 		return err
 	}
 	w := cmd.OutOrStdout()
-	fmt.Fprintf(w, "spool %s\n%-10s %12s %12s %10s %10s %12s %10s %12s\n", id, "CLASS", "FIRST", "LAST", "WAITING", "SEGMENTS", "BYTES", "OWED", "GIVEN-UP")
+	fmt.Fprintf(w, "spool %s\n%-10s %12s %12s %10s %10s %12s %10s %12s\n", id, "CLASS", "FIRST", "LAST", "WAITING", "SEGMENTS", "BYTES",
+		"OWED", "GIVEN-UP")
 	for _, s := range stats {
 		n := given[s.Class]
-		fmt.Fprintf(w, "%-10s %12d %12d %10d %10d %12d %10d %12d\n", wire.ClassName(s.Class), s.First, s.Next-1, s.Waiting, s.Segments, s.Bytes, n.owed, n.lost)
+		fmt.Fprintf(w, "%-10s %12d %12d %10d %10d %12d %10d %12d\n", wire.ClassName(s.Class), s.First, s.Next-1, s.Waiting, s.Segments, s.Bytes,
+			n.owed, n.lost)
 	}
 	return nil
 }

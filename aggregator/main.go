@@ -72,7 +72,8 @@ func command() *cobra.Command {
 		Use:   "reeve-aggregator",
 		Short: "Take what agents ship, keep it in the warehouse, and answer the API",
 		Long: "Take what agents ship, keep it in the warehouse, and answer the API.\n\n" +
-			"Settings come from the file given with --config, from environment variables that begin\nwith REEVE_, and from the flags below; docs/aggregator.md lists them.",
+			"Settings come from the file given with --config, from environment variables that begin\nwith REEVE_, and from the flags below; " +
+			"docs/aggregator.md lists them.",
 		Version:       version.String(),
 		Args:          cmdline.NoArgs,
 		SilenceUsage:  true,
@@ -101,7 +102,8 @@ func command() *cobra.Command {
 	root.PersistentFlags().StringVar(&f.file, "config", "", "configuration file (YAML)")
 	root.PersistentFlags().StringVar(&f.dataDir, "data-dir", "", "directory for the CA, registry, commit log and embedded warehouse")
 	root.Flags().StringVar(&f.listen, "listen", "", "address for agents (UDP) and the API (TCP), host:port")
-	root.Flags().StringVar(&f.warehouse, "warehouse", "", "embedded:DIR or clickhouse://USER@HOST:9000 (give the password in a file: REEVE_WAREHOUSE_PASSWORD_FILE)")
+	root.Flags().StringVar(&f.warehouse, "warehouse", "",
+		"embedded:DIR or clickhouse://USER@HOST:9000 (give the password in a file: REEVE_WAREHOUSE_PASSWORD_FILE)")
 	root.Flags().BoolVar(&f.newWarehouse, "new-warehouse", false, "begin with an empty warehouse though there was another one before (once)")
 	root.AddCommand(caHashCommand(&f), adminTokenCommand(&f), engineCommand())
 	return root

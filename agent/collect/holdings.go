@@ -302,7 +302,8 @@ func (h *Holdings) Claims() []*wirev1.ScopeClaim {
 	for _, id := range slices.Sorted(maps.Keys(h.scopes)) {
 		// The rest is collected as if the aggregator granted nothing: it goes by the agent.
 		if names += len(id); len(list) == wire.MaxClaims || names > wire.MaxClaimNames {
-			h.logger.Warn("there are more scopes than an agent may claim: of the rest no other agent is held off", "scopes", len(h.scopes), "claimed", len(list))
+			h.logger.Warn("there are more scopes than an agent may claim: of the rest no other agent is held off", "scopes", len(h.scopes),
+				"claimed", len(list))
 			break
 		}
 		g := h.scopes[id]

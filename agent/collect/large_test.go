@@ -27,7 +27,8 @@ func TestAllEdgesChange(t *testing.T) {
 		return list
 	}
 	for range 3 {
-		if err := s.Apply(t.Context(), "", plugin.Fact{Upsert: &plugin.Observation{Key: plugin.Key{Type: "t", UID: "a"}, Document: []byte(`{}`), Relations: edges()}}); err != nil {
+		if err := s.Apply(t.Context(), "", plugin.Fact{Upsert: &plugin.Observation{Key: plugin.Key{Type: "t", UID: "a"}, Document: []byte(`{}`),
+			Relations: edges()}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -120,7 +120,8 @@ func (c *collectorRun) run(ctx context.Context) {
 		c.logger.Warn("cannot find out what there is to collect", "error", c.recorder.Redact.Text(err.Error()), "retry_in", wait)
 		if !failing {
 			failing = true
-			c.emit(ctx, out, "cloud.reeve.agent.source.failing", plugin.Warning, fmt.Sprintf("finding out what %s is to collect failed: %v", c.Name, err))
+			c.emit(ctx, out, "cloud.reeve.agent.source.failing", plugin.Warning,
+				fmt.Sprintf("finding out what %s is to collect failed: %v", c.Name, err))
 		}
 		if err := retry.Sleep(ctx, wait); err != nil {
 			break
@@ -543,7 +544,8 @@ func (s *scopeRun) leaveOutage(ctx context.Context) {
 	over := o != nil && len(o.scopes) == 0
 	s.mu.Unlock()
 	if over && s.endOutage(source) {
-		s.emit(ctx, "cloud.reeve.agent.source.recovered", plugin.Info, fmt.Sprintf("collecting from %s does not fail any more: %s", s.Name, source))
+		s.emit(ctx, "cloud.reeve.agent.source.recovered", plugin.Info,
+			fmt.Sprintf("collecting from %s does not fail any more: %s", s.Name, source))
 	}
 }
 

@@ -455,13 +455,14 @@ func (s *sink) changed(before, after *wirev1.AssetVersion) ([]string, error) {
 		return paths, err
 	}
 	for name, differs := range map[string]bool{
-		"@name":      before.GetName() != after.GetName(),
-		"@region":    before.GetRegion() != after.GetRegion(),
-		"@project":   before.GetProject() != after.GetProject(),
-		"@status":    before.GetStatus() != after.GetStatus(),
-		"@labels":    !maps.Equal(before.GetLabels(), after.GetLabels()),
-		"@created":   before.GetCreatedAt() != after.GetCreatedAt(),
-		"@relations": !slices.EqualFunc(before.GetRelations(), after.GetRelations(), func(x, y *wirev1.Relation) bool { return wire.CompareRelations(x, y) == 0 }),
+		"@name":    before.GetName() != after.GetName(),
+		"@region":  before.GetRegion() != after.GetRegion(),
+		"@project": before.GetProject() != after.GetProject(),
+		"@status":  before.GetStatus() != after.GetStatus(),
+		"@labels":  !maps.Equal(before.GetLabels(), after.GetLabels()),
+		"@created": before.GetCreatedAt() != after.GetCreatedAt(),
+		"@relations": !slices.EqualFunc(before.GetRelations(), after.GetRelations(),
+			func(x, y *wirev1.Relation) bool { return wire.CompareRelations(x, y) == 0 }),
 	} {
 		if differs {
 			paths = append(paths, name)
@@ -532,7 +533,8 @@ func (r *Recorder) Tell(ctx context.Context, eventType string, severity plugin.S
 	now := time.Now()
 	sum := sha256.Sum256([]byte(fmt.Sprint(eventType, message, now.UnixNano())))
 	return r.Spool.Append(ctx, wirev1.Class_CLASS_EVENTS, []*wirev1.Record{{Body: &wirev1.Record_Event{Event: &wirev1.Event{
-		Id: hex.EncodeToString(sum[:16]), Type: eventType, Scope: "agent/spool", Time: now.UnixMilli(), Severity: string(severity), Message: r.text(message),
+		Id: hex.EncodeToString(sum[:16]), Type: eventType, Scope: "agent/spool", Time: now.UnixMilli(), Severity: string(severity),
+		Message: r.text(message),
 	}}}})
 }
 

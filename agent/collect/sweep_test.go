@@ -65,7 +65,8 @@ func TestLeftOut(t *testing.T) {
 	}
 	counts := map[string]int{"k/core/configmaps": 10, "k/core/pods": 85, "plain/s": 5, "removed/s": 50}
 	left := LeftOut(sources, counts)
-	if len(left) != 2 || left[0] != (Left{Scope: "k/core/configmaps", Assets: 10}) || left[1] != (Left{Scope: "removed/s", Assets: 50, Unconfigured: true}) {
+	if len(left) != 2 || left[0] != (Left{Scope: "k/core/configmaps", Assets: 10}) ||
+		left[1] != (Left{Scope: "removed/s", Assets: 50, Unconfigured: true}) {
 		t.Errorf("left out are %+v", left)
 	}
 	if MustWait(left, counts) {

@@ -25,7 +25,8 @@ func stores(t *testing.T) (*Store, *spool.Spool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sp, err := spool.Open(spool.Options{Dir: filepath.Join(dir, "spool"), Apply: s.Apply, Applied: s.Applied, BeforeTrim: s.Sync, Recall: s.Recall})
+	sp, err := spool.Open(spool.Options{Dir: filepath.Join(dir, "spool"), Apply: s.Apply, Applied: s.Applied, BeforeTrim: s.Sync,
+		Recall: s.Recall})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +43,8 @@ func stores(t *testing.T) (*Store, *spool.Spool) {
 
 func asset(scope, uid, document string, version uint64) *wirev1.AssetVersion {
 	return &wirev1.AssetVersion{
-		Type: "t", Uid: uid, Scope: scope, Version: version, Operation: wirev1.Operation_OPERATION_UPDATED, Document: []byte(document), Hash: make([]byte, 16),
+		Type: "t", Uid: uid, Scope: scope, Version: version, Operation: wirev1.Operation_OPERATION_UPDATED, Document: []byte(document),
+		Hash: make([]byte, 16),
 	}
 }
 
@@ -183,7 +185,8 @@ func TestRename(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := fmt.Sprint(known(t, s, "host/network@m"), known(t, s, "host/network"), known(t, s, "host/storage")); got != `[eth0={"v":1}] [] [sda={"v":1}]` {
+	if got := fmt.Sprint(known(t, s, "host/network@m"), known(t, s, "host/network"),
+		known(t, s, "host/storage")); got != `[eth0={"v":1}] [] [sda={"v":1}]` {
 		t.Errorf("known is %s", got)
 	}
 	if st, err := s.Scope("host/network@m"); err != nil || st.Completed.IsZero() {

@@ -97,7 +97,8 @@ func TestTheRestStays(t *testing.T) {
 		`{"exec":"curl -fsSL https://get.example/x?version=1 | sh; mysql -h db -u root shop"}`,
 		`{"message":"MountVolume.SetUp failed for volume \"tls\" : secret \"web-tls\" not found"}`,
 		`{"image":"registry.example:5000/mysql:8@sha256:0d17b565","probe":"http://host:8080/a?mail=x@y","auth":"basic","cookieName":"c"}`,
-		`{"providerID":"openstack:///0a1b2c3d-0000-4000-8000-0123456789ab","repo":"https://git.example/a-team/a-rather-long-name-of-a-repository"}`,
+		`{"providerID":"openstack:///0a1b2c3d-0000-4000-8000-0123456789ab",` +
+			`"repo":"https://git.example/a-team/a-rather-long-name-of-a-repository"}`,
 		`{"topologyKey":"zone","publicKey":"x","parameters":{"restauthenabled":"false"}}`,
 		`{"yaml":"secretName: tls\ntokenTTL: 3 h\nport: 80","auth":{"mode":"oidc"}}`,
 	} {
@@ -247,7 +248,8 @@ func TestHints(t *testing.T) {
 	h := newHints()
 	h.add(1, "Pass", "//", "x")
 	for text, want := range map[string]bool{
-		"": false, "p": false, "x": true, "yX": true, "xy": true, "yxy": true, "comPASSion": true, "pas": false, "a/b": false, "a//": true, "a//b": true, "/": false,
+		"": false, "p": false, "x": true, "yX": true, "xy": true, "yxy": true, "comPASSion": true, "pas": false, "a/b": false, "a//": true,
+		"a//b": true, "/": false,
 	} {
 		if got := h.in([]byte(text)); got != want {
 			t.Errorf("%q: %v", text, got)
@@ -335,7 +337,8 @@ func FuzzText(f *testing.F) {
 }
 
 func BenchmarkDocument(b *testing.B) {
-	doc := []byte(`{"metadata":{"labels":{"app":"web","tier":"front"},"name":"web-7d9f"},"spec":{"containers":[{"env":[{"name":"A","value":"b"}],"image":"registry.example/app:1.2.3","name":"c"}],"nodeName":"node-17"},"status":{"phase":"Running","podIP":"10.1.2.3"}}`)
+	doc := []byte(`{"metadata":{"labels":{"app":"web","tier":"front"},"name":"web-7d9f"},"spec":{"containers":[{"env":[{"name":"A",` +
+		`"value":"b"}],"image":"registry.example/app:1.2.3","name":"c"}],"nodeName":"node-17"},"status":{"phase":"Running","podIP":"10.1.2.3"}}`)
 	b.SetBytes(int64(len(doc)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -349,10 +352,14 @@ func BenchmarkDocument(b *testing.B) {
 // again from each place. What a byte costs must not grow with the text.
 func BenchmarkLongTexts(b *testing.B) {
 	for _, unit := range []string{
-		`/`, `//a:b/`, `://a/`, `u:p@`, `@`, `"password="`, `password='`, `password=\"`, `token:`, `token: the `, `token `, `--token `, `-p `, `mysql `, `mysql -p`,
-		"password:\n ", "secret:\n  - a\n", "token: |\n ", "- name: TOKEN\n", `{"name":"TOKEN"}`, `[`, `{"a":[`, `["x",[`, `"`, `\`, `\"`, `'`, `<key>`, `<a `,
-		`password=[`, `password={`, `api key `, `api key: `, `export A=`, `echo x | `, `a=b&`, `?token=`, `%3Dtoken%3D`, `$(`, `password=$(`, `vault operator `,
-		`machine a login `, `https://x/hooks/`, `["-e","TOKEN",`, `authorization: `, `username a b `, `"a" "b"` + "\n", `eyJ`, `-----BEGIN PRIVATE KEY-----`,
+		`/`, `//a:b/`, `://a/`, `u:p@`, `@`, `"password="`, `password='`, `password=\"`, `token:`, `token: the `, `token `, `--token `, `-p `,
+		`mysql `, `mysql -p`,
+		"password:\n ", "secret:\n  - a\n", "token: |\n ", "- name: TOKEN\n", `{"name":"TOKEN"}`, `[`, `{"a":[`, `["x",[`, `"`, `\`, `\"`, `'`,
+		`<key>`, `<a `,
+		`password=[`, `password={`, `api key `, `api key: `, `export A=`, `echo x | `, `a=b&`, `?token=`, `%3Dtoken%3D`, `$(`, `password=$(`,
+		`vault operator `,
+		`machine a login `, `https://x/hooks/`, `["-e","TOKEN",`, `authorization: `, `username a b `, `"a" "b"` + "\n", `eyJ`,
+		`-----BEGIN PRIVATE KEY-----`,
 		`https://u:p@h,`, `password,`, `('password', `,
 	} {
 		for _, size := range []int{1 << 14, 1 << 18} {

@@ -113,7 +113,8 @@ func TestPastVersions(t *testing.T) {
 		t.Errorf("looked into: %+v, %v", stats, err)
 	}
 	s := open(t, o)
-	if s.ID() != strings.Repeat("0123456789abcdef", 2) || s.Next(assets) != 81 || s.Next(wirev1.Class_CLASS_EVENTS) != 11 || s.Acked(wirev1.Class_CLASS_EVENTS) != 3 {
+	if s.ID() != strings.Repeat("0123456789abcdef", 2) || s.Next(assets) != 81 || s.Next(wirev1.Class_CLASS_EVENTS) != 11 ||
+		s.Acked(wirev1.Class_CLASS_EVENTS) != 3 {
 		t.Errorf("%s, %+v", s.ID(), s.Stat())
 	}
 	newest := make(map[string]uint64)

@@ -34,7 +34,8 @@ func TestDrained(t *testing.T) {
 			}
 		}
 		s := &session{
-			Uplink: &Uplink{Spool: sp, Clock: hlc.New(0), Logger: slog.New(slog.DiscardHandler)}, window: newWindow(1 << 20), drained: make(chan struct{}, 1),
+			Uplink: &Uplink{Spool: sp, Clock: hlc.New(0), Logger: slog.New(slog.DiscardHandler)}, window: newWindow(1 << 20),
+			drained: make(chan struct{}, 1),
 		}
 		s.told.Store(test.told)
 		var said bytes.Buffer

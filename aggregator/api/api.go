@@ -226,7 +226,8 @@ func (s *Server) mux() http.Handler {
 	mux.Handle(reevev1connect.NewQueryServiceHandler(s.options.Query, closed))
 	mux.Handle(reevev1connect.NewScopeServiceHandler(s.options.Scope, closed))
 	reflector := grpcreflect.NewStaticReflector(
-		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.AccessServiceName, reevev1connect.InventoryServiceName,
+		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.AccessServiceName,
+		reevev1connect.InventoryServiceName,
 		reevev1connect.EventServiceName, reevev1connect.QueryServiceName, reevev1connect.ScopeServiceName)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, closed))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, closed))

@@ -84,7 +84,8 @@ func (s *Inventory) unavailable(ctx context.Context, err error) error {
 }
 
 // ListAssets implements the inventory service.
-func (s *Inventory) ListAssets(ctx context.Context, r *connect.Request[reevev1.ListAssetsRequest]) (*connect.Response[reevev1.ListAssetsResponse], error) {
+func (s *Inventory) ListAssets(ctx context.Context, r *connect.Request[reevev1.ListAssetsRequest]) (
+	*connect.Response[reevev1.ListAssetsResponse], error) {
 	m := r.Msg
 	size, err := checkPageSize(m.GetPageSize())
 	if err != nil {
@@ -175,7 +176,8 @@ func parseAssetKey(s string) (*warehouse.AssetKey, error) {
 }
 
 // GetAsset implements the inventory service.
-func (s *Inventory) GetAsset(ctx context.Context, r *connect.Request[reevev1.GetAssetRequest]) (*connect.Response[reevev1.GetAssetResponse], error) {
+func (s *Inventory) GetAsset(ctx context.Context, r *connect.Request[reevev1.GetAssetRequest]) (
+	*connect.Response[reevev1.GetAssetResponse], error) {
 	silent := s.silent()
 	found, err := s.find(ctx, r.Msg, silent, true)
 	if err != nil {
@@ -198,7 +200,8 @@ func (s *Inventory) GetAsset(ctx context.Context, r *connect.Request[reevev1.Get
 }
 
 // ListAssetTypes implements the inventory service.
-func (s *Inventory) ListAssetTypes(ctx context.Context, r *connect.Request[reevev1.ListAssetTypesRequest]) (*connect.Response[reevev1.ListAssetTypesResponse], error) {
+func (s *Inventory) ListAssetTypes(ctx context.Context, r *connect.Request[reevev1.ListAssetTypesRequest]) (
+	*connect.Response[reevev1.ListAssetTypesResponse], error) {
 	m := r.Msg
 	size, err := checkPageSize(m.GetPageSize())
 	if err != nil {
@@ -257,7 +260,8 @@ func (s *Inventory) find(ctx context.Context, r named, silent map[string]time.Ti
 }
 
 // ListChanges implements the inventory service.
-func (s *Inventory) ListChanges(ctx context.Context, r *connect.Request[reevev1.ListChangesRequest]) (*connect.Response[reevev1.ListChangesResponse], error) {
+func (s *Inventory) ListChanges(ctx context.Context, r *connect.Request[reevev1.ListChangesRequest]) (
+	*connect.Response[reevev1.ListChangesResponse], error) {
 	m := r.Msg
 	size, err := checkPageSize(m.GetPageSize())
 	if err != nil {
@@ -309,7 +313,8 @@ func (s *Inventory) ListChanges(ctx context.Context, r *connect.Request[reevev1.
 }
 
 // ListGaps implements the inventory service.
-func (s *Inventory) ListGaps(ctx context.Context, r *connect.Request[reevev1.ListGapsRequest]) (*connect.Response[reevev1.ListGapsResponse], error) {
+func (s *Inventory) ListGaps(ctx context.Context, r *connect.Request[reevev1.ListGapsRequest]) (
+	*connect.Response[reevev1.ListGapsResponse], error) {
 	m := r.Msg
 	size, err := checkPageSize(m.GetPageSize())
 	if err != nil {
@@ -355,7 +360,8 @@ func (s *Inventory) ListGaps(ctx context.Context, r *connect.Request[reevev1.Lis
 }
 
 // WatchChanges implements the inventory service.
-func (s *Inventory) WatchChanges(ctx context.Context, r *connect.Request[reevev1.WatchChangesRequest], out *connect.ServerStream[reevev1.WatchChangesResponse]) error {
+func (s *Inventory) WatchChanges(ctx context.Context, r *connect.Request[reevev1.WatchChangesRequest],
+	out *connect.ServerStream[reevev1.WatchChangesResponse]) error {
 	feed := s.Feed.Subscribe()
 	defer feed.Close()
 	// An empty message tells the client that the watch stands.
@@ -365,7 +371,8 @@ func (s *Inventory) WatchChanges(ctx context.Context, r *connect.Request[reevev1
 	for {
 		g, err := feed.Next(ctx)
 		if errors.Is(err, ingest.ErrFellBehind) {
-			return connect.NewError(connect.CodeResourceExhausted, errors.New("this watch reads more slowly than changes come; start it again, or narrow it down"))
+			return connect.NewError(connect.CodeResourceExhausted,
+				errors.New("this watch reads more slowly than changes come; start it again, or narrow it down"))
 		}
 		if err != nil {
 			return err

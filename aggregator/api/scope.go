@@ -36,11 +36,13 @@ func (s *Scope) unavailable(ctx context.Context, err error) error {
 		return connect.NewError(connect.CodeCanceled, ctx.Err())
 	}
 	s.Logger.ErrorContext(ctx, "a call about scopes failed", "error", err)
-	return connect.NewError(connect.CodeUnavailable, errors.New("the warehouse or the registry does not answer; the aggregator's log says why"))
+	return connect.NewError(connect.CodeUnavailable,
+		errors.New("the warehouse or the registry does not answer; the aggregator's log says why"))
 }
 
 // ListScopes implements the scope service.
-func (s *Scope) ListScopes(ctx context.Context, r *connect.Request[reevev1.ListScopesRequest]) (*connect.Response[reevev1.ListScopesResponse], error) {
+func (s *Scope) ListScopes(ctx context.Context, r *connect.Request[reevev1.ListScopesRequest]) (
+	*connect.Response[reevev1.ListScopesResponse], error) {
 	m := r.Msg
 	size, err := checkPageSize(m.GetPageSize())
 	if err != nil {
@@ -59,7 +61,8 @@ func (s *Scope) ListScopes(ctx context.Context, r *connect.Request[reevev1.ListS
 	name := func(site, scope string) string { return site + keySeparator + scope }
 	for _, st := range s.Scopes.List(m.GetSite()) {
 		v := &reevev1.Scope{
-			Site: st.Site, Name: st.Scope, Holder: st.Holder, Epoch: st.Epoch, HoldTime: timestamp(st.HeldTime), ReleaseTime: timestamp(st.ReleaseTime),
+			Site: st.Site, Name: st.Scope, Holder: st.Holder, Epoch: st.Epoch, HoldTime: timestamp(st.HeldTime),
+			ReleaseTime:  timestamp(st.ReleaseTime),
 			CompleteTime: timestamp(st.CompleteTime), FailTime: timestamp(st.FailingTime), Error: st.Error, Watching: st.Watching, Ended: st.Ended,
 		}
 		if st.Holder != "" {
@@ -97,7 +100,8 @@ func (s *Scope) ListScopes(ctx context.Context, r *connect.Request[reevev1.ListS
 }
 
 // EndScope implements the scope service.
-func (s *Scope) EndScope(ctx context.Context, r *connect.Request[reevev1.EndScopeRequest]) (*connect.Response[reevev1.EndScopeResponse], error) {
+func (s *Scope) EndScope(ctx context.Context, r *connect.Request[reevev1.EndScopeRequest]) (*connect.Response[reevev1.EndScopeResponse],
+	error) {
 	m := r.Msg
 	if err := identity.CheckSiteName(m.GetSite()); err != nil {
 		return nil, invalid("site", "%w", err)

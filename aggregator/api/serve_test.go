@@ -91,7 +91,8 @@ func TestOldTLSIsRefused(t *testing.T) {
 
 func TestOversizedBodies(t *testing.T) {
 	f := start(t, nil)
-	_, err := f.fleet().CreateJoinToken(t.Context(), connect.NewRequest(&reevev1.CreateJoinTokenRequest{Site: strings.Repeat("x", 2*maxMessage)}))
+	_, err := f.fleet().CreateJoinToken(t.Context(),
+		connect.NewRequest(&reevev1.CreateJoinTokenRequest{Site: strings.Repeat("x", 2*maxMessage)}))
 	wantError(t, err, connect.CodeResourceExhausted)
 
 	// Small on the wire, large when unpacked.
@@ -161,11 +162,13 @@ type inventory struct {
 	caller chan Caller
 }
 
-func (i inventory) ListAssets(context.Context, *connect.Request[reevev1.ListAssetsRequest]) (*connect.Response[reevev1.ListAssetsResponse], error) {
+func (i inventory) ListAssets(context.Context, *connect.Request[reevev1.ListAssetsRequest]) (*connect.Response[reevev1.ListAssetsResponse],
+	error) {
 	panic("at the disco")
 }
 
-func (i inventory) WatchChanges(ctx context.Context, _ *connect.Request[reevev1.WatchChangesRequest], stream *connect.ServerStream[reevev1.WatchChangesResponse]) error {
+func (i inventory) WatchChanges(ctx context.Context, _ *connect.Request[reevev1.WatchChangesRequest],
+	stream *connect.ServerStream[reevev1.WatchChangesResponse]) error {
 	i.caller <- CallerFrom(ctx)
 	if err := stream.Send(&reevev1.WatchChangesResponse{}); err != nil {
 		return err
@@ -175,7 +178,8 @@ func (i inventory) WatchChanges(ctx context.Context, _ *connect.Request[reevev1.
 }
 
 func (f *fixture) inventory(options ...connect.ClientOption) reevev1connect.InventoryServiceClient {
-	return reevev1connect.NewInventoryServiceClient(f.client(nil), f.url(), append([]connect.ClientOption{with("Bearer " + f.bearer)}, options...)...)
+	return reevev1connect.NewInventoryServiceClient(f.client(nil), f.url(),
+		append([]connect.ClientOption{with("Bearer " + f.bearer)}, options...)...)
 }
 
 func TestPanicCostsOneCall(t *testing.T) {

@@ -145,7 +145,8 @@ func (a *Centre) open(ctx context.Context) error {
 	inside := a.warehouse.Kind() == "embedded" && !c.Engine.Process
 	places := admission.PlacesWithin(descriptors, inside)
 	if places < 1024 {
-		logger.Warn("few files may be open, so there is room for few connections: raise the limit (ulimit -n, LimitNOFILE=)", "files", descriptors, "connections", places)
+		logger.Warn("few files may be open, so there is room for few connections: raise the limit (ulimit -n, LimitNOFILE=)", "files",
+			descriptors, "connections", places)
 	}
 	server, err := api.New(api.Options{
 		Agents: agents, Listener: tcp, Certificate: certificate.Get, CA: a.ca, Registry: a.registry, Addresses: c.Advertise,
@@ -201,7 +202,8 @@ func (a *Centre) Start() {
 		group.Go(func() error { return part(ctx) })
 	}
 	if len(a.config.Advertise) == 0 {
-		a.logger.Warn("advertise is not configured, and the host name has no domain: each join token must be made with addresses by which agents reach this aggregator")
+		a.logger.Warn("advertise is not configured, and the host name has no domain: each join token must be made with addresses by which " +
+			"agents reach this aggregator")
 	}
 	for _, address := range a.config.Advertise {
 		if doubt := identity.Doubt(address); doubt != "" {

@@ -270,7 +270,8 @@ func (g *Gateway) turnAway(raw *tls.Conn, why error) {
 // error, which is what the agent is told.
 func (g *Gateway) enter(id string) error {
 	if !g.attempts.Allow(id, time.Now()) {
-		return end(wire.CodeStopping, "this agent begins sessions too often: it may begin one every %v", time.Duration(float64(time.Second)/sessionRate))
+		return end(wire.CodeStopping, "this agent begins sessions too often: it may begin one every %v",
+			time.Duration(float64(time.Second)/sessionRate))
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -114,7 +114,8 @@ func (s *session) endBecause(err error) {
 		s.end(wire.CodeNone, "")
 	case errors.As(err, &e):
 		s.end(e.code, e.Error())
-	case errors.Is(err, ingest.ErrProtocol) || errors.Is(err, reconcile.ErrProtocol) || errors.Is(err, scope.ErrProtocol) || errors.Is(err, wire.ErrFrameTooLarge):
+	case errors.Is(err, ingest.ErrProtocol) || errors.Is(err, reconcile.ErrProtocol) || errors.Is(err, scope.ErrProtocol) ||
+		errors.Is(err, wire.ErrFrameTooLarge):
 		s.end(wire.CodeProtocol, err.Error())
 	default:
 		s.end(wire.CodeStopping, err.Error())
@@ -185,7 +186,8 @@ func (s *session) run(ctx context.Context) error {
 
 // endExpired tells an agent what to do about its certificate's end.
 func endExpired(e *identity.ExpiredError) error {
-	when := fmt.Sprintf("the certificate ended at %s, and the aggregator's clock says %s", e.End.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
+	when := fmt.Sprintf("the certificate ended at %s, and the aggregator's clock says %s", e.End.UTC().Format(time.RFC3339),
+		e.Now.UTC().Format(time.RFC3339))
 	if e.Now.After(e.End.Add(identity.RenewalGrace)) {
 		return end(wire.CodeIdentity, "%s: it cannot be renewed any more: %s", when, identity.JoinAnew)
 	}
@@ -207,14 +209,16 @@ func (s *session) followAuthorities(ctx context.Context) error {
 	for {
 		changed := s.o.CA.Changed()
 		if s.checkIssuer(s.cert) != nil {
-			return end(wire.CodeExpired, "the certificate authority that signed the certificate of this session was retired: come back with the present certificate")
+			return end(wire.CodeExpired, "the certificate authority that signed the certificate of this session was retired: come back with the "+
+				"present certificate")
 		}
 		known, err := s.o.Registry.Agent(ctx, s.agent.ID)
 		if err != nil {
 			return fmt.Errorf("looking which authorities agent %s knows: %w", s.agent, err)
 		}
 		if !slices.Equal(known.CAs, s.o.CA.Pins()) {
-			if err := s.say(&wirev1.Control{Message: &wirev1.Control_Renew{Renew: &wirev1.Renew{WithinSeconds: uint32(renewWithin / time.Second)}}}); err != nil {
+			if err := s.say(&wirev1.Control{Message: &wirev1.Control_Renew{Renew: &wirev1.Renew{WithinSeconds: uint32(
+				renewWithin / time.Second)}}}); err != nil {
 				return fmt.Errorf("asking the agent to renew its certificate: %w", err)
 			}
 		}
@@ -274,7 +278,8 @@ func (s *session) waitForEnd(ctx context.Context) error {
 // ship runs an established session.
 func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello, welcome *wirev1.Welcome) (err error) {
 	s.process = process{
-		instance: cut(hello.GetInstanceId()), spool: hello.GetSpoolId(), hostname: cut(hello.GetHostname()), address: s.conn.RemoteAddr().String(),
+		instance: cut(hello.GetInstanceId()), spool: hello.GetSpoolId(), hostname: cut(hello.GetHostname()),
+		address: s.conn.RemoteAddr().String(),
 	}
 	if err := s.admit(ctx, s); err != nil {
 		return err

@@ -29,7 +29,8 @@ func TestCommitLogsOfReleasedVersions(t *testing.T) {
 		batches := []*pending{
 			{agent: agent, data: run(t, 1, 3)},
 			{agent: agent, data: batch(t, 4, typeRecord(1, "Thing", `{"icon":"pod"}`), gapRecord(4, 5, func(g *wirev1.Gap) { g.Versions = 1 }))},
-			{agent: agent, data: usageBatch(t, 1, period, &wirev1.Record{Body: &wirev1.Record_Event{Event: &wirev1.Event{Id: "e", Type: "t", Scope: "fake/s"}}})},
+			{agent: agent, data: usageBatch(t, 1, period,
+				&wirev1.Record{Body: &wirev1.Record_Event{Event: &wirev1.Event{Id: "e", Type: "t", Scope: "fake/s"}}})},
 			{agent: agent, data: run(t, 6, 7), refused: "it was refused"},
 		}
 		if _, err := l.write(fixtureID, freeze(fixtureID, time.UnixMilli(1_795_000_000_000), batches, nil)); err != nil {
@@ -53,9 +54,11 @@ func TestCommitLogsOfReleasedVersions(t *testing.T) {
 		c.start()
 		in := c.open(agent, spoolID)
 		if durable(in) != 7 || durableOf(in, events) != 2 || c.versions() != 3 || c.refused() != 2 {
-			t.Errorf("%s: %d and %d records are durable, %d versions, %d refused", dir, durable(in), durableOf(in, events), c.versions(), c.refused())
+			t.Errorf("%s: %d and %d records are durable, %d versions, %d refused", dir, durable(in), durableOf(in, events), c.versions(),
+				c.refused())
 		}
-		if got := c.usage() + "; " + c.gaps() + "; " + c.types(); got != "1 periods, 60; assets 4-5 budget 1 1 0 0 0 60; fake.test.Thing Thing {\"icon\":\"pod\"}" {
+		if got := c.usage() + "; " + c.gaps() + "; " + c.types(); got != "1 periods, 60; assets 4-5 budget 1 1 0 0 0 60; fake.test.Thing "+
+			"Thing {\"icon\":\"pod\"}" {
 			t.Errorf("%s: %s", dir, got)
 		}
 		in.Close()

@@ -155,7 +155,8 @@ func (l *letters) add(origin origin, records uint32, reason string, raw []byte) 
 		return
 	}
 	if l.more.Records == 0 {
-		l.more = warehouse.DeadLetter{Origin: origin.Origin, Class: l.class, Reason: "more of this batch cannot be taken and is not kept; the first: " + reason}
+		l.more = warehouse.DeadLetter{Origin: origin.Origin, Class: l.class,
+			Reason: "more of this batch cannot be taken and is not kept; the first: " + reason}
 	}
 	l.more.Records += records
 }
@@ -239,7 +240,8 @@ func addVersion(g *warehouse.Group, origin origin, a *wirev1.AssetVersion) error
 }
 
 // addEdges appends edges that lead from a version, or have ended with it.
-func addEdges(to []warehouse.Relation, origin origin, a *wirev1.AssetVersion, version uint64, edges []*wirev1.Relation, ended bool) []warehouse.Relation {
+func addEdges(to []warehouse.Relation, origin origin, a *wirev1.AssetVersion, version uint64, edges []*wirev1.Relation,
+	ended bool) []warehouse.Relation {
 	for _, r := range edges {
 		to = append(to, warehouse.Relation{
 			Site: origin.Site, FromType: a.GetType(), FromUID: a.GetUid(), Kind: r.GetKind(), ToType: r.GetType(), ToUID: r.GetUid(),
@@ -276,7 +278,8 @@ func addUsage(g *warehouse.Group, origin origin, u *wirev1.Usage) error {
 	}
 	version, _ := origin.ordered(u.GetVersion())
 	g.Usage = append(g.Usage, warehouse.Usage{
-		Origin: origin.Origin, AssetType: u.GetAssetType(), AssetUID: u.GetAssetUid(), Scope: u.GetScope(), Meter: u.GetMeter(), Unit: u.GetUnit(),
+		Origin: origin.Origin, AssetType: u.GetAssetType(), AssetUID: u.GetAssetUid(), Scope: u.GetScope(), Meter: u.GetMeter(),
+		Unit:  u.GetUnit(),
 		Start: wire.Time(u.GetStart()), End: wire.Time(u.GetEnd()), Quantity: u.GetQuantity(), Version: version,
 	})
 	return nil

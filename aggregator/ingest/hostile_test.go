@@ -73,7 +73,8 @@ func TestBombs(t *testing.T) {
 	for name, data := range bombs(t, 1) {
 		before := heap()
 		id := uuid.New()
-		g, marks, err := thaw(&ingestv1.Group{Id: id[:], ReceivedAt: time.Now().UnixMilli(), Entries: []*ingestv1.Entry{{Site: "s", AgentId: "a", Batch: data}}})
+		g, marks, err := thaw(&ingestv1.Group{Id: id[:], ReceivedAt: time.Now().UnixMilli(),
+			Entries: []*ingestv1.Entry{{Site: "s", AgentId: "a", Batch: data}}})
 		took := int64(heap() - before)
 		if err != nil || len(g.DeadLetters) != 1 || len(g.Versions) != 0 || len(marks) != 1 {
 			t.Errorf("%s: %d dead letters, %d versions, %v", name, len(g.DeadLetters), len(g.Versions), err)

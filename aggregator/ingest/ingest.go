@@ -302,7 +302,8 @@ func (i *Ingest) finish(ctx context.Context, name string, marks map[registry.Spo
 func (i *Ingest) tell(g *warehouse.Group) {
 	for _, p := range g.Gaps {
 		if unsaid, ok := i.conductOf(p.AgentID).mayLog("gap"); ok {
-			i.o.Logger.Warn("an agent gave up records", "site", p.Site, "agent_id", p.AgentID, "spool_id", p.SpoolID, "class", p.Class, "reason", p.Reason,
+			i.o.Logger.Warn("an agent gave up records", "site", p.Site, "agent_id", p.AgentID, "spool_id", p.SpoolID, "class", p.Class, "reason",
+				p.Reason,
 				"first", p.FirstSeq, "last", p.LastSeq, "versions", p.Versions, "asset_types", p.AssetTypes, "events", p.Events, "usages", p.Usages,
 				"unknown", p.Unknown, "from", p.Earliest, "to", p.Latest, "not_told", unsaid)
 		}

@@ -108,7 +108,8 @@ func newCentre(t *testing.T) *centre {
 func (c *centre) start() {
 	c.t.Helper()
 	var err error
-	if c.ingest, err = New(Options{Warehouse: c.store, Watermarks: c.registry, Dir: c.dir, Logger: slog.New(slog.DiscardHandler)}); err != nil {
+	if c.ingest, err = New(Options{Warehouse: c.store, Watermarks: c.registry, Dir: c.dir,
+		Logger: slog.New(slog.DiscardHandler)}); err != nil {
 		c.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -433,7 +434,8 @@ func TestAssetTypes(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	var reasons []string
-	if err := c.store.Conn().QueryRow(t.Context(), "SELECT groupArray(reason) FROM (SELECT * FROM dead_letter ORDER BY first_seq)").Scan(&reasons); err != nil {
+	if err := c.store.Conn().QueryRow(t.Context(), "SELECT groupArray(reason) FROM (SELECT * FROM dead_letter ORDER BY first_seq)").Scan(
+		&reasons); err != nil {
 		t.Fatal(err)
 	}
 	parts := []string{`icon: "dragon"`, "columns[0].path", "title: has control", "title: must have", "name: must have", "version: 0"}
@@ -621,7 +623,8 @@ func TestBadUsageBecomesDeadLetters(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	var reasons []string
-	if err := c.store.Conn().QueryRow(t.Context(), "SELECT groupArray(reason) FROM (SELECT * FROM dead_letter ORDER BY first_seq)").Scan(&reasons); err != nil {
+	if err := c.store.Conn().QueryRow(t.Context(), "SELECT groupArray(reason) FROM (SELECT * FROM dead_letter ORDER BY first_seq)").Scan(
+		&reasons); err != nil {
 		t.Fatal(err)
 	}
 	if len(reasons) != len(bad) {
@@ -671,7 +674,8 @@ func gapRecord(first, last uint64, change func(*wirev1.Gap)) *wirev1.Record {
 func (c *centre) gaps() string {
 	c.t.Helper()
 	var list []string
-	if err := c.store.Conn().QueryRow(c.t.Context(), `SELECT groupArray(concat(class, ' ', toString(first_seq), '-', toString(last_seq), ' ', reason, ' ', toString(versions),
+	if err := c.store.Conn().QueryRow(c.t.Context(),
+		`SELECT groupArray(concat(class, ' ', toString(first_seq), '-', toString(last_seq), ' ', reason, ' ', toString(versions),
 		' ', toString(asset_types), ' ', toString(events), ' ', toString(usages), ' ', toString(unknown), ' ', toString(toUnixTimestamp(latest) - toUnixTimestamp(earliest))))
 		FROM (SELECT * FROM gap FINAL ORDER BY class, last_seq)`).Scan(&list); err != nil {
 		c.t.Fatal(err)
@@ -705,7 +709,8 @@ func TestGaps(t *testing.T) {
 		t.Errorf("%q, %d versions", got, c.versions())
 	}
 	var ended uint64
-	if err := c.store.Conn().QueryRow(t.Context(), "SELECT version FROM relation FINAL WHERE deleted AND to_uid = 'h'").Scan(&ended); err != nil || ended != 7 {
+	if err := c.store.Conn().QueryRow(t.Context(), "SELECT version FROM relation FINAL WHERE deleted AND to_uid = 'h'").Scan(
+		&ended); err != nil || ended != 7 {
 		t.Errorf("the edge ended with version %d: %v", ended, err)
 	}
 	// Inserts that fail, before they took place and after.

@@ -105,7 +105,8 @@ func (i *Ingest) settle(ctx context.Context, stored *ingestv1.Group, p part, g *
 			i.troubled(cause)
 		}
 		wait := pause.NextBackOff()
-		i.o.Logger.Warn("the warehouse did not take a group; trying again", "group", g.ID, "error", cause, "retry_in", wait.Round(time.Millisecond))
+		i.o.Logger.Warn("the warehouse did not take a group; trying again", "group", g.ID, "error", cause, "retry_in",
+			wait.Round(time.Millisecond))
 		if err := retry.Sleep(ctx, wait); err != nil {
 			return nil, err
 		}

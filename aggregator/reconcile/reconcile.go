@@ -100,10 +100,12 @@ func New(w Warehouse, scopes Scopes, in *ingest.Ingest, logger *slog.Logger, met
 	r := &Reconciler{
 		warehouse: w, scopes: scopes, ingest: in, logger: logger, turns: make(chan struct{}, atOnce),
 		digests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "reeve_reconcile_digests_total", Help: "Digests of agents, by how the warehouse compares: same or differing."}, []string{"result"}),
+			Name: "reeve_reconcile_digests_total", Help: "Digests of agents, by how the warehouse compares: same or differing."},
+			[]string{"result"}),
 		assets: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reeve_reconcile_assets_total",
-			Help: "Assets that were not in the warehouse as they should be: missing (sent again by the agent) or undeleted (deleted here)."}, []string{"what"}),
+			Help: "Assets that were not in the warehouse as they should be: missing (sent again by the agent) or undeleted (deleted here)."},
+			[]string{"what"}),
 	}
 	health.Zero(r.digests, "same", "differing")
 	health.Zero(r.assets, "missing", "undeleted")

@@ -91,7 +91,8 @@ func (c *centre) ship(agent, scope string, things ...thing) {
 	for _, th := range things {
 		a := &wirev1.AssetVersion{
 			Type: typ, Uid: th.uid, Version: start + th.at, Operation: wirev1.Operation_OPERATION_UPDATED, Scope: scope, Name: "the " + th.uid,
-			Document: fmt.Appendf(nil, `{"content":%q}`, th.content), Hash: th.hash(), Relations: []*wirev1.Relation{{Kind: "part_of", Type: typ, Uid: "root"}},
+			Document: fmt.Appendf(nil, `{"content":%q}`, th.content), Hash: th.hash(),
+			Relations: []*wirev1.Relation{{Kind: "part_of", Type: typ, Uid: "root"}},
 		}
 		if th.deleted {
 			a.Operation = wirev1.Operation_OPERATION_DELETED
@@ -218,7 +219,8 @@ func (c *conversation) digest(asOf uint64, things ...thing) (differing []string)
 	for _, th := range things {
 		d.Add(th.uid, th.hash())
 	}
-	m := &wirev1.Digest{AsOf: start + asOf, Complete: []string{thingsScope}, Scopes: []*wirev1.ScopeDigest{{Scope: thingsScope, Type: typ, Assets: d.Assets, Sum: d.Sum}}}
+	m := &wirev1.Digest{AsOf: start + asOf, Complete: []string{thingsScope},
+		Scopes: []*wirev1.ScopeDigest{{Scope: thingsScope, Type: typ, Assets: d.Assets, Sum: d.Sum}}}
 	if len(things) == 0 {
 		m.Scopes = nil
 	}
@@ -326,7 +328,8 @@ func TestOthersAreLeftAlone(t *testing.T) {
 		t.Errorf("the warehouse has %q", got)
 	}
 	assets, err := c.store.Assets(t.Context(), warehouse.AssetQuery{UID: "a", Limit: 1, WithDocument: true})
-	if err != nil || assets[0].Name != "the a" || string(assets[0].Document) != `{"content":"1"}` || assets[0].Version != start+2 || !assets[0].ObservedAt.Equal(hlc.Stamp(start+101).Time()) {
+	if err != nil || assets[0].Name != "the a" || string(assets[0].Document) != `{"content":"1"}` || assets[0].Version != start+2 ||
+		!assets[0].ObservedAt.Equal(hlc.Stamp(start+101).Time()) {
 		t.Errorf("the deleted asset is %+v, %v", assets, err)
 	}
 	c.wait(func() bool { // they are inserted behind the asset
@@ -417,7 +420,8 @@ func TestNewerHere(t *testing.T) {
 	c.claim("one", thingsScope)
 	conv := c.converse("one")
 	answer := conv.ask(&wirev1.Control{Message: &wirev1.Control_Listing{Listing: &wirev1.Listing{
-		AsOf: start + 100, Scope: thingsScope, Type: typ, Assets: []*wirev1.Listed{{Uid: "a", Hash: thing{content: "1"}.hash()}, {Uid: "b", Hash: make([]byte, 16)}}}}}).GetResend()
+		AsOf: start + 100, Scope: thingsScope, Type: typ, Assets: []*wirev1.Listed{{Uid: "a", Hash: thing{content: "1"}.hash()},
+			{Uid: "b", Hash: make([]byte, 16)}}}}}).GetResend()
 	if !slices.Equal(answer.GetUids(), []string{"a", "b"}) || !slices.Equal(answer.GetHeld(), []uint64{start + 50, 0}) {
 		t.Errorf("the answer is %v", answer)
 	}
@@ -433,7 +437,8 @@ func TestTypes(t *testing.T) {
 		version    uint64
 	}{{"west", "same", 5}, {"west", "older", 4}, {"west", "newer", 6}, {"west", "twice", 1}, {"west", "twice", 5}, {"east", "missing", 5}} {
 		group.Types = append(group.Types, warehouse.AssetType{
-			Origin: warehouse.Origin{Site: held.site, AgentID: "another", SpoolID: spoolID}, Name: held.name, Title: held.name, Version: held.version})
+			Origin: warehouse.Origin{Site: held.site, AgentID: "another", SpoolID: spoolID}, Name: held.name, Title: held.name,
+			Version: held.version})
 	}
 	if err := c.store.Write(t.Context(), group); err != nil {
 		t.Fatal(err)
@@ -535,7 +540,8 @@ func TestRulesOfTheConversation(t *testing.T) {
 	long := c.r.Session(identity.Agent{Site: "west", ID: "one"}, nil)
 	var err error
 	for parts := 0; err == nil && parts < 1000; parts++ {
-		err = long.Take(&wirev1.Control{Message: &wirev1.Control_Digest{Digest: &wirev1.Digest{More: true, Scopes: []*wirev1.ScopeDigest{{Scope: strings.Repeat("x", 60_000)}}}}})
+		err = long.Take(&wirev1.Control{Message: &wirev1.Control_Digest{Digest: &wirev1.Digest{More: true,
+			Scopes: []*wirev1.ScopeDigest{{Scope: strings.Repeat("x", 60_000)}}}}})
 	}
 	if !errors.Is(err, reconcile.ErrProtocol) {
 		t.Errorf("60 MB of names: %v", err)

@@ -56,7 +56,8 @@ func (r *Registry) AddAPIToken(ctx context.Context, by Actor, token APIToken) er
 	if err != nil {
 		return err
 	}
-	if _, err := r.store.Apply(ctx, by, Op{Action: "api_token.create", Key: APITokenPrefix + token.ID, Value: value, Revision: Absent}); err != nil {
+	if _, err := r.store.Apply(ctx, by, Op{Action: "api_token.create", Key: APITokenPrefix + token.ID, Value: value,
+		Revision: Absent}); err != nil {
 		return fmt.Errorf("storing the API token: %w", err)
 	}
 	return nil

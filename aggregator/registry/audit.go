@@ -152,7 +152,8 @@ const maxAuditScan = 20_000
 // Next is empty if there are no more. There may be more though the page is not full:
 // one call reads so many entries and no more. Entries that cannot be read are left
 // out and counted.
-func (s *Store) AuditPage(ctx context.Context, f AuditFilter, position string, limit int) (entries []AuditEntry, next string, corrupt int, err error) {
+func (s *Store) AuditPage(ctx context.Context, f AuditFilter, position string, limit int) (entries []AuditEntry, next string, corrupt int,
+	err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, "", 0, err
 	}

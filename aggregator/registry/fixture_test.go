@@ -31,15 +31,18 @@ func fillFixture(t *testing.T, r *Registry) {
 		}
 	}
 	token, secret, err := r.CreateJoinToken(ctx, admin, JoinToken{
-		Site: "lab", MaxUses: 3, CreateTime: fixtureTime, ExpireTime: fixtureTime.Add(time.Hour), CreatedBy: "admin", Addresses: []string{"reeve.example.org:8443"}, CA: "sha256:0a",
+		Site: "lab", MaxUses: 3, CreateTime: fixtureTime, ExpireTime: fixtureTime.Add(time.Hour), CreatedBy: "admin",
+		Addresses: []string{"reeve.example.org:8443"}, CA: "sha256:0a",
 	})
 	must(err)
 	agent, err := r.Enroll(ctx, Enrollment{
-		TokenID: token.ID, Secret: secret, PublicKey: []byte("key"), Hostname: "node-1", Address: "192.0.2.1:5", Now: fixtureTime, CAs: []string{"sha256:0a"},
+		TokenID: token.ID, Secret: secret, PublicKey: []byte("key"), Hostname: "node-1", Address: "192.0.2.1:5", Now: fixtureTime,
+		CAs:   []string{"sha256:0a"},
 		Issue: func(string, string) (time.Time, error) { return fixtureTime.Add(24 * time.Hour), nil },
 	})
 	must(err)
-	session, err := r.AgentConnected(ctx, agent.ID, Connection{Address: "192.0.2.1:5", Hostname: "node-1b", Version: "v1", Platform: "linux/amd64", Collectors: []string{"host"}, Transport: "quic"})
+	session, err := r.AgentConnected(ctx, agent.ID, Connection{Address: "192.0.2.1:5", Hostname: "node-1b", Version: "v1",
+		Platform: "linux/amd64", Collectors: []string{"host"}, Transport: "quic"})
 	must(err)
 	session.Backlog(7)
 	session.Close()
@@ -83,7 +86,8 @@ func TestRegistriesOfPastVersions(t *testing.T) {
 				}
 				tokens = append(tokens, token)
 			}
-			if len(tokens) != 1 || tokens[0].Site != "lab" || tokens[0].Uses != 1 || tokens[0].MaxUses != 3 || !tokens[0].ExpireTime.Equal(fixtureTime.Add(time.Hour)) {
+			if len(tokens) != 1 || tokens[0].Site != "lab" || tokens[0].Uses != 1 || tokens[0].MaxUses != 3 ||
+				!tokens[0].ExpireTime.Equal(fixtureTime.Add(time.Hour)) {
 				t.Errorf("join tokens: %+v", tokens)
 			}
 			var agents []Agent
@@ -93,7 +97,8 @@ func TestRegistriesOfPastVersions(t *testing.T) {
 				}
 				agents = append(agents, agent)
 			}
-			if len(agents) != 1 || agents[0].Site != "lab" || agents[0].Hostname != "node-1b" || agents[0].BacklogRecords != 7 || agents[0].Transport != "quic" ||
+			if len(agents) != 1 || agents[0].Site != "lab" || agents[0].Hostname != "node-1b" || agents[0].BacklogRecords != 7 ||
+				agents[0].Transport != "quic" ||
 				!agents[0].SeenTime.Equal(fixtureTime) || !agents[0].CertificateExpireTime.Equal(fixtureTime.Add(24*time.Hour)) || agents[0].Revoked() {
 				t.Fatalf("agents: %+v", agents)
 			}
@@ -104,7 +109,8 @@ func TestRegistriesOfPastVersions(t *testing.T) {
 				t.Error(err)
 			}
 			for token, err := range r.APITokens(ctx, "") {
-				if err != nil || token.ID != "fixture" || token.User != "admin" || token.Role != RoleAdmin || token.Expired(fixtureTime.AddDate(100, 0, 0)) {
+				if err != nil || token.ID != "fixture" || token.User != "admin" || token.Role != RoleAdmin ||
+					token.Expired(fixtureTime.AddDate(100, 0, 0)) {
 					t.Errorf("API token: %+v, %v", token, err)
 				}
 			}
@@ -112,7 +118,8 @@ func TestRegistriesOfPastVersions(t *testing.T) {
 				t.Errorf("watermark %d", got)
 			}
 			audit, _, corrupt, err := r.Store().AuditPage(ctx, AuditFilter{}, "", 100)
-			if err != nil || corrupt != 0 || len(audit) != 6 || audit[0].Action != "ca.rotate" || audit[5].Actor != admin.Name || audit[5].Action != "join_token.create" {
+			if err != nil || corrupt != 0 || len(audit) != 6 || audit[0].Action != "ca.rotate" || audit[5].Actor != admin.Name ||
+				audit[5].Action != "join_token.create" {
 				t.Errorf("audit: %+v, %d, %v", audit, corrupt, err)
 			}
 			if _, err := r.RevokeAgent(ctx, admin, agents[0].ID, fixtureTime); err != nil {

@@ -73,7 +73,8 @@ func TestOverlappingSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !a.Connected || a.Address != "192.0.2.2:2" || a.Version != "v2" || a.Hostname != "renamed" || a.BacklogRecords != 17 || !a.SeenTime.Equal(seen) {
+	if !a.Connected || a.Address != "192.0.2.2:2" || a.Version != "v2" || a.Hostname != "renamed" || a.BacklogRecords != 17 ||
+		!a.SeenTime.Equal(seen) {
 		t.Errorf("while the young session is open: %+v", a)
 	}
 	young.Close()

@@ -39,10 +39,12 @@ func TestKeeper(t *testing.T) {
 		at := now.AddDate(0, -i, 0)
 		g := &warehouse.Group{ID: uuid.New(), ReceivedAt: at,
 			Events: []warehouse.Event{{Origin: origin, ID: fmt.Sprint(i), Type: "t", Time: at, Severity: "info"}},
-			Usage:  []warehouse.Usage{{Origin: origin, AssetType: "x.y.Z", AssetUID: "a", Meter: "m", Unit: "u", Start: at, End: at.Add(time.Minute), Version: 1}},
-			Gaps:   []warehouse.Gap{{Origin: origin, Class: "events", FirstSeq: uint64(i), LastSeq: uint64(i), Reason: "budget", Events: 1}},
+			Usage: []warehouse.Usage{{Origin: origin, AssetType: "x.y.Z", AssetUID: "a", Meter: "m", Unit: "u", Start: at,
+				End: at.Add(time.Minute), Version: 1}},
+			Gaps: []warehouse.Gap{{Origin: origin, Class: "events", FirstSeq: uint64(i), LastSeq: uint64(i), Reason: "budget", Events: 1}},
 			// Each is the newest version of its asset.
-			Versions: []warehouse.AssetVersion{{Origin: origin, Type: "x.y.Z", UID: fmt.Sprint(i), Version: uint64(i + 1), Operation: warehouse.Created, Document: []byte("{}"), ObservedAt: at}},
+			Versions: []warehouse.AssetVersion{{Origin: origin, Type: "x.y.Z", UID: fmt.Sprint(i), Version: uint64(i + 1),
+				Operation: warehouse.Created, Document: []byte("{}"), ObservedAt: at}},
 		}
 		if err := w.Write(t.Context(), g); err != nil {
 			t.Fatal(err)
@@ -92,7 +94,8 @@ func TestKeeper(t *testing.T) {
 	// The registry's clock is the real one, so its things are looked at from later.
 	ctx := t.Context()
 	began := time.Now()
-	ended, lasting := registry.JoinToken{Site: "west", MaxUses: 1, ExpireTime: began.Add(time.Hour)}, registry.JoinToken{Site: "west", MaxUses: 1, ExpireTime: began.Add(300 * day)}
+	ended, lasting := registry.JoinToken{Site: "west", MaxUses: 1, ExpireTime: began.Add(time.Hour)},
+		registry.JoinToken{Site: "west", MaxUses: 1, ExpireTime: began.Add(300 * day)}
 	for _, token := range []registry.JoinToken{ended, lasting} {
 		if _, _, err := r.CreateJoinToken(ctx, registry.System, token); err != nil {
 			t.Fatal(err)
@@ -109,7 +112,8 @@ func TestKeeper(t *testing.T) {
 	if err := r.SetWatermarks(ctx, map[registry.SpoolClass]uint64{spool: 5}); err != nil {
 		t.Fatal(err)
 	}
-	k := New(Options{Policy: Policy{Tokens: 90 * day, Watermarks: 400 * day, Audit: 400 * day}, Warehouse: w, Registry: r, Logger: slog.New(slog.DiscardHandler)})
+	k := New(Options{Policy: Policy{Tokens: 90 * day, Watermarks: 400 * day, Audit: 400 * day}, Warehouse: w, Registry: r,
+		Logger: slog.New(slog.DiscardHandler)})
 	for _, test := range []struct {
 		after         time.Duration
 		tokens, marks int

@@ -84,7 +84,8 @@ func (s *Scopes) End(ctx context.Context, by registry.Actor, in *ingest.Ingest, 
 			}
 		}
 	}
-	s.logger.Info("a scope was ended: its assets are recorded as deleted", "site", at.Site, "scope", at.Scope, "by", by.Name, "assets", e.Assets)
+	s.logger.Info("a scope was ended: its assets are recorded as deleted", "site", at.Site, "scope", at.Scope, "by", by.Name, "assets",
+		e.Assets)
 	return e, nil
 }
 

@@ -55,7 +55,8 @@ type Warehouse interface {
 	ScopesVersion(ctx context.Context) (uint64, error)
 	ScopeCounts(ctx context.Context, site string, scopes []string) (map[warehouse.SiteScope]int64, error)
 	ScopeTypes(ctx context.Context, s warehouse.SiteScope) (map[string]int64, error)
-	ScopeAssets(ctx context.Context, q warehouse.ScopeQuery) (versions []warehouse.AssetVersion, relations []warehouse.Relation, more bool, err error)
+	ScopeAssets(ctx context.Context, q warehouse.ScopeQuery) (versions []warehouse.AssetVersion, relations []warehouse.Relation, more bool,
+		err error)
 }
 
 // key names a scope.

@@ -79,7 +79,8 @@ func (f *fixture) join(host string) (identity.Agent, *registry.Session) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	a, err := f.reg.Enroll(f.t.Context(), registry.Enrollment{TokenID: token.ID, Secret: secret, PublicKey: []byte(host), Hostname: host, Now: now,
+	a, err := f.reg.Enroll(f.t.Context(), registry.Enrollment{TokenID: token.ID, Secret: secret, PublicKey: []byte(host), Hostname: host,
+		Now:   now,
 		Issue: func(string, string) (time.Time, error) { return now.Add(time.Hour), nil }})
 	if err != nil {
 		f.t.Fatal(err)

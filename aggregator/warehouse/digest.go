@@ -27,7 +27,8 @@ func (w *Warehouse) Digests(ctx context.Context, q DigestQuery) (map[ScopeType]w
 	rows, err := w.conn.Query(ctx, `SELECT scope, type, count(), groupBitXor(xxHash64(concat(uid, '\0', hash)))
 		FROM asset FINAL WHERE site = {site:String} AND NOT deleted
 			AND (scope IN {scopes:Array(String)} OR scope IN {own:Array(String)} AND agent_id = {agent:String}) GROUP BY scope, type`,
-		clickhouse.Named("site", q.Site), clickhouse.Named("scopes", q.Scopes), clickhouse.Named("own", q.OwnIn), clickhouse.Named("agent", q.AgentID))
+		clickhouse.Named("site", q.Site), clickhouse.Named("scopes", q.Scopes), clickhouse.Named("own", q.OwnIn),
+		clickhouse.Named("agent", q.AgentID))
 	if err != nil {
 		return nil, fmt.Errorf("summing up assets: %w", err)
 	}
@@ -36,7 +37,8 @@ func (w *Warehouse) Digests(ctx context.Context, q DigestQuery) (map[ScopeType]w
 
 // TypeVersions returns the version of each asset type of a site.
 func (w *Warehouse) TypeVersions(ctx context.Context, site string) (map[string]uint64, error) {
-	rows, err := w.conn.Query(ctx, "SELECT name, max(version) FROM asset_type WHERE site = {site:String} GROUP BY name", clickhouse.Named("site", site))
+	rows, err := w.conn.Query(ctx, "SELECT name, max(version) FROM asset_type WHERE site = {site:String} GROUP BY name",
+		clickhouse.Named("site", site))
 	if err != nil {
 		return nil, fmt.Errorf("listing asset types: %w", err)
 	}
@@ -94,7 +96,8 @@ func (w *Warehouse) Sizes(ctx context.Context, site, typ string, uids []string) 
 // deleted, with their documents, and the relations that lead from them.
 func (w *Warehouse) Current(ctx context.Context, site, typ string, uids []string) ([]AssetVersion, []Relation, error) {
 	parameters := []any{clickhouse.Named("site", site), clickhouse.Named("type", typ), clickhouse.Named("uids", uids)}
-	rows, err := w.conn.Query(ctx, `SELECT site, type, uid, version, scope, name, region, project, status, labels, hash, document, created_at, updated_at, observed_at, agent_id
+	rows, err := w.conn.Query(ctx, `SELECT site, type, uid, version, scope, name, region, project, status, labels, hash, document, `+
+		`created_at, updated_at, observed_at, agent_id
 		FROM asset FINAL WHERE site = {site:String} AND type = {type:String} AND uid IN {uids:Array(String)} AND NOT deleted ORDER BY uid`, parameters...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading assets: %w", err)

@@ -60,7 +60,8 @@ func (w *Warehouse) giveEdgesToNewest(ctx context.Context, logger *slog.Logger) 
 }
 
 // giveEdges inserts versions once more, with their edges: they replace themselves.
-const giveEdges = `INSERT INTO asset_version (site, type, uid, version, operation, scope, name, region, project, status, labels, hash, document, changed,
+const giveEdges = `INSERT INTO asset_version (site, type, uid, version, operation, scope, name, region, project, status, labels, hash, ` +
+	`document, changed,
 	edges.kind, edges.type, edges.uid, edges_known, created_at, updated_at, observed_at, received_at, agent_id, spool_id, seq, ingest_id)
 SELECT v.site, v.type, v.uid, v.version, v.operation, v.scope, v.name, v.region, v.project, v.status, v.labels, v.hash, v.document, v.changed,
 	r.kinds, r.types, r.uids, true, v.created_at, v.updated_at, v.observed_at, v.received_at, v.agent_id, v.spool_id, v.seq, v.ingest_id
@@ -86,7 +87,8 @@ func (w *Warehouse) RelationsAt(ctx context.Context, k AssetKey, at hlc.Stamp, l
 		clickhouse.Named("at", fmt.Sprint(uint64(at)))}
 	// What leads to it leads from assets that have had an edge to it in some version. Of
 	// a version that got its edges later, both rows may be there still.
-	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT type, uid, argMax(edges.kind, (version, edges_known)), argMax(edges.type, (version, edges_known)),
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT type, uid, argMax(edges.kind, (version, edges_known)), argMax(edges.type, (version, `+
+		`edges_known)),
 			argMax(edges.uid, (version, edges_known)), argMax(edges_known OR operation = 'deleted', (version, edges_known))
 		FROM asset_version
 		WHERE site = {site:String} AND version <= {at:UInt64} AND ((type = {type:String} AND uid = {uid:String}) OR (type, uid) IN (
@@ -118,7 +120,8 @@ func (w *Warehouse) RelationsAt(ctx context.Context, k AssetKey, at hlc.Stamp, l
 		if own := (a.FromUID == k.UID && a.FromType == k.Type); own != (b.FromUID == k.UID && b.FromType == k.Type) {
 			return map[bool]int{true: -1, false: 1}[own]
 		}
-		return slices.CompareFunc([]string{a.Kind, a.ToType, a.ToUID, a.FromType, a.FromUID}, []string{b.Kind, b.ToType, b.ToUID, b.FromType, b.FromUID}, strings.Compare)
+		return slices.CompareFunc([]string{a.Kind, a.ToType, a.ToUID, a.FromType, a.FromUID},
+			[]string{b.Kind, b.ToType, b.ToUID, b.FromType, b.FromUID}, strings.Compare)
 	})
 	return list[:min(len(list), limit)], known, nil
 }

@@ -83,14 +83,16 @@ func TestGraphAsOf(t *testing.T) {
 		from := uid(r.IntN(assets))
 		v := edgeVersion{at: uint64(clock), deleted: r.IntN(10) == 0}
 		op := warehouse.Updated
-		row := warehouse.AssetVersion{Origin: warehouse.Origin{Site: "west", AgentID: "a", SpoolID: "s"}, Type: "t", UID: from, Version: v.at, Scope: "c/s", Document: []byte("{}")}
+		row := warehouse.AssetVersion{Origin: warehouse.Origin{Site: "west", AgentID: "a", SpoolID: "s"}, Type: "t", UID: from, Version: v.at,
+			Scope: "c/s", Document: []byte("{}")}
 		if v.deleted {
 			op = warehouse.Deleted
 		} else {
 			for range r.IntN(5) {
 				if to := uid(r.IntN(assets)); !slices.Contains(v.to, to) {
 					v.to = append(v.to, to)
-					row.Edges = append(row.Edges, warehouse.Relation{Site: "west", FromType: "t", FromUID: from, Kind: "part_of", ToType: "t", ToUID: to, Version: v.at})
+					row.Edges = append(row.Edges, warehouse.Relation{Site: "west", FromType: "t", FromUID: from, Kind: "part_of", ToType: "t", ToUID: to,
+						Version: v.at})
 				}
 			}
 		}
@@ -174,10 +176,12 @@ func TestEdgesMigrate(t *testing.T) {
 		if n := warehousetest.Rows(t, w, "asset_version FINAL"); n != 2*assets {
 			t.Errorf("%s: %d versions of %d", when, n, 2*assets)
 		}
-		if n := warehousetest.Rows(t, w, "asset_version FINAL WHERE edges_known AND version = "+at(2)+" AND document = '{\"a\":1}'"); n != assets {
+		if n := warehousetest.Rows(t, w, "asset_version FINAL WHERE edges_known AND version = "+at(2)+" AND document = "+
+			"'{\"a\":1}'"); n != assets {
 			t.Errorf("%s: the edges of %d newest versions are known, of %d", when, n, assets)
 		}
-		if n := warehousetest.Rows(t, w, "asset_version FINAL WHERE edges.kind = ['part_of', 'runs_on'] AND edges.uid = ['asset-00000', 'asset-00000']"); n != assets/2 {
+		if n := warehousetest.Rows(t, w, "asset_version FINAL WHERE edges.kind = ['part_of', 'runs_on'] AND edges.uid = ['asset-00000', "+
+			"'asset-00000']"); n != assets/2 {
 			t.Errorf("%s: %d versions have their edges", when, n)
 		}
 		if n := warehousetest.Rows(t, w, "asset_version FINAL WHERE edges_known AND version = "+at(1)); n != 0 {

@@ -114,7 +114,8 @@ func (w *Warehouse) MigrateTo(ctx context.Context, version uint32, logger *slog.
 	if err != nil {
 		return err
 	}
-	buffers, err := w.ifKnown(ctx, smallBuffers, "fsync_after_insert = 1", "min_columns_to_activate_adaptive_write_buffer", "adaptive_write_buffer_initial_size")
+	buffers, err := w.ifKnown(ctx, smallBuffers, "fsync_after_insert = 1", "min_columns_to_activate_adaptive_write_buffer",
+		"adaptive_write_buffer_initial_size")
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,8 @@ func (w *Warehouse) Assets(ctx context.Context, q AssetQuery) ([]Asset, error) {
 // is any. They are as many as can be read at once without a bound on documents.
 func (w *Warehouse) AssetsWithin(ctx context.Context, q AssetQuery, bytes uint64) (int, error) {
 	c := q.where()
-	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT length(document) FROM asset FINAL%s ORDER BY site, type, uid LIMIT %d`, c.String(), q.Limit), c.parameters...)
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT length(document) FROM asset FINAL%s ORDER BY site, type, uid LIMIT %d`, c.String(),
+		q.Limit), c.parameters...)
 	if err != nil {
 		return 0, fmt.Errorf("measuring assets: %w", err)
 	}
@@ -171,7 +172,8 @@ func (q *ChangeQuery) where() *where {
 // ChangesWithin is AssetsWithin for the versions of an asset.
 func (w *Warehouse) ChangesWithin(ctx context.Context, q ChangeQuery, bytes uint64) (int, error) {
 	c := q.where()
-	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT length(document) FROM asset_version FINAL%s ORDER BY version DESC LIMIT %d`, c.String(), q.Limit), c.parameters...)
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT length(document) FROM asset_version FINAL%s ORDER BY version DESC LIMIT %d`,
+		c.String(), q.Limit), c.parameters...)
 	if err != nil {
 		return 0, fmt.Errorf("measuring changes: %w", err)
 	}
@@ -185,7 +187,8 @@ func (w *Warehouse) Changes(ctx context.Context, q ChangeQuery) ([]Change, error
 	if q.WithDocument {
 		document = "document"
 	}
-	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, type, uid, version, operation, name, status, changed, %s, observed_at, received_at, agent_id
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, type, uid, version, operation, name, status, changed, %s, observed_at, `+
+		`received_at, agent_id
 		FROM asset_version FINAL%s ORDER BY version DESC LIMIT %d`, document, c.String(), q.Limit), c.parameters...)
 	if err != nil {
 		return nil, fmt.Errorf("listing changes: %w", err)
@@ -283,9 +286,12 @@ func (w *Warehouse) Gaps(ctx context.Context, q GapQuery) ([]ReceivedGap, error)
 	c.equal("site", q.Site)
 	const key = "toUnixTimestamp64Milli(received_at), site, agent_id, spool_id, class, last_seq"
 	if k := q.After; k != nil {
-		c.add("("+key+") < ({after_received:Int64}, {after_site:String}, {after_agent:String}, {after_spool:String}, {after_class:String}, {after_seq:UInt64})",
-			clickhouse.Named("after_received", fmt.Sprint(k.ReceivedAt)), clickhouse.Named("after_site", k.Site), clickhouse.Named("after_agent", k.AgentID),
-			clickhouse.Named("after_spool", k.SpoolID), clickhouse.Named("after_class", k.Class), clickhouse.Named("after_seq", fmt.Sprint(k.LastSeq)))
+		c.add("("+key+") < ({after_received:Int64}, {after_site:String}, {after_agent:String}, {after_spool:String}, {after_class:String}, "+
+			"{after_seq:UInt64})",
+			clickhouse.Named("after_received", fmt.Sprint(k.ReceivedAt)), clickhouse.Named("after_site", k.Site),
+			clickhouse.Named("after_agent", k.AgentID),
+			clickhouse.Named("after_spool", k.SpoolID), clickhouse.Named("after_class", k.Class),
+			clickhouse.Named("after_seq", fmt.Sprint(k.LastSeq)))
 	}
 	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, agent_id, spool_id, class, first_seq, last_seq, reason,
 		versions, asset_types, events, usages, unknown, earliest, latest, received_at

@@ -47,7 +47,8 @@ func (w *Warehouse) DropMonths(ctx context.Context, table Table, before time.Tim
 			break
 		}
 		// A server otherwise refuses to drop what is larger than 50 GB.
-		if err := w.conn.Exec(ctx, fmt.Sprintf("ALTER TABLE %s DROP PARTITION ID '%s' SETTINGS max_partition_size_to_drop = 0", table, m.id)); err != nil {
+		if err := w.conn.Exec(ctx, fmt.Sprintf("ALTER TABLE %s DROP PARTITION ID '%s' SETTINGS max_partition_size_to_drop = 0", table,
+			m.id)); err != nil {
 			return rows, fmt.Errorf("dropping %s of %s: %w", m.name, table, err)
 		}
 		rows += m.rows

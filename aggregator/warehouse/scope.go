@@ -88,7 +88,8 @@ func (w *Warehouse) ScopeAssets(ctx context.Context, q ScopeQuery) (versions []A
 			created_at, updated_at, observed_at, agent_id
 		FROM asset FINAL WHERE site = {site:String} AND scope = {scope:String} AND NOT deleted AND (type, uid) > ({type:String}, {uid:String})
 		ORDER BY type, uid LIMIT %d`, q.Assets),
-		clickhouse.Named("site", q.Site), clickhouse.Named("scope", q.Scope), clickhouse.Named("type", q.AfterType), clickhouse.Named("uid", q.AfterUID))
+		clickhouse.Named("site", q.Site), clickhouse.Named("scope", q.Scope), clickhouse.Named("type", q.AfterType),
+		clickhouse.Named("uid", q.AfterUID))
 	if err != nil {
 		return nil, nil, false, fmt.Errorf("reading the assets of a scope: %w", err)
 	}
@@ -101,7 +102,8 @@ func (w *Warehouse) ScopeAssets(ctx context.Context, q ScopeQuery) (versions []A
 		}
 		var v AssetVersion
 		if err := rows.Scan(&v.Site, &v.Type, &v.UID, &v.Version, &v.Scope, &v.Name, &v.Region, &v.Project, &v.Status, &v.Labels,
-			(*hash)(&v.Hash), (*text)(&v.Document), (*moment)(&v.CreatedAt), (*moment)(&v.UpdatedAt), (*moment)(&v.ObservedAt), &v.AgentID); err != nil {
+			(*hash)(&v.Hash), (*text)(&v.Document), (*moment)(&v.CreatedAt), (*moment)(&v.UpdatedAt), (*moment)(&v.ObservedAt),
+			&v.AgentID); err != nil {
 			return nil, nil, false, fmt.Errorf("reading the assets of a scope: %w", err)
 		}
 		versions, size = append(versions, v), size+len(v.Document)

@@ -15,17 +15,23 @@ import (
 
 // podDocument is about as large and as varied as a pod's.
 func podDocument(r *rand.Rand, i, change int) string {
-	return fmt.Sprintf(`{"metadata":{"name":"web-%d-%x","namespace":"team-%d","uid":"%s","resourceVersion":"%d","labels":{"app":"web-%d","tier":"front","pod-template-hash":"%x"},`+
-		`"ownerReferences":[{"kind":"ReplicaSet","name":"web-%d","uid":"%s"}]},"spec":{"nodeName":"node-%d","serviceAccountName":"default","containers":[`+
-		`{"name":"main","image":"registry.example.org/team/web:%d.%d","resources":{"requests":{"cpu":"250m","memory":"512Mi"},"limits":{"memory":"1Gi"}},"ports":[{"containerPort":8080,"protocol":"TCP"}],`+
+	return fmt.Sprintf(`{"metadata":{"name":"web-%d-%x","namespace":"team-%d","uid":"%s","resourceVersion":"%d","labels":{"app":"web-%d",`+
+		`"tier":"front","pod-template-hash":"%x"},`+
+		`"ownerReferences":[{"kind":"ReplicaSet","name":"web-%d","uid":"%s"}]},"spec":{"nodeName":"node-%d","serviceAccountName":"default",`+
+		`"containers":[`+
+		`{"name":"main","image":"registry.example.org/team/web:%d.%d","resources":{"requests":{"cpu":"250m","memory":"512Mi"},`+
+		`"limits":{"memory":"1Gi"}},"ports":[{"containerPort":8080,"protocol":"TCP"}],`+
 		`"env":["A","B","C"],"volumeMounts":[{"name":"data","mountPath":"/var/lib/data"},{"name":"tmp","mountPath":"/tmp"}]},`+
 		`{"name":"sidecar","image":"registry.example.org/mesh/proxy:2.1","resources":{"requests":{"cpu":"50m","memory":"64Mi"}}}],`+
-		`"volumes":[{"name":"data","persistentVolumeClaim":{"claimName":"data-web-%d"}},{"name":"tmp","emptyDir":{}}],"restartPolicy":"Always","dnsPolicy":"ClusterFirst","priority":0,`+
+		`"volumes":[{"name":"data","persistentVolumeClaim":{"claimName":"data-web-%d"}},{"name":"tmp","emptyDir":{}}],`+
+		`"restartPolicy":"Always","dnsPolicy":"ClusterFirst","priority":0,`+
 		`"tolerations":[{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}]},`+
-		`"status":{"phase":"Running","podIP":"10.%d.%d.%d","hostIP":"192.168.1.%d","startTime":"2026-11-%02dT10:%02d:00Z","qosClass":"Burstable",`+
+		`"status":{"phase":"Running","podIP":"10.%d.%d.%d","hostIP":"192.168.1.%d","startTime":"2026-11-%02dT10:%02d:00Z",`+
+		`"qosClass":"Burstable",`+
 		`"conditions":[{"type":"Ready","status":"True"},{"type":"PodScheduled","status":"True"},{"type":"Initialized","status":"True"}],`+
 		`"containerStatuses":[{"name":"main","ready":true,"restartCount":%d,"containerID":"containerd://%s%s"}]}}`,
-		i, r.Uint32(), i%40, uuid.New(), r.Uint32(), i/3, r.Uint32(), i/3, uuid.New(), i%100, i%7, change, i, r.IntN(256), r.IntN(256), r.IntN(256), r.IntN(100), 1+r.IntN(28), r.IntN(60), change,
+		i, r.Uint32(), i%40, uuid.New(), r.Uint32(), i/3, r.Uint32(), i/3, uuid.New(), i%100, i%7, change, i, r.IntN(256), r.IntN(256),
+		r.IntN(256), r.IntN(100), 1+r.IntN(28), r.IntN(60), change,
 		uuid.New(), uuid.New())
 }
 
@@ -55,22 +61,28 @@ func BenchmarkBytes(b *testing.B) {
 					raw += len(doc)
 					origin.Seq++
 					v := warehouse.AssetVersion{
-						Origin: origin, Type: "kubernetes.core.Pod", UID: fmt.Sprintf("00000000-0000-4000-8000-%012d", i), Version: uint64(g.ReceivedAt.UnixMilli())<<16 + uint64(i),
-						Operation: warehouse.Updated, Scope: "cluster/core/pods", Name: fmt.Sprint("web-", i), Project: fmt.Sprint("team-", i%40), Status: "Running",
+						Origin: origin, Type: "kubernetes.core.Pod", UID: fmt.Sprintf("00000000-0000-4000-8000-%012d", i),
+						Version:   uint64(g.ReceivedAt.UnixMilli())<<16 + uint64(i),
+						Operation: warehouse.Updated, Scope: "cluster/core/pods", Name: fmt.Sprint("web-", i), Project: fmt.Sprint("team-", i%40),
+						Status: "Running",
 						Labels: map[string]string{"app": fmt.Sprint("web-", i/3), "tier": "front"}, Document: []byte(doc), Fields: fields,
-						Changed: []string{"status.containerStatuses[].restartCount", "metadata.resourceVersion"}, CreatedAt: now, UpdatedAt: now, ObservedAt: g.ReceivedAt,
+						Changed: []string{"status.containerStatuses[].restartCount", "metadata.resourceVersion"}, CreatedAt: now, UpdatedAt: now,
+						ObservedAt: g.ReceivedAt,
 					}
 					for j := range v.Hash {
 						v.Hash[j] = byte(r.Uint32())
 					}
 					g.Versions = append(g.Versions, v)
 					g.Events = append(g.Events, warehouse.Event{
-						Origin: origin, ID: uuid.NewString(), Type: "cloud.reeve.kubernetes.event", Source: "/sites/west/cluster/events", AssetType: v.Type, AssetUID: v.UID, Time: g.ReceivedAt.Add(time.Duration(i) * time.Millisecond),
-						Severity: "warning", Message: fmt.Sprintf("Back-off restarting failed container main in pod web-%d", i), Data: fmt.Appendf(nil, `{"count":%d,"reason":"BackOff"}`, r.IntN(100)),
+						Origin: origin, ID: uuid.NewString(), Type: "cloud.reeve.kubernetes.event", Source: "/sites/west/cluster/events", AssetType: v.Type,
+						AssetUID: v.UID, Time: g.ReceivedAt.Add(time.Duration(i) * time.Millisecond),
+						Severity: "warning", Message: fmt.Sprintf("Back-off restarting failed container main in pod web-%d", i),
+						Data: fmt.Appendf(nil, `{"count":%d,"reason":"BackOff"}`, r.IntN(100)),
 					})
 					for _, meter := range []string{"cpu.used", "memory.used"} {
 						g.Usage = append(g.Usage, warehouse.Usage{
-							Origin: origin, AssetType: v.Type, AssetUID: v.UID, Scope: v.Scope, Meter: meter, Unit: "core.second", Start: g.ReceivedAt, End: g.ReceivedAt.Add(time.Hour),
+							Origin: origin, AssetType: v.Type, AssetUID: v.UID, Scope: v.Scope, Meter: meter, Unit: "core.second", Start: g.ReceivedAt,
+							End:      g.ReceivedAt.Add(time.Hour),
 							Quantity: r.Float64() * 1000, Version: v.Version,
 						})
 					}
@@ -85,7 +97,9 @@ func BenchmarkBytes(b *testing.B) {
 				b.Fatal(err)
 			}
 			var rows, bytes uint64
-			if err := w.Conn().QueryRow(b.Context(), "SELECT sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() AND table = '"+table+"'").Scan(&rows, &bytes); err != nil {
+			if err := w.Conn().QueryRow(b.Context(),
+				"SELECT sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() AND table = '"+table+"'").Scan(
+				&rows, &bytes); err != nil {
 				b.Fatal(err)
 			}
 			b.ReportMetric(float64(bytes)/float64(rows), table+"-B")

@@ -21,7 +21,8 @@ func TestWrongWords(t *testing.T) {
 		"-x":           "unknown shorthand flag: 'x' in -x",
 		"check --conf": "unknown flag: --conf; is it --config?",
 	} {
-		root := &cobra.Command{Use: "agent", Args: cmdline.NoArgs, SilenceErrors: true, SilenceUsage: true, RunE: func(*cobra.Command, []string) error { return nil }}
+		root := &cobra.Command{Use: "agent", Args: cmdline.NoArgs, SilenceErrors: true, SilenceUsage: true,
+			RunE: func(*cobra.Command, []string) error { return nil }}
 		root.PersistentFlags().String("config", "", "")
 		root.SetFlagErrorFunc(cmdline.FlagError)
 		root.AddCommand(

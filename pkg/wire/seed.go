@@ -94,5 +94,6 @@ func (p *SeedPieces) Add(m *wirev1.Seed) (versions []*wirev1.AssetVersion, done 
 
 // CompareRelations is the order of relations: by kind, type and uid.
 func CompareRelations(a, b *wirev1.Relation) int {
-	return cmp.Or(strings.Compare(a.GetKind(), b.GetKind()), strings.Compare(a.GetType(), b.GetType()), strings.Compare(a.GetUid(), b.GetUid()))
+	return cmp.Or(strings.Compare(a.GetKind(), b.GetKind()), strings.Compare(a.GetType(), b.GetType()),
+		strings.Compare(a.GetUid(), b.GetUid()))
 }

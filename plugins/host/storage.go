@@ -68,7 +68,8 @@ func (c *collector) sweepStorage(ctx context.Context, machine string, out plugin
 
 // observeFilesystem is not ok for what is no filesystem to people: one without
 // a size, or a single file that is mounted over another.
-func (c *collector) observeFilesystem(machine string, m mount, a answer, index map[string]plugin.Key) (obs plugin.Observation, ok bool, err error) {
+func (c *collector) observeFilesystem(machine string, m mount, a answer, index map[string]plugin.Key) (obs plugin.Observation, ok bool,
+	err error) {
 	status := "mounted"
 	var usage *fsUsage
 	switch {
@@ -89,7 +90,8 @@ func (c *collector) observeFilesystem(machine string, m mount, a answer, index m
 		usage = &a.usage
 	}
 	doc := filesystem{
-		Mountpoint: printable(m.point), Device: printable(m.source), Type: m.fstype, Mode: "rw", Options: m.options, DeviceNumber: m.number, Usage: usage,
+		Mountpoint: printable(m.point), Device: printable(m.source), Type: m.fstype, Mode: "rw", Options: m.options, DeviceNumber: m.number,
+		Usage: usage,
 	}
 	if slices.Contains(m.options, "ro") {
 		doc.Mode = "ro"
@@ -101,7 +103,8 @@ func (c *collector) observeFilesystem(machine string, m mount, a answer, index m
 	if fixedSize(m.fstype) {
 		doc.Size = c.rememberSize(key.UID, usage)
 	}
-	obs = plugin.Observation{Key: key, Name: printable(m.point), Status: status, Relations: []plugin.Relation{relate(partOf, machineKey(machine))}}
+	obs = plugin.Observation{Key: key, Name: printable(m.point), Status: status,
+		Relations: []plugin.Relation{relate(partOf, machineKey(machine))}}
 	if device, ok := c.deviceOf(m, index); ok {
 		obs.Relations = append(obs.Relations, relate(backedBy, device))
 	}

@@ -29,7 +29,8 @@ func TestMapService(t *testing.T) {
 			int32(6), int32(7)}}),
 		"EnvironmentFiles": v([][]any{{"/etc/default/ssh", true}}), "NRestarts": v(uint32(2)), "MainPID": v(uint32(77)),
 		"MemoryCurrent": v(uint64(4096)),
-		"MemoryMax":     v(uint64(math.MaxUint64)), "CPUUsageNSec": v(uint64(1500000000)), "TasksMax": v("not a number"), "Slice": v("system.slice"),
+		"MemoryMax":     v(uint64(math.MaxUint64)), "CPUUsageNSec": v(uint64(1500000000)), "TasksMax": v("not a number"),
+		"Slice":                v("system.slice"),
 		"StateChangeTimestamp": v(uint64(1700000000000000)),
 	}
 	u := unitStatus{Name: "ssh.service", Description: "SSH", LoadState: "loaded", ActiveState: "active", SubState: "running"}

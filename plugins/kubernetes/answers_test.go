@@ -325,7 +325,8 @@ func TestNoListIsNoAlarm(t *testing.T) {
 			t.Errorf("check says %v", check.Err)
 		}
 	}
-	if last := checks[len(checks)-1]; !strings.Contains(last.Detail, "0 of 0 kinds") || !strings.Contains(last.Detail, "nothing to list of example.com/widgets") {
+	if last := checks[len(checks)-1]; !strings.Contains(last.Detail, "0 of 0 kinds") ||
+		!strings.Contains(last.Detail, "nothing to list of example.com/widgets") {
 		t.Errorf("check says %q", last.Detail)
 	}
 }
@@ -340,7 +341,8 @@ func TestPatternsThatMatchNothing(t *testing.T) {
 		said    string   // at the start
 	}{
 		{"all is well", options{Include: []string{"Widget", "example.com/*", "Event"}, Exclude: []string{"widgets"}}, nil, ""},
-		{"include", options{Include: []string{"Wigdet"}}, []string{`include[0] "Wigdet" matches none of the 1 kinds that are served; is it Widget`}, "Wigdet"},
+		{"include", options{Include: []string{"Wigdet"}},
+			[]string{`include[0] "Wigdet" matches none of the 1 kinds that are served; is it Widget`}, "Wigdet"},
 		{"one of two", options{Include: []string{"widgets", "exmaple.com/*"}}, []string{`include[1] "exmaple.com/*"`}, "exmaple"},
 		{"of a group that is away", options{Include: []string{"away.example.com/*"}}, nil, ""},
 		{"exclude", options{Exclude: []string{"Wigdet"}}, nil, "Wigdet"},
@@ -355,7 +357,8 @@ func TestPatternsThatMatchNothing(t *testing.T) {
 			api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				switch r.URL.Path {
 				case "/api":
-					fmt.Fprint(w, `{"kind":"APIGroupDiscoveryList","items":[{"metadata":{"name":"away.example.com"},"versions":[{"version":"v1","freshness":"Stale"}]}]}`)
+					fmt.Fprint(w, `{"kind":"APIGroupDiscoveryList","items":[{"metadata":{"name":"away.example.com"},"versions":[{"version":"v1",`+
+						`"freshness":"Stale"}]}]}`)
 				case "/api/v1/namespaces":
 					fmt.Fprint(w, `{"metadata":{"resourceVersion":"1"},"items":[{"metadata":{"name":"kube-system"}},{"metadata":{"name":"prod"}}]}`)
 				default:

@@ -331,7 +331,8 @@ func (c *collector) Watch(ctx context.Context, scope plugin.Scope, from plugin.C
 	return c.failed(ctx, k, c.watch(ctx, k, o, scope, from, out))
 }
 
-func (c *collector) watch(ctx context.Context, k *cluster.Cluster, o *observer, scope plugin.Scope, from plugin.Checkpoint, out plugin.Sink) error {
+func (c *collector) watch(ctx context.Context, k *cluster.Cluster, o *observer, scope plugin.Scope, from plugin.Checkpoint,
+	out plugin.Sink) error {
 	switch scope.Name {
 	case scopeCluster:
 		return c.watchCluster(ctx, k, o, out)

@@ -63,7 +63,8 @@ func TestTwinServices(t *testing.T) {
 		}
 	}
 	out := s.of("west/compute/services")
-	if all := out.All(); len(all) != 1 || all[0].Status != "up" || !strings.Contains(string(all[0].Document), `"twins":[{"id":"2","status":"down"}]`) || len(out.Events()) != 0 {
+	if all := out.All(); len(all) != 1 || all[0].Status != "up" ||
+		!strings.Contains(string(all[0].Document), `"twins":[{"id":"2","status":"down"}]`) || len(out.Events()) != 0 {
 		t.Errorf("there is %+v; told was %+v", all, out.Events())
 	}
 }
@@ -85,7 +86,8 @@ func TestFlavorsByID(t *testing.T) {
 	}
 	o, _ := s.of("west/compute/servers").Get("b")
 	flavor := plugin.Key{Type: "openstack.compute.Flavor", UID: "identity-1/west/flavor/small"}
-	if !slices.ContainsFunc(o.Relations, func(r plugin.Relation) bool { return r.To == flavor }) || !strings.Contains(string(o.Document), `"memory":536870912`) {
+	if !slices.ContainsFunc(o.Relations, func(r plugin.Relation) bool { return r.To == flavor }) ||
+		!strings.Contains(string(o.Document), `"memory":536870912`) {
 		t.Errorf("the relations are %+v; %s", o.Relations, o.Document)
 	}
 	n := 0
@@ -108,7 +110,8 @@ func TestOneServiceRefuses(t *testing.T) {
 	e.on("/glance/v2/images", 200, object{"images": things(nil, "i")})
 	_, errs := s.sweep(e.collector("network/networks", "image/images"))
 	var source *plugin.SourceError
-	if err := errs["west/network/networks"]; len(errs) != 1 || !errors.As(err, &source) || source.Source != "network in west" || strings.Contains(err.Error(), "the credential was refused") {
+	if err := errs["west/network/networks"]; len(errs) != 1 || !errors.As(err, &source) || source.Source != "network in west" ||
+		strings.Contains(err.Error(), "the credential was refused") {
 		t.Errorf("%v", errs)
 	}
 	if s.of("west/image/images").UIDs() != "i" {
@@ -186,7 +189,8 @@ func TestNetworkRefuses(t *testing.T) {
 	e.on("/nova/v2.1/", 200, object{"version": object{"id": "v2.1", "version": "2.93", "min_version": "2.1"}})
 	e.on("/nova/v2.1/servers", 200, object{"servers": []object{}})
 	e.on("/nova/v2.1/servers/detail", 200, object{"servers": []object{server("s1")}})
-	e.on("/neutron/v2.0/security-groups", 401, object{"error": object{"code": 401, "message": "The request you have made requires authentication."}})
+	e.on("/neutron/v2.0/security-groups", 401,
+		object{"error": object{"code": 401, "message": "The request you have made requires authentication."}})
 	if _, errs := s.sweep(e.collector("compute/servers")); len(errs) > 0 || s.of("west/compute/servers").UIDs() != "s1" {
 		t.Errorf("%v: %s", errs, s.state())
 	}
@@ -243,7 +247,8 @@ func TestOddActions(t *testing.T) {
 			return true
 		}
 		if strings.HasSuffix(r.URL.Path, "/s001/os-instance-actions") {
-			_, _ = w.Write([]byte(`{"instanceActions": [null, {"action": 7}, {"action": "stop", "request_id": 1, "start_time": "2026-11-25T10:00:00", "user_id": null}]}`))
+			_, _ = w.Write([]byte(`{"instanceActions": [null, {"action": 7}, {"action": "stop", "request_id": 1, "start_time": ` +
+				`"2026-11-25T10:00:00", "user_id": null}]}`))
 			return true
 		}
 		return false

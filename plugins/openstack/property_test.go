@@ -114,7 +114,8 @@ func variants(t *testing.T, raw jsontext.Value, visit func(what string, odd json
 	}
 	for name, value := range members {
 		for what, odd := range map[string]string{
-			"null": `null`, "empty": `""`, "a number": `7`, "an object": `{"x": [null]}`, "a list": `[[1], null]`, "huge": `"` + strings.Repeat("h", 1<<14) + `"`,
+			"null": `null`, "empty": `""`, "a number": `7`, "an object": `{"x": [null]}`, "a list": `[[1], null]`,
+			"huge": `"` + strings.Repeat("h", 1<<14) + `"`,
 		} {
 			members[name] = json.RawMessage(odd)
 			text, err := json.Marshal(members)
@@ -130,7 +131,8 @@ func variants(t *testing.T, raw jsontext.Value, visit func(what string, odd json
 		}
 		visit(name+" is missing", text)
 		members[name] = value
-		twice := strings.TrimSuffix(strings.TrimSpace(string(text)), "}") + fmt.Sprintf(`%s%q:%s,%q:"x"}`, map[bool]string{true: ","}[len(members) > 1], name, value, name)
+		twice := strings.TrimSuffix(strings.TrimSpace(string(text)), "}") +
+			fmt.Sprintf(`%s%q:%s,%q:"x"}`, map[bool]string{true: ","}[len(members) > 1], name, value, name)
 		visit(name+" is there twice", jsontext.Value(twice))
 	}
 	visit("null", jsontext.Value(`null`))
@@ -140,7 +142,8 @@ func variants(t *testing.T, raw jsontext.Value, visit func(what string, odd json
 // TestKinds: what is known of kinds fits together.
 func TestKinds(t *testing.T) {
 	for _, k := range kinds.All() {
-		if k.Copied && k.ItemPath == "" || k.Hidden != "" && !strings.Contains(k.Hidden, "=") || k.DomainQuery && !k.ByDomain || k.Mine && (k.ByRole || k.OfUser) {
+		if k.Copied && k.ItemPath == "" || k.Hidden != "" && !strings.Contains(k.Hidden, "=") || k.DomainQuery && !k.ByDomain || k.Mine &&
+			(k.ByRole || k.OfUser) {
 			t.Errorf("%s: %+v", k, k)
 		}
 	}

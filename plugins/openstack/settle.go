@@ -166,7 +166,8 @@ func (f *follower) shrunk(
 	if len(s.keys) == 0 && recorded > 1 {
 		severity = plugin.Warning
 	}
-	f.say(ctx, "shrunk", severity, fmt.Sprintf("%d of %d are missing from the list of %s, also when it was asked for once more: they are recorded as deleted",
+	f.say(ctx, "shrunk", severity, fmt.Sprintf("%d of %d are missing from the list of %s, also when it was asked for once more: they are "+
+		"recorded as deleted",
 		len(missing), recorded, scope))
 	return "", nil
 }

@@ -213,7 +213,8 @@ func (c *collector) sayUnseen(who cloud.Identified, not unseen) {
 		c.log.Info("services that the catalog does not have are passed over", "services", not.missing)
 	}
 	if len(not.unseen) > 0 && !slices.Equal(not.unseen, before.unseen) {
-		c.log.Info("what only an administrator sees is not collected", "user", who.User, "scope", who.Scope(), "roles", who.Roles, "scopes", not.unseen)
+		c.log.Info("what only an administrator sees is not collected", "user", who.User, "scope", who.Scope(), "roles", who.Roles, "scopes",
+			not.unseen)
 	}
 	if len(not.shared) > 0 && !slices.Equal(not.shared, before.shared) {
 		c.log.Info("services that several regions share are collected in one of them", "services", not.shared)

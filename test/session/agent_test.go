@@ -32,7 +32,8 @@ func TestAgent(t *testing.T) {
 	listing, err := json.Marshal(fake.Listing{SweepEvery: "50ms", Assets: []fake.Asset{
 		{UID: "a", Document: json.RawMessage(`{"n":1}`)}, {UID: "b", Document: json.RawMessage(`{"n":2}`)},
 	}})
-	if err := errors.Join(err, os.Mkdir(filepath.Join(world, "s"), 0o700), os.WriteFile(filepath.Join(world, "s", "listing.json"), listing, 0o600)); err != nil {
+	if err := errors.Join(err, os.Mkdir(filepath.Join(world, "s"), 0o700),
+		os.WriteFile(filepath.Join(world, "s", "listing.json"), listing, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	settings := config.Default()
@@ -40,7 +41,8 @@ func TestAgent(t *testing.T) {
 	settings.Collectors = []config.Collector{{Plugin: "fake", Name: "fake", Options: map[string]any{"directory": world}}}
 	for range 2 {
 		log := &centre.Log{}
-		a, err := whole.New(whole.Options{Config: settings, Plugins: []plugin.Plugin{fake.Plugin{}}, Logger: slog.New(slog.NewTextHandler(log, nil))})
+		a, err := whole.New(whole.Options{Config: settings, Plugins: []plugin.Plugin{fake.Plugin{}},
+			Logger: slog.New(slog.NewTextHandler(log, nil))})
 		if err != nil {
 			t.Fatal(err)
 		}

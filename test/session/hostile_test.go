@@ -39,7 +39,8 @@ import (
 
 var (
 	hostileFor = flag.Duration("hostile-for", 8*time.Second,
-		"how long TestBesideHostileAgents measures honest agents alone, and then beside hostile ones; from a minute on their delays are held against each other")
+		"how long TestBesideHostileAgents measures honest agents alone, and then beside hostile ones; from a minute on their delays are held "+
+			"against each other")
 	hostileAgents = flag.Int("hostile-honest", 50, "how many honest agents there are in TestBesideHostileAgents")
 )
 
@@ -86,7 +87,8 @@ func TestBesideHostileAgents(t *testing.T) {
 	// Everything that is honest is there, once.
 	for _, h := range honest {
 		var rows, versions uint64
-		if err := c.Store.Conn().QueryRow(t.Context(), "SELECT count(), uniqExact(version) FROM asset_version WHERE agent_id = $1", h.agent).Scan(&rows, &versions); err != nil {
+		if err := c.Store.Conn().QueryRow(t.Context(), "SELECT count(), uniqExact(version) FROM asset_version WHERE agent_id = $1",
+			h.agent).Scan(&rows, &versions); err != nil {
 			t.Fatal(err)
 		}
 		if rows != h.sent || versions != h.sent {
@@ -96,7 +98,8 @@ func TestBesideHostileAgents(t *testing.T) {
 	// The hostile ones are counted: dead letters with their names.
 	for _, e := range evil {
 		var letters uint64
-		if err := c.Store.Conn().QueryRow(t.Context(), "SELECT count() FROM dead_letter WHERE agent_id = $1", e.id.Agent.ID).Scan(&letters); err != nil {
+		if err := c.Store.Conn().QueryRow(t.Context(), "SELECT count() FROM dead_letter WHERE agent_id = $1",
+			e.id.Agent.ID).Scan(&letters); err != nil {
 			t.Fatal(err)
 		}
 		if letters == 0 {
@@ -141,7 +144,8 @@ func newHonestAgent(t *testing.T, c *centre.Centre, site string) *honestAgent {
 		t.Fatal(err)
 	}
 	h := &honestAgent{agent: id.Agent.ID, spool: sp, clock: hlc.New(0)}
-	link := &uplink.Uplink{Spool: sp, Clock: h.clock, Addresses: []string{c.Address}, TLS: id.ClientTLS, Hostname: "host", Logger: slog.New(slog.DiscardHandler)}
+	link := &uplink.Uplink{Spool: sp, Clock: h.clock, Addresses: []string{c.Address}, TLS: id.ClientTLS, Hostname: "host",
+		Logger: slog.New(slog.DiscardHandler)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -163,8 +167,9 @@ func newHonestAgent(t *testing.T, c *centre.Centre, site string) *honestAgent {
 func (h *honestAgent) observe(ctx context.Context) (time.Duration, error) {
 	h.sent++
 	r := &wirev1.Record{Body: &wirev1.Record_Asset{Asset: &wirev1.AssetVersion{
-		Type: "fake.test.Thing", Uid: fmt.Sprint(h.agent, h.sent%5), Version: uint64(h.clock.Next()), Operation: wirev1.Operation_OPERATION_UPDATED,
-		Scope: "fake/s", Document: fmt.Appendf(nil, `{"n":%d,"text":%q}`, h.sent, strings.Repeat("x", mrand.IntN(4000))), Hash: make([]byte, 16),
+		Type: "fake.test.Thing", Uid: fmt.Sprint(h.agent, h.sent%5), Version: uint64(h.clock.Next()),
+		Operation: wirev1.Operation_OPERATION_UPDATED,
+		Scope:     "fake/s", Document: fmt.Appendf(nil, `{"n":%d,"text":%q}`, h.sent, strings.Repeat("x", mrand.IntN(4000))), Hash: make([]byte, 16),
 	}}}
 	began := time.Now()
 	if err := h.spool.Append(ctx, assets, []*wirev1.Record{r}); err != nil {
@@ -186,7 +191,8 @@ type figures struct {
 }
 
 func (f figures) String() string {
-	return fmt.Sprintf("%d records, p50 %v, p99 %v, heap at most %d MiB", f.count, f.p50.Round(time.Millisecond), f.p99.Round(time.Millisecond), f.heap>>20)
+	return fmt.Sprintf("%d records, p50 %v, p99 %v, heap at most %d MiB", f.count, f.p50.Round(time.Millisecond),
+		f.p99.Round(time.Millisecond), f.heap>>20)
 }
 
 // measure has honest agents observe for a while, beside hostile ones, and waits until

@@ -73,7 +73,8 @@ func (a *wholeAgent) listIn(scope string, assets map[string]string) {
 func (a *wholeAgent) write(scope string, data []byte) {
 	a.t.Helper()
 	file := filepath.Join(a.world, scope, "listing.json")
-	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file+".new", data, 0o600), os.Rename(file+".new", file)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file+".new", data, 0o600),
+		os.Rename(file+".new", file)); err != nil {
 		a.t.Fatal(err)
 	}
 }
@@ -252,7 +253,8 @@ func TestWarehouseLosesThings(t *testing.T) {
 	a.compared(func() {
 		hash := func(uid string) document.Hash {
 			var text string
-			if err := c.Store.Conn().QueryRow(t.Context(), "SELECT any(hash) FROM asset_version WHERE uid = '"+uid+"' AND operation = 'created'").Scan(&text); err != nil {
+			if err := c.Store.Conn().QueryRow(t.Context(),
+				"SELECT any(hash) FROM asset_version WHERE uid = '"+uid+"' AND operation = 'created'").Scan(&text); err != nil {
 				t.Fatal(err)
 			}
 			return document.Hash([]byte(text))
@@ -262,7 +264,8 @@ func TestWarehouseLosesThings(t *testing.T) {
 			old.Versions = append(old.Versions, warehouse.AssetVersion{
 				Origin: warehouse.Origin{Site: "west", AgentID: a.id.Agent.ID, SpoolID: "old", Seq: uint64(i)},
 				Type:   fake.TypeThing, UID: uid, Version: uint64(hlc.FromTime(time.Now().Add(-time.Hour))), Operation: warehouse.Created, Scope: "f/s",
-				Name: "the " + uid, Hash: hash(uid), Document: []byte(`{"value":"1"}`), Fields: []document.Field{{Path: "value", Value: "1"}}, ObservedAt: time.Now().Add(-time.Hour),
+				Name: "the " + uid, Hash: hash(uid), Document: []byte(`{"value":"1"}`), Fields: []document.Field{{Path: "value", Value: "1"}},
+				ObservedAt: time.Now().Add(-time.Hour),
 			})
 		}
 		for _, table := range []string{"asset", "asset_version"} {
@@ -270,7 +273,8 @@ func TestWarehouseLosesThings(t *testing.T) {
 		}
 		exec("ALTER TABLE relation DELETE WHERE from_uid IN ('changed', 'created') SETTINGS mutations_sync = 1",
 			"TRUNCATE TABLE asset_type")
-		old.Types = []warehouse.AssetType{{Origin: old.Versions[0].Origin, Name: fake.TypeThing, Title: "an older title", Version: old.Versions[0].Version}}
+		old.Types = []warehouse.AssetType{{Origin: old.Versions[0].Origin, Name: fake.TypeThing, Title: "an older title",
+			Version: old.Versions[0].Version}}
 		if err := c.Store.Write(t.Context(), old); err != nil {
 			t.Fatal(err)
 		}

@@ -34,7 +34,8 @@ func states(t *testing.T, c *centre.Centre) map[reevev1.State]int {
 	n := make(map[reevev1.State]int)
 	for token := ""; ; {
 		answer, err := c.Client().Inventory.ListAssets(t.Context(), connect.NewRequest(&reevev1.ListAssetsRequest{
-			PageSize: 1000, PageToken: token, States: []reevev1.State{reevev1.State_STATE_ACTIVE, reevev1.State_STATE_DISCONNECTED, reevev1.State_STATE_DELETED}}))
+			PageSize: 1000, PageToken: token, States: []reevev1.State{reevev1.State_STATE_ACTIVE, reevev1.State_STATE_DISCONNECTED,
+				reevev1.State_STATE_DELETED}}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,8 +77,9 @@ func TestLostLastSeen(t *testing.T) {
 	a.start()
 	a.state("all", assets)
 	for name, lost := range map[string]string{
-		"the source cannot be read":  `{"assets": [`,
-		"the listing breaks halfway": `{"assets":[{"uid":"thing-0001","name":"the thing-0001","document":{"value":"1"}},{"uid":"x","document":{}}],"fail_after":1,"error":"cut","sweep_every":"100ms"}`,
+		"the source cannot be read": `{"assets": [`,
+		"the listing breaks halfway": `{"assets":[{"uid":"thing-0001","name":"the thing-0001","document":{"value":"1"}},{"uid":"x",` +
+			`"document":{}}],"fail_after":1,"error":"cut","sweep_every":"100ms"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			settled(t, c)
@@ -166,7 +168,8 @@ func TestReplacedHolder(t *testing.T) {
 	centre.WaitFor(t, "the second is held off", func() bool {
 		return strings.Contains(second.log.String(), "another agent of the site holds this scope")
 	})
-	if s := scopes(t, c)["f/s"]; s.GetHolder() != first.id.Agent.ID || s.GetEpoch() != 1 || s.GetAssets() != 300 || s.GetCompleteTime() == nil {
+	if s := scopes(t, c)["f/s"]; s.GetHolder() != first.id.Agent.ID || s.GetEpoch() != 1 || s.GetAssets() != 300 ||
+		s.GetCompleteTime() == nil {
 		t.Errorf("the scope is %v", s)
 	}
 	if n := settled(t, c); n != before {
@@ -216,7 +219,8 @@ func TestConfigurationUndone(t *testing.T) {
 		}()
 		centre.WaitFor(t, what, func() bool {
 			n = states(t, c)
-			return n[reevev1.State_STATE_ACTIVE] == active && n[reevev1.State_STATE_DISCONNECTED] == disconnected && n[reevev1.State_STATE_DELETED] == deleted
+			return n[reevev1.State_STATE_ACTIVE] == active && n[reevev1.State_STATE_DISCONNECTED] == disconnected &&
+				n[reevev1.State_STATE_DELETED] == deleted
 		})
 	}
 	again := func(change func()) {
@@ -250,7 +254,8 @@ func TestConfigurationUndone(t *testing.T) {
 	}
 	end := func(dry bool) map[string]int64 {
 		t.Helper()
-		answer, err := c.Client().Scope.EndScope(t.Context(), connect.NewRequest(&reevev1.EndScopeRequest{Site: "west", Name: "f/large", ValidateOnly: dry}))
+		answer, err := c.Client().Scope.EndScope(t.Context(),
+			connect.NewRequest(&reevev1.EndScopeRequest{Site: "west", Name: "f/large", ValidateOnly: dry}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -265,7 +270,8 @@ func TestConfigurationUndone(t *testing.T) {
 
 	again(func() { a.removed = false })
 	is("the collector is back", 100, 0, 0)
-	if _, err := c.Client().Scope.EndScope(t.Context(), connect.NewRequest(&reevev1.EndScopeRequest{Site: "west", Name: "f/large"})); connect.CodeOf(err) != connect.CodeFailedPrecondition {
+	if _, err := c.Client().Scope.EndScope(t.Context(),
+		connect.NewRequest(&reevev1.EndScopeRequest{Site: "west", Name: "f/large"})); connect.CodeOf(err) != connect.CodeFailedPrecondition {
 		t.Errorf("a scope that is looked after: %v", err)
 	}
 }

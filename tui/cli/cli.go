@@ -107,7 +107,8 @@ Sign in with "reeve login", then look around with "reeve get".`,
 	}
 	root.SetFlagErrorFunc(cmdline.FlagError)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.configFile, "config", "", "configuration file (default: $REEVE_CONFIG, .reeve/cli.yaml here or above, ~/.config/reeve/cli.yaml)")
+	flags.StringVar(&a.configFile, "config", "",
+		"configuration file (default: $REEVE_CONFIG, .reeve/cli.yaml here or above, ~/.config/reeve/cli.yaml)")
 	flags.StringVar(&a.contextName, "context", "", "context to use (default: $REEVE_CONTEXT, else the current one)")
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "how long to wait for an answer; 0 is for ever")
 	a.complete(root, "context", a.completeContexts)

@@ -101,7 +101,8 @@ func ParseServer(s string) (string, error) {
 		return "", fmt.Errorf("server %q: %s", s, form)
 	}
 	u, err := url.Parse("https://" + rest)
-	if err != nil || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+	if err != nil || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery ||
+		u.Fragment != "" {
 		return "", fmt.Errorf("server %q: %s", s, form)
 	}
 	port := u.Port()

@@ -48,7 +48,8 @@ func TestOffsetMoves(t *testing.T) {
 				fmt.Fprintf(w, `{"things": [%s]}`, strings.Join(parts, ","))
 			})
 			var got []string
-			if _, err := s.List(t.Context(), List{Request: Request{Path: "things"}, Envelope: "things", Paging: Offset, Limit: 3}, collect(&got)); err != nil {
+			if _, err := s.List(t.Context(), List{Request: Request{Path: "things"}, Envelope: "things", Paging: Offset, Limit: 3},
+				collect(&got)); err != nil {
 				t.Fatal(err)
 			}
 			for _, id := range all {
@@ -113,7 +114,8 @@ func TestCircles(t *testing.T) {
 		next := map[string]string{"": "a", "a": "b", "b": "c", "c": "a"}[r.URL.Query().Get("marker")]
 		fmt.Fprintf(w, `{"things": [{"id": "%d"}], "next": "/things?marker=%s"}`, n, next)
 	})
-	if _, err := s.List(t.Context(), List{Request: Request{Path: "things"}, Envelope: "things"}, ignore); err == nil || !strings.Contains(err.Error(), "circle") || n != 4 {
+	if _, err := s.List(t.Context(), List{Request: Request{Path: "things"}, Envelope: "things"}, ignore); err == nil ||
+		!strings.Contains(err.Error(), "circle") || n != 4 {
 		t.Errorf("%d pages, %v", n, err)
 	}
 }
@@ -140,7 +142,8 @@ func TestDeletedMarkers(t *testing.T) {
 			}
 			_, _ = io.WriteString(w, `{"servers": [{"id": "gone", "status": "DELETED"}]`+link+`}`)
 		})
-		done, err := s.List(t.Context(), List{Request: Request{Path: "servers"}, Envelope: "servers", Paging: Marker, Limit: 1000, Ended: test.ended}, ignore)
+		done, err := s.List(t.Context(), List{Request: Request{Path: "servers"}, Envelope: "servers", Paging: Marker, Limit: 1000,
+			Ended: test.ended}, ignore)
 		if (err != nil) != test.fails || err == nil && done.Elements != 1 {
 			t.Errorf("%s: %+v, %v", name, done, err)
 		}
@@ -265,7 +268,8 @@ func connect(t *testing.T, address, yaml string) (*Cloud, error) {
 	clearEnvironment(t)
 	file := filepath.Join(t.TempDir(), "clouds.yaml")
 	if yaml == "" {
-		yaml = `clouds: {test: {auth: {auth_url: "AUTH/v3", username: reeve, password: x, project_name: p, user_domain_name: Default, project_domain_name: Default}}}`
+		yaml = `clouds: {test: {auth: {auth_url: "AUTH/v3", username: reeve, password: x, project_name: p, user_domain_name: Default, ` +
+			`project_domain_name: Default}}}`
 	}
 	write(t, file, strings.ReplaceAll(yaml, "AUTH", address))
 	return Connect(t.Context(), Access{File: file, Cloud: "test"})
@@ -303,11 +307,13 @@ func TestEndpoints(t *testing.T) {
 	} {
 		c := &Cloud{Host: "https://cloud.example.com/v3", services: map[serviceKey]*Service{}}
 		c.credentials.visibility = "public"
-		if err := json.Unmarshal(fmt.Appendf(nil, `[{"type": "image", "endpoints": [{"interface": "public", "region": "west", "url": %q}]}]`, endpoint), &c.catalog); err != nil {
+		if err := json.Unmarshal(fmt.Appendf(nil, `[{"type": "image", "endpoints": [{"interface": "public", "region": "west", "url": %q}]}]`,
+			endpoint), &c.catalog); err != nil {
 			t.Fatal(err)
 		}
 		_, err := c.Service(t.Context(), Image, "west")
-		if says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "image_endpoint_override")) {
+		if says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), says) ||
+			!strings.Contains(err.Error(), "image_endpoint_override")) {
 			t.Errorf("%s: %v, want %q", endpoint, err, says)
 		}
 	}
@@ -375,9 +381,11 @@ func TestRedirects(t *testing.T) {
 		// What the identity service says of its own address does not lead elsewhere.
 		self := keystone(t, func(string) string { return `{"type": "x", "endpoints": []}` }, func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(300)
-			fmt.Fprintf(w, `{"versions": {"values": [{"id": "v3.14", "status": "stable", "links": [{"rel": "self", "href": "%s/v3/"}]}]}}`, elsewhere.URL)
+			fmt.Fprintf(w, `{"versions": {"values": [{"id": "v3.14", "status": "stable", "links": [{"rel": "self", "href": "%s/v3/"}]}]}}`,
+				elsewhere.URL)
 		})
-		c, err := connect(t, self, strings.Replace(`clouds: {test: {auth: {auth_url: "AUTH/v3", username: reeve, password: x, project_name: p, user_domain_name: D, project_domain_name: D}}}`, "/v3", "", 1))
+		c, err := connect(t, self, strings.Replace(`clouds: {test: {auth: {auth_url: "AUTH/v3", username: reeve, password: x, project_name: p,`+
+			` user_domain_name: D, project_domain_name: D}}}`, "/v3", "", 1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -429,7 +437,8 @@ func TestVersionsUntold(t *testing.T) {
 				last = r.Header.Get("X-OpenStack-Nova-API-Version")
 				if asked := ParseMicroversion(last); test.speaks != "" && ParseMicroversion(test.speaks).Less(asked) {
 					w.WriteHeader(406)
-					fmt.Fprintf(w, `{"computeFault": {"message": "Version %s is not supported by the API. Minimum is 2.1 and maximum is %s.", "code": 406}}`, last, test.speaks)
+					fmt.Fprintf(w, `{"computeFault": {"message": "Version %s is not supported by the API. Minimum is 2.1 and maximum is %s.", "code": `+
+						`406}}`, last, test.speaks)
 					return
 				}
 				_, _ = io.WriteString(w, `{"flavors": []}`)
@@ -443,7 +452,8 @@ func TestVersionsUntold(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 2 {
-				if _, err := s.List(t.Context(), List{Request: Request{Path: "flavors/detail", Microversion: Microversion{2, 61}}, Envelope: "flavors"}, ignore); err != nil {
+				if _, err := s.List(t.Context(), List{Request: Request{Path: "flavors/detail", Microversion: Microversion{2, 61}},
+					Envelope: "flavors"}, ignore); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -530,33 +540,44 @@ func TestCloudsFiles(t *testing.T) {
 		`clouds: {test: {auth: s3cret}}`: "auth is missing",
 		`clouds: {test: {regions: s3cret, auth: {auth_url: "http://k/v3"}}}`: "a value",
 		`clouds: [1]`: "not a clouds.yaml",
-		`clouds: {test: {auth: {auth_url: "http://k", username: "s3cret`:                                                                                            "not a clouds.yaml",
-		`clouds: {test: {auth: {auth_url: "http://k/v3", username: u, password: s3cret, passcode: "1"}}}`:                                                           "auth has passcode",
-		`clouds: {test: {auth: {auth_url: "http://k/v3", username: u, password: s3cret, identity_provider: idp}}}`:                                                  "auth has identity_provider",
-		`clouds: {test: {auth_type: V3KERBEROS, auth: {auth_url: "http://k/v3"}}}`:                                                                                  `auth_type "v3kerberos"`,
-		`clouds: {test: {auth_type: none, endpoint: "http://i", auth: {}}}`:                                                                                         `auth_type "none"`,
-		`clouds: {test: {auth_type: v2password, auth: {auth_url: "http://k/v2.0", username: u, password: s3cret}}}`:                                                 `auth_type "v2password"`,
-		`clouds: {test: {image_endpoint_override: "image:9292", auth: {auth_url: "http://k/v3", username: u, password: s3cret, project_id: p, user_domain_id: d}}}`: "endpoint_override of image",
+		`clouds: {test: {auth: {auth_url: "http://k", username: ` +
+			`"s3cret`: "not a clouds.yaml",
+		`clouds: {test: {auth: {auth_url: "http://k/v3", username: u, password: s3cret, passcode: ` +
+			`"1"}}}`: "auth has passcode",
+		`clouds: {test: {auth: {auth_url: "http://k/v3", username: u, password: s3cret, identity_provider: ` +
+			`idp}}}`: "auth has identity_provider",
+		`clouds: {test: {auth_type: V3KERBEROS, auth: {auth_url: ` +
+			`"http://k/v3"}}}`: `auth_type "v3kerberos"`,
+		`clouds: {test: {auth_type: none, endpoint: "http://i", auth: ` +
+			`{}}}`: `auth_type "none"`,
+		`clouds: {test: {auth_type: v2password, auth: {auth_url: "http://k/v2.0", username: u, password: ` +
+			`s3cret}}}`: `auth_type "v2password"`,
+		`clouds: {test: {image_endpoint_override: "image:9292", auth: {auth_url: "http://k/v3", username: u, password: s3cret, project_id: p, ` +
+			`user_domain_id: d}}}`: "endpoint_override of image",
 	} {
 		clearEnvironment(t)
 		file := filepath.Join(t.TempDir(), "clouds.yaml")
 		write(t, file, text)
-		if _, err := (Access{File: file, Cloud: "test"}).resolve(); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "s3cret") {
+		if _, err := (Access{File: file, Cloud: "test"}).resolve(); err == nil || !strings.Contains(err.Error(), says) ||
+			strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v, want %q", text, err, says)
 		}
 	}
 	// Regions, old names of services, what stands in the secure file, and the environment.
 	clearEnvironment(t)
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "clouds.yaml"), `clouds: {test: {region_name: west, volumev3_endpoint_override: "https://old/v3", block_storage_interface: internalURL,
+	write(t, filepath.Join(dir, "clouds.yaml"),
+		`clouds: {test: {region_name: west, volumev3_endpoint_override: "https://old/v3", block_storage_interface: internalURL,
 		regions: [east, {name: west, values: {dns_endpoint_override: "https://dns/v2"}}, {name: south, values: {rating_endpoint_override: "https://not/this"}}],
 		auth: {auth_url: "http://k/v3", username: u, project_id: p, user_domain_id: d}}}`)
-	write(t, filepath.Join(dir, "secure.yaml"), `clouds: {test: {image_endpoint_override: "https://image/%(project_id)s", auth: {password: s3cret}}}`)
+	write(t, filepath.Join(dir, "secure.yaml"),
+		`clouds: {test: {image_endpoint_override: "https://image/%(project_id)s", auth: {password: s3cret}}}`)
 	c, err := Access{File: filepath.Join(dir, "clouds.yaml"), Cloud: "test"}.resolve()
 	if err != nil || c.auth.Password != "s3cret" {
 		t.Fatalf("%+v, %v", c.auth, err)
 	}
-	if got := fmt.Sprint(c.overrides["storage"], c.overrides["dns"], c.overrides["image"], c.overrides["rating"]); got != `{https://old/v3 internal  } {https://dns/v2   } {https://image/%(project_id)s   } {   }` {
+	if got := fmt.Sprint(c.overrides["storage"], c.overrides["dns"], c.overrides["image"],
+		c.overrides["rating"]); got != `{https://old/v3 internal  } {https://dns/v2   } {https://image/%(project_id)s   } {   }` {
 		t.Errorf("the overrides are %s", got)
 	}
 	t.Setenv("OS_AUTH_URL", "http://k/v3")

@@ -18,7 +18,8 @@ import (
 
 // oddValues stand where others should.
 var oddValues = []string{
-	`null`, `"x"`, `-1`, `"-1"`, `99999999999999999999999999`, `"inf"`, `true`, `"True"`, `[null]`, `[7]`, `{}`, `{"id": 7}`, `"a\nb\u0000"`, `"9999-12-31T23:59:59Z"`,
+	`null`, `"x"`, `-1`, `"-1"`, `99999999999999999999999999`, `"inf"`, `true`, `"True"`, `[null]`, `[7]`, `{}`, `{"id": 7}`, `"a\nb\u0000"`,
+	`"9999-12-31T23:59:59Z"`,
 }
 
 // mutations calls visit with an element in which one member at a time, at any
@@ -120,8 +121,10 @@ func TestOneOddMember(t *testing.T) {
 		}
 		return r
 	}
-	want := describe(t, read(`{"id": "i", "name": "n", "owner": "p", "protected": false, "os_hidden": true, "size": 10, "min_disk": 1, "status": "active", "tags": ["7"]}`))
-	got := describe(t, read(`{"id": "i", "name": "n", "owner": "p", "protected": "False", "os_hidden": "true", "size": "10", "min_disk": "1", "status": "active", "tags": [7]}`))
+	want := describe(t, read(`{"id": "i", "name": "n", "owner": "p", "protected": false, "os_hidden": true, "size": 10, "min_disk": 1, `+
+		`"status": "active", "tags": ["7"]}`))
+	got := describe(t, read(`{"id": "i", "name": "n", "owner": "p", "protected": "False", "os_hidden": "true", "size": "10", "min_disk": `+
+		`"1", "status": "active", "tags": [7]}`))
 	if got != want {
 		t.Errorf("read was\n%s\nwant\n%s", got, want)
 	}
@@ -223,7 +226,8 @@ func TestTwins(t *testing.T) {
 func TestNamesInKeys(t *testing.T) {
 	seen := map[plugin.Key]string{}
 	for _, name := range []string{
-		"small", "m1/small", "a b", "ü", "a\nb", "a%0Ab", "a\x00b", "a\x7fb", "a\xffb", "a\ufffdb", strings.Repeat("n", 768), strings.Repeat("n", 769), strings.Repeat("n", 770), "~", "",
+		"small", "m1/small", "a b", "ü", "a\nb", "a%0Ab", "a\x00b", "a\x7fb", "a\xffb", "a\ufffdb", strings.Repeat("n", 768),
+		strings.Repeat("n", 769), strings.Repeat("n", 770), "~", "",
 	} {
 		key := testContext.Key(typeFlavor, keyFlavor, name)
 		if !plain(key.UID) {
@@ -254,7 +258,8 @@ func TestUnknownStates(t *testing.T) {
 		}
 	}
 	// Times that no cloud has are none.
-	r, err := find(t, "storage/volumes").Read(jsontext.Value(`{"id": "v", "created_at": "1601-01-01T00:00:00", "updated_at": "9999-12-31T00:00:00"}`), testContext)
+	r, err := find(t, "storage/volumes").Read(
+		jsontext.Value(`{"id": "v", "created_at": "1601-01-01T00:00:00", "updated_at": "9999-12-31T00:00:00"}`), testContext)
 	if err != nil || !r.Created.IsZero() || !r.Updated.IsZero() {
 		t.Errorf("%+v, %v", r, err)
 	}

@@ -117,7 +117,8 @@ func (p *planter) volumes(ctx context.Context, admin *cloud, _ *shared, t *tenan
 	const name = "leaky-volume"
 	in := func(field string) string { return p.in("volume", name, field, false) }
 	volume, err := ensureIn(ctx, t.volume, "volumes/detail?limit=1000", "volumes", "volume", "name", name, obj{
-		"size": 1, "description": "passphrase=" + in("description"), "metadata": obj{"luks_passphrase": in("metadata.luks_passphrase"), "secret_key": in("metadata.secret_key")},
+		"size": 1, "description": "passphrase=" + in("description"),
+		"metadata": obj{"luks_passphrase": in("metadata.luks_passphrase"), "secret_key": in("metadata.secret_key")},
 	})
 	if err != nil {
 		return err
@@ -126,22 +127,26 @@ func (p *planter) volumes(ctx context.Context, admin *cloud, _ *shared, t *tenan
 		return err
 	}
 	_, err = ensureIn(ctx, t.volume, "snapshots/detail", "snapshots", "snapshot", "name", "leaky-snapshot", obj{
-		"volume_id": volume, "description": "restore with --password " + p.in("snapshot", "leaky-snapshot", "description", false), "metadata": obj{"restore_password": p.in("snapshot", "leaky-snapshot", "metadata.restore_password", false)},
+		"volume_id": volume, "description": "restore with --password " + p.in("snapshot", "leaky-snapshot", "description", false),
+		"metadata": obj{"restore_password": p.in("snapshot", "leaky-snapshot", "metadata.restore_password", false)},
 	})
 	return err
 }
 
 func (p *planter) networks(ctx context.Context, _ *cloud, _ *shared, t *tenant) error {
-	network, err := ensure(ctx, t.network, "networks", "network", "leaky-net", obj{"description": "vpn password=" + p.in("network", "leaky-net", "description", false)})
+	network, err := ensure(ctx, t.network, "networks", "network", "leaky-net",
+		obj{"description": "vpn password=" + p.in("network", "leaky-net", "description", false)})
 	if err != nil {
 		return err
 	}
 	if _, err := ensure(ctx, t.network, "subnets", "subnet", "leaky-subnet", obj{
-		"network_id": network, "ip_version": 4, "cidr": "10.249.0.0/24", "description": "switch: --password " + p.in("subnet", "leaky-subnet", "description", false),
+		"network_id": network, "ip_version": 4, "cidr": "10.249.0.0/24",
+		"description": "switch: --password " + p.in("subnet", "leaky-subnet", "description", false),
 	}); err != nil {
 		return err
 	}
-	_, err = ensure(ctx, t.network, "security-groups", "security_group", "leaky-group", obj{"description": "api_key: " + p.in("security group", "leaky-group", "description", false)})
+	_, err = ensure(ctx, t.network, "security-groups", "security_group", "leaky-group",
+		obj{"description": "api_key: " + p.in("security group", "leaky-group", "description", false)})
 	return err
 }
 
@@ -153,14 +158,17 @@ func (p *planter) balancers(ctx context.Context, admin *cloud, _ *shared, t *ten
 	in := func(field string) string { return p.in("load balancer", name, field, false) }
 	// A listener's inserted headers have values that the API prescribes.
 	body := obj{"name": name, "vip_subnet_id": t.subnet,
-		"listeners": []obj{{"name": "leaky-listener", "protocol": "HTTP", "protocol_port": 8080, "description": "basic auth: password=" + in("listener.description"),
+		"listeners": []obj{{"name": "leaky-listener", "protocol": "HTTP", "protocol_port": 8080,
+			"description": "basic auth: password=" + in("listener.description"),
 			"l7policies": []obj{{"name": "leaky-policy", "action": "REDIRECT_TO_URL", "description": "api_key=" + in("l7policy.description"),
 				"redirect_url": "https://ops:" + in("l7policy.redirect_url") + "@old.example.com/",
 				"rules":        []obj{{"type": "PATH", "compare_type": "STARTS_WITH", "value": "/old"}}}}}},
 		"description": "statistics at https://stats:" + in("description") + "@lb.example.com/",
-		"pools": []obj{{"name": "leaky-pool", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "description": "secret=" + in("pool.description"),
-			"members":       []obj{{"name": "token=" + in("member.name"), "address": "10.10.31.250", "protocol_port": 8080, "subnet_id": t.subnet}},
-			"healthmonitor": obj{"name": "leaky-monitor", "type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 3, "url_path": "/alive?token=" + in("healthmonitor.url_path")}}}}
+		"pools": []obj{{"name": "leaky-pool", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN",
+			"description": "secret=" + in("pool.description"),
+			"members":     []obj{{"name": "token=" + in("member.name"), "address": "10.10.31.250", "protocol_port": 8080, "subnet_id": t.subnet}},
+			"healthmonitor": obj{"name": "leaky-monitor", "type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 3,
+				"url_path": "/alive?token=" + in("healthmonitor.url_path")}}}}
 	found, err := list(ctx, t.balance, "lbaas/loadbalancers?name="+name)
 	if err != nil || len(found) > 0 {
 		return err

@@ -37,9 +37,11 @@ func (p *planter) identities(ctx context.Context, admin *cloud, _ *shared, t *te
 
 // types are told to everybody, and have secrets of backends all the same.
 func (p *planter) types(ctx context.Context, admin *cloud, _ *shared, _ *tenant) error {
-	_, err := call(ctx, admin.compute, "POST", "flavors", obj{"flavor": obj{"id": "lab-leaky", "name": "leaky", "vcpus": 1, "ram": 64, "disk": 1}})
+	_, err := call(ctx, admin.compute, "POST", "flavors",
+		obj{"flavor": obj{"id": "lab-leaky", "name": "leaky", "vcpus": 1, "ram": 64, "disk": 1}})
 	if err == nil || errors.Is(err, errConflict) {
-		_, err = call(ctx, admin.compute, "POST", "flavors/lab-leaky/os-extra_specs", obj{"extra_specs": obj{"lab:admin_password": p.in("flavor", "leaky", "extra_specs.lab:admin_password", false)}})
+		_, err = call(ctx, admin.compute, "POST", "flavors/lab-leaky/os-extra_specs",
+			obj{"extra_specs": obj{"lab:admin_password": p.in("flavor", "leaky", "extra_specs.lab:admin_password", false)}})
 	}
 	if err != nil {
 		return fmt.Errorf("flavor: %w", err)
@@ -70,7 +72,8 @@ func (p *planter) addresses(ctx context.Context, admin *cloud, base *shared, t *
 	described := func(kind, name, text string) obj {
 		return obj{"description": text + p.in(kind, name, "description", false)}
 	}
-	if _, err := ensure(ctx, t.network, "routers", "router", "leaky-router", described("router", "leaky-router", "ssh admin, password: ")); err != nil {
+	if _, err := ensure(ctx, t.network, "routers", "router", "leaky-router",
+		described("router", "leaky-router", "ssh admin, password: ")); err != nil {
 		return err
 	}
 	if err := ensurePort(ctx, t, "leaky-port", described("port", "leaky-port", "iscsi chap secret=")); err != nil {
@@ -84,7 +87,8 @@ func (p *planter) addresses(ctx context.Context, admin *cloud, base *shared, t *
 	// These have no names.
 	address := described("floating ip", "", "vpn psk, password=")
 	address["floating_network_id"] = base.public
-	if _, err := ensureIn(ctx, t.network, "floatingips", "floatingips", "floatingip", "description", address["description"].(string), address); err != nil {
+	if _, err := ensureIn(ctx, t.network, "floatingips", "floatingips", "floatingip", "description", address["description"].(string),
+		address); err != nil {
 		return err
 	}
 	groups, err := list(ctx, t.network, "security-groups?name=leaky-group")

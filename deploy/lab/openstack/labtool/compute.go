@@ -19,7 +19,8 @@ func seedSpecials(ctx context.Context, admin *cloud, base *shared, t *tenant, pa
 	groups := map[string]string{}
 	for name, policy := range map[string]string{"web-apart": "soft-anti-affinity", "cache-together": "soft-affinity"} {
 		var err error
-		if groups[name], err = ensureIn(ctx, t.compute, "os-server-groups", "os-server-groups", "server_group", "name", name, obj{"policy": policy}); err != nil {
+		if groups[name], err = ensureIn(ctx, t.compute, "os-server-groups", "os-server-groups", "server_group", "name", name,
+			obj{"policy": policy}); err != nil {
 			return err
 		}
 	}

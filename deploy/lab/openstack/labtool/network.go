@@ -48,7 +48,8 @@ func seedNetworking(ctx context.Context, admin *cloud, base *shared, t *tenant) 
 			return err
 		}
 		if pools[p.version], err = ensure(ctx, n, "subnetpools", "subnetpool", p.pool, obj{"prefixes": []string{p.prefix},
-			"default_prefixlen": p.defaultLength, "shared": true, "address_scope_id": scope, "description": "for those who do not mind which"}); err != nil {
+			"default_prefixlen": p.defaultLength, "shared": true, "address_scope_id": scope,
+			"description": "for those who do not mind which"}); err != nil {
 			return err
 		}
 	}

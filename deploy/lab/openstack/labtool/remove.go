@@ -46,7 +46,8 @@ func removeProject(ctx context.Context, args []string) error {
 				if err != nil {
 					refused.Store(&err)
 				}
-				if gophercloud.ResponseCodeIs(err, http.StatusNotFound) || errors.Is(err, errConflict) || gophercloud.ResponseCodeIs(err, http.StatusBadRequest) {
+				if gophercloud.ResponseCodeIs(err, http.StatusNotFound) || errors.Is(err, errConflict) ||
+					gophercloud.ResponseCodeIs(err, http.StatusBadRequest) {
 					err = nil // it is going, or something else has to go first
 				}
 				return err

@@ -83,7 +83,8 @@ func seedStorage(ctx context.Context, admin *cloud, base *shared, t *tenant) err
 		}
 		return id(v), settle(ctx, t.volume, "volumes/"+id(v), "status", "available")
 	}
-	first, err := volume("database", obj{"size": 100, "volume_type": "ssd", "description": "what the shop lives on", "metadata": obj{"tier": "db"}})
+	first, err := volume("database", obj{"size": 100, "volume_type": "ssd", "description": "what the shop lives on",
+		"metadata": obj{"tier": "db"}})
 	if err != nil {
 		return err
 	}
@@ -134,7 +135,8 @@ func seedStorage(ctx context.Context, admin *cloud, base *shared, t *tenant) err
 		if err != nil {
 			return err
 		}
-		if _, err := call(ctx, t.volume, "POST", "volume-transfers", obj{"transfer": obj{"volume_id": handed, "name": "to-billing"}}); err != nil {
+		if _, err := call(ctx, t.volume, "POST", "volume-transfers",
+			obj{"transfer": obj{"volume_id": handed, "name": "to-billing"}}); err != nil {
 			return err
 		}
 	}

@@ -25,7 +25,8 @@ const churnSpace = "churn"
 // labels Deployments, and creates, changes and deletes ConfigMaps and pods of its
 // own. It changes the same things in the same order each time on the same estate.
 func (s *seeder) churn(perSecond float64, length time.Duration) error {
-	if _, err := s.kube.CoreV1().Namespaces().Create(s.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: churnSpace}}, create); err != nil && !apierrors.IsAlreadyExists(err) {
+	if _, err := s.kube.CoreV1().Namespaces().Create(s.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: churnSpace}},
+		create); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
 	// Until it is there, no pod can be.
@@ -84,14 +85,16 @@ loop:
 			d := deployments[s.rng.IntN(len(deployments))]
 			patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, max(0, int(*d.Spec.Replicas)+s.rng.IntN(3)-1))
 			run("scaled a Deployment", func() error {
-				_, err := s.kube.AppsV1().Deployments(d.Namespace).Patch(s.ctx, d.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "k8s-seed"})
+				_, err := s.kube.AppsV1().Deployments(d.Namespace).Patch(s.ctx, d.Name, types.MergePatchType, patch,
+					metav1.PatchOptions{FieldManager: "k8s-seed"})
 				return err
 			})
 		case choice < 5:
 			d := deployments[s.rng.IntN(len(deployments))]
 			patch := fmt.Appendf(nil, `{"metadata":{"labels":{"churn":"%d"}}}`, n)
 			run("labelled a Deployment", func() error {
-				_, err := s.kube.AppsV1().Deployments(d.Namespace).Patch(s.ctx, d.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "k8s-seed"})
+				_, err := s.kube.AppsV1().Deployments(d.Namespace).Patch(s.ctx, d.Name, types.MergePatchType, patch,
+					metav1.PatchOptions{FieldManager: "k8s-seed"})
 				return err
 			})
 		case choice < 7 || len(made) < 4:

@@ -162,7 +162,8 @@ func (s *seeder) cluster() {
 		s.do(func() error {
 			_, err := s.kube.RbacV1().ClusterRoles().Create(s.ctx, &rbacv1.ClusterRole{
 				ObjectMeta: metav1.ObjectMeta{Name: name},
-				Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods", "nodes"}, Verbs: []string{"get", "list", "watch"}}},
+				Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods", "nodes"},
+					Verbs: []string{"get", "list", "watch"}}},
 			}, create)
 			return err
 		})
@@ -179,7 +180,8 @@ func (s *seeder) cluster() {
 
 	for _, c := range customKinds {
 		for s.ctx.Err() == nil {
-			if _, err := s.dyn.Resource(schema.GroupVersionResource{Group: c.group, Version: c.version, Resource: c.plural}).List(s.ctx, metav1.ListOptions{Limit: 1}); err == nil {
+			if _, err := s.dyn.Resource(schema.GroupVersionResource{Group: c.group, Version: c.version, Resource: c.plural}).List(s.ctx,
+				metav1.ListOptions{Limit: 1}); err == nil {
 				break
 			}
 			time.Sleep(100 * time.Millisecond)
@@ -250,7 +252,8 @@ func (s *seeder) nodes() {
 				NodeInfo: corev1.NodeSystemInfo{
 					Architecture: m.arch, OperatingSystem: "linux", OSImage: "Amazon Linux 2023",
 					KernelVersion: "6.1.0", ContainerRuntimeVersion: "containerd://2.1.4",
-					KubeletVersion: "v1.36.3", MachineID: fmt.Sprintf("ec2%029x", i), SystemUUID: fmt.Sprintf("ec2%029x", i), BootID: fmt.Sprintf("%032x", i),
+					KubeletVersion: "v1.36.3", MachineID: fmt.Sprintf("ec2%029x", i), SystemUUID: fmt.Sprintf("ec2%029x", i),
+					BootID: fmt.Sprintf("%032x", i),
 				},
 			},
 		}
@@ -376,7 +379,8 @@ func (s *seeder) podSpec(name string, shareMilli int, pvc bool) corev1.PodSpec {
 			},
 			Limits: corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(int64(2*mem)<<20, resource.BinarySI)},
 		},
-		ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready", Port: intstr.FromInt32(8080)}}},
+		ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready",
+			Port: intstr.FromInt32(8080)}}},
 	}
 	spec := corev1.PodSpec{Containers: []corev1.Container{main}, TerminationGracePeriodSeconds: ptr(int64(1))}
 	if s.rng.IntN(4) == 0 { // a sidecar
@@ -406,7 +410,8 @@ func (s *seeder) workloadSpec(name string, shareMilli int, pvc bool) corev1.PodS
 		{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: fmt.Sprintf("secret-%d", n)}}},
 	}
 	main.VolumeMounts = append(main.VolumeMounts, corev1.VolumeMount{Name: "tls", MountPath: "/tls", ReadOnly: true})
-	spec.Volumes = []corev1.Volume{{Name: "tls", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "wildcard-tls"}}}}
+	spec.Volumes = []corev1.Volume{{Name: "tls",
+		VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "wildcard-tls"}}}}
 	spec.ServiceAccountName = fmt.Sprintf("sa-%d", n)
 	spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "registry-login"}}
 	return spec
@@ -431,7 +436,8 @@ func (s *seeder) namespaceFurniture(ns, team string) {
 			return err
 		})
 		s.do(func() error {
-			_, err := core.ServiceAccounts(ns).Create(s.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("sa-%d", i)}}, create)
+			_, err := core.ServiceAccounts(ns).Create(s.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("sa-%d", i)}},
+				create)
 			return err
 		})
 		for _, c := range []struct {
@@ -507,12 +513,14 @@ func (s *seeder) controllers(ns, team string, left, share, index int) (want int)
 		return &metav1.LabelSelector{MatchLabels: map[string]string{"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": ns}}
 	}
 	service := func(name string, headless bool) {
-		spec := corev1.ServiceSpec{Selector: selector(name).MatchLabels, Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromInt32(8080)}}}
+		spec := corev1.ServiceSpec{Selector: selector(name).MatchLabels,
+			Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromInt32(8080)}}}
 		if headless {
 			spec.ClusterIP = corev1.ClusterIPNone
 		}
 		s.do(func() error {
-			_, err := s.kube.CoreV1().Services(ns).Create(s.ctx, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labelsFor(team, name, ns)}, Spec: spec}, create)
+			_, err := s.kube.CoreV1().Services(ns).Create(s.ctx,
+				&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labelsFor(team, name, ns)}, Spec: spec}, create)
 			return err
 		})
 	}
@@ -582,8 +590,10 @@ func (s *seeder) controllers(ns, team string, left, share, index int) (want int)
 						Capacity:    corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("20Gi")},
 						AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, StorageClassName: "static",
 						PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
-						ClaimRef:                      &corev1.ObjectReference{Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: ns, Name: fmt.Sprintf("data-%s-%d", name, v)},
-						PersistentVolumeSource:        corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "ebs.csi.aws.com", VolumeHandle: "vol-" + pv}},
+						ClaimRef: &corev1.ObjectReference{Kind: "PersistentVolumeClaim", APIVersion: "v1", Namespace: ns,
+							Name: fmt.Sprintf("data-%s-%d", name, v)},
+						PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "ebs.csi.aws.com",
+							VolumeHandle: "vol-" + pv}},
 					},
 				}, create)
 				return err
@@ -633,7 +643,8 @@ func (s *seeder) controllers(ns, team string, left, share, index int) (want int)
 						Host: name + "." + ns + ".example.com",
 						IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{
 							Path: "/", PathType: ptr(networkingv1.PathTypePrefix),
-							Backend: networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: name, Port: networkingv1.ServiceBackendPort{Number: 80}}},
+							Backend: networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: name,
+								Port: networkingv1.ServiceBackendPort{Number: 80}}},
 						}}}},
 					}}},
 				}, create)
@@ -680,7 +691,8 @@ func (s *seeder) barePods(ns, team string, left, share int) int {
 		spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 		s.do(func() error {
 			pods := s.kube.CoreV1().Pods(ns)
-			p, err := pods.Create(s.ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labelsFor(team, name, ns)}, Spec: spec}, create)
+			p, err := pods.Create(s.ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labelsFor(team, name, ns)}, Spec: spec},
+				create)
 			if err != nil {
 				return err
 			}
