@@ -59,7 +59,8 @@ type Held struct {
 // than limit.
 func (w *Warehouse) Held(ctx context.Context, site, typ, after, until string, limit int) ([]Held, error) {
 	rows, err := w.conn.Query(ctx, `SELECT uid, version, deleted, hash, scope, agent_id FROM asset FINAL
-		WHERE site = {site:String} AND type = {type:String} AND uid > {after:String} AND ({until:String} = '' OR uid <= {until:String}) ORDER BY uid LIMIT {limit:UInt64}`,
+		WHERE site = {site:String} AND type = {type:String} AND uid > {after:String}
+			AND ({until:String} = '' OR uid <= {until:String}) ORDER BY uid LIMIT {limit:UInt64}`,
 		clickhouse.Named("site", site), clickhouse.Named("type", typ), clickhouse.Named("after", after), clickhouse.Named("until", until),
 		clickhouse.Named("limit", strconv.Itoa(limit)))
 	if err != nil {
@@ -98,7 +99,8 @@ func (w *Warehouse) Current(ctx context.Context, site, typ string, uids []string
 	parameters := []any{clickhouse.Named("site", site), clickhouse.Named("type", typ), clickhouse.Named("uids", uids)}
 	rows, err := w.conn.Query(ctx, `SELECT site, type, uid, version, scope, name, region, project, status, labels, hash, document, `+
 		`created_at, updated_at, observed_at, agent_id
-		FROM asset FINAL WHERE site = {site:String} AND type = {type:String} AND uid IN {uids:Array(String)} AND NOT deleted ORDER BY uid`, parameters...)
+		FROM asset FINAL
+		WHERE site = {site:String} AND type = {type:String} AND uid IN {uids:Array(String)} AND NOT deleted ORDER BY uid`, parameters...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading assets: %w", err)
 	}

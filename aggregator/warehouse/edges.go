@@ -42,7 +42,8 @@ func (w *Warehouse) giveEdgesToNewest(ctx context.Context, logger *slog.Logger) 
 			var until string
 			var n uint64
 			if err := w.conn.QueryRow(ctx, fmt.Sprintf(`SELECT max(uid), count() FROM (
-				SELECT DISTINCT uid FROM asset WHERE site = {site:String} AND type = {type:String} AND uid > {after:String} ORDER BY uid LIMIT %d)`, edgesAtOnce),
+				SELECT DISTINCT uid FROM asset
+				WHERE site = {site:String} AND type = {type:String} AND uid > {after:String} ORDER BY uid LIMIT %d)`, edgesAtOnce),
 				parameters...).Scan(&until, &n); err != nil {
 				return fmt.Errorf("listing assets: %w", err)
 			}
@@ -63,7 +64,8 @@ func (w *Warehouse) giveEdgesToNewest(ctx context.Context, logger *slog.Logger) 
 const giveEdges = `INSERT INTO asset_version (site, type, uid, version, operation, scope, name, region, project, status, labels, hash, ` +
 	`document, changed,
 	edges.kind, edges.type, edges.uid, edges_known, created_at, updated_at, observed_at, received_at, agent_id, spool_id, seq, ingest_id)
-SELECT v.site, v.type, v.uid, v.version, v.operation, v.scope, v.name, v.region, v.project, v.status, v.labels, v.hash, v.document, v.changed,
+SELECT v.site, v.type, v.uid, v.version, v.operation, v.scope, v.name, v.region, v.project,
+	v.status, v.labels, v.hash, v.document, v.changed,
 	r.kinds, r.types, r.uids, true, v.created_at, v.updated_at, v.observed_at, v.received_at, v.agent_id, v.spool_id, v.seq, v.ingest_id
 FROM (
 	SELECT * FROM asset_version FINAL

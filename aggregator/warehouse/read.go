@@ -247,7 +247,8 @@ func (w *Warehouse) Types(ctx context.Context, q TypeQuery) ([]TypeSummary, erro
 	parameters := append(told.parameters, clickhouse.Named("silent", q.Silent))
 	rows, err := w.conn.Query(ctx, fmt.Sprintf(`
 		SELECT name, argMin(title, word), argMin(layout, word), toInt64(sum(active)) FROM (
-			SELECT name, title, layout, (-toInt64(count()), min(received_at), min(site)) AS word, 0 AS active FROM asset_type FINAL%s GROUP BY name, title, layout
+			SELECT name, title, layout, (-toInt64(count()), min(received_at), min(site)) AS word, 0 AS active
+			FROM asset_type FINAL%s GROUP BY name, title, layout
 			UNION ALL
 			SELECT type, '', '', (1, toDateTime64(0, 3, 'UTC'), ''), countIf(NOT deleted AND NOT `+disconnected+`) FROM asset FINAL%s GROUP BY type
 		) GROUP BY name ORDER BY name LIMIT %d`, told.String(), there.String(), q.Limit), parameters...)
