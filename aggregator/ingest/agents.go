@@ -28,6 +28,9 @@ const (
 	deadLetters     = 500
 	deadLetterEvery = 30 * time.Second
 	crawl           = 5 * time.Second
+	// detailed is of how many batches of an agent a group keeps what cannot be taken
+	// record by record.
+	detailed = 4
 	// wordEvery is how often the log has a line of each kind about an agent.
 	wordEvery = time.Minute
 )

@@ -245,8 +245,10 @@ func (i *Ingest) freeze(ctx context.Context, batches []*pending) (*frozen, error
 	f := &frozen{began: time.Now(), batches: batches}
 	id := uuid.New()
 	f.stored = freeze(id, f.began, batches, i.o.Fences)
+	of := make(map[string]int) // batches by agent
 	for n, p := range batches {
-		f.stored.Entries[n].Brief = i.conductOf(p.agent.ID).brief()
+		of[p.agent.ID]++
+		f.stored.Entries[n].Brief = of[p.agent.ID] > detailed || i.conductOf(p.agent.ID).brief()
 	}
 	if err := i.persist(ctx, func() (err error) {
 		f.name, err = i.log.write(id, f.stored)
@@ -255,8 +257,18 @@ func (i *Ingest) freeze(ctx context.Context, batches []*pending) (*frozen, error
 		return nil, err
 	}
 	var err error
-	f.group, f.marks, err = thaw(f.stored)
-	return f, err
+	if f.group, f.marks, err = thaw(f.stored); err != nil {
+		return nil, err
+	}
+	// Now, for the next group may be frozen before this one is committed.
+	letters := make(map[string]int)
+	for _, d := range f.group.DeadLetters {
+		letters[d.AgentID]++
+	}
+	for agent, n := range letters {
+		i.conductOf(agent).lettered(n)
+	}
+	return f, nil
 }
 
 // commit makes a group durable and acknowledges it.
@@ -308,15 +320,10 @@ func (i *Ingest) tell(g *warehouse.Group) {
 				"unknown", p.Unknown, "from", p.Earliest, "to", p.Latest, "not_told", unsaid)
 		}
 	}
-	letters := make(map[string]int)
 	for _, d := range g.DeadLetters {
-		letters[d.AgentID]++
 		if unsaid, ok := i.conductOf(d.AgentID).mayLog("dead letter"); ok {
 			i.o.Logger.Warn("a record could not be taken and lies in dead_letter", "site", d.Site, "agent_id", d.AgentID,
 				"spool_id", d.SpoolID, "class", d.Class, "seq", d.Seq, "records", d.Records, "reason", d.Reason, "not_told", unsaid)
 		}
-	}
-	for agent, n := range letters {
-		i.conductOf(agent).lettered(n)
 	}
 }
