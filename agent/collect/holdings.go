@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -21,6 +22,10 @@ import (
 // is worth more than a history in which nothing is created twice.
 const patience = 30 * time.Second
 
+// stopWithin is how long a collector may take to end what it does before a seed: those
+// of other scopes wait behind it.
+const stopWithin = 2 * time.Minute
+
 // Holdings are the scopes that the agent has, and whether it holds them.
 //
 // A scope of a site has one holder, and the aggregator says who that is. An agent that
@@ -33,6 +38,8 @@ type Holdings struct {
 	logger *slog.Logger
 	// patience is that of new scopes.
 	patience time.Duration
+	// stopWithin is how long collecting may take to end.
+	stopWithin time.Duration
 	// changed is sent to when there is something to tell.
 	changed chan struct{}
 
@@ -71,7 +78,7 @@ type holding struct {
 // that is claimed until they say otherwise.
 func NewHoldings(seen *lastseen.Store, collectors []string, logger *slog.Logger) (*Holdings, error) {
 	h := &Holdings{
-		seen: seen, logger: logger, patience: patience,
+		seen: seen, logger: logger, patience: patience, stopWithin: stopWithin,
 		changed: make(chan struct{}, 1), scopes: make(map[string]*holding),
 	}
 	for _, collector := range collectors {
@@ -452,6 +459,8 @@ const seedsTake = 24 * time.Hour
 // stopped waits until a scope that is to be seeded is not collected any more. It returns
 // nil if there is nothing to seed.
 func (h *Holdings) stopped(ctx context.Context, scope string) (*holding, error) {
+	late := time.NewTimer(h.stopWithin)
+	defer late.Stop()
 	for {
 		h.mu.Lock()
 		g := h.scopes[scope]
@@ -467,6 +476,8 @@ func (h *Holdings) stopped(ctx context.Context, scope string) (*holding, error) 
 		h.mu.Unlock()
 		select {
 		case <-news:
+		case <-late.C:
+			return nil, fmt.Errorf("scope %s is to be seeded, but its collector does not end within %v", scope, h.stopWithin)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

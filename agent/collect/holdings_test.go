@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/document"
@@ -243,5 +244,24 @@ func TestSeedsAreWaitedFor(t *testing.T) {
 	}
 	if !begins(second) || !begins(s.holding) {
 		t.Error("scopes wait for a seed that does not come")
+	}
+}
+
+// TestCollectorsThatDoNotEnd: a collector that goes on after it was told to end holds up
+// the seeds of other scopes for a while and not for ever.
+func TestCollectorsThatDoNotEnd(t *testing.T) {
+	s, _ := newHeld(t)
+	s.Holdings.patience, s.Holdings.stopWithin = 0, 0
+	_, done, err := s.holding.hold(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	s.grant(t, &wirev1.ScopeGrant{Epoch: 1, Seed: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	err = s.Holdings.Seed(ctx, &wirev1.ScopeGrant{Scope: "f/s", Epoch: 1, Seed: true}, nil, nil)
+	if err == nil || ctx.Err() != nil {
+		t.Errorf("it waited for ever: %v", err)
 	}
 }
