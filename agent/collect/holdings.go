@@ -81,20 +81,21 @@ func NewHoldings(seen *lastseen.Store, collectors []string, logger *slog.Logger)
 		seen: seen, logger: logger, patience: patience, stopWithin: stopWithin,
 		changed: make(chan struct{}, 1), scopes: make(map[string]*holding),
 	}
-	for _, collector := range collectors {
-		names, err := seen.Scopes(collector)
+	scopes, err := seen.AllScopes()
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range scopes {
+		collector, _, _ := strings.Cut(id, "/")
+		if !slices.Contains(collectors, collector) {
+			continue
+		}
+		state, err := seen.Scope(id)
 		if err != nil {
 			return nil, err
 		}
-		for _, name := range names {
-			id := scopeID{collector, name}.String()
-			state, err := seen.Scope(id)
-			if err != nil {
-				return nil, err
-			}
-			if state.Epoch > 0 {
-				h.add(id, state)
-			}
+		if state.Epoch > 0 {
+			h.add(id, state)
 		}
 	}
 	return h, nil

@@ -134,6 +134,19 @@ func (c *collectorRun) lookForOrphans(ctx context.Context, list []plugin.Scope, 
 			c.start(ctx, plugin.Scope{Name: name}, true)
 		}
 	}
+	// Of what has nothing there is nothing to find out.
+	known, err := c.recorder.Seen.AllScopes()
+	if err != nil {
+		return err
+	}
+	for _, id := range known {
+		if name, mine := strings.CutPrefix(id, c.Name+"/"); mine && !listed[name] && counts[id] == 0 {
+			c.recorder.release(id)
+			if err := c.recorder.Seen.ForgetScope(id); err != nil {
+				return err
+			}
+		}
+	}
 	slices.Sort(left)
 	switch {
 	case len(left) == 0:

@@ -94,8 +94,9 @@ type Scopes struct {
 	fences map[string][]*ingestv1.Fence
 	// status is what holders said last.
 	status map[key]*wirev1.ScopeClaim
-	// unwritten are those that the warehouse does not know yet, as they are.
-	unwritten map[key]struct{}
+	// unwritten are those that the warehouse does not know yet, as they are, or were
+	// when they were forgotten.
+	unwritten map[key]*held
 	revision  int64
 	wake      chan struct{}
 
@@ -112,7 +113,7 @@ func Open(ctx context.Context, r *registry.Registry, w Warehouse, clock *hlc.Clo
 	s := &Scopes{
 		registry: r, warehouse: w, clock: clock, logger: logger, started: time.Now(), takeOverAfter: TakeOverAfter,
 		turns: make(chan struct{}, atOnce), scopes: make(map[key]*held), status: make(map[key]*wirev1.ScopeClaim),
-		unwritten: make(map[key]struct{}), wake: make(chan struct{}, 1), revision: r.Store().Revision(),
+		unwritten: make(map[key]*held), wake: make(chan struct{}, 1), revision: r.Store().Revision(),
 	}
 	for a, err := range r.Scopes(ctx) {
 		if errors.Is(err, registry.ErrCorrupt) {
@@ -128,7 +129,7 @@ func Open(ctx context.Context, r *registry.Registry, w Warehouse, clock *hlc.Clo
 			if other := s.scopes[k]; other == nil || other.Epoch < h.Epoch {
 				s.scopes[k] = &held{HeldScope: h, agent: a.Agent}
 			}
-			s.unwritten[k] = struct{}{}
+			s.unwritten[k] = s.scopes[k]
 		}
 	}
 	s.opened = s.revision
@@ -184,16 +185,13 @@ func (s *Scopes) write(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	var rows []warehouse.ScopeHolder
-	for k := range s.unwritten {
-		h := s.scopes[k]
-		if h == nil {
-			continue // it was forgotten meanwhile
-		}
+	taken := s.unwritten
+	for k, h := range taken {
 		rows = append(rows, warehouse.ScopeHolder{
 			SiteScope: warehouse.SiteScope{Site: k.site, Scope: k.name}, AgentID: h.holder(), Epoch: h.Epoch, Version: uint64(s.revision) + s.ahead,
 		})
 	}
-	s.unwritten = make(map[key]struct{})
+	s.unwritten = make(map[key]*held)
 	s.mu.Unlock()
 	if len(rows) == 0 {
 		return nil
@@ -202,8 +200,11 @@ func (s *Scopes) write(ctx context.Context) error {
 	if err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		for _, r := range rows {
-			s.unwritten[key{r.Site, r.Scope}] = struct{}{}
+		for k := range taken {
+			// Unless it is news already, or its site is gone.
+			if now := s.scopes[k]; now != nil && s.unwritten[k] == nil {
+				s.unwritten[k] = now
+			}
 		}
 	}
 	return err
@@ -352,13 +353,12 @@ func (s *Scopes) store(ctx context.Context, by registry.Actor, action string, ch
 	for k, h := range changed {
 		add(k, h)
 	}
+	var forgotten []key
 	for id, a := range agents {
-		forgotten := bound(&a)
-		agents[id] = a
-		for _, name := range forgotten {
-			delete(changed, key{a.Site, name})
-			defer delete(s.scopes, key{a.Site, name})
+		for _, name := range bound(&a) {
+			forgotten = append(forgotten, key{a.Site, name})
 		}
+		agents[id] = a
 	}
 	revision, err := s.registry.SetScopes(ctx, by, action, agents)
 	if err != nil {
@@ -368,7 +368,11 @@ func (s *Scopes) store(ctx context.Context, by registry.Actor, action string, ch
 	defer s.fence()
 	for k, h := range changed {
 		s.scopes[k] = h
-		s.unwritten[k] = struct{}{}
+		s.unwritten[k] = h
+	}
+	for _, k := range forgotten {
+		delete(s.scopes, k)
+		delete(s.status, k)
 	}
 	select {
 	case s.wake <- struct{}{}:
@@ -518,5 +522,5 @@ func (s *Scopes) Forget(site string) {
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.scopes, func(k key, _ *held) bool { return k.site == site })
 	maps.DeleteFunc(s.status, func(k key, _ *wirev1.ScopeClaim) bool { return k.site == site })
-	maps.DeleteFunc(s.unwritten, func(k key, _ struct{}) bool { return k.site == site })
+	maps.DeleteFunc(s.unwritten, func(k key, _ *held) bool { return k.site == site })
 }
