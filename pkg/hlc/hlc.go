@@ -98,8 +98,10 @@ func (c *Clock) Adjust(ahead time.Duration) (from Stamp, back bool) {
 	if ahead.Abs() > MaxSkew {
 		c.offset = ahead
 	}
-	if c.last > FromTime(c.wall().Add(MaxSkew)) {
-		c.last, back = FromTime(c.wall()), true
+	// Not this machine's wall clock: stamps that followed it may be two skews ahead of it
+	// after it was set back, and still be right enough.
+	if right := c.now().Add(ahead); c.last > FromTime(right.Add(MaxSkew)) {
+		c.last, back = FromTime(right), true
 	}
 	return c.last, back
 }

@@ -67,6 +67,7 @@ func TestAdjust(t *testing.T) {
 		"ten years ahead":                      {0, -87_600 * time.Hour, true, -87_600 * time.Hour},
 		"it was ten years ahead":               {87_600 * time.Hour, 0, true, 0},
 		"it was half an hour ahead":            {30 * time.Minute, 0, false, 30 * time.Minute},
+		"55 minutes ahead, set back by 110":    {110 * time.Minute, 55 * time.Minute, false, 110 * time.Minute},
 		"it was ahead and is behind by a year": {87_600 * time.Hour, 8_760 * time.Hour, true, 8_760 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
