@@ -37,7 +37,7 @@ func TestSweeps(t *testing.T) {
 
 	states := func() map[string]int {
 		n := make(map[string]int)
-		for _, asset := range a.assets("--state", "active,disconnected,deleted", "--type", fake.TypeThing) {
+		for _, asset := range a.assets("--state", "active,disconnected,deleted") {
 			scope := asset.GetScope()[len("fake/"):]
 			switch asset.GetState() {
 			case reevev1.State_STATE_ACTIVE:
