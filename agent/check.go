@@ -104,8 +104,7 @@ func checkLeftOut(c config.Config, opened []config.Opened, r *report) {
 				"scope end", l.Assets))
 		case wait:
 			r.line("scope "+l.Scope, fmt.Errorf("collection of it is off, with more than a tenth of all assets: its %d become DISCONNECTED and "+
-				"stay, "+
-				"until reeve scope end says that they are gone", l.Assets), "")
+				"stay, until reeve scope end says that they are gone", l.Assets), "")
 		default:
 			r.line("scope "+l.Scope, nil, fmt.Sprintf("collection of it is off: %d assets become DELETED", l.Assets))
 		}

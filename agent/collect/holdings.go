@@ -365,9 +365,8 @@ func (h *Holdings) Granted(claims []*wirev1.ScopeClaim, grants []*wirev1.ScopeGr
 			if holder := cmp.Or(a.GetHolder(), "another agent"); g.holder != holder {
 				g.holder = holder
 				h.logger.Warn("another agent of the site holds this scope: nothing is collected of it here. If that is another source, give its "+
-					"collector "+
-					"another name; if it is a machine with the same machine-id, give one of them a new one", "scope", g.id, "holder", holder, "hostname",
-					a.GetHostname())
+					"collector another name; if it is a machine with the same machine-id, give one of them a new one",
+					"scope", g.id, "holder", holder, "hostname", a.GetHostname())
 			}
 			// What the other one records is not known here: all is listed anew, should the
 			// scope come back.

@@ -30,7 +30,7 @@ const largestPart = 10
 func (l *leaving) admit(assets, all int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if (l.assets+assets)*largestPart > all {
+	if tooMuch(l.assets+assets, all) {
 		return false
 	}
 	l.assets += assets
@@ -46,6 +46,12 @@ type Left struct {
 	Unconfigured bool
 }
 
+// leavesOut reports whether the configuration of a collector leaves a scope out.
+func leavesOut(c plugin.Collector, scope string) bool {
+	selector, selects := c.(plugin.Selector)
+	return selects && !selector.Selects(scope)
+}
+
 // LeftOut returns which of the scopes that have assets, with how many, the configured
 // collectors leave out: by name, in order.
 func LeftOut(sources []Source, assets map[string]int) []Left {
@@ -57,8 +63,7 @@ func LeftOut(sources []Source, assets map[string]int) []Left {
 	for id, n := range assets {
 		collector, scope, _ := strings.Cut(id, "/")
 		c, configured := collectors[collector]
-		selector, selects := c.(plugin.Selector)
-		if !configured || selects && !selector.Selects(scope) {
+		if !configured || leavesOut(c, scope) {
 			list = append(list, Left{Scope: id, Assets: n, Unconfigured: !configured})
 		}
 	}
@@ -78,8 +83,12 @@ func MustWait(left []Left, assets map[string]int) bool {
 	for _, n := range assets {
 		all += n
 	}
-	return going*largestPart > all
+	return tooMuch(going, all)
 }
+
+// tooMuch reports whether so many of all assets are more than a configuration may delete
+// without a person's word.
+func tooMuch(assets, all int) bool { return assets*largestPart > all }
 
 // tellUnconfigured tells of collectors whose assets are known and that are not
 // configured any more.
@@ -114,20 +123,18 @@ func (c *collectorRun) lookForOrphans(ctx context.Context, list []plugin.Scope, 
 		all += n
 	}
 	left, going := []string(nil), 0
-	selector, selects := c.Collector.(plugin.Selector)
 	for id, n := range counts {
 		name, mine := strings.CutPrefix(id, c.Name+"/")
 		switch {
 		case !mine || listed[name]:
 		case isLocalTo(name, list):
 			c.logger.Warn("this machine is another than the one that was collected before: the assets of that one stay, as DISCONNECTED, until "+
-				"their scope is "+
-				"ended (reeve scope end)", "scope", name, "assets", n)
+				"their scope is ended (reeve scope end)", "scope", name, "assets", n)
 			c.recorder.release(id)
 			if err := c.recorder.Seen.ForgetScope(id); err != nil {
 				return err
 			}
-		case selects && !selector.Selects(name):
+		case leavesOut(c.Collector, name):
 			left, going = append(left, name), going+n
 		default:
 			c.logger.Info("a scope from before is gone", "scope", name)

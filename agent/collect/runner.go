@@ -182,9 +182,7 @@ func (c *collectorRun) start(ctx context.Context, scope plugin.Scope, last bool)
 		before: c.scopes[name], done: make(chan struct{}),
 		logger: c.logger.With("scope", name),
 	}
-	if selector, ok := c.Collector.(plugin.Selector); ok && last {
-		s.deselected = !selector.Selects(scope.Name)
-	}
+	s.deselected = last && leavesOut(c.Collector, scope.Name)
 	s.sink = &sink{Recorder: c.recorder, id: id, logger: s.logger, volatile: c.volatile(scope), progressed: s.recovered}
 	c.scopes[name] = s
 	c.wg.Go(func() {

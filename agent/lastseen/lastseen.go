@@ -589,19 +589,10 @@ func (s *Store) versions(prefix []byte, visit func(*wirev1.AssetVersion) error) 
 	})
 }
 
-// Scopes returns the names of a collector's scopes that have assets.
-func (s *Store) Scopes(collector string) ([]string, error) {
-	all, err := s.scopesWith(collector + "/")
-	for i := range all {
-		all[i] = strings.TrimPrefix(all[i], collector+"/")
-	}
-	return all, err
-}
-
 // AllScopes returns the scopes that are known, as "collector/scope", in order: those
 // that have assets, and those that were granted or completed.
 func (s *Store) AllScopes() ([]string, error) {
-	all, err := s.scopesWith("")
+	all, err := s.scopesOfAssets()
 	if err != nil {
 		return nil, err
 	}
@@ -615,9 +606,9 @@ func (s *Store) AllScopes() ([]string, error) {
 	return slices.Compact(all), nil
 }
 
-// scopesWith returns the scopes that have assets and begin with a text.
-func (s *Store) scopesWith(begin string) ([]string, error) {
-	prefix := append([]byte{assetPrefix}, begin...)
+// scopesOfAssets returns the scopes that have assets.
+func (s *Store) scopesOfAssets() ([]string, error) {
+	prefix := []byte{assetPrefix}
 	var names []string
 	err := s.db.View(func(txn *badger.Txn) error {
 		o := badger.DefaultIteratorOptions

@@ -190,8 +190,7 @@ func isUUID(s string) bool {
 
 // noLogins are what stands before addresses of mail and the like.
 var noLogins = set("mailto to from cc bcc sip sips xmpp acct user group serviceaccount owner email mail by contact principal domain " +
-	"member " +
-	"maintainer maintainers author authors rfc822name upn uri urn id sha256 git ssh")
+	"member maintainer maintainers author authors rfc822name upn uri urn id sha256 git ssh")
 
 // bareLogins finds user:password@host where no scheme stands before.
 func bareLogins(s string) (found spans) {

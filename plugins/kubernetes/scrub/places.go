@@ -122,8 +122,7 @@ var places = func() map[string]place {
 		parametersKey: "parameters params variables connectiondetails",
 		valuesKey:     "values valuesobject valuescontent valuestemplate valuesinline valuesliteral helmvalues chartvalues set setstring",
 		fileKey: "content contents contentbase64 contentsbase64 inline chartcontent userdata userdatabase64 networkdata networkdatabase64 " +
-			"vendordata " +
-			"cloudinit cloudconfig ignition ignitionconfig butane additionalconfig kickstart preseed sysprep unattend bootstrapdata",
+			"vendordata cloudinit cloudconfig ignition ignitionconfig butane additionalconfig kickstart preseed sysprep unattend bootstrapdata",
 		filesKey:       "files writefiles extrafiles",
 		certificateKey: "cabundle",
 	} {
