@@ -19,6 +19,7 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/identity"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
+	"github.com/reeve-cloud/reeve/test/estate"
 	"github.com/reeve-cloud/reeve/tui/client"
 )
 
@@ -28,7 +29,7 @@ const portion = 256
 // agent is one agent of the fleet: an estate in place of collectors and last seen,
 // and the real spool, uplink and enrollment.
 type agent struct {
-	*estate
+	*estate.Estate
 	site  string
 	clock *hlc.Clock
 	spool *spool.Spool
@@ -55,7 +56,7 @@ type state struct {
 func siteName(number int) string { return fmt.Sprintf("fleet-%05d", number) }
 
 func newAgent(seed uint64, number, assets int, dir string) (*agent, error) {
-	a := &agent{estate: newEstate(seed, number), site: siteName(number), clock: hlc.New(0), assets: make([]state, assets)}
+	a := &agent{Estate: estate.New(seed, number), site: siteName(number), clock: hlc.New(0), assets: make([]state, assets)}
 	var err error
 	a.spool, err = spool.Open(spool.Options{Dir: filepath.Join(dir, a.site, "spool")})
 	return a, err
@@ -121,7 +122,7 @@ func (a *agent) observe(ctx context.Context, gone bool, assets ...int) error {
 		if !s.deleted {
 			s.generation++
 		}
-		v := a.version(i, int(s.generation))
+		v := a.Version(i, int(s.generation))
 		v.ObservedAt = time.Now().UnixMilli()
 		switch {
 		case s.deleted:
@@ -145,10 +146,10 @@ func (a *agent) observe(ctx context.Context, gone bool, assets ...int) error {
 func (a *agent) happen(ctx context.Context, asset int) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	v := a.version(asset, 1)
+	v := a.Version(asset, 1)
 	a.events++
 	return a.spool.Append(ctx, wirev1.Class_CLASS_EVENTS, []*wirev1.Record{{Body: &wirev1.Record_Event{Event: &wirev1.Event{
-		Id: a.id("event", a.events), Type: "cloud.reeve.fleet.happened", Scope: v.GetScope(), AssetType: v.GetType(), AssetUid: v.GetUid(),
+		Id: a.ID("event", a.events), Type: "cloud.reeve.fleet.happened", Scope: v.GetScope(), AssetType: v.GetType(), AssetUid: v.GetUid(),
 		Time: time.Now().UnixMilli(), Severity: "info", Message: "Something happened to " + v.GetName(), Data: []byte(`{"reason":"Churn"}`),
 	}}}})
 }

@@ -76,7 +76,7 @@ func (r *comparison) sites(ctx context.Context, db driver.Conn, agents []*agent)
 		r.wantEvents += uint64(a.events)
 		for i := range a.assets {
 			s := &a.assets[i]
-			v := a.version(i, 1)
+			v := a.Version(i, 1)
 			want[name{a.site, v.GetUid()}] = s
 			r.wantVersions += uint64(s.versions)
 			r.wantAssets++

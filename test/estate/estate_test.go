@@ -1,4 +1,4 @@
-package main
+package estate
 
 import (
 	"bytes"
@@ -17,11 +17,11 @@ func TestEstate(t *testing.T) {
 		{"kubernetes.apps.ReplicaSet": true, "kubernetes.apps.Deployment": true, "kubernetes.core.Node": true, "kubernetes.core.ConfigMap": true},
 		{"openstack.compute.Server": true, "openstack.network.Network": true, "openstack.network.Port": true, "openstack.storage.Volume": true},
 	} {
-		e := newEstate(1, number)
+		e := New(1, number)
 		uids := make(map[string]bool)
 		bytesInAll := 0
 		for i := range assets {
-			a := e.version(i, 1)
+			a := e.Version(i, 1)
 			if uids[a.GetUid()] {
 				t.Errorf("two assets have the uid %s", a.GetUid())
 			}
@@ -31,22 +31,22 @@ func TestEstate(t *testing.T) {
 			if err != nil || !bytes.Equal(canonical, a.GetDocument()) {
 				t.Fatalf("%s: not canonical (%v):\n%s\n%s", a.GetType(), err, a.GetDocument(), canonical)
 			}
-			if !proto.Equal(a, newEstate(1, number).version(i, 1)) {
+			if !proto.Equal(a, New(1, number).Version(i, 1)) {
 				t.Errorf("%s is another one the second time", a.GetUid())
 			}
-			for _, other := range []*estate{newEstate(2, number), newEstate(1, number+2)} {
-				if other.version(i, 1).GetUid() == a.GetUid() {
+			for _, other := range []*Estate{New(2, number), New(1, number+2)} {
+				if other.Version(i, 1).GetUid() == a.GetUid() {
 					t.Errorf("%s is in another estate, too", a.GetUid())
 				}
 			}
-			if bytes.Equal(e.version(i, 2).GetDocument(), a.GetDocument()) {
+			if bytes.Equal(e.Version(i, 2).GetDocument(), a.GetDocument()) {
 				t.Errorf("%s does not differ after a change:\n%s", a.GetUid(), a.GetDocument())
 			}
 		}
 		for i := range assets {
-			for _, r := range e.version(i, 1).GetRelations() {
+			for _, r := range e.Version(i, 1).GetRelations() {
 				if inside[r.GetType()] && !uids[r.GetUid()] {
-					t.Errorf("%s %s %s, which is not there", e.version(i, 1).GetUid(), r.GetKind(), r.GetUid())
+					t.Errorf("%s %s %s, which is not there", e.Version(i, 1).GetUid(), r.GetKind(), r.GetUid())
 				}
 			}
 		}
@@ -55,8 +55,31 @@ func TestEstate(t *testing.T) {
 }
 
 func BenchmarkVersion(b *testing.B) {
-	e := newEstate(1, 0)
+	e := New(1, 0)
 	for b.Loop() {
-		e.version(0, 1)
+		e.Version(0, 1)
+	}
+}
+
+// TestWide wants many types, canonical documents, and each asset once.
+func TestWide(t *testing.T) {
+	types, uids := make(map[string]int), make(map[string]bool)
+	for number := range 4 {
+		e := NewWide(1, number)
+		for i := range 400 {
+			a := e.Version(i, 1)
+			types[a.GetType()]++
+			if uids[a.GetType()+a.GetUid()] {
+				t.Errorf("two assets of %s have the uid %s", a.GetType(), a.GetUid())
+			}
+			uids[a.GetType()+a.GetUid()] = true
+			canonical, err := document.Canonical(a.GetDocument())
+			if err != nil || !bytes.Equal(canonical, a.GetDocument()) {
+				t.Fatalf("%s: not canonical (%v):\n%s\n%s", a.GetType(), err, a.GetDocument(), canonical)
+			}
+		}
+	}
+	if len(types) != 63 {
+		t.Errorf("%d types, want 63: %v", len(types), types)
 	}
 }

@@ -1,4 +1,7 @@
-package main
+// Package estate makes up what agents see: Kubernetes clusters and OpenStack clouds with
+// documents as the collectors make them. All of it follows from a seed, so nothing is kept,
+// and whoever knows the seed knows the truth.
+package estate
 
 import (
 	"crypto/md5"
@@ -23,10 +26,12 @@ var templates embed.FS
 // kind is one type of assets.
 type kind struct {
 	assetType string
-	// share is how many of 100 assets of an estate are of the kind.
+	// share is how many of a block of assets of an estate are of the kind.
 	share    int
 	template []part
 	statuses [2]string
+	// simple kinds are those of wide estates.
+	simple bool
 }
 
 // part is a piece of a template: text, or the name of a value.
@@ -68,17 +73,21 @@ func newKind(file, assetType string, share int, statuses ...string) *kind {
 	return k
 }
 
-// estate is what one agent sees. All of it follows from the seed, the number of
+// Estate is what one agent sees. All of it follows from the seed, the number of
 // the agent, the number of an asset in it, and how often that has changed, so
 // nothing is kept.
-type estate struct {
+type Estate struct {
 	seed   uint64
 	number int
 	kinds  []*kind
+	// block is how many assets the shares of the kinds are.
+	block int
 }
 
-func newEstate(seed uint64, number int) *estate {
-	e := &estate{seed: seed, number: number, kinds: kubernetes}
+// New returns the estate of an agent by its number: an even one looks after a cluster, an odd
+// one after a cloud. In a hundred assets there are those of six, or five, types.
+func New(seed uint64, number int) *Estate {
+	e := &Estate{seed: seed, number: number, kinds: kubernetes, block: 100}
 	if number%2 == 1 {
 		e.kinds = openstack
 	}
@@ -86,19 +95,19 @@ func newEstate(seed uint64, number int) *estate {
 }
 
 // of returns the kind of an asset and its number among those of the kind.
-func (e *estate) of(asset int) (kind, number int) {
-	within := asset % 100
+func (e *Estate) of(asset int) (kind, number int) {
+	within := asset % e.block
 	for i, k := range e.kinds {
 		if within < k.share {
-			return i, asset/100*k.share + within
+			return i, asset/e.block*k.share + within
 		}
 		within -= k.share
 	}
-	panic("the shares are not 100 in all")
+	panic("the shares are not a block in all")
 }
 
 // bits returns random bits that always are the same for the same thing.
-func (e *estate) bits(what string, n int) uint64 {
+func (e *Estate) bits(what string, n int) uint64 {
 	h := e.seed ^ uint64(e.number)<<32 ^ uint64(n)
 	for _, c := range []byte(what) {
 		h = (h ^ uint64(c)) * 0x100000001b3
@@ -109,8 +118,8 @@ func (e *estate) bits(what string, n int) uint64 {
 	return h ^ h>>31
 }
 
-// id returns a random UUID that always is the same for the same thing.
-func (e *estate) id(what string, n int) string {
+// ID returns a random UUID that always is the same for the same thing.
+func (e *Estate) ID(what string, n int) string {
 	var id uuid.UUID
 	for i, half := range [2]uint64{e.bits(what, n), e.bits(what+"'", n)} {
 		for j := range 8 {
@@ -122,11 +131,11 @@ func (e *estate) id(what string, n int) string {
 }
 
 // hex is an id without its dashes, as the identity service makes them.
-func (e *estate) hex(what string, n int) string {
-	return strings.ReplaceAll(e.id(what, n), "-", "")
+func (e *Estate) hex(what string, n int) string {
+	return strings.ReplaceAll(e.ID(what, n), "-", "")
 }
 
-func (e *estate) team(n int) string {
+func (e *Estate) team(n int) string {
 	return [...]string{"checkout", "search", "billing", "platform", "media"}[n%5]
 }
 
@@ -134,10 +143,10 @@ var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 const moment = "2006-01-02T15:04:05"
 
-// version returns an asset as it is after so many changes. It has no stamp and no
+// Version returns an asset as it is after so many changes. It has no stamp and no
 // operation yet. Its hash is the MD5 of the document, so that the warehouse can be
 // asked whether the two belong together.
-func (e *estate) version(asset, generation int) *wirev1.AssetVersion {
+func (e *Estate) Version(asset, generation int) *wirev1.AssetVersion {
 	ki, n := e.of(asset)
 	k := e.kinds[ki]
 	made := epoch.Add(time.Duration(e.bits("made", asset)%(60*24*3600)) * time.Second)
@@ -147,9 +156,12 @@ func (e *estate) version(asset, generation int) *wirev1.AssetVersion {
 	}
 	v := values{e: e, n: n, generation: generation, asset: a}
 	v.made, v.time = made.Format(moment), time.UnixMilli(a.GetUpdatedAt()).UTC().Format(moment)
-	if e.kinds[0] == kubernetes[0] {
+	switch {
+	case k.simple:
+		v.simple()
+	case e.kinds[0] == kubernetes[0]:
 		v.kubernetes()
-	} else {
+	default:
 		v.openstack()
 	}
 	doc := make([]byte, 0, 3<<10)
@@ -167,7 +179,7 @@ func (e *estate) version(asset, generation int) *wirev1.AssetVersion {
 
 // values are what stands in for the names in a template.
 type values struct {
-	e             *estate
+	e             *Estate
 	asset         *wirev1.AssetVersion
 	n, generation int
 	made, time    string
@@ -191,7 +203,7 @@ func (v *values) relate(relation, assetType, uid string) {
 // assets, 50 pods belong to 10 Deployments by 15 ReplicaSets, five of which are old.
 func (v *values) kubernetes() {
 	a := v.asset
-	cluster := v.e.id("cluster", 0)
+	cluster := v.e.ID("cluster", 0)
 	key := func(kind, namespace, name string) string { return cluster + "/" + kind + "/" + namespace + "/" + name }
 	a.Region, a.Scope = fmt.Sprintf("cluster-%d", v.e.number),
 		"kubernetes/"+strings.ToLower(a.GetType()[strings.LastIndex(a.GetType(), ".")+1:])+"s"
@@ -244,6 +256,9 @@ func (v *values) kubernetes() {
 	}
 }
 
+// memory is in bytes, a power of two from 256 MiB up to 64 GiB.
+func (v *values) memory() uint64 { return 1 << (28 + v.e.bits("memory", v.n)%9) }
+
 // node is where a pod runs: each node has ten.
 func (v *values) node() string { return fmt.Sprintf("worker-%d", v.n/10) }
 
@@ -251,13 +266,13 @@ func (v *values) node() string { return fmt.Sprintf("worker-%d", v.n/10) }
 // assets, 25 servers have 40 ports, 25 volumes and 8 floating IPs in 2 networks.
 func (v *values) openstack() {
 	a := v.asset
-	cloud := v.e.id("cloud", 0) + "/RegionOne"
+	cloud := v.e.ID("cloud", 0) + "/RegionOne"
 	a.Region, a.Project = "RegionOne", v.of("project")
 	what := map[string]string{
 		"openstack.network.Port": "port", "openstack.compute.Server": "server", "openstack.storage.Volume": "volume",
 		"openstack.network.FloatingIP": "floatingip", "openstack.network.Network": "network",
 	}[a.GetType()]
-	a.Scope, a.Uid = "openstack/RegionOne/"+what+"s", v.e.id(what, v.n)
+	a.Scope, a.Uid = "openstack/RegionOne/"+what+"s", v.e.ID(what, v.n)
 	v.relate("part_of", "openstack.identity.Project", a.GetProject())
 	switch what {
 	case "server":
@@ -311,9 +326,21 @@ func (v *values) of(name string) string {
 	case "team":
 		return e.team(v.app + v.server)
 	case "id":
-		return e.id(v.asset.GetType(), v.n)
+		return e.ID(v.asset.GetType(), v.n)
 	case "hash":
 		return e.hex("hash", v.n) + e.hex("hash2", v.n)
+	case "kind":
+		return v.asset.GetType()[strings.LastIndex(v.asset.GetType(), ".")+1:]
+	case "small":
+		return digits("small", v.n, 20)
+	case "milli":
+		return strconv.FormatUint(100+e.bits("cpu", v.n)%900, 10)
+	case "vcpus":
+		return strconv.Itoa(1 << (e.bits("cpu", v.n) % 6))
+	case "mebi":
+		return strconv.FormatUint(v.memory()>>20, 10)
+	case "memory":
+		return strconv.FormatUint(v.memory(), 10)
 	case "rv":
 		return strconv.FormatUint(e.bits("rv", v.n)%100_000+uint64(v.generation)*37, 10)
 
@@ -327,7 +354,7 @@ func (v *values) of(name string) string {
 	case "owner":
 		return v.owner
 	case "ownerid":
-		return e.id("kubernetes.apps."+v.owner, 0)
+		return e.ID("kubernetes.apps."+v.owner, 0)
 	case "hash10":
 		return v.hash(v.app, 10)
 	case "hash5":
@@ -349,33 +376,33 @@ func (v *values) of(name string) string {
 
 	// OpenStack
 	case "server":
-		return e.id("server", v.server)
+		return e.ID("server", v.server)
 	case "network":
-		return e.id("network", v.server*2/25)
+		return e.ID("network", v.server*2/25)
 	case "net":
 		return fmt.Sprintf("%s-net-%d", e.team(v.server*2/25), v.server*2/25)
 	case "subnet":
-		return e.id("subnet", v.server*2/25)
+		return e.ID("subnet", v.server*2/25)
 	case "port":
-		return e.id("port", v.server*40/25)
+		return e.ID("port", v.server*40/25)
 	case "volume":
-		return e.id("volume", v.server)
+		return e.ID("volume", v.server)
 	case "attachment":
-		return e.id("attachment", v.n)
+		return e.ID("attachment", v.n)
 	case "image":
-		return e.id("image", v.server%7)
+		return e.ID("image", v.server%7)
 	case "project":
 		return e.hex("project", v.server/10)
 	case "user":
 		return e.hex("user", v.server/10)
 	case "group":
-		return e.id("group", v.server/10)
+		return e.ID("group", v.server/10)
 	case "external":
-		return e.id("external", 0)
+		return e.ID("external", 0)
 	case "router":
-		return e.id("router", v.server*2/25)
+		return e.ID("router", v.server*2/25)
 	case "service":
-		return e.id("service", 0)
+		return e.ID("service", 0)
 	case "host":
 		return fmt.Sprintf("cmp-%02d", v.server/12)
 	case "flavor":
