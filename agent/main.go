@@ -89,8 +89,8 @@ func command() *cobra.Command {
 		},
 	}
 	root.SetFlagErrorFunc(cmdline.FlagError)
-	root.PersistentFlags().StringVar(&file, "config", "", "configuration file (YAML)")
-	root.AddCommand(checkCommand(&file), spoolCommand(&file))
+	root.PersistentFlags().StringVarP(&file, "config", "c", "", "configuration file (YAML)")
+	root.AddCommand(checkCommand(&file), spoolCommand(&file), redactCommand(&file))
 	return root
 }
 

@@ -127,10 +127,10 @@ const (
 	maxBefore = 16
 )
 
-// commandLine returns what becomes of the arguments that are a secret, or have
-// one in them: of those behind flags with the name of a secret, and of those of known programs.
-func (d *redactor) commandLine(args []string) map[int]string {
-	masked := d.programArguments(args)
+// commandLine returns which arguments are a secret, or have one in them: of those
+// behind flags with the name of a secret, and of those of known programs.
+func (d *redactor) commandLine(args []string) map[int]argument {
+	masked := programArguments(args)
 	for n, arg := range args {
 		if n+1 >= len(args) || len(arg) < 2 || arg[0] != '-' {
 			continue
@@ -143,16 +143,22 @@ func (d *redactor) commandLine(args []string) map[int]string {
 		if (arg == "-e" || arg == "--env" || arg == "--set") && n+2 < len(args) && isVariable(args[to]) && !isContainers(args[0]) {
 			of, to = args[to], n+2
 		}
-		if value := args[to]; value != "" && value[0] != '-' && d.judge([]byte(of)).has(value) {
-			masked[to] = Mask
+		if value, named := args[to], d.judge([]byte(of)); value != "" && value[0] != '-' && named.has(value) {
+			masked[to] = argument{by: named.rule.String()}
 		}
 	}
 	return masked
 }
 
-// programArguments returns what becomes of the arguments of known programs.
-func (d *redactor) programArguments(args []string) map[int]string {
-	masked := make(map[int]string)
+// argument is one that is a secret behind its first bytes, which are kept.
+type argument struct {
+	keep int
+	by   string
+}
+
+// programArguments returns which arguments of known programs are secrets.
+func programArguments(args []string) map[int]argument {
+	masked := make(map[int]argument)
 	looks := maxLooks
 	for n, arg := range args {
 		if len(arg) > 64 {
@@ -169,8 +175,8 @@ func (d *redactor) programArguments(args []string) map[int]string {
 			}
 			looks -= len(rest)
 			c.apply(rest, func(k, keep int) {
-				if arg := rest[k]; !harmless(arg[keep:]) {
-					masked[n+1+k] = arg[:keep] + Mask
+				if !harmless(rest[k][keep:]) {
+					masked[n+1+k] = argument{keep, "argument of " + name}
 				}
 			})
 		}
@@ -245,15 +251,15 @@ func isContainers(program string) bool {
 // commandLines masks what is a secret of known programs in the command lines in
 // a text.
 func (d *redactor) commandLines(s string) string {
-	var found spans
+	var found secrets
 	shellWords(s, 0, len(s), 0, func(line []span) {
 		args := make([]string, len(line))
 		for n, w := range line {
 			args[n] = s[w.from:w.to]
 		}
-		for n, clean := range d.programArguments(args) {
-			found = append(found, span{line[n].from + len(clean) - len(Mask), line[n].to})
+		for n, of := range programArguments(args) {
+			found = append(found, secret{span{line[n].from + of.keep, line[n].to}, of.by})
 		}
 	})
-	return found.mask(s)
+	return d.mask(s, found)
 }

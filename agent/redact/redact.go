@@ -43,9 +43,9 @@ const Mask = "[redacted]"
 // Rules say what is a secret. The zero value and nil have the built-in rules
 // alone. Rules may be used by several goroutines at once.
 type Rules struct {
-	// keys match, as a whole and in lower case, names of keys beyond the
+	// keys match, as a whole and in any case, names of keys beyond the
 	// built-in ones.
-	keys *regexp.Regexp
+	keys []*regexp.Regexp
 	// hints are in all texts that have such a name.
 	hints    *hints
 	patterns []*regexp.Regexp
@@ -62,14 +62,15 @@ var builtin Rules
 func New(keys, patterns []string) (*Rules, error) {
 	r := &Rules{}
 	var errs []error
-	var whole, literals []string
+	var literals []string
 	for i, key := range keys {
 		if strings.Trim(key, "*? ") == "" {
 			errs = append(errs, fmt.Errorf("redact.keys[%d] %q: names every key; write at least one letter beside * and ?", i, key))
 			continue
 		}
 		quoted := regexp.QuoteMeta(key)
-		whole = append(whole, strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(quoted))
+		whole := strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(quoted)
+		r.keys = append(r.keys, regexp.MustCompile(`(?is)^(?:`+whole+`)$`))
 		literals = append(literals, hintsOf(key)...)
 	}
 	for i, p := range patterns {
@@ -86,8 +87,7 @@ func New(keys, patterns []string) (*Rules, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	if len(whole) > 0 {
-		r.keys = regexp.MustCompile(`(?is)^(?:` + strings.Join(whole, "|") + `)$`)
+	if len(r.keys) > 0 {
 		r.hints = newHints()
 		r.hints.add(aboutNames, literals...)
 	}
@@ -175,6 +175,10 @@ func (taken names) apart(name string) string {
 func (r *Rules) Document(canonical []byte) ([]byte, error) {
 	d := r.redactor()
 	defer d.release()
+	return d.document(canonical)
+}
+
+func (d *redactor) document(canonical []byte) ([]byte, error) {
 	clean, renamed, err := d.json(canonical)
 	if err != nil {
 		return nil, fmt.Errorf("redacting: %w", err)
@@ -195,6 +199,8 @@ type redactor struct {
 	nested   int
 	scratch  []byte
 	verdicts verdicts
+	// trace takes down what is masked, where somebody asks.
+	trace *trace
 }
 
 // walk goes over one JSON value.
@@ -208,6 +214,8 @@ type walk struct {
 	depth int // of objects and arrays
 	// renamed says that a name of a member was changed.
 	renamed bool
+	// place says where the walk is, where there is a trace.
+	place *locator
 }
 
 // redactor returns one that is not in use.
@@ -221,7 +229,7 @@ func (r *Rules) redactor() *redactor {
 }
 
 func (d *redactor) release() {
-	d.walk, d.nested = walk{}, 0
+	d.walk, d.nested, d.trace = walk{}, 0, nil
 	d.redactors.Put(d)
 }
 
@@ -229,7 +237,11 @@ func (d *redactor) release() {
 func (d *redactor) json(doc []byte) (clean []byte, renamed bool, err error) {
 	outer := d.walk
 	defer func() { d.walk = outer }()
-	d.walk = walk{doc: doc, in: document.NewReader(doc)}
+	var place *locator
+	if d.trace != nil {
+		place = d.locate(doc)
+	}
+	d.walk = walk{doc: doc, in: document.NewReader(doc), place: place}
 	if err := d.value(verdict{}); err != nil {
 		return nil, false, err
 	}
@@ -272,7 +284,7 @@ func (d *redactor) maskIn(raw []byte, under verdict, suspicious bool) error {
 		}
 		s := string(text)
 		if under.has(s) {
-			return d.replace(raw, Mask)
+			return d.maskAll(raw, under.rule)
 		}
 		if !suspicious {
 			return nil
@@ -282,10 +294,18 @@ func (d *redactor) maskIn(raw []byte, under verdict, suspicious bool) error {
 		}
 	case raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9':
 		if under.secret && !under.counts && under.look == noLook {
-			return d.replace(raw, Mask)
+			return d.maskAll(raw, under.rule)
 		}
 	}
 	return nil
+}
+
+// maskAll puts the mask in the place of the value that was read last.
+func (d *redactor) maskAll(raw []byte, by rule) error {
+	if d.trace != nil {
+		d.took(by.String())
+	}
+	return d.replace(raw, Mask)
 }
 
 // replace puts a text in the place of the value that was read last.
@@ -316,7 +336,7 @@ func (d *redactor) array(under verdict, program []string, inner bool) error {
 		program, inner = nil, false
 	}
 	start, asked := d.in, under.secret
-	var masked map[int]string
+	var masked map[int]argument
 	d.in.Bracket()
 	if d.depth++; d.depth > document.MaxDepth {
 		return errors.New("it is nested too deeply")
@@ -337,8 +357,8 @@ func (d *redactor) array(under verdict, program []string, inner bool) error {
 				n < 3 && suspicious && anything.about(string(raw))&aboutPrograms != 0) {
 				asked, masked = true, d.arguments(start, program, inner)
 			}
-			if clean, ok := masked[n]; ok && raw[0] == '"' {
-				err = d.replace(raw, clean)
+			if of, ok := masked[n]; ok && raw[0] == '"' {
+				err = d.argument(raw, of)
 			} else {
 				err = d.maskIn(raw, under, suspicious)
 			}
@@ -363,16 +383,30 @@ func (v verdict) items() verdict {
 
 // arguments takes an array for a command line, and returns what becomes of those
 // of its elements that are a secret, or have one in them, that does not show by itself.
-func (d *redactor) arguments(in document.Reader, program []string, inner bool) map[int]string {
+func (d *redactor) arguments(in document.Reader, program []string, inner bool) map[int]argument {
 	args := append(program, d.strings(in)...)
-	if inner && len(args) == 2 && d.judge([]byte(args[0])).has(args[1]) {
-		return map[int]string{1: Mask}
+	if inner && len(args) == 2 {
+		if of := d.judge([]byte(args[0])); of.has(args[1]) {
+			return map[int]argument{1: {by: of.rule.String()}}
+		}
 	}
-	masked := make(map[int]string)
-	for n, clean := range d.commandLine(args) {
-		masked[n-len(program)] = clean
+	masked := make(map[int]argument)
+	for n, of := range d.commandLine(args) {
+		masked[n-len(program)] = of
 	}
 	return masked
+}
+
+// argument masks an argument, which was read last.
+func (d *redactor) argument(raw []byte, of argument) error {
+	if d.trace != nil {
+		d.took(of.by)
+	}
+	text, err := d.unquote(raw)
+	if err != nil {
+		return err
+	}
+	return d.replace(raw, string(text[:of.keep])+Mask)
 }
 
 // strings returns the texts in an array, with an empty one for what is none.
@@ -429,7 +463,7 @@ func (d *redactor) object(under verdict) error {
 		at := j.verdict
 		if under.secret && under.look == noLook && !at.secret {
 			at = memberOf(string(key))
-			at.counts = false
+			at.counts, at.rule = false, under.rule
 		}
 		switch next := d.in.Peek(); {
 		case j.role == nameRole && next == '"' && !(j.secret && j.look == noLook):
@@ -553,7 +587,7 @@ func (d *redactor) auth(under verdict) error {
 	raw := d.in.Value()
 	pair, err := base64.StdEncoding.AppendDecode(nil, raw[1:len(raw)-1])
 	if err == nil && bytes.IndexByte(pair, ':') >= 0 {
-		under = verdict{secret: true}
+		under = verdict{secret: true, rule: table.rules["auth"]}
 	}
 	return d.scalar(raw, under)
 }

@@ -9,7 +9,7 @@ import (
 type scanner struct {
 	*redactor
 	s     string
-	found spans
+	found secrets
 	pair  textPair
 	// before is where the name before began, if but a blank is between.
 	before, beforeEnd int
@@ -26,7 +26,7 @@ type textPair struct {
 func (d *redactor) scan(s string) string {
 	c := scanner{redactor: d, s: s, lines: strings.Contains(strings.TrimSpace(s), "\n")}
 	c.run()
-	return c.found.mask(s)
+	return d.mask(s, c.found)
 }
 
 // isNameByte has the bytes of names in texts.
@@ -110,13 +110,13 @@ func (c *scanner) name(i, j int) int {
 		ws := split(c.s[c.before:to])
 		if n := len(ws); n > 1 {
 			if p := table.byWord[ws[n-2]+" "+singular(ws[n-1])]; p&inName != 0 && p&vague == 0 {
-				of.verdict, words = verdict{secret: true}, 2
+				of.verdict, words = verdict{secret: true, rule: table.rules[ws[n-2]+" "+singular(ws[n-1])]}, 2
 			}
 		}
 	}
 	inURL := mark == '=' && i > 0 && (c.s[i-1] == '?' || c.s[i-1] == '&')
 	if inURL && (!of.secret || of.look != noLook) && table.byWord[strings.ToLower(name)]&inQuery != 0 {
-		of.verdict = verdict{secret: true}
+		of.verdict = verdict{secret: true, rule: table.rules[strings.ToLower(name)]}
 	}
 	at := c.lineStart(i)
 	switch {
@@ -138,14 +138,14 @@ func (c *scanner) name(i, j int) int {
 	v := c.valueAt(behind, mark, at)
 	if v.nested {
 		if of.look == noLook {
-			c.block(i, v.from)
+			c.block(i, v.from, of.rule)
 		}
 		return v.from
 	}
 	if !c.has(of.verdict, v, mark, i) || words == 2 && !of.password && !v.quoted && isWord(c.s[v.from:v.to]) {
 		return max(behind, v.from)
 	}
-	c.found = append(c.found, v.span)
+	c.found = append(c.found, secret{v.span, of.rule.String()})
 	return v.to
 }
 
@@ -384,7 +384,7 @@ func (c *scanner) indent(i int) int {
 
 // block masks the lines below the name of a secret: all but what only describes
 // it.
-func (c *scanner) block(name, at int) {
+func (c *scanner) block(name, at int, by rule) {
 	indent := c.indent(name)
 	for end := at + lineEnd(c.s[at:]); end < len(c.s); {
 		begin := end + 1
@@ -416,7 +416,7 @@ func (c *scanner) block(name, at int) {
 		if isQuote(text[0]) && len(text) > 1 && text[len(text)-1] == text[0] {
 			from, to = from+1, to-1
 		}
-		c.found = append(c.found, span{from, to})
+		c.found = append(c.found, secret{span{from, to}, by.String()})
 	}
 }
 
@@ -480,7 +480,7 @@ func (c *scanner) named(i int) {
 	}
 	of := c.judge([]byte(c.s[v.from:v.to]))
 	if c.pair.value.to > 0 && !c.pair.named && of.has(c.s[c.pair.value.from:c.pair.value.to]) {
-		c.found = append(c.found, c.pair.value)
+		c.found = append(c.found, secret{c.pair.value, of.rule.String()})
 	}
 	if c.pair.named && c.pair.of.secret && !of.secret && c.pair.of.look == noLook && v.to-c.beforeEnd < 64 && !c.lines {
 		return // {"key": "password", "id": 7, "value": ...
@@ -521,7 +521,7 @@ func (c *scanner) flag(name string, j int) int {
 	if v.from >= v.to || !of.has(c.s[v.from:v.to]) {
 		return j
 	}
-	c.found = append(c.found, v.span)
+	c.found = append(c.found, secret{v.span, of.rule.String()})
 	return v.to
 }
 
@@ -547,26 +547,26 @@ func (c *scanner) bare(name string, i, j int) int {
 		return j
 	}
 	text := strings.TrimRight(c.s[v.from:v.to], ".,;:")
-	secret := false
+	is := false
 	switch {
 	case of.bare:
-		secret = !isProse(text) && text != "" && text[0] != '-'
+		is = !isProse(text) && text != "" && text[0] != '-'
 	case quoted:
-		secret = of.password && !strings.Contains(text, " ")
+		is = of.password && !strings.Contains(text, " ")
 	case isVariable(name): // docker -e DB_PASSWORD image:1.2, but ENV DB_PASSWORD x
 		if !setters[strings.ToLower(c.s[c.before:c.beforeEnd])] || c.beforeEnd >= i {
 			return j
 		}
-		secret = true
+		is = true
 	case of.password:
-		secret = hasDigitAndLetter(text) && len(text) >= 6 && !strings.ContainsAny(text, "/()")
+		is = hasDigitAndLetter(text) && len(text) >= 6 && !strings.ContainsAny(text, "/()")
 	case strings.ContainsAny(name, "-_") && name != strings.ToLower(name) || c.lineStart(i) && strings.ContainsAny(name, "-_"):
-		secret = looksSecret(text) && !isID(text) && !strings.ContainsAny(text, "/()")
+		is = looksSecret(text) && !isID(text) && !strings.ContainsAny(text, "/()")
 	}
-	if secret = secret || random(text); !secret {
+	if !is && !random(text) {
 		return j
 	}
-	c.found = append(c.found, span{v.from, v.from + len(text)})
+	c.found = append(c.found, secret{span{v.from, v.from + len(text)}, of.rule.String()})
 	return v.to
 }
 
@@ -587,10 +587,11 @@ func (c *scanner) argument(name string, i, j int) int {
 	if !ok || v.from >= v.to || v.to+1 >= len(c.s) || c.s[v.to+1] != ')' && c.s[v.to+1] != ']' {
 		return j
 	}
-	if !c.judge([]byte(name)).has(c.s[v.from:v.to]) {
+	of := c.judge([]byte(name))
+	if !of.has(c.s[v.from:v.to]) {
 		return j
 	}
-	c.found = append(c.found, v.span)
+	c.found = append(c.found, secret{v.span, of.rule.String()})
 	return v.to
 }
 
@@ -627,7 +628,7 @@ func (c *scanner) tag(i int) int {
 		of.verdict = c.pair.of
 	}
 	if strings.TrimSpace(inner) != "" && of.has(strings.TrimSpace(inner)) {
-		c.found = append(c.found, span{text, text + next})
+		c.found = append(c.found, secret{span{text, text + next}, of.rule.String()})
 		return text + next
 	}
 	return i + 1

@@ -8,29 +8,48 @@ import (
 // span is a part of a text, from the first byte to the one behind the last.
 type span struct{ from, to int }
 
-type spans []span
+// secret is a part of a text that is masked, and what says that it is one.
+type secret struct {
+	span
+	by string
+}
 
-// mask returns the text with the mask in the place of each.
-func (list spans) mask(s string) string {
+type secrets []secret
+
+// mask returns the text with the mask in the place of each secret.
+func (d *redactor) mask(s string, list secrets) string {
 	if len(list) == 0 {
 		return s
 	}
-	slices.SortFunc(list, func(a, b span) int { return a.from - b.from })
+	slices.SortStableFunc(list, func(a, b secret) int { return a.from - b.from })
 	var b strings.Builder
+	var edits []edit
 	done := 0
 	for _, part := range list {
-		if part.to <= done || part.from >= part.to {
+		if part.to <= done || part.from >= part.to || s[part.from:part.to] == Mask {
 			continue
 		}
 		if part.from < done { // goes on behind one before: that mask stands for both
 			done = part.to
+			if d.trace != nil {
+				edits[len(edits)-1].to = done
+			}
 			continue
 		}
 		b.WriteString(s[done:part.from])
+		if d.trace != nil {
+			edits = append(edits, edit{part, b.Len()})
+		}
 		b.WriteString(Mask)
 		done = part.to
 	}
+	if done == 0 {
+		return s
+	}
 	b.WriteString(s[done:])
+	if d.trace != nil {
+		d.trace.edited(edits)
+	}
 	return b.String()
 }
 

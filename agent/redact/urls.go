@@ -5,13 +5,19 @@ import (
 	"strings"
 )
 
-// urls masks passwords in addresses, and what a part of a path says to nobody:
+// What addresses have that is a secret.
+const (
+	byPassword = "password in an address"
+	byUser     = "user in an address that is a token"
+	byPath     = "path of an address"
+)
+
+// urls finds passwords in addresses, and what a part of a path says to nobody:
 // webhooks and manifests for joining carry their secret there.
-func urls(s string) string {
+func urls(s string) (found secrets) {
 	if !strings.Contains(s, "@") && !strings.Contains(s, "//") {
-		return s
+		return nil
 	}
-	var found spans
 	end, walked := 0, 0
 	for at := 0; ; {
 		n := strings.Index(s[at:], "//")
@@ -38,8 +44,7 @@ func urls(s string) string {
 		// Another address may stand in the path or the query of this one.
 		at = begin + max(0, strings.IndexAny(address, "/?#"))
 	}
-	found = append(found, bareLogins(s)...)
-	return found.mask(s)
+	return append(found, bareLogins(s)...)
 }
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || c == '+' }
@@ -53,7 +58,7 @@ var isMark = [256]bool{' ': true, '\t': true, '\r': true, '\n': true, '"': true,
 
 // login finds the password in user:password@host, which begins there and ends with the address.
 // The password may have any character in it, for people do not encode it.
-func login(s, scheme string, begin, end int) (found spans) {
+func login(s, scheme string, begin, end int) (found secrets) {
 	address := s[begin:end]
 	authority := address
 	if n := strings.IndexAny(address, "/?#"); n >= 0 {
@@ -71,7 +76,7 @@ func login(s, scheme string, begin, end int) (found spans) {
 		if last < colon || !isHost(address[last+1:]) || strings.HasPrefix(authority, "[") || strings.HasPrefix(authority, "$") {
 			return nil
 		}
-		return spans{{begin + colon + 1, begin + last}}
+		return secrets{{span{begin + colon + 1, begin + last}, byPassword}}
 	}
 	// a@h1,b@h2: the users of several hosts.
 	parts := strings.Split(authority[:last], ",")
@@ -87,9 +92,9 @@ func login(s, scheme string, begin, end int) (found spans) {
 		colon := strings.IndexByte(user, ':')
 		switch {
 		case colon >= 0 && colon+1 < len(user):
-			found = append(found, span{begin + at + colon + 1, begin + at + len(user)})
+			found = append(found, secret{span{begin + at + colon + 1, begin + at + len(user)}, byPassword})
 		case colon < 0 && (len(user) >= 20 || web && len(user) >= 8 && hasDigitAndLetter(user)) && !strings.ContainsAny(user, "$({%"):
-			found = append(found, span{begin + at, begin + at + len(user)})
+			found = append(found, secret{span{begin + at, begin + at + len(user)}, byUser})
 		}
 		at += len(part) + 1
 	}
@@ -120,7 +125,7 @@ var callers = set("hook hooks webhook webhooks import imports callback callbacks
 	"heartbeat heartbeats capability capabilities b")
 
 // pathOf finds the parts of a path that are no words.
-func pathOf(s string, begin, end int) (found spans) {
+func pathOf(s string, begin, end int) (found secrets) {
 	end = begin + pathEnd(s[begin:end])
 	slash := strings.IndexByte(s[begin:end], '/')
 	if slash < 0 {
@@ -137,7 +142,7 @@ func pathOf(s string, begin, end int) (found spans) {
 		case harmless(part) || strings.Contains(part, ":"):
 		case called && (looksSecret(part) || isUUID(part) || random(part)),
 			len(part) >= 20 && capitals(part) && random(withoutMarks.Replace(part)):
-			found = append(found, span{from, to})
+			found = append(found, secret{span{from, to}, byPath})
 		default:
 			found = append(found, longRuns(s, from, to)...)
 		}
@@ -158,14 +163,14 @@ func pathEnd(address string) int {
 var withoutMarks = strings.NewReplacer("-", "", ".", "")
 
 // longRuns finds runs of letters and digits that are longer than words.
-func longRuns(s string, from, to int) (found spans) {
+func longRuns(s string, from, to int) (found secrets) {
 	for i := from; i < to; {
 		j := i
 		for j < to && isLetter(s[j]) && s[j] != '+' {
 			j++
 		}
 		if j-i >= 24 {
-			found = append(found, span{i, j})
+			found = append(found, secret{span{i, j}, byPath})
 		}
 		i = j + 1
 	}
@@ -193,7 +198,7 @@ var noLogins = set("mailto to from cc bcc sip sips xmpp acct user group servicea
 	"member maintainer maintainers author authors rfc822name upn uri urn id sha256 git ssh")
 
 // bareLogins finds user:password@host where no scheme stands before.
-func bareLogins(s string) (found spans) {
+func bareLogins(s string) (found secrets) {
 	for at := 0; ; {
 		n := strings.IndexByte(s[at:], '@')
 		if n < 0 {
@@ -221,7 +226,7 @@ func bareLogins(s string) (found spans) {
 		withPort := n >= 0 && len(host) > n+1 && isPort(host[n+1:n+2])
 		if withPort || hasDigitAndLetter(pass) || strings.ContainsAny(pass, "!#$%^&*+?") {
 			if (!noLogins[strings.ToLower(user)] || strings.ContainsAny(host, ":/")) && !isPort(user) && isName(user) && !harmless(pass) {
-				found = append(found, span{colon + 1, at - 1})
+				found = append(found, secret{span{colon + 1, at - 1}, byPassword})
 			}
 		}
 	}

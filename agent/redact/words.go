@@ -1,6 +1,7 @@
 package redact
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -114,6 +115,24 @@ type verdict struct {
 	counts bool
 	// password and bare are those of the table.
 	password, bare bool
+	// rule says which word of the table, or which of the operator's names, it was.
+	rule rule
+}
+
+// rule is what made a name that of a secret: a word of the table, by its place in
+// table.said, or one of the operator's names, counted from ownRules.
+type rule uint16
+
+const ownRules rule = 1 << 15
+
+func (r rule) String() string {
+	switch {
+	case r >= ownRules:
+		return fmt.Sprintf("redact.keys[%d]", r-ownRules)
+	case r > 0:
+		return table.said[r]
+	}
+	return "name"
 }
 
 // lists are the table, by the number of words and by where they count.
@@ -121,12 +140,19 @@ type lists struct {
 	byWord          map[string]place // one word or more, joined by blanks
 	inside, endings []string
 	longest         int // the most words in a row
+	// rules are of all words, each of which has one, and said is what is said of each.
+	rules map[string]rule
+	said  []string
 }
 
 var table = func() lists {
-	l := lists{byWord: make(map[string]place)}
+	l := lists{byWord: make(map[string]place), said: []string{""}, rules: make(map[string]rule)}
 	for _, row := range secretNames {
 		for w := range strings.SplitSeq(row.words, ", ") {
+			if l.byWord[w] == 0 {
+				l.rules[w], l.rules[strings.ReplaceAll(w, " ", "")] = rule(len(l.said)), rule(len(l.said))
+				l.said = append(l.said, fmt.Sprintf("name %q", w))
+			}
 			l.byWord[w] |= row.places
 			l.longest = max(l.longest, strings.Count(w, " ")+1)
 			joined := strings.ReplaceAll(w, " ", "")
@@ -162,15 +188,19 @@ func judgeName(name string) verdict {
 	v, found, strong := verdict{}, place(0), false
 	for i := range ws {
 		for n := 1; n <= table.longest && i+n <= len(ws); n++ {
-			p := table.byWord[strings.Join(ws[i:i+n], " ")]
+			word := strings.Join(ws[i:i+n], " ")
+			p := table.byWord[word]
 			if p == 0 && n > 1 {
-				p = table.byWord[strings.Join(append(slices.Clone(ws[i:i+n-1]), singular(ws[i+n-1])), " ")]
+				word = strings.Join(append(slices.Clone(ws[i:i+n-1]), singular(ws[i+n-1])), " ")
+				p = table.byWord[word]
 			}
 			if p == 0 && n == 1 {
-				p = table.byWord[strings.TrimRight(ws[i], "0123456789")]
+				word = strings.TrimRight(ws[i], "0123456789")
+				p = table.byWord[word]
 			}
 			if p&inName != 0 || p&atEnd != 0 && i+n == len(ws) {
 				found |= p
+				v.rule = table.rules[word]
 				strong = strong || p&vague == 0
 				// The secret_id of Vault's AppRole is its password.
 				if i+n == len(ws) && n > 1 {
@@ -183,12 +213,14 @@ func judgeName(name string) verdict {
 	for _, w := range table.inside {
 		if strings.Contains(joined, w) {
 			found |= inside
+			v.rule = max(v.rule, table.rules[w])
 			v.password = v.password || w[0] == 'p' && w[1] == 'a'
 		}
 	}
 	for _, w := range table.endings {
 		if strings.HasSuffix(joined, w) && !slices.ContainsFunc(falseEnds, func(end string) bool { return strings.HasSuffix(joined, end) }) {
 			found |= ending
+			v.rule = max(v.rule, table.rules[w])
 		}
 	}
 	if found == 0 {
@@ -201,14 +233,14 @@ func judgeName(name string) verdict {
 	strong = strong || found&(inside|ending) != 0 && found&(inName|atEnd) == 0
 	switch {
 	case name == "PWD" || name == "OLDPWD":
-		return verdict{secret: true, look: dirLook}
+		return verdict{secret: true, look: dirLook, rule: v.rule}
 	case harmless && !(found&atEnd != 0 && table.byWord[strings.Join(ws[max(0, len(ws)-2):], " ")] != 0):
 		if end == anyLook {
 			return verdict{}
 		}
-		return verdict{secret: true, look: end}
+		return verdict{secret: true, look: end, rule: v.rule}
 	case !strong:
-		return verdict{secret: true, look: wordLook}
+		return verdict{secret: true, look: wordLook, rule: v.rule}
 	}
 	v.secret = true
 	v.counts = singular(last) != last || slices.Contains(counting, ws[0])
@@ -326,7 +358,7 @@ func (d *redactor) judge(name []byte) *judged {
 		return j
 	}
 	j := &judged{verdict: d.Rules.judge(string(name)), role: roleOf(string(name))}
-	j.holds = d.suspicious(name) && d.text(string(name)) != string(name)
+	j.holds = d.suspicious(name) && d.quietly(string(name)) != string(name)
 	j.says = j.secret || j.role != noRole || j.holds
 	if len(name) > maxVerdict {
 		return j
@@ -340,8 +372,10 @@ func (d *redactor) judge(name []byte) *judged {
 
 // judge holds a name against the table and the operator's names.
 func (r *Rules) judge(name string) verdict {
-	if r.keys != nil && r.keys.MatchString(name) {
-		return verdict{secret: true}
+	for n, key := range r.keys {
+		if key.MatchString(name) {
+			return verdict{secret: true, rule: ownRules + rule(min(n, int(ownRules)-1))}
+		}
 	}
 	return judgeName(name)
 }
