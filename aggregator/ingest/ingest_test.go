@@ -709,7 +709,7 @@ func TestGaps(t *testing.T) {
 		t.Errorf("%q, %d versions", got, c.versions())
 	}
 	var ended uint64
-	if err := c.store.Conn().QueryRow(t.Context(), "SELECT version FROM relation FINAL WHERE deleted AND to_uid = 'h'").Scan(
+	if err := c.store.Conn().QueryRow(t.Context(), "SELECT version FROM relation FINAL WHERE dir = 'out' AND deleted AND to_uid = 'h'").Scan(
 		&ended); err != nil || ended != 7 {
 		t.Errorf("the edge ended with version %d: %v", ended, err)
 	}

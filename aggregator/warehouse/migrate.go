@@ -60,9 +60,13 @@ func loadMigrations(files fs.FS) ([]migration, error) {
 // recognized. (A MergeTree does neither by default.)
 const durable = "fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 10000"
 
-// Settings that keep maps in buckets, so that reading one key of many is fast.
-const bucketedMaps = ", map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'basic'" +
-	", map_buckets_strategy = 'constant', max_buckets_in_map = 16, map_buckets_min_avg_size = 0"
+// Settings that keep maps in buckets, so that reading one key of many is fast: all maps,
+// or those that have a dozen keys on average, as fields do and labels do not.
+const (
+	bucketedMaps = ", map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'basic'" +
+		", map_buckets_strategy = 'constant', max_buckets_in_map = 16, map_buckets_min_avg_size = "
+	allMaps, largeMaps = bucketedMaps + "0", bucketedMaps + "12"
+)
 
 // Settings that let buffers begin small, for each column of a part that is written
 // has several, and a map in buckets a hundred: a megabyte for each at once made
@@ -81,7 +85,8 @@ func (w *Warehouse) Empty(ctx context.Context) (bool, error) {
 // behind is what is done behind the statements of a step: what takes long, goes on where
 // it was cut off, and says how far it is.
 var behind = map[uint32]func(*Warehouse, context.Context, *slog.Logger) error{
-	7: (*Warehouse).giveEdgesToNewest,
+	7:  (*Warehouse).giveEdgesToNewest,
+	30: (*Warehouse).relayout,
 }
 
 // Migrate brings the schema up to date. An interrupted migration is repeated:
@@ -110,22 +115,26 @@ func (w *Warehouse) MigrateTo(ctx context.Context, version uint32, logger *slog.
 	if newest := steps[len(steps)-1].version; current > newest {
 		return fmt.Errorf("the warehouse has schema version %d, this aggregator knows %d: use the newer aggregator", current, newest)
 	}
-	maps, err := w.ifKnown(ctx, bucketedMaps, "", "map_serialization_version", "max_buckets_in_map")
-	if err != nil {
-		return err
+	fill := []string{"${durable}", durable}
+	for place, settings := range map[string]string{"${bucketed_maps}": allMaps, "${field_buckets}": largeMaps} {
+		known, err := w.ifKnown(ctx, settings, "", "map_serialization_version", "max_buckets_in_map", "map_buckets_min_avg_size")
+		if err != nil {
+			return err
+		}
+		fill = append(fill, place, known)
 	}
 	buffers, err := w.ifKnown(ctx, smallBuffers, "fsync_after_insert = 1", "min_columns_to_activate_adaptive_write_buffer",
 		"adaptive_write_buffer_initial_size")
 	if err != nil {
 		return err
 	}
-	fill := strings.NewReplacer("${durable}", durable, "${bucketed_maps}", maps, "${small_buffers}", buffers)
+	filler := strings.NewReplacer(append(fill, "${small_buffers}", buffers)...)
 	for _, m := range steps {
 		if slices.Contains(applied, m.version) || m.version > version {
 			continue
 		}
 		for _, s := range m.statements {
-			if err := w.conn.Exec(ctx, fill.Replace(s)); err != nil && !alreadyThere(err) {
+			if err := w.conn.Exec(ctx, filler.Replace(s)); err != nil && !alreadyThere(err) {
 				return fmt.Errorf("migrating the schema to version %d (%s): %w", m.version, m.name, err)
 			}
 		}
@@ -139,8 +148,13 @@ func (w *Warehouse) MigrateTo(ctx context.Context, version uint32, logger *slog.
 		}
 		logger.Info("schema migrated", "version", m.version, "name", m.name)
 	}
-	w.types, err = w.columnTypes(ctx)
-	return err
+	if w.types, err = w.columnTypes(ctx); err != nil {
+		return err
+	}
+	if w.types["asset"]["search"] == "" {
+		return nil // of a version that has none
+	}
+	return w.loadSearches(ctx)
 }
 
 // columnTypes returns the types of all columns, by table and name.

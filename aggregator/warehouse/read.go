@@ -96,7 +96,13 @@ func (q *AssetQuery) where() *where {
 	return &c
 }
 
-// Assets lists the current state of assets in the order of their keys.
+// firstOf is the condition for the first assets that conditions select, by site, type
+// and uid. The table is in another order, so their keys are looked for first.
+func firstOf(c *where, limit int) string {
+	return fmt.Sprintf("(type, site, uid) IN (SELECT type, site, uid FROM asset FINAL%s ORDER BY site, type, uid LIMIT %d)", c.String(), limit)
+}
+
+// Assets lists the current state of assets, by site, type and uid.
 func (w *Warehouse) Assets(ctx context.Context, q AssetQuery) ([]Asset, error) {
 	c := q.where()
 	document := "''"
@@ -105,7 +111,7 @@ func (w *Warehouse) Assets(ctx context.Context, q AssetQuery) ([]Asset, error) {
 	}
 	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, type, uid, version, toUInt8(%s), scope, name, region, project, status, labels, %s,
 		created_at, updated_at, observed_at, received_at, agent_id
-		FROM asset FINAL%s ORDER BY site, type, uid LIMIT %d`, stateOf, document, c.String(), q.Limit), c.parameters...)
+		FROM asset FINAL WHERE %s ORDER BY site, type, uid`, stateOf, document, firstOf(c, q.Limit)), c.parameters...)
 	if err != nil {
 		return nil, fmt.Errorf("listing assets: %w", err)
 	}
@@ -120,8 +126,8 @@ func (w *Warehouse) Assets(ctx context.Context, q AssetQuery) ([]Asset, error) {
 // is any. They are as many as can be read at once without a bound on documents.
 func (w *Warehouse) AssetsWithin(ctx context.Context, q AssetQuery, bytes uint64) (int, error) {
 	c := q.where()
-	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT length(document) FROM asset FINAL%s ORDER BY site, type, uid LIMIT %d`, c.String(),
-		q.Limit), c.parameters...)
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT length(document) FROM asset FINAL WHERE %s ORDER BY site, type, uid`,
+		firstOf(c, q.Limit)), c.parameters...)
 	if err != nil {
 		return 0, fmt.Errorf("measuring assets: %w", err)
 	}
@@ -199,12 +205,15 @@ func (w *Warehouse) Changes(ctx context.Context, q ChangeQuery) ([]Change, error
 	})
 }
 
-// Relations lists the edges from and to an asset.
+// Relations lists the edges from and to an asset: those that lead from it first.
 func (w *Warehouse) Relations(ctx context.Context, k AssetKey, limit int) ([]Relation, error) {
-	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, from_type, from_uid, kind, to_type, to_uid FROM relation FINAL
-		WHERE site = {site:String} AND NOT deleted AND
-			((from_uid = {uid:String} AND from_type = {type:String}) OR (to_uid = {uid:String} AND to_type = {type:String}))
-		ORDER BY from_uid != {uid:String}, kind, to_type, to_uid, from_type, from_uid LIMIT %d`, limit),
+	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, if(dir = 'out', from_type, to_type) AS ft, if(dir = 'out', from_uid, to_uid) AS fu, kind,
+			if(dir = 'out', to_type, from_type) AS tt, if(dir = 'out', to_uid, from_uid) AS tu
+		FROM relation FINAL
+		WHERE from_id = sipHash64({site:String}, {type:String}, {uid:String}) AND site = {site:String}
+			AND from_type = {type:String} AND from_uid = {uid:String} AND NOT deleted
+			AND (dir = 'out' OR dir = 'in' AND (to_type, to_uid) != (from_type, from_uid))
+		ORDER BY dir, kind, tt, tu, ft, fu LIMIT %d`, limit),
 		clickhouse.Named("site", k.Site), clickhouse.Named("type", k.Type), clickhouse.Named("uid", k.UID))
 	if err != nil {
 		return nil, fmt.Errorf("listing relations: %w", err)

@@ -151,10 +151,14 @@ const (
 	edgeBytes = 64
 )
 
+// edgesFrom is the condition for the edges that lead from assets of a site and a type.
+const edgesFrom = `from_id IN (SELECT sipHash64({site:String}, {type:String}, arrayJoin({uids:Array(String)}))) AND dir = 'out'
+		AND site = {site:String} AND from_type = {type:String} AND from_uid IN {uids:Array(String)} AND NOT deleted`
+
 // edges returns how many edges lead from assets of a site and a type, by uid.
 func (w *Warehouse) edges(ctx context.Context, site, typ string, uids []string) (map[string]int, error) {
 	rows, err := w.conn.Query(ctx, `SELECT from_uid, toInt64(count()) FROM relation FINAL
-		WHERE site = {site:String} AND from_type = {type:String} AND from_uid IN {uids:Array(String)} AND NOT deleted GROUP BY from_uid`,
+		WHERE `+edgesFrom+` GROUP BY from_uid`,
 		clickhouse.Named("site", site), clickhouse.Named("type", typ), clickhouse.Named("uids", uids))
 	if err != nil {
 		return nil, fmt.Errorf("counting relations: %w", err)
@@ -173,7 +177,7 @@ func (w *Warehouse) edges(ctx context.Context, site, typ string, uids []string) 
 // relationsFrom lists the edges that lead from assets of a site and a type.
 func (w *Warehouse) relationsFrom(ctx context.Context, site, typ string, uids []string) ([]Relation, error) {
 	rows, err := w.conn.Query(ctx, fmt.Sprintf(`SELECT site, from_type, from_uid, kind, to_type, to_uid FROM relation FINAL
-		WHERE site = {site:String} AND from_type = {type:String} AND from_uid IN {uids:Array(String)} AND NOT deleted LIMIT %d BY from_uid`, assetEdges),
+		WHERE `+edgesFrom+` LIMIT %d BY from_uid`, assetEdges),
 		clickhouse.Named("site", site), clickhouse.Named("type", typ), clickhouse.Named("uids", uids))
 	if err != nil {
 		return nil, fmt.Errorf("reading relations: %w", err)

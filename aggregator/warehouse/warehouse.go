@@ -15,6 +15,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -48,7 +49,10 @@ type Warehouse struct {
 	// over it took, and those of conn are used by turns.
 	inserts driver.Conn
 	// types are those of the columns, by table and name.
-	types   map[string]map[string]string
+	types map[string]map[string]string
+	// search has the paths that a search by words looks at.
+	search  searches
+	copying atomic.Pointer[copying]
 	engine  interface{ Close() error }
 	kind    string
 	version string
@@ -97,7 +101,7 @@ func serverOptions(o Options) (*clickhouse.Options, error) {
 // Open connects, starts the embedded engine if that is what the address says,
 // and makes the database. Migrate must follow.
 func Open(ctx context.Context, o Options) (*Warehouse, error) {
-	w := &Warehouse{kind: "server"}
+	w := &Warehouse{kind: "server", search: searches{types: make(map[string]*typeSearch)}}
 	var options *clickhouse.Options
 	if dir, ok := EmbeddedDir(o.Address); ok {
 		w.kind = "embedded"
@@ -140,6 +144,10 @@ func (w *Warehouse) startEngine(ctx context.Context, dir string, o Options) (fun
 	return p.DialContext, nil
 }
 
+// freeMemory is the setting that gives a statement one thread only, unless there is a
+// gigabyte of memory free for each: at the limits of a small machine always.
+const freeMemory = "max_threads_min_free_memory_per_thread"
+
 func (w *Warehouse) connect(ctx context.Context, options *clickhouse.Options) error {
 	// The database is made over a connection that does not name it yet.
 	options.Auth.Database = ""
@@ -150,6 +158,16 @@ func (w *Warehouse) connect(ctx context.Context, options *clickhouse.Options) er
 	err = first.QueryRow(ctx, "SELECT version()").Scan(&w.version)
 	if err == nil {
 		err = first.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+Database)
+	}
+	var known uint64
+	if err == nil {
+		err = first.QueryRow(ctx, "SELECT count() FROM system.settings WHERE name = $1", freeMemory).Scan(&known)
+	}
+	if known > 0 {
+		if options.Settings == nil {
+			options.Settings = make(clickhouse.Settings)
+		}
+		options.Settings[freeMemory] = 0
 	}
 	if err = errors.Join(err, first.Close()); err != nil {
 		return err

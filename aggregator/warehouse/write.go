@@ -151,7 +151,7 @@ func (e *entries) Put(key, value any) { panic("entries are only read") }
 // nobody knows how much is: the same group must then be given to Settle, again
 // and again until that succeeds.
 func (w *Warehouse) Write(ctx context.Context, g *Group) error {
-	for _, t := range tables(g) {
+	for _, t := range w.tables(g) {
 		if err := w.insert(ctx, g, t, ""); err != nil {
 			return err
 		}
@@ -168,7 +168,7 @@ func (w *Warehouse) Write(ctx context.Context, g *Group) error {
 // may remember the token of a part that it lost: hence the count afterwards,
 // and a new token if it falls short.
 func (w *Warehouse) Settle(ctx context.Context, g *Group) error {
-	for _, t := range tables(g) {
+	for _, t := range w.tables(g) {
 		if t.state {
 			// A token of its own, for the engine may know one of an insert that it lost.
 			if err := w.insert(ctx, g, t, fmt.Sprintf("/settle-%d", time.Now().UnixNano())); err != nil {
@@ -251,8 +251,9 @@ func (w *Warehouse) insert(ctx context.Context, g *Group, t table, tokenSuffix s
 }
 
 // tables returns the tables that a group has rows for.
-func tables(g *Group) []table {
+func (w *Warehouse) tables(g *Group) []table {
 	var list []table
+	w.search.note(g)
 	add := func(t table, columns ...column) {
 		if t.rows == 0 {
 			return
@@ -261,7 +262,7 @@ func tables(g *Group) []table {
 		list = append(list, t)
 	}
 	addTypes(g, add)
-	addVersions(g, add)
+	addVersions(g, &w.search, add)
 	addRelations(g, add)
 	addEvents(g, add)
 	addUsage(g, add)
@@ -284,7 +285,7 @@ func addTypes(g *Group, add func(table, ...column)) {
 		values("ingest_id", rows, func(*T) uuid.UUID { return g.ID }))
 }
 
-func addVersions(g *Group, add func(table, ...column)) {
+func addVersions(g *Group, search *searches, add func(table, ...column)) {
 	type asset struct{ site, kind, uid string }
 	type versionKey struct {
 		asset
@@ -343,7 +344,8 @@ func addVersions(g *Group, add func(table, ...column)) {
 	}
 	add(table{name: "asset", rows: len(state), state: true}, append(common(state),
 		values("deleted", state, func(v *V) bool { return v.Operation == Deleted }),
-		texts("fields", state, func(v *V) iter.Seq2[string, string] { return document.All(v.Fields) }))...)
+		texts("fields", state, func(v *V) iter.Seq2[string, string] { return document.All(v.Fields) }),
+		values("search", state, search.text))...)
 }
 
 // edge returns one part of each of the edges that lead from a version.
@@ -355,20 +357,46 @@ func edge(v *AssetVersion, part func(*Relation) string) []string {
 	return list
 }
 
+// seen is an edge as it is seen from one of its ends (table relation).
+type seen struct {
+	dir                              string
+	fromType, fromUID, toType, toUID string
+	*Relation
+}
+
+// seenEdges returns each edge as it is seen from its ends.
+func seenEdges(edges []Relation) []seen {
+	list := make([]seen, 0, 2*len(edges))
+	for i := range edges {
+		r := &edges[i]
+		list = append(list, seen{"out", r.FromType, r.FromUID, r.ToType, r.ToUID, r}, seen{"in", r.ToType, r.ToUID, r.FromType, r.FromUID, r})
+		if provider(r.FromType) != provider(r.ToType) {
+			list = append(list, seen{"far", r.ToType, r.ToUID, r.FromType, r.FromUID, r})
+		}
+	}
+	return list
+}
+
+// provider is the first part of a type's name.
+func provider(assetType string) string {
+	name, _, _ := strings.Cut(assetType, ".")
+	return name
+}
+
 func addRelations(g *Group, add func(table, ...column)) {
-	type R = Relation
-	rows := g.Relations
+	rows := seenEdges(g.Relations)
 	add(table{name: "relation", rows: len(rows), state: true},
-		values("site", rows, func(r *R) string { return r.Site }),
-		values("from_type", rows, func(r *R) string { return r.FromType }),
-		values("from_uid", rows, func(r *R) string { return r.FromUID }),
-		values("kind", rows, func(r *R) string { return r.Kind }),
-		values("to_type", rows, func(r *R) string { return r.ToType }),
-		values("to_uid", rows, func(r *R) string { return r.ToUID }),
-		values("version", rows, func(r *R) uint64 { return r.Version }),
-		values("deleted", rows, func(r *R) bool { return r.Deleted }),
-		values("received_at", rows, func(*R) time.Time { return g.ReceivedAt }),
-		values("ingest_id", rows, func(*R) uuid.UUID { return g.ID }))
+		values("site", rows, func(r *seen) string { return r.Site }),
+		values("dir", rows, func(r *seen) string { return r.dir }),
+		values("from_type", rows, func(r *seen) string { return r.fromType }),
+		values("from_uid", rows, func(r *seen) string { return r.fromUID }),
+		values("kind", rows, func(r *seen) string { return r.Kind }),
+		values("to_type", rows, func(r *seen) string { return r.toType }),
+		values("to_uid", rows, func(r *seen) string { return r.toUID }),
+		values("version", rows, func(r *seen) uint64 { return r.Version }),
+		values("deleted", rows, func(r *seen) bool { return r.Deleted }),
+		values("received_at", rows, func(*seen) time.Time { return g.ReceivedAt }),
+		values("ingest_id", rows, func(*seen) uuid.UUID { return g.ID }))
 }
 
 func addEvents(g *Group, add func(table, ...column)) {

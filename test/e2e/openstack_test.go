@@ -565,7 +565,7 @@ func (o *observedCloud) usage(t *testing.T, from, until time.Time) map[string][2
 func (o *observedCloud) relations(t *testing.T, db driver.Conn) {
 	rows, err := db.Query(t.Context(), `SELECT from_type, kind, to_type, count(), countIf((to_type, to_uid) NOT IN (SELECT type, uid FROM `+
 		`asset)), anyIf(from_uid || ' to ' || to_uid, (to_type, to_uid) NOT IN (SELECT type, uid FROM asset))
-		FROM relation FINAL WHERE from_type LIKE 'openstack.%' AND NOT deleted
+		FROM relation FINAL WHERE dir = 'out' AND from_type LIKE 'openstack.%' AND NOT deleted
 		GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`)
 	if err != nil {
 		t.Fatal(err)

@@ -178,7 +178,7 @@ func compareRelations(t *testing.T, tr *truth, db driver.Conn, site string) {
 		Edge string `ch:"edge"`
 	}
 	if err := db.Select(t.Context(), &rows,
-		"SELECT concat(from_uid, ' ', kind, ' ', to_uid) AS edge FROM relation FINAL WHERE site = {site:String} AND NOT deleted AND from_type "+
+		"SELECT concat(from_uid, ' ', kind, ' ', to_uid) AS edge FROM relation FINAL WHERE dir = 'out' AND site = {site:String} AND NOT deleted AND from_type "+
 			"= 'fake.test.Thing'", clickhouse.Named("site", site)); err != nil {
 		t.Fatal(err)
 	}

@@ -152,8 +152,8 @@ func (r *comparison) sites(ctx context.Context, db driver.Conn, agents []*agent)
 		return err
 	}
 	for statement, into := range map[string]*uint64{
-		between("SELECT count() FROM relation FINAL") + " AND NOT deleted": &r.relations,
-		between("SELECT count() FROM event"):                               &r.events,
+		between("SELECT count() FROM relation FINAL") + " AND dir = 'out' AND NOT deleted": &r.relations,
+		between("SELECT count() FROM event"):                                               &r.events,
 	} {
 		var n uint64
 		if err := db.QueryRow(ctx, statement, bounds...).Scan(&n); err != nil {

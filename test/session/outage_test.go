@@ -281,7 +281,7 @@ func TestOutageOfAnHour(t *testing.T) {
 		t.Errorf("%d assets are deleted, want %d", len(deleted), len(b.newest)-len(edges))
 	}
 	var found []string
-	one("SELECT groupArray(concat(from_uid, ' ', to_uid)) FROM (SELECT from_uid, to_uid FROM relation FINAL WHERE NOT deleted)", &found)
+	one("SELECT groupArray(concat(from_uid, ' ', to_uid)) FROM (SELECT from_uid, to_uid FROM relation FINAL WHERE dir = 'out' AND NOT deleted)", &found)
 	for _, edge := range found {
 		if !edges[edge] {
 			t.Errorf("the edge %s is not there any more", edge)

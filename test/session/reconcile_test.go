@@ -271,7 +271,7 @@ func TestWarehouseLosesThings(t *testing.T) {
 		for _, table := range []string{"asset", "asset_version"} {
 			exec("ALTER TABLE " + table + " DELETE WHERE uid IN ('changed', 'deleted', 'created') SETTINGS mutations_sync = 1")
 		}
-		exec("ALTER TABLE relation DELETE WHERE from_uid IN ('changed', 'created') SETTINGS mutations_sync = 1",
+		exec("ALTER TABLE relation DELETE WHERE from_uid IN ('changed', 'created') OR to_uid IN ('changed', 'created') SETTINGS mutations_sync = 1",
 			"TRUNCATE TABLE asset_type")
 		old.Types = []warehouse.AssetType{{Origin: old.Versions[0].Origin, Name: fake.TypeThing, Title: "an older title",
 			Version: old.Versions[0].Version}}
