@@ -27,6 +27,8 @@ type Sink struct {
 	checkpoint plugin.Checkpoint
 	events     []plugin.Event
 	deleted    []plugin.Observation // as they last were
+	tolerant   bool
+	refused    []plugin.Key
 	sweeps     int
 	changed    chan struct{}
 }
@@ -36,6 +38,23 @@ var _ plugin.Sink = (*Sink)(nil)
 // NewSink returns an empty sink.
 func NewSink(t testing.TB) *Sink {
 	return &Sink{t: t, state: make(map[plugin.Key]plugin.Observation), changed: make(chan struct{}, 1)}
+}
+
+// NewTolerantSink returns an empty sink that does as an agent does with what it does
+// not take: it says so, and what is known of the asset stays.
+func NewTolerantSink(t testing.TB) *Sink {
+	s := NewSink(t)
+	s.tolerant = true
+	return s
+}
+
+// TakeRefused returns the keys of what was not taken since the last call.
+func (s *Sink) TakeRefused() []plugin.Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	refused := s.refused
+	s.refused = nil
+	return refused
 }
 
 // Begin implements [plugin.Sink].
@@ -77,6 +96,10 @@ func (s *Sink) Recall(_ context.Context, visit func(plugin.Observation) error) e
 
 func (s *Sink) upsert(o plugin.Observation) {
 	doc, err := document.Canonical(o.Document)
+	if err != nil && s.tolerant {
+		s.refused = append(s.refused, o.Key)
+		return
+	}
 	if err != nil {
 		s.t.Errorf("%v: %v", o.Key, err)
 	}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package plugintest
+
+// oneOf says that each so many-th odd element is tried.
+const oneOf = 1
