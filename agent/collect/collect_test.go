@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/reeve-cloud/reeve/agent/lastseen"
+	"github.com/reeve-cloud/reeve/agent/redact"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
@@ -31,6 +32,8 @@ type agent struct {
 	world string // what the fake collector observes
 	// sources, if set, are run instead of it.
 	sources []Source
+	// redact is nil for the built-in rules.
+	redact *redact.Rules
 
 	seen    *lastseen.Store
 	spool   *spool.Spool
@@ -78,7 +81,7 @@ func (a *agent) start() {
 		sources = []Source{{Name: "f", Description: fake.Plugin{}.Describe(), Collector: collector}}
 	}
 	runner := &Runner{
-		Recorder:   &Recorder{Seen: a.seen, Spool: a.spool, Clock: hlc.New(stamp), Logger: logger, Metrics: NewMetrics(a.metrics)},
+		Recorder:   &Recorder{Seen: a.seen, Spool: a.spool, Clock: hlc.New(stamp), Logger: logger, Metrics: NewMetrics(a.metrics), Redact: a.redact},
 		Sources:    sources,
 		RetryAfter: 10 * time.Millisecond,
 	}

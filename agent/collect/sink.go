@@ -48,6 +48,8 @@ type sink struct {
 	holding *holding
 	// progressed, if set, is called when the scope was followed further.
 	progressed func(context.Context)
+	// raw has the uids that were replaced, by what stands for them.
+	raw sync.Map
 
 	mu    sync.Mutex
 	sweep *sweep
@@ -77,7 +79,7 @@ func (s *sink) abandon() (wasOpen bool) {
 
 // Apply implements [plugin.Sink].
 func (s *sink) Apply(ctx context.Context, checkpoint plugin.Checkpoint, facts ...plugin.Fact) error {
-	err := s.apply(ctx, checkpoint, facts)
+	err := s.apply(ctx, checkpoint, s.replaceUIDs(facts))
 	if err == nil && checkpoint != "" && s.progressed != nil {
 		s.progressed(ctx)
 	}
@@ -111,7 +113,7 @@ func (s *sink) Recall(ctx context.Context, visit func(plugin.Observation) error)
 			return err
 		}
 		return visit(plugin.Observation{
-			Key:  plugin.Key{Type: a.GetType(), UID: a.GetUid()},
+			Key:  plugin.Key{Type: a.GetType(), UID: s.rawUID(a.GetUid())},
 			Name: a.GetName(), Region: a.GetRegion(), Project: a.GetProject(), Status: a.GetStatus(), Labels: a.GetLabels(),
 			CreatedAt: fromMillis(a.GetCreatedAt()), UpdatedAt: fromMillis(a.GetUpdatedAt()),
 			Document: a.GetDocument(),
@@ -142,6 +144,7 @@ func (w *sweep) Upsert(ctx context.Context, observations ...plugin.Observation) 
 		return err
 	}
 	for _, o := range observations {
+		o = w.sink.withUIDs(o)
 		w.list(o.Key)
 		w.pending = append(w.pending, plugin.Fact{Upsert: &o})
 		w.bytes += len(o.Document)
@@ -162,7 +165,7 @@ func (w *sweep) Keep(_ context.Context, keys ...plugin.Key) error {
 		return err
 	}
 	for _, k := range keys {
-		w.list(k)
+		w.list(w.sink.key(k))
 	}
 	return nil
 }
@@ -204,6 +207,7 @@ func (w *sweep) Commit(ctx context.Context, checkpoint plugin.Checkpoint) error 
 	}
 	for part := range slices.Chunk(missing, flushObservations) {
 		for _, k := range part {
+			w.sink.raw.Delete(k.UID)
 			w.pending = append(w.pending, plugin.Fact{Delete: &k})
 		}
 		if err := w.flush(ctx, ""); err != nil {
@@ -313,7 +317,7 @@ func (s *sink) upsert(c comparison, o *plugin.Observation) (versions []*wirev1.A
 		// One asset that cannot be taken must not hold up the others. It counts
 		// as listed, so nothing is deleted for it.
 		s.Metrics.observed(s.id.collector, "refused")
-		s.logger.Warn("refusing an observation", "type", o.Type, "uid", o.UID, "error", err)
+		s.logger.Warn("refusing an observation", "type", o.Type, "uid", s.text(o.UID), "error", s.text(err.Error()))
 		return nil, nil
 	}
 	last, err := c.last(o.Key)
@@ -541,11 +545,11 @@ func (r *Recorder) Tell(ctx context.Context, eventType string, severity plugin.S
 // event returns the record of an event, or nil if it is not fit to be recorded.
 func (s *sink) event(e *plugin.Event) *wirev1.Record {
 	w := &wirev1.Event{
-		Id:        s.text(e.ID),
+		Id:        s.uid(strings.ToValidUTF8(e.ID, "\ufffd")),
 		Type:      s.text(e.Type),
 		Scope:     s.id.String(),
 		AssetType: s.text(e.Subject.Type),
-		AssetUid:  s.text(e.Subject.UID),
+		AssetUid:  strings.ToValidUTF8(e.Subject.UID, "\ufffd"),
 		Time:      wire.Millis(e.Time),
 		Severity:  s.text(string(e.Severity)),
 		Message:   s.text(e.Message),
@@ -584,7 +588,7 @@ func (s *sink) usage(u *plugin.Usage) *wirev1.Record {
 	}
 	if err := errors.Join(checkKey(u.Subject), wire.CheckUsage(w, time.Now(), usageReach)); err != nil {
 		s.Metrics.observed(s.id.collector, "refused")
-		s.logger.Warn("refusing a usage", "type", u.Subject.Type, "uid", u.Subject.UID, "meter", u.Meter, "error", err)
+		s.logger.Warn("refusing a usage", "type", u.Subject.Type, "uid", s.text(u.Subject.UID), "meter", w.Meter, "error", s.text(err.Error()))
 		return nil
 	}
 	return &wirev1.Record{Body: &wirev1.Record_Usage{Usage: w}}

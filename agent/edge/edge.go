@@ -18,6 +18,7 @@ import (
 	"github.com/reeve-cloud/reeve/agent/collect"
 	"github.com/reeve-cloud/reeve/agent/config"
 	"github.com/reeve-cloud/reeve/agent/enroll"
+	"github.com/reeve-cloud/reeve/agent/redact"
 	"github.com/reeve-cloud/reeve/agent/stores"
 	"github.com/reeve-cloud/reeve/agent/uplink"
 	"github.com/reeve-cloud/reeve/pkg/health"
@@ -100,6 +101,11 @@ func New(o Options) (*Agent, error) {
 	if a.stores, err = stores.Open(stores.Options{Dir: c.DataDir, MaxBytes: c.Spool.MaxBytes, Logger: o.Logger}); err != nil {
 		return nil, err
 	}
+	key, err := redact.OpenKey(filepath.Join(c.DataDir, "uid-key"))
+	if err != nil {
+		return nil, errors.Join(err, a.stores.Close())
+	}
+	rules.SetKey(key)
 	stamp, err := a.stores.Seen.Clock()
 	if err != nil {
 		return nil, errors.Join(err, a.stores.Close())

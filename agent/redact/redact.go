@@ -49,6 +49,8 @@ type Rules struct {
 	// hints are in all texts that have such a name.
 	hints    *hints
 	patterns []*regexp.Regexp
+	// key is that of uids; nil means ownKey.
+	key *Key
 
 	redactors sync.Pool
 }

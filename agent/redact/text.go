@@ -80,7 +80,10 @@ func (d *redactor) once(s string) string {
 		}
 		s = d.mask(s, found)
 	}
-	about := anything.about(s) | anything.about(" "+s[:min(len(s), 16)]) // a program may begin it
+	about := anything.about(s)
+	if begin := s[:min(len(s), 16)]; strings.IndexByte(begin, ' ') >= 0 {
+		about |= anything.about(" " + begin) // a program may begin it
+	}
 	if d.hints != nil {
 		about |= d.hints.about(s)
 	}
