@@ -26,6 +26,8 @@ type truth struct {
 }
 
 type truthLine struct {
+	// seq is the number of the version in the spool.
+	seq            uint64
 	uid, operation string
 	document       any
 }
@@ -83,7 +85,7 @@ func noise(r *rand.Rand, length int) string {
 
 func (tr *truth) add(t *testing.T, uid, operation string, a *fake.Asset, e fake.Entry) {
 	tr.entries = append(tr.entries, e)
-	tr.lines = append(tr.lines, truthLine{uid, operation, decode(t, string(a.Document))})
+	tr.lines = append(tr.lines, truthLine{uint64(typeRecords + len(tr.lines) + 1), uid, operation, decode(t, string(a.Document))})
 }
 
 // compareVersions wants the rows to be exactly the journal's lines, in order.
@@ -103,7 +105,7 @@ func compareVersions(t *testing.T, tr *truth, rows []version) {
 		}
 		want := tr.lines[i]
 		switch {
-		case row.Seq != uint64(typeRecords+i+1):
+		case row.Seq != want.seq:
 			t.Errorf("row %d has the number %d in the spool", i+1, row.Seq)
 		case row.UID != want.uid || row.Operation != want.operation:
 			t.Errorf("row %d is %s %s, the journal has %s %s", i+1, row.Operation, row.UID, want.operation, want.uid)
