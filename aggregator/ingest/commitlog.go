@@ -94,11 +94,13 @@ func (l *commitLog) remove(name string) error {
 
 // attempts is what is known of how often a group was begun at a start.
 type attempts struct {
-	// Starts is how often, and Entry, if Careful, the batch that was begun last, of
-	// which the aggregator died Deaths times.
+	// Starts is how often. The batches from Entry to End-1 were begun last, and those
+	// before are settled. If Careful, that is so now: the aggregator died Deaths times
+	// with them. (An earlier version did one at a time, and knew no End.)
 	Starts  int  `json:"starts"`
 	Careful bool `json:"careful"`
 	Entry   int  `json:"entry"`
+	End     int  `json:"end,omitempty"`
 	Deaths  int  `json:"deaths"`
 	// Aside are the batches that were set aside.
 	Aside []int `json:"aside"`

@@ -53,7 +53,7 @@ func thawPart(frozen *ingestv1.Group, p part) (*warehouse.Group, map[registry.Sp
 	if err != nil {
 		return nil, nil, fmt.Errorf("group id: %w", err)
 	}
-	g := &warehouse.Group{ID: p.id(frozen, id), ReceivedAt: time.UnixMilli(frozen.GetReceivedAt()).UTC()}
+	g := &warehouse.Group{ID: p.id(frozen, id), Within: p.groups(frozen, id), ReceivedAt: time.UnixMilli(frozen.GetReceivedAt()).UTC()}
 	marks := make(map[registry.SpoolClass]uint64)
 	for _, e := range frozen.GetEntries()[p.first:p.end] {
 		b, err := wire.DecodeBatch(e.GetBatch())

@@ -385,6 +385,136 @@ func TestAGroupThatKills(t *testing.T) {
 	}
 }
 
+// TestAGroupThatKillsAmongMany: the batch that the aggregator dies of is found among a
+// thousand without dying a thousand times, and without settling them one by one.
+func TestAGroupThatKillsAmongMany(t *testing.T) {
+	c := newCentre(t)
+	var batches [][]byte
+	for n := range uint64(1000) {
+		batches = append(batches, run(t, n+1, n+1))
+	}
+	c.stored(t, batches...)
+	deaths := 0
+	for ; c.dies(t, 617); deaths++ {
+		if deaths > 7 {
+			t.Fatal("it dies again and again")
+		}
+	}
+	if c.versions() != 999 || c.refused() != 1 {
+		t.Errorf("%d versions, %d refused after %d deaths", c.versions(), c.refused(), deaths)
+	}
+}
+
+// TestKilledWhileItSettles: an aggregator that is killed again and again, whatever the
+// group has to do with it, is not kept from taking new batches by what it settles for
+// long; and each row is there once, also where the group is divided meanwhile.
+func TestKilledWhileItSettles(t *testing.T) {
+	for _, when := range []struct {
+		name string
+		// dies is behind how many inserts of the group, or of its parts, each start is killed.
+		dies []int
+	}{
+		{"at once", []int{0, 0, 0, 0}},
+		{"behind the whole", []int{1, 1, 1}},
+		{"behind parts", []int{0, 0, 3, 2, 1, 5}},
+		{"behind the whole and behind parts", []int{0, 1, 4, 1, 1, 0, 2}},
+	} {
+		t.Run(when.name, func(t *testing.T) {
+			c := newCentre(t)
+			var batches [][]byte
+			for n := range uint64(600) {
+				batches = append(batches, run(t, n+1, n+1))
+			}
+			c.stored(t, batches...)
+			for _, left := range when.dies {
+				if !c.diesBehind(t, left) {
+					t.Fatal("it did not die")
+				}
+			}
+			settled := 0
+			c.store.refuses = func(*warehouse.Group) error { settled++; return nil }
+			c.start()
+			c.store.refuses = nil
+			if most := cells * (1 + len(when.dies)); settled > most {
+				t.Errorf("it settled %d parts, at most %d are meant", settled, most)
+			}
+			if c.versions() != 600 {
+				t.Errorf("%d rows of 600 versions", c.versions())
+			}
+		})
+	}
+}
+
+// diesBehind starts an aggregator that is killed when a group, or so many parts of one,
+// have been inserted, and it does not know that of the last.
+func (c *centre) diesBehind(t *testing.T, left int) (died bool) {
+	t.Helper()
+	defer func() {
+		c.store.refuses, c.store.settled = nil, nil
+		if recover() != nil {
+			died = true
+			c.store.mu.TryLock()
+			c.store.mu.Unlock()
+		}
+	}()
+	c.store.settled = func() {
+		if left--; left <= 0 {
+			panic("killed")
+		}
+	}
+	c.store.refuses = func(*warehouse.Group) error {
+		if left == 0 {
+			panic("killed")
+		}
+		return nil
+	}
+	i, err := New(Options{Warehouse: c.store, Watermarks: c.registry, Dir: c.dir, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := i.recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return false
+}
+
+// TestCells: parts are made of parts, and of each other they have all or nothing.
+func TestCells(t *testing.T) {
+	for _, all := range []int{1, 2, 15, 16, 17, 300, 5000} {
+		inside := func(a, b part) bool { return a.first >= b.first && a.end <= b.end }
+		var seen []part
+		for begin := 0; begin < all; {
+			p := cell(part{end: all}, begin, max(all-1, 1))
+			for size := p.end - p.first; ; size = (size + 1) / 2 {
+				q := cell(part{end: all}, begin, size)
+				if q.first != begin || q.end <= begin || q.end > all || q.end-q.first > size {
+					t.Fatalf("of %d from %d, at most %d: %+v", all, begin, size, q)
+				}
+				for w := q.within; w != nil; w = w.within {
+					if !inside(q, *w) {
+						t.Fatalf("%+v is not within %+v", q, *w)
+					}
+				}
+				seen = append(seen, q)
+				if size == 1 {
+					break
+				}
+			}
+			begin = p.end
+		}
+		for _, a := range seen {
+			for _, b := range seen {
+				if apart := a.end <= b.first || b.end <= a.first; !apart && !inside(a, b) && !inside(b, a) {
+					t.Fatalf("%+v and %+v overlap", a, b)
+				}
+			}
+			if len(seen) > 2000 {
+				break
+			}
+		}
+	}
+}
+
 // dies starts an aggregator that dies when it inserts a record, and reports whether it
 // did.
 func (c *centre) dies(t *testing.T, seq uint64) (died bool) {

@@ -42,6 +42,8 @@ type faulty struct {
 	after  int // how many are to fail although they took place
 	// refuses, if set, is the error for a group, of Write and Settle.
 	refuses func(*warehouse.Group) error
+	// settled, if set, is called behind each Settle.
+	settled func()
 }
 
 var errFault = errors.New("told to fail")
@@ -76,7 +78,11 @@ func (f *faulty) Settle(ctx context.Context, g *warehouse.Group) error {
 			return err
 		}
 	}
-	return f.Warehouse.Settle(ctx, g)
+	err := f.Warehouse.Settle(ctx, g)
+	if f.settled != nil {
+		f.settled()
+	}
+	return err
 }
 
 // centre is the ingesting half of an aggregator, over real stores.

@@ -25,6 +25,9 @@ type part struct {
 	from, to int
 	// dead says that it is what becomes of a record that the warehouse refuses.
 	dead bool
+	// within is the part that it was made of, nil for the whole group. Some of its rows
+	// may be there as that part's, if inserting it came so far.
+	within *part
 }
 
 func whole(g *ingestv1.Group) part { return part{end: len(g.GetEntries())} }
@@ -43,21 +46,30 @@ func (p part) has(n int) bool { return p.to == 0 || p.from <= n && n < p.to }
 // halves splits a part, and reports whether it can be.
 func (p part) halves(g *ingestv1.Group) (one, other part, ok bool) {
 	one, other = p, p
+	one.within, other.within = &p, &p
 	if p.end-p.first > 1 {
 		one.end = (p.first + p.end) / 2
 		other.first = one.end
 		return one, other, true
 	}
-	if p.to == 0 {
-		p.to = records(g.GetEntries()[p.first])
-		other.to = p.to
+	to := p.to
+	if to == 0 {
+		to = records(g.GetEntries()[p.first])
 	}
-	if p.to-p.from < 2 {
+	if to-p.from < 2 {
 		return p, p, false
 	}
-	one.to = (p.from + p.to) / 2
+	one.to, other.to = (p.from+to)/2, to
 	other.from = one.to
 	return one, other, true
+}
+
+// groups returns the ids of the groups of which the part's rows may be, besides its own.
+func (p part) groups(g *ingestv1.Group, group uuid.UUID) (ids []uuid.UUID) {
+	for w := p.within; w != nil; w = w.within {
+		ids = append(ids, w.id(g, group))
+	}
+	return ids
 }
 
 // records is how many records of a batch are taken one by one.

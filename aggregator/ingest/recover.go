@@ -11,14 +11,23 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/wire"
 )
 
-// mostDeaths is of how many deaths of the aggregator a batch may be the last thing
-// that it had begun, until it is set aside.
-const mostDeaths = 2
+const (
+	// mostDeaths is of how many deaths of the aggregator a batch may be the last thing
+	// that it had begun, until it is set aside.
+	mostDeaths = 2
+	// wholeStarts is at how many starts a group is settled as a whole.
+	wholeStarts = 2
+	// cells is into how many parts a group, and each part of it that the aggregator died
+	// of, is divided.
+	cells = 16
+)
 
 // recover settles what an earlier aggregator left in the commit log. It starts no
 // crash loop: a group that cannot be read is set aside, and one that the aggregator
-// has died of before is settled batch by batch; the batch that it dies of again and
-// again is set aside alone, and becomes a dead letter.
+// has died of before is settled in parts, of which the one that it dies of is divided
+// at the next start. The batch that it dies of again and again is set aside alone, and
+// becomes a dead letter. Most who die are killed for other reasons: so there are few
+// parts, each of which takes several inserts, and what is settled is not begun again.
 func (i *Ingest) recover(ctx context.Context) error {
 	var left []string
 	if err := i.persist(ctx, func() (err error) {
@@ -47,7 +56,8 @@ func (i *Ingest) recoverGroup(ctx context.Context, name string) error {
 		}
 		a.Starts++
 		if a.Careful {
-			a.Deaths++ // of the entry that it had begun
+			a.End = max(a.End, a.Entry+1)
+			a.Deaths++ // of what it had begun
 		}
 		if err := i.log.attempt(name, a); err != nil {
 			return err
@@ -71,10 +81,11 @@ func (i *Ingest) recoverGroup(ctx context.Context, name string) error {
 	}
 	i.o.Logger.Info("settling what was being committed when the aggregator stopped", "group", name, "batches", len(stored.GetEntries()),
 		"attempt", a.Starts)
-	if a.Starts > 1 {
+	if a.Careful || a.Starts > wholeStarts {
 		err = i.recoverCarefully(ctx, name, stored, a)
-	} else {
-		err = i.recoverPart(ctx, stored, whole(stored))
+	} else if err = i.recoverPart(ctx, stored, whole(stored)); err != nil && ctx.Err() != nil {
+		a.Starts-- // it was stopped, and did not die
+		err = errors.Join(err, i.log.attempt(name, a))
 	}
 	if err != nil {
 		return err
@@ -132,43 +143,64 @@ func (i *Ingest) recoverPart(ctx context.Context, stored *ingestv1.Group, p part
 	return nil
 }
 
-// recoverCarefully settles a group batch by batch, and notes each before it is begun.
+// recoverCarefully settles a group part by part, and notes each before it is begun.
 func (i *Ingest) recoverCarefully(ctx context.Context, name string, stored *ingestv1.Group, a attempts) error {
 	died := a
-	for n, e := range stored.GetEntries() {
-		if died.Careful && died.Entry == n && died.Deaths >= mostDeaths && !slices.Contains(a.Aside, n) {
-			a.Aside = append(a.Aside, n)
-			var where string
-			if err := i.persist(ctx, func() (err error) {
-				where, err = i.log.keepAside(name, n, e.GetBatch())
-				return err
-			}); err != nil {
-				return err
-			}
-			i.metrics.aside.Inc()
-			i.o.Logger.Error("a batch of the commit log was set aside: the aggregator died of it again and again", "site", e.GetSite(), "agent_id",
-				e.GetAgentId(), "file", where)
+	all := len(stored.GetEntries())
+	if alone := died.End == died.Entry+1; died.Careful && alone && died.Deaths >= mostDeaths && !slices.Contains(a.Aside, a.Entry) {
+		e := stored.GetEntries()[died.Entry]
+		a.Aside = append(a.Aside, died.Entry)
+		var where string
+		if err := i.persist(ctx, func() (err error) {
+			where, err = i.log.keepAside(name, died.Entry, e.GetBatch())
+			return err
+		}); err != nil {
+			return err
 		}
-		if slices.Contains(a.Aside, n) {
-			e.Refused = "the aggregator died of it, and it was set aside in the commit log's folder"
-		}
-		if !a.Careful || a.Entry != n {
+		i.metrics.aside.Inc()
+		i.o.Logger.Error("a batch of the commit log was set aside: the aggregator died of it again and again", "site", e.GetSite(), "agent_id",
+			e.GetAgentId(), "file", where)
+	}
+	for _, n := range a.Aside {
+		stored.GetEntries()[n].Refused = "the aggregator died of it, and it was set aside in the commit log's folder"
+	}
+	most := all - 1
+	switch {
+	case died.Careful:
+		most = died.End - died.Entry - 1
+	case died.End > 0: // it was stopped there
+		most = died.End - died.Entry
+	}
+	for begin := died.Entry; begin < all; {
+		p := cell(whole(stored), begin, max(most, 1))
+		if p.first != died.Entry || p.end != died.End {
 			a.Deaths = 0
-			if died.Careful && died.Entry == n {
-				a.Deaths = died.Deaths
-			}
 		}
-		a.Careful, a.Entry = true, n
+		a.Careful, a.Entry, a.End = true, p.first, p.end
 		if err := i.persist(ctx, func() error { return i.log.attempt(name, a) }); err != nil {
 			return err
 		}
-		if err := i.recoverPart(ctx, stored, part{first: n, end: n + 1}); err != nil {
+		if err := i.recoverPart(ctx, stored, p); err != nil {
 			if ctx.Err() != nil { // it was stopped, and did not die
 				a.Deaths, a.Careful = 0, false
 				return errors.Join(err, i.log.attempt(name, a))
 			}
 			return err
 		}
+		begin, most, died = p.end, all-1, attempts{}
 	}
 	return nil
+}
+
+// cell returns the largest part of another that begins with a batch, has at most so many,
+// and is one of its parts by cells, or of theirs: two of them have batches in common only
+// if one is within the other.
+func cell(of part, begin, most int) part {
+	for of.first != begin || of.end-of.first > most {
+		outer, size := of, (of.end-of.first+cells-1)/cells
+		of.within = &outer
+		of.first += (begin - of.first) / size * size
+		of.end = min(of.first+size, outer.end)
+	}
+	return of
 }

@@ -13,6 +13,9 @@ import (
 type Group struct {
 	ID         uuid.UUID
 	ReceivedAt time.Time // to the millisecond
+	// Within are the ids of larger groups that this one is a part of. If inserting one of
+	// them came as far as a table, the rows of this one are there, as that one's.
+	Within []uuid.UUID
 
 	Types       []AssetType
 	Versions    []AssetVersion

@@ -24,6 +24,9 @@ type table struct {
 	// keys is how many rows of the group have keys of their own. Fewer than
 	// that in the table means that the insert did not take place.
 	keys int
+	// first is where the first row comes from, and numbered the column of its number.
+	first    Origin
+	numbered string
 	// state says that rows replace each other by version, so that inserting
 	// them once more changes nothing.
 	state bool
@@ -184,6 +187,15 @@ func (w *Warehouse) Settle(ctx context.Context, g *Group) error {
 			if there >= t.keys {
 				break
 			}
+			if attempt == 0 && len(g.Within) > 0 {
+				there, err := w.within(ctx, g, t)
+				if err != nil {
+					return err
+				}
+				if there {
+					break
+				}
+			}
 			token := ""
 			if attempt > 0 {
 				token = fmt.Sprintf("/%d-%d", attempt, time.Now().UnixNano())
@@ -209,6 +221,25 @@ func (w *Warehouse) count(ctx context.Context, g *Group, t table) (int, error) {
 		return 0, fmt.Errorf("counting rows in %s: %w", t.name, err)
 	}
 	return int(n), nil
+}
+
+// within reports whether a group's rows are in a table as those of a larger group: all
+// are if the first is, for they were one insert.
+func (w *Warehouse) within(ctx context.Context, g *Group, t table) (bool, error) {
+	var ids []string
+	for _, id := range g.Within {
+		ids = append(ids, id.String())
+	}
+	var n uint64
+	err := w.conn.QueryRow(ctx, "SELECT count() FROM "+t.name+` WHERE received_at = {at:DateTime64(3, 'UTC')}
+		AND toString(ingest_id) IN ({ids:Array(String)}) AND agent_id = {agent:String} AND spool_id = {spool:String} AND `+t.numbered+
+		" = {seq:UInt64}",
+		clickhouse.Named("at", g.ReceivedAt.UTC().Format("2006-01-02 15:04:05.000")), clickhouse.Named("ids", ids),
+		clickhouse.Named("agent", t.first.AgentID), clickhouse.Named("spool", t.first.SpoolID), clickhouse.Named("seq", t.first.Seq)).Scan(&n)
+	if err != nil {
+		return false, fmt.Errorf("looking for rows in %s: %w", t.name, err)
+	}
+	return n > 0, nil
 }
 
 // insertPatience is how long an insert may take. The largest take seconds.
@@ -324,7 +355,11 @@ func addVersions(g *Group, search *searches, add func(table, ...column)) {
 			values("ingest_id", rows, func(*V) uuid.UUID { return g.ID }),
 		}
 	}
-	add(table{name: "asset_version", rows: len(g.Versions), keys: len(keys)}, append(common(g.Versions),
+	versions := table{name: "asset_version", rows: len(g.Versions), keys: len(keys), numbered: "seq"}
+	if len(g.Versions) > 0 {
+		versions.first = g.Versions[0].Origin
+	}
+	add(versions, append(common(g.Versions),
 		values("operation", g.Versions, func(v *V) string { return v.Operation.String() }),
 		values("changed", g.Versions, func(v *V) []string { return v.Changed }),
 		values("edges.kind", g.Versions, func(v *V) []string { return edge(v, func(r *Relation) string { return r.Kind }) }),
@@ -410,7 +445,11 @@ func addEvents(g *Group, add func(table, ...column)) {
 	for _, e := range rows {
 		keys[key{e.Site, e.Source, e.ID, e.Time.UnixMilli()}] = struct{}{}
 	}
-	add(table{name: "event", rows: len(rows), keys: len(keys)},
+	events := table{name: "event", rows: len(rows), keys: len(keys), numbered: "seq"}
+	if len(rows) > 0 {
+		events.first = rows[0].Origin
+	}
+	add(events,
 		values("site", rows, func(e *E) string { return e.Site }),
 		values("id", rows, func(e *E) string { return e.ID }),
 		values("type", rows, func(e *E) string { return e.Type }),
@@ -474,7 +513,11 @@ func addGaps(g *Group, add func(table, ...column)) {
 func addDeadLetters(g *Group, add func(table, ...column)) {
 	type D = DeadLetter
 	rows := g.DeadLetters
-	add(table{name: "dead_letter", rows: len(rows), keys: len(rows)},
+	letters := table{name: "dead_letter", rows: len(rows), keys: len(rows), numbered: "first_seq"}
+	if len(rows) > 0 {
+		letters.first = rows[0].Origin
+	}
+	add(letters,
 		values("site", rows, func(d *D) string { return d.Site }),
 		values("agent_id", rows, func(d *D) string { return d.AgentID }),
 		values("spool_id", rows, func(d *D) string { return d.SpoolID }),

@@ -543,4 +543,3 @@ func checkTables(t *testing.T, db driver.Conn) {
 		t.Errorf("the warehouse has %s (%s), and this test does not compare what it counts", row.Name, row.Engine)
 	}
 }
-
