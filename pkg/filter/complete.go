@@ -1,0 +1,134 @@
+package filter
+
+import "unicode/utf8"
+
+// Want is what may stand at a place of a filter.
+type Want uint8
+
+// The wants. WantNothing is where only the writer knows, as within a quoted word.
+const (
+	WantNothing Want = iota
+	// WantTerm is a term: a word, or a field whose name begins with Prefix.
+	WantTerm
+	// WantMember is a member of the elements of the array at Under, as in conditions[ty.
+	WantMember
+	// WantValue is a value of Field that begins with Prefix.
+	WantValue
+	// WantRelation is a kind of relation.
+	WantRelation
+)
+
+// Completion is what may stand where somebody types.
+type Completion struct {
+	// Start and End are what is replaced by what is chosen.
+	Start, End int
+	Want       Want
+	// Prefix is what is typed of it already, without quotes.
+	Prefix string
+	// Under is the path of the document that fields lie below, where elements were picked.
+	Under string
+	// Field is that of the value. Of a term it is what Prefix names, if a whole field; then operators may follow.
+	Field Field
+	// Op is the operator before the value, Exists if there is none.
+	Op Op
+	// Joins says that AND or OR may stand here, too.
+	Joins bool
+	// Related says that this is within related(...), and Relation is the kind that was given there.
+	Related  bool
+	Relation string
+}
+
+// Complete says what may stand at a place of a text that is half typed. What is on the right of it does not count,
+// but for the rest of the word that it is in.
+func Complete(text string, cursor int) Completion {
+	cursor = max(0, min(cursor, len(text)))
+	for cursor > 0 && cursor < len(text) && !utf8.RuneStart(text[cursor]) {
+		cursor--
+	}
+	c := Completion{Start: cursor, End: cursor, Op: Exists}
+	if cursor > longest {
+		return c
+	}
+	p := &parser{text: text[:cursor], completing: &c}
+	p.expression(p.term, false)
+	rest := text[cursor:]
+	switch c.Want {
+	case WantTerm, WantMember:
+		c.End = cursor + run(rest, inField)
+	case WantValue, WantRelation:
+		if open, n := utf8.DecodeRuneInString(text[c.Start:]); closing(open) != "" {
+			q := &parser{text: text[c.Start:], completing: &Completion{}}
+			if _, ok := q.quotation(); ok && c.Start+n <= cursor {
+				c.End = c.Start + q.pos
+			}
+		} else {
+			c.End = cursor + run(rest, inValue)
+		}
+	}
+	return c
+}
+
+func (c *Completion) set(p *parser, want Want, prefix string, start int) {
+	c.Want, c.Prefix, c.Start = want, prefix, start
+	c.Related, c.Relation = p.relation != "", p.kind
+}
+
+// mayStart says that a term may start here, if this is where somebody types.
+func (p *parser) mayStart(joins bool) {
+	if p.completing != nil && p.end() && p.completing.Want == WantNothing {
+		p.completing.set(p, WantTerm, "", p.pos)
+		p.completing.Joins = joins
+	}
+}
+
+// typing says that a key of a path is typed.
+func (p *parser) typing(r *path, key string, start int) {
+	if p.completing == nil || !p.end() {
+		return
+	}
+	c := p.completing
+	c.set(p, WantTerm, key, start)
+	c.Under = ""
+	if len(r.Picks) > 0 {
+		c.Under = r.under()
+	} else {
+		c.Start = r.Start
+	}
+}
+
+// under is the path of the elements that were picked last.
+func (r *path) under() string {
+	f, _, _ := resolve(r.Name)
+	path := f.Name
+	for _, k := range r.Picks[:len(r.Picks)-1] {
+		if k.Path != "" {
+			path += "." + k.Path
+		}
+	}
+	return path
+}
+
+func (c *Completion) members(p *parser, under, prefix string, start int) {
+	if !p.end() {
+		return
+	}
+	c.set(p, WantMember, prefix, start)
+	c.Under = under
+}
+
+func (c *Completion) picked(p *parser, path, prefix string, start int) {
+	if !p.end() {
+		return
+	}
+	c.set(p, WantValue, prefix, start)
+	c.Field, c.Op = Field{Space: Document, Name: path}, Equal
+}
+
+func (c *Completion) value(p *parser, f Field, op Op, prefix string, start int) {
+	c.set(p, WantValue, prefix, start)
+	c.Field, c.Op = f, op
+}
+
+func (c *Completion) relation(p *parser, prefix string, start int) {
+	c.set(p, WantRelation, prefix, start)
+}

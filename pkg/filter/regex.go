@@ -1,0 +1,94 @@
+package filter
+
+import (
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"strings"
+)
+
+const (
+	// maxExpression is the length of the longest regular expression, and maxSteps how many steps its repetitions
+	// may be written out to.
+	maxExpression = 512
+	maxSteps      = 2000
+)
+
+// expressionOf makes a comparison with a regular expression.
+func (p *parser) expressionOf(at Pos, f Field, r read) Node {
+	if p.expressions++; p.expressions > MaxExpressions {
+		p.stop(at.Start, at.End, fmt.Sprintf("more than %d regular expressions", MaxExpressions))
+		return nil
+	}
+	text := r.text
+	if r.quoted {
+		text = unescapeExpression(r.raw)
+	}
+	if message, mends := checkExpression(text); message != "" {
+		for i, m := range mends {
+			mends[i] = quoteExpression(m)
+		}
+		p.fail(r.Start, r.End, message, mends...)
+		return nil
+	}
+	return &Compare{Pos: at, Field: f, Op: Match, Values: []Value{{Text: text}}}
+}
+
+// checkExpression refuses what is no regular expression, what Go and RE2 read differently, and what is too large.
+func checkExpression(text string) (message string, mends []string) {
+	if len(text) > maxExpression {
+		return fmt.Sprintf("a regular expression of %d bytes: the longest allowed has %d", len(text), maxExpression), nil
+	}
+	for i := 0; i < len(text)-1; i++ {
+		if text[i] == '\\' {
+			if i++; strings.IndexByte("pPCQE", text[i]) >= 0 {
+				return fmt.Sprintf(`\%c is not allowed in a regular expression here: not every program that asks reads it alike`, text[i]), nil
+			}
+		} else if strings.HasPrefix(text[i:], "(?P<") || strings.HasPrefix(text[i:], "(?<") {
+			return "groups of a regular expression have no names here", []string{nameless.ReplaceAllString(text, "(")}
+		}
+	}
+	tree, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		message = "no regular expression"
+		if e, ok := err.(*syntax.Error); ok { //nolint:errorlint // it is never wrapped
+			message += fmt.Sprintf(": %s at %s", e.Code, e.Expr)
+			switch e.Code {
+			case syntax.ErrInvalidPerlOp:
+				message += " (there is no looking ahead or back)"
+			case syntax.ErrMissingRepeatArgument:
+				mends = []string{regexp.QuoteMeta(text), "." + text}
+			default:
+				mends = []string{regexp.QuoteMeta(text)}
+			}
+		}
+		return message, mends
+	}
+	if n := steps(tree); n > maxSteps {
+		return fmt.Sprintf("a regular expression whose repetitions make %d steps: the most allowed are %d", n, maxSteps), nil
+	}
+	return "", nil
+}
+
+var nameless = regexp.MustCompile(`\(\?P?<[^>]*>`)
+
+// steps is how large an expression is with its repetitions written out.
+func steps(r *syntax.Regexp) int {
+	n := 1 + len(r.Rune)/2
+	for _, sub := range r.Sub {
+		n += steps(sub)
+	}
+	if r.Op == syntax.OpRepeat {
+		n *= max(r.Max, r.Min, 1)
+	}
+	return min(n, 1<<30)
+}
+
+// compile makes the expression that values are held against. The engine's match lets . be a line break, too.
+func compile(text string) (*regexp.Regexp, error) {
+	re, err := regexp.Compile("(?s:" + text + ")")
+	if err != nil {
+		return nil, fmt.Errorf("filter: %w", err)
+	}
+	return re, nil
+}
