@@ -89,6 +89,15 @@ func (d *redactor) took(by string) {
 	d.trace.found = append(d.trace.found, Finding{Path: d.path(), Rule: by})
 }
 
+// byItsValue is said of a name that is a secret by what stands under it.
+const byItsValue = "name whose value is what secrets are called"
+
+// tookName takes down that a name is masked, the value of which was read last.
+func (d *redactor) tookName(name string) {
+	path := strings.TrimSuffix(d.path(), d.quietly(name)) + Mask
+	d.trace.found = append(d.trace.found, Finding{Path: path, Rule: byItsValue})
+}
+
 // explained looks through a text, and takes down what is masked in it.
 func (d *redactor) explained(s string) (clean string) {
 	t := d.trace

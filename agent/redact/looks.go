@@ -114,7 +114,7 @@ func isID(text string) bool {
 // notRandom are parts of words that mix letters and digits.
 var notRandom = strings.NewReplacer("k8s", "", "k3s", "", "s3", "", "ec2", "", "oauth2", "", "x509", "", "base64", "", "base32", "",
 	"i18n", "", "http2", "", "h2c", "", "ipv4", "", "ipv6", "", "argon2id", "", "pbkdf2", "", "v1beta", "", "v1alpha", "",
-	"v2beta", "", "v1", "", "v2", "", "v3", "")
+	"v2beta", "", "2fa", "", "log4j", "", "web3", "", "p12", "", "v1", "", "v2", "", "v3", "")
 
 // looksSecret reports whether a text looks as nobody would write a word: a part
 // of it has letters behind digits, or is in base64. It is asked only where a name
@@ -176,6 +176,11 @@ func random(text string) bool {
 		}
 	}
 	return len(text) >= 8 && upper > 0 && small > 0 && digit > 0 || len(text) >= 20 && digit > 1 && upper+small > 1 && other == 0
+}
+
+// looksChosen reports whether a name looks as nobody would call a thing.
+func looksChosen(name string) bool {
+	return len(name) < maxName && !isID(name) && (looksSecret(name) || random(name))
 }
 
 // isLogin reports whether a text is user:password.

@@ -140,7 +140,7 @@ func (r *Rules) Labels(labels map[string]string) map[string]string {
 		}
 		return d.text(v)
 	}
-	var held []string
+	var held, named []string
 	taken := make(names)
 	for k, v := range labels {
 		if j := d.judge([]byte(k)); j.holds {
@@ -149,10 +149,21 @@ func (r *Rules) Labels(labels map[string]string) map[string]string {
 			clean[k], taken[k] = value(j, v), 1
 		}
 	}
+	for k, v := range clean {
+		if looksChosen(k) && namesSecret(v) {
+			delete(clean, k)
+			delete(taken, k)
+			named = append(named, k)
+		}
+	}
 	// Names that become the same are told apart in the same way each time.
 	slices.Sort(held)
 	for _, k := range held {
 		clean[taken.apart(d.text(k))] = value(d.judge([]byte(k)), labels[k])
+	}
+	slices.Sort(named)
+	for _, k := range named {
+		clean[taken.apart(Mask)] = labels[k]
 	}
 	return clean
 }
@@ -311,11 +322,15 @@ func (d *redactor) maskAll(raw []byte, by rule) error {
 }
 
 // replace puts a text in the place of the value that was read last.
-func (d *redactor) replace(raw []byte, text string) (err error) {
+func (d *redactor) replace(raw []byte, text string) error {
+	return d.replaceAt(d.in.Offset(), raw, text)
+}
+
+// replaceAt puts a text in the place of the value, or name, that ends there.
+func (d *redactor) replaceAt(end int, raw []byte, text string) (err error) {
 	if d.out == nil {
 		d.out = make([]byte, 0, len(d.doc)+len(text))
 	}
-	end := d.in.Offset()
 	d.out = append(d.out, d.doc[d.done:end-len(raw)]...)
 	d.done = end
 	d.out, err = jsontext.AppendQuote(d.out, text)
@@ -391,6 +406,9 @@ func (d *redactor) arguments(in document.Reader, program []string, inner bool) m
 		if of := d.judge([]byte(args[0])); of.has(args[1]) {
 			return map[int]argument{1: {by: of.rule.String()}}
 		}
+		if looksChosen(args[0]) && namesSecret(args[1]) {
+			return map[int]argument{0: {by: byItsValue}}
+		}
 	}
 	masked := make(map[int]argument)
 	for n, of := range d.commandLine(args) {
@@ -443,13 +461,19 @@ func (d *redactor) object(under verdict) error {
 	var taken names
 	for d.in.More() {
 		name := d.in.Value()
+		end := d.in.Offset()
 		key, err := d.unquote(name)
 		if err != nil {
 			return err
 		}
 		j := d.judge(key)
 		if !j.says && !under.secret { // most are
-			if err := d.value(verdict{}); err != nil {
+			if d.in.Peek() == '"' {
+				err = d.member(name, end, key, start, &taken)
+			} else {
+				err = d.value(verdict{})
+			}
+			if err != nil {
 				return err
 			}
 			continue
@@ -513,6 +537,29 @@ func (d *redactor) object(under verdict) error {
 	d.in.Bracket()
 	d.depth--
 	return nil
+}
+
+// member goes over a text under a name, that ends there, and says nothing of it. The
+// text may say that the name is the secret: {"hunter2x": "password"}.
+func (d *redactor) member(quoted []byte, end int, key []byte, object document.Reader, taken *names) error {
+	raw := d.in.Value()
+	suspicious := d.suspicious(raw)
+	if !suspicious {
+		return nil
+	}
+	if name := string(key); len(raw) < maxName && looksChosen(name) && namesSecret(string(raw[1:len(raw)-1])) {
+		if d.trace != nil {
+			d.tookName(name)
+		}
+		d.renamed = true
+		if *taken == nil {
+			*taken = d.others(object)
+		}
+		if err := d.replaceAt(end, quoted, taken.apart(Mask)); err != nil {
+			return err
+		}
+	}
+	return d.maskIn(raw, verdict{}, true)
 }
 
 // nameOf returns the verdict on what names the value in an object.

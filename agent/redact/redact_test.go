@@ -258,8 +258,11 @@ func TestHints(t *testing.T) {
 }
 
 func TestLabels(t *testing.T) {
-	in := map[string]string{"tier": "front", "admin_pass": canary, "note": "password=" + canary}
+	in := map[string]string{"tier": "front", "admin_pass": canary, "note": "password=" + canary, "hunter2Zq9": "password", "x3x4x5x6x": "token"}
 	got := builtin.Labels(in)
+	if got[Mask] != "password" || got[Mask+" 2"] != "token" {
+		t.Errorf("%v", got)
+	}
 	if got["tier"] != "front" || strings.Contains(got["admin_pass"]+got["note"], canary) {
 		t.Errorf("%v", got)
 	}

@@ -133,6 +133,9 @@ func (c *scanner) name(i, j int) int {
 		}
 	}
 	if !of.secret {
+		if at && looksChosen(name) {
+			c.namedByValue(span{from, to}, behind)
+		}
 		return behind
 	}
 	v := c.valueAt(behind, mark, at)
@@ -147,6 +150,15 @@ func (c *scanner) name(i, j int) int {
 	}
 	c.found = append(c.found, secret{v.span, of.rule.String()})
 	return v.to
+}
+
+// namedByValue masks a name whose value, to the end of the line, is what secrets are
+// called.
+func (c *scanner) namedByValue(name span, behind int) {
+	value := strings.Trim(c.s[behind:behind+lineEnd(c.s[behind:])], " \t\r\"',")
+	if namesSecret(value) {
+		c.found = append(c.found, secret{name, byItsValue})
+	}
 }
 
 // secondWords are the last of names that are written with a blank between.

@@ -247,6 +247,15 @@ func judgeName(name string) verdict {
 	return v
 }
 
+// namesSecret reports whether a text is nothing but what secrets are called.
+func namesSecret(text string) bool {
+	if len(text) > 24 {
+		return false
+	}
+	p := table.byWord[strings.Join(split(text), " ")]
+	return p&inName != 0 && p&vague == 0
+}
+
 // memberOf is what the name of a member says of it where the object's own name
 // was that of a secret.
 func memberOf(name string) verdict {
