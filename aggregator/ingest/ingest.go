@@ -50,9 +50,12 @@ const (
 	// records.
 	groupBytes   = 16 << 20
 	groupRecords = 50_000
-	// linger is the least time between the ends of two groups, so that a
-	// trickle of changes does not make a part in the warehouse for each.
-	linger = 200 * time.Millisecond
+	// The engine's time goes by groups, and the merges of their parts, not by rows. So
+	// there is linger at least between the beginnings of two groups, and while little
+	// comes quietLinger: less than a second, in which a change is to be readable.
+	linger, quietLinger = 200 * time.Millisecond, 700 * time.Millisecond
+	// What waits is more than little from so many bytes or records on.
+	quietBytes, quietRecords = 1 << 20, 1_000
 
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = 10 * time.Second
@@ -216,19 +219,13 @@ type frozen struct {
 }
 
 func (i *Ingest) freezeAll(ctx context.Context, ready chan<- *frozen) error {
-	pace := time.NewTimer(0)
-	defer pace.Stop()
+	var last time.Time
 	for {
-		select {
-		case <-pace.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		batches, err := i.queue.take(ctx)
+		batches, err := i.queue.take(ctx, last)
 		if err != nil {
 			return err
 		}
-		pace.Reset(linger)
+		last = time.Now()
 		f, err := i.freeze(ctx, batches)
 		if err != nil {
 			return err

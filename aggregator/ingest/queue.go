@@ -3,6 +3,9 @@ package ingest
 import (
 	"context"
 	"sync"
+	"time"
+
+	"github.com/reeve-cloud/reeve/pkg/retry"
 )
 
 const (
@@ -113,16 +116,44 @@ func (q *queue) poke() {
 	}
 }
 
-// take waits for batches and takes a group of them.
-func (q *queue) take(ctx context.Context) ([]*pending, error) {
+// take waits for batches and takes a group of them: linger after the last one was taken
+// at the earliest, and where little waits quietLinger after it.
+func (q *queue) take(ctx context.Context, last time.Time) ([]*pending, error) {
 	for {
 		select {
 		case <-q.filled:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+		if err := q.linger(ctx, last); err != nil {
+			return nil, err
+		}
 		if group := q.gather(); len(group) > 0 {
 			return group, nil
+		}
+	}
+}
+
+// linger waits until there is enough, or it was long enough since the last group.
+func (q *queue) linger(ctx context.Context, last time.Time) error {
+	if err := retry.Sleep(ctx, time.Until(last.Add(linger))); err != nil {
+		return err
+	}
+	quiet := time.NewTimer(time.Until(last.Add(quietLinger)))
+	defer quiet.Stop()
+	for {
+		q.mu.Lock()
+		much := q.bytes >= quietBytes || q.records >= quietRecords
+		q.mu.Unlock()
+		if much {
+			return nil
+		}
+		select {
+		case <-q.filled:
+		case <-quiet.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

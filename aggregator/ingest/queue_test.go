@@ -69,7 +69,7 @@ func TestNoisySiteHoldsUpItselfOnly(t *testing.T) {
 	for n := range uint64(3) {
 		q.put(reserved(t, q, "quiet", n+1, mib))
 	}
-	group, err := q.take(t.Context())
+	group, err := q.take(t.Context(), time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestBusy(t *testing.T) {
 		t.Errorf("behind it %d are taken", len(group))
 	}
 	q.hungry(true)
-	if group, err := q.take(t.Context()); err != nil || len(group) != 1 {
+	if group, err := q.take(t.Context(), time.Time{}); err != nil || len(group) != 1 {
 		t.Errorf("%d batches are taken, %v", len(group), err)
 	}
 }
@@ -252,7 +252,7 @@ func TestQueueUnderLoad(t *testing.T) {
 	count := 0
 	taken.Go(func() {
 		for {
-			group, err := q.take(ctx)
+			group, err := q.take(ctx, time.Time{})
 			if err != nil {
 				return
 			}
@@ -452,7 +452,7 @@ func throughput(t *testing.T, hostile int) (done int) {
 		var all sync.WaitGroup
 		all.Go(func() {
 			for {
-				group, err := q.take(ctx)
+				group, err := q.take(ctx, time.Time{})
 				if err != nil {
 					return
 				}
@@ -506,4 +506,59 @@ func throughput(t *testing.T, hostile int) (done int) {
 		all.Wait()
 	})
 	return done
+}
+
+// TestQuietTimes: where little comes there are few groups, and nothing waits for one for
+// long; where much comes there are as many as ever; and what comes alone goes at once.
+func TestQuietTimes(t *testing.T) {
+	for name, c := range map[string]struct {
+		every     time.Duration
+		bytes     int64
+		wait      time.Duration
+		most, min int
+	}{
+		"little":       {10 * time.Millisecond, 2 << 10, quietLinger, 16, 14},
+		"much":         {10 * time.Millisecond, 128 << 10, linger, 51, 49},
+		"now and then": {2 * time.Second, 2 << 10, 0, 5, 5},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			q := newQueue()
+			ctx, cancel := context.WithCancel(t.Context())
+			began, came := time.Now(), make(map[uint64]time.Time)
+			var mu sync.Mutex
+			groups := 0
+			var done sync.WaitGroup
+			done.Go(func() {
+				var last time.Time
+				for {
+					group, err := q.take(ctx, last)
+					if err != nil {
+						return
+					}
+					last = time.Now()
+					groups++
+					mu.Lock()
+					for _, p := range group {
+						if waited := time.Since(came[p.batch.GetFirstSeq()]); waited > c.wait {
+							t.Errorf("%s: batch %d waited for %v", name, p.batch.GetFirstSeq(), waited)
+						}
+					}
+					mu.Unlock()
+					committed(q, group)
+				}
+			})
+			for n := uint64(1); time.Since(began) < 10*time.Second; n++ {
+				mu.Lock()
+				came[n] = time.Now()
+				mu.Unlock()
+				q.put(reserved(t, q, fmt.Sprint("site-", n%4), n, c.bytes))
+				time.Sleep(c.every)
+			}
+			cancel()
+			done.Wait()
+			if groups < c.min || groups > c.most {
+				t.Errorf("%s: %d groups in 10 s, want %d to %d", name, groups, c.min, c.most)
+			}
+		})
+	}
 }
