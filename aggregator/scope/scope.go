@@ -43,10 +43,12 @@ const (
 	// TakeOverAfter is how long a holder must have been silent before a scope goes to
 	// another agent that claims it: longer than a restart takes.
 	TakeOverAfter = time.Minute
-	// maxFormer is how many former holders are remembered. With it, and what an agent
-	// may claim (wire.MaxClaims), all that is known of an agent's scopes fits into one
-	// object of the registry.
-	maxFormer = 4
+	// maxFormer is how many former holders of a scope are remembered, unless its holder
+	// has so many scopes that they are more than allFormer together: then it is fewer,
+	// and leastFormer at least. With it, and what an agent may claim (wire.MaxClaims),
+	// all that is known of an agent's scopes fits into one object of the registry.
+	maxFormer, leastFormer = 64, 4
+	allFormer              = leastFormer * wire.MaxClaims
 )
 
 // Warehouse is where the assets of scopes are.
@@ -381,8 +383,9 @@ func (s *Scopes) store(ctx context.Context, by registry.Actor, action string, ch
 	return nil
 }
 
-// bound keeps of the scopes of an agent as many as may be stored, in order: those that it
-// gave up long ago are forgotten, and returned. Who claims one of them begins anew.
+// bound keeps of the scopes of an agent as many as may be stored, in order, and of their
+// former holders: those that it gave up long ago are forgotten, and returned. Who claims
+// one of them begins anew.
 func bound(a *registry.AgentScopes) (forgotten []string) {
 	// What it holds first, then what it gave up last.
 	slices.SortFunc(a.Scopes, func(x, y registry.HeldScope) int {
@@ -404,6 +407,13 @@ func bound(a *registry.AgentScopes) (forgotten []string) {
 		forgotten = append(forgotten, h.Name)
 	}
 	a.Scopes = a.Scopes[:most]
+	if most > 0 {
+		former := min(maxFormer, allFormer/most)
+		for i := range a.Scopes {
+			h := &a.Scopes[i]
+			h.Former = h.Former[:min(len(h.Former), former)]
+		}
+	}
 	slices.SortFunc(a.Scopes, func(x, y registry.HeldScope) int { return strings.Compare(x.Name, y.Name) })
 	return forgotten
 }

@@ -197,6 +197,76 @@ func TestHolders(t *testing.T) {
 	f.expect("what was ended begins anew", f.claim(two, 9, true), "11 seed")
 }
 
+// TestFormerHolders: what a former holder records later is refused, however many others
+// have had the scope since.
+func TestFormerHolders(t *testing.T) {
+	f := newFixture(t)
+	var agents []identity.Agent
+	for n := range 40 {
+		a, session := f.join(fmt.Sprint("agent", n))
+		defer session.Close()
+		agents = append(agents, a)
+	}
+	check := func(what string) {
+		t.Helper()
+		for n, a := range agents[:len(agents)-1] {
+			fences := f.s.Fences(a)
+			if len(fences) != 1 || fences[0].GetEpoch() != uint64(len(agents)) || fences[0].GetSince() == 0 {
+				t.Errorf("%s, the fences of holder %d are %v", what, n, fences)
+			}
+		}
+		if fences := f.s.Fences(agents[len(agents)-1]); len(fences) != 0 {
+			t.Errorf("%s, the fences of the holder are %v", what, fences)
+		}
+	}
+	for n, a := range agents {
+		if _, err := f.s.claim(t.Context(), a, []*wirev1.ScopeClaim{{Scope: "k/pods", Epoch: uint64(n), Complete: true}}); err != nil {
+			t.Fatal(err)
+		}
+		if n < len(agents)-1 {
+			f.release(a)
+		}
+	}
+	check("at once")
+	f.open()
+	check("after a restart")
+	f.release(agents[len(agents)-1])
+	if err := f.s.markEnded(t.Context(), registry.System, key{"west", "k/pods"}, Status{Epoch: uint64(len(agents))}); err != nil {
+		t.Fatal(err)
+	}
+	for n, a := range agents {
+		if fences := f.s.Fences(a); len(fences) != 1 {
+			t.Errorf("when it has ended, the fences of holder %d are %v", n, fences)
+		}
+	}
+}
+
+// TestFormerHoldersOfManyScopes: what is remembered of as many scopes as an agent may have
+// can be stored.
+func TestFormerHoldersOfManyScopes(t *testing.T) {
+	f := newFixture(t)
+	claims := make([]*wirev1.ScopeClaim, wire.MaxClaims)
+	for i := range claims {
+		claims[i] = &wirev1.ScopeClaim{Scope: fmt.Sprintf("k/%0*d", wire.MaxClaimNames/wire.MaxClaims-3, i), Complete: true}
+	}
+	for n := range leastFormer + 3 {
+		a, session := f.join(fmt.Sprint("agent", n))
+		defer session.Close()
+		for _, c := range claims {
+			c.Epoch = uint64(n)
+		}
+		if _, err := f.s.claim(t.Context(), a, claims); err != nil {
+			t.Fatal(err)
+		}
+		f.release(a)
+	}
+	f.open()
+	st, _ := f.s.Get("west", claims[7].GetScope())
+	if n := len(f.s.scopes[key{"west", claims[7].GetScope()}].Former); n != leastFormer || st.Epoch != leastFormer+3 {
+		t.Errorf("%d former holders in epoch %d", n, st.Epoch)
+	}
+}
+
 // TestBounds: what an agent may claim is bounded before anything is stored on its word.
 func TestBounds(t *testing.T) {
 	f := newFixture(t)
