@@ -15,8 +15,9 @@ import (
 
 const (
 	// claimAgain is how soon an agent asks again for a scope that another one holds, or
-	// that could not be seeded.
-	claimAgain = 30 * time.Second
+	// that could not be seeded, and claimSeldom how soon at most when it has asked often.
+	// An aggregator that says when a scope has come free is asked more and more seldom.
+	claimAgain, claimSeldom = 30 * time.Second, 10 * time.Minute
 	// claimSettle is how long changes of claims are gathered before they are told.
 	claimSettle = time.Second
 	// claimEvery is how far apart claims are that tell nothing new but times.
@@ -47,6 +48,7 @@ type Scopes interface {
 // claim tells the aggregator of the agent's scopes, whenever there is something to tell,
 // and takes what it says of them.
 func (s *session) claim(ctx context.Context) error {
+	pause := retry.BackOff(claimAgain, claimSeldom)
 	for {
 		again, err := s.claimOnce(ctx)
 		if err != nil {
@@ -57,12 +59,19 @@ func (s *session) claim(ctx context.Context) error {
 			again = true
 		}
 		wait := about(claimEvery)
-		if again {
+		switch {
+		case !again:
+			pause.Reset()
+		case s.tellsOfFreed:
+			wait = pause.NextBackOff()
+		default:
 			wait = claimAgain
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
+		case <-s.freed:
+			timer.Stop()
 		case <-s.Scopes.Changed():
 			timer.Stop()
 			if err := retry.Sleep(ctx, claimSettle); err != nil {

@@ -36,6 +36,9 @@ type session struct {
 	answers chan *wirev1.Control
 	// grants are what it says to claims of scopes.
 	grants chan *wirev1.Control
+	// freed is poked when it says that a scope has come free, if it does (tellsOfFreed).
+	freed        chan struct{}
+	tellsOfFreed bool
 
 	// told is how many records waited by the last heartbeat, and drained is poked when
 	// none does any more: an agent that stops then must not be remembered with a backlog.
@@ -103,6 +106,11 @@ func (s *session) listen(r *bufio.Reader) error {
 		case *wirev1.Control_Grants, *wirev1.Control_Seed:
 			if err := take(s.grants, &c); err != nil {
 				return err
+			}
+		case *wirev1.Control_Freed:
+			select {
+			case s.freed <- struct{}{}:
+			default:
 			}
 		case *wirev1.Control_Goodbye:
 			return goodbye(m.Goodbye)

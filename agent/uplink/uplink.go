@@ -415,6 +415,7 @@ func (u *Uplink) session(ctx context.Context, t target, conn transport.Conn) (es
 		drained: make(chan struct{}, 1),
 		answers: make(chan *wirev1.Control, 1),
 		grants:  make(chan *wirev1.Control, grantPieces),
+		freed:   make(chan struct{}, 1), tellsOfFreed: welcome.GetTellsOfFreed(),
 	}
 	parts, group := errgroup.WithContext(ctx)
 	// Reads and writes on streams end when the connection does.

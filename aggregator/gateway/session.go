@@ -310,7 +310,7 @@ func (s *session) ship(ctx context.Context, r *bufio.Reader, hello *wirev1.Hello
 	defer s.inlet.Close()
 	welcome.Compares = true
 	s.compare = s.o.Reconciler.Session(s.agent, s.say)
-	welcome.GrantsScopes = true
+	welcome.GrantsScopes, welcome.TellsOfFreed = true, true
 	s.scopes = s.o.Scopes.Session(s.agent, s.say)
 	welcome.Durable = s.inlet.Durable()
 	if err := s.say(&wirev1.Control{Message: &wirev1.Control_Welcome{Welcome: welcome}}); err != nil {

@@ -86,9 +86,9 @@ type Scopes struct {
 	logger    *slog.Logger
 	// started is when agents could first be heard.
 	started time.Time
-	// takeOverAfter is TakeOverAfter.
-	takeOverAfter time.Duration
-	turns         chan struct{}
+	// takeOverAfter is TakeOverAfter, lookAgain the constant.
+	takeOverAfter, lookAgain time.Duration
+	turns                    chan struct{}
 
 	mu     sync.Mutex
 	scopes map[key]*held
@@ -114,7 +114,8 @@ type Scopes struct {
 func Open(ctx context.Context, r *registry.Registry, w Warehouse, clock *hlc.Clock, logger *slog.Logger) (*Scopes, error) {
 	s := &Scopes{
 		registry: r, warehouse: w, clock: clock, logger: logger, started: time.Now(), takeOverAfter: TakeOverAfter,
-		turns: make(chan struct{}, atOnce), scopes: make(map[key]*held), status: make(map[key]*wirev1.ScopeClaim),
+		lookAgain: lookAgain,
+		turns:     make(chan struct{}, atOnce), scopes: make(map[key]*held), status: make(map[key]*wirev1.ScopeClaim),
 		unwritten: make(map[key]*held), wake: make(chan struct{}, 1), revision: r.Store().Revision(),
 	}
 	for a, err := range r.Scopes(ctx) {

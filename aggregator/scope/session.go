@@ -23,6 +23,9 @@ const (
 	frameBytes = wire.MaxControlFrame / 2
 	// seedBytes and seedAssets are what one message of a seed has, about.
 	seedBytes, seedAssets = 1 << 20, 500
+	// lookAgain is how often is looked whether a scope that an agent was refused has come
+	// free.
+	lookAgain = 10 * time.Second
 )
 
 // ErrProtocol means that an agent broke the rules. Its session must end.
@@ -98,8 +101,18 @@ func (s *Session) queue(j job) error {
 
 // Run answers until ctx ends.
 func (s *Session) Run(ctx context.Context) error {
+	look := time.NewTicker(s.lookAgain)
+	defer look.Stop()
 	for {
 		select {
+		case <-look.C:
+			free, err := s.freed(ctx)
+			if err == nil && free {
+				err = s.say(&wirev1.Control{Message: &wirev1.Control_Freed{Freed: &wirev1.Freed{}}})
+			}
+			if err != nil && ctx.Err() == nil {
+				s.logger.Warn("looking whether scopes have come free", "site", s.agent.Site, "agent_id", s.agent.ID, "error", err)
+			}
 		case j := <-s.jobs:
 			answer, err := s.inTurn(ctx, j)
 			// Behind its turn: an agent that reads slowly holds up nobody.
@@ -114,6 +127,26 @@ func (s *Session) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// freed reports whether the agent could have a scope that it was refused.
+func (s *Session) freed(ctx context.Context) (bool, error) {
+	alive := make(map[string]struct{}) // agents
+	for name := range s.refused {
+		st, _ := s.Get(s.agent.Site, name)
+		if st.Holder == "" {
+			return true, nil
+		}
+		if _, known := alive[st.Holder]; known {
+			continue
+		}
+		lives, err := s.alive(ctx, st.Holder)
+		if err != nil || !lives {
+			return err == nil, err
+		}
+		alive[st.Holder] = struct{}{}
+	}
+	return false, nil
 }
 
 func (s *Session) inTurn(ctx context.Context, j job) ([]*wirev1.Control, error) {

@@ -245,7 +245,7 @@ func (x Gap_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Gap_Reason.Descriptor instead.
 func (Gap_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{35, 0}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{36, 0}
 }
 
 // Control is one message on a session's control stream. The agent starts with
@@ -271,6 +271,7 @@ type Control struct {
 	//	*Control_Grants
 	//	*Control_SeedRequest
 	//	*Control_Seed
+	//	*Control_Freed
 	Message       isControl_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -466,6 +467,15 @@ func (x *Control) GetSeed() *Seed {
 	return nil
 }
 
+func (x *Control) GetFreed() *Freed {
+	if x != nil {
+		if x, ok := x.Message.(*Control_Freed); ok {
+			return x.Freed
+		}
+	}
+	return nil
+}
+
 type isControl_Message interface {
 	isControl_Message()
 }
@@ -538,6 +548,10 @@ type Control_Seed struct {
 	Seed *Seed `protobuf:"bytes,17,opt,name=seed,proto3,oneof"`
 }
 
+type Control_Freed struct {
+	Freed *Freed `protobuf:"bytes,18,opt,name=freed,proto3,oneof"`
+}
+
 func (*Control_Hello) isControl_Message() {}
 
 func (*Control_Welcome) isControl_Message() {}
@@ -571,6 +585,8 @@ func (*Control_Grants) isControl_Message() {}
 func (*Control_SeedRequest) isControl_Message() {}
 
 func (*Control_Seed) isControl_Message() {}
+
+func (*Control_Freed) isControl_Message() {}
 
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -702,7 +718,9 @@ type Welcome struct {
 	// The aggregator answers digests.
 	Compares bool `protobuf:"varint,9,opt,name=compares,proto3" json:"compares,omitempty"`
 	// The aggregator answers claims of scopes.
-	GrantsScopes  bool `protobuf:"varint,10,opt,name=grants_scopes,json=grantsScopes,proto3" json:"grants_scopes,omitempty"`
+	GrantsScopes bool `protobuf:"varint,10,opt,name=grants_scopes,json=grantsScopes,proto3" json:"grants_scopes,omitempty"`
+	// It says when a scope that it refused has come free.
+	TellsOfFreed  bool `protobuf:"varint,11,opt,name=tells_of_freed,json=tellsOfFreed,proto3" json:"tells_of_freed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -803,6 +821,13 @@ func (x *Welcome) GetCompares() bool {
 func (x *Welcome) GetGrantsScopes() bool {
 	if x != nil {
 		return x.GrantsScopes
+	}
+	return false
+}
+
+func (x *Welcome) GetTellsOfFreed() bool {
+	if x != nil {
+		return x.TellsOfFreed
 	}
 	return false
 }
@@ -2148,6 +2173,44 @@ func (x *ScopeGrant) GetHostname() string {
 	return ""
 }
 
+// Freed asks the agent to claim its scopes again: one that it was refused has no holder
+// any more, or one that is silent.
+type Freed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Freed) Reset() {
+	*x = Freed{}
+	mi := &file_wire_v1_wire_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Freed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Freed) ProtoMessage() {}
+
+func (x *Freed) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_v1_wire_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Freed.ProtoReflect.Descriptor instead.
+func (*Freed) Descriptor() ([]byte, []int) {
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{24}
+}
+
 // SeedRequest asks for what the aggregator has of a scope that was granted with a
 // seed, behind an asset.
 type SeedRequest struct {
@@ -2162,7 +2225,7 @@ type SeedRequest struct {
 
 func (x *SeedRequest) Reset() {
 	*x = SeedRequest{}
-	mi := &file_wire_v1_wire_proto_msgTypes[24]
+	mi := &file_wire_v1_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2237,7 @@ func (x *SeedRequest) String() string {
 func (*SeedRequest) ProtoMessage() {}
 
 func (x *SeedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[24]
+	mi := &file_wire_v1_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2250,7 @@ func (x *SeedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeedRequest.ProtoReflect.Descriptor instead.
 func (*SeedRequest) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SeedRequest) GetScope() string {
@@ -2238,7 +2301,7 @@ type Seed struct {
 
 func (x *Seed) Reset() {
 	*x = Seed{}
-	mi := &file_wire_v1_wire_proto_msgTypes[25]
+	mi := &file_wire_v1_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2313,7 @@ func (x *Seed) String() string {
 func (*Seed) ProtoMessage() {}
 
 func (x *Seed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[25]
+	mi := &file_wire_v1_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2326,7 @@ func (x *Seed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seed.ProtoReflect.Descriptor instead.
 func (*Seed) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Seed) GetScope() string {
@@ -2325,7 +2388,7 @@ type DataHeader struct {
 
 func (x *DataHeader) Reset() {
 	*x = DataHeader{}
-	mi := &file_wire_v1_wire_proto_msgTypes[26]
+	mi := &file_wire_v1_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2337,7 +2400,7 @@ func (x *DataHeader) String() string {
 func (*DataHeader) ProtoMessage() {}
 
 func (x *DataHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[26]
+	mi := &file_wire_v1_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2350,7 +2413,7 @@ func (x *DataHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataHeader.ProtoReflect.Descriptor instead.
 func (*DataHeader) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DataHeader) GetClass() Class {
@@ -2380,7 +2443,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_wire_v1_wire_proto_msgTypes[27]
+	mi := &file_wire_v1_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2392,7 +2455,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[27]
+	mi := &file_wire_v1_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2405,7 +2468,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Batch) GetSpoolId() string {
@@ -2459,7 +2522,7 @@ type Records struct {
 
 func (x *Records) Reset() {
 	*x = Records{}
-	mi := &file_wire_v1_wire_proto_msgTypes[28]
+	mi := &file_wire_v1_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2534,7 @@ func (x *Records) String() string {
 func (*Records) ProtoMessage() {}
 
 func (x *Records) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[28]
+	mi := &file_wire_v1_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2547,7 @@ func (x *Records) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Records.ProtoReflect.Descriptor instead.
 func (*Records) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Records) GetRecords() []*Record {
@@ -2510,7 +2573,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_wire_v1_wire_proto_msgTypes[29]
+	mi := &file_wire_v1_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2522,7 +2585,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[29]
+	mi := &file_wire_v1_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2535,7 +2598,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Record) GetBody() isRecord_Body {
@@ -2662,7 +2725,7 @@ type AssetVersion struct {
 
 func (x *AssetVersion) Reset() {
 	*x = AssetVersion{}
-	mi := &file_wire_v1_wire_proto_msgTypes[30]
+	mi := &file_wire_v1_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2674,7 +2737,7 @@ func (x *AssetVersion) String() string {
 func (*AssetVersion) ProtoMessage() {}
 
 func (x *AssetVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[30]
+	mi := &file_wire_v1_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2687,7 +2750,7 @@ func (x *AssetVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetVersion.ProtoReflect.Descriptor instead.
 func (*AssetVersion) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AssetVersion) GetType() string {
@@ -2834,7 +2897,7 @@ type Relation struct {
 
 func (x *Relation) Reset() {
 	*x = Relation{}
-	mi := &file_wire_v1_wire_proto_msgTypes[31]
+	mi := &file_wire_v1_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2846,7 +2909,7 @@ func (x *Relation) String() string {
 func (*Relation) ProtoMessage() {}
 
 func (x *Relation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[31]
+	mi := &file_wire_v1_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2859,7 +2922,7 @@ func (x *Relation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relation.ProtoReflect.Descriptor instead.
 func (*Relation) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Relation) GetKind() string {
@@ -2905,7 +2968,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_wire_v1_wire_proto_msgTypes[32]
+	mi := &file_wire_v1_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2917,7 +2980,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[32]
+	mi := &file_wire_v1_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2930,7 +2993,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Event) GetId() string {
@@ -3013,7 +3076,7 @@ type AssetType struct {
 
 func (x *AssetType) Reset() {
 	*x = AssetType{}
-	mi := &file_wire_v1_wire_proto_msgTypes[33]
+	mi := &file_wire_v1_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3088,7 @@ func (x *AssetType) String() string {
 func (*AssetType) ProtoMessage() {}
 
 func (x *AssetType) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[33]
+	mi := &file_wire_v1_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3101,7 @@ func (x *AssetType) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetType.ProtoReflect.Descriptor instead.
 func (*AssetType) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AssetType) GetName() string {
@@ -3094,7 +3157,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_wire_v1_wire_proto_msgTypes[34]
+	mi := &file_wire_v1_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3106,7 +3169,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[34]
+	mi := &file_wire_v1_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3119,7 +3182,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Usage) GetAssetType() string {
@@ -3215,7 +3278,7 @@ type Gap struct {
 
 func (x *Gap) Reset() {
 	*x = Gap{}
-	mi := &file_wire_v1_wire_proto_msgTypes[35]
+	mi := &file_wire_v1_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3227,7 +3290,7 @@ func (x *Gap) String() string {
 func (*Gap) ProtoMessage() {}
 
 func (x *Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[35]
+	mi := &file_wire_v1_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3240,7 +3303,7 @@ func (x *Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gap.ProtoReflect.Descriptor instead.
 func (*Gap) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Gap) GetReason() Gap_Reason {
@@ -3334,7 +3397,7 @@ type EndedRelation struct {
 
 func (x *EndedRelation) Reset() {
 	*x = EndedRelation{}
-	mi := &file_wire_v1_wire_proto_msgTypes[36]
+	mi := &file_wire_v1_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3346,7 +3409,7 @@ func (x *EndedRelation) String() string {
 func (*EndedRelation) ProtoMessage() {}
 
 func (x *EndedRelation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_v1_wire_proto_msgTypes[36]
+	mi := &file_wire_v1_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3359,7 +3422,7 @@ func (x *EndedRelation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedRelation.ProtoReflect.Descriptor instead.
 func (*EndedRelation) Descriptor() ([]byte, []int) {
-	return file_wire_v1_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_v1_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *EndedRelation) GetType() string {
@@ -3394,7 +3457,7 @@ var File_wire_v1_wire_proto protoreflect.FileDescriptor
 
 const file_wire_v1_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x12wire/v1/wire.proto\x12\rreeve.wire.v1\"\xe8\x06\n" +
+	"\x12wire/v1/wire.proto\x12\rreeve.wire.v1\"\x96\a\n" +
 	"\aControl\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.reeve.wire.v1.HelloH\x00R\x05hello\x122\n" +
 	"\awelcome\x18\x02 \x01(\v2\x16.reeve.wire.v1.WelcomeH\x00R\awelcome\x128\n" +
@@ -3413,7 +3476,8 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x06scopes\x18\x0e \x01(\v2\x15.reeve.wire.v1.ScopesH\x00R\x06scopes\x12/\n" +
 	"\x06grants\x18\x0f \x01(\v2\x15.reeve.wire.v1.GrantsH\x00R\x06grants\x12?\n" +
 	"\fseed_request\x18\x10 \x01(\v2\x1a.reeve.wire.v1.SeedRequestH\x00R\vseedRequest\x12)\n" +
-	"\x04seed\x18\x11 \x01(\v2\x13.reeve.wire.v1.SeedH\x00R\x04seedB\t\n" +
+	"\x04seed\x18\x11 \x01(\v2\x13.reeve.wire.v1.SeedH\x00R\x04seed\x12,\n" +
+	"\x05freed\x18\x12 \x01(\v2\x14.reeve.wire.v1.FreedH\x00R\x05freedB\t\n" +
 	"\amessage\"\xf0\x01\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12#\n" +
@@ -3426,7 +3490,7 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"collectors\x12\x1f\n" +
 	"\vinstance_id\x18\a \x01(\tR\n" +
 	"instanceId\x12\x12\n" +
-	"\x04time\x18\b \x01(\x03R\x04time\"\xeb\x02\n" +
+	"\x04time\x18\b \x01(\x03R\x04time\"\x91\x03\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12-\n" +
 	"\x12aggregator_version\x18\x02 \x01(\tR\x11aggregatorVersion\x122\n" +
@@ -3438,7 +3502,8 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x04time\x18\b \x01(\x03R\x04time\x12\x1a\n" +
 	"\bcompares\x18\t \x01(\bR\bcompares\x12#\n" +
 	"\rgrants_scopes\x18\n" +
-	" \x01(\bR\fgrantsScopes\"I\n" +
+	" \x01(\bR\fgrantsScopes\x12$\n" +
+	"\x0etells_of_freed\x18\v \x01(\bR\ftellsOfFreed\"I\n" +
 	"\tWatermark\x12*\n" +
 	"\x05class\x18\x01 \x01(\x0e2\x14.reeve.wire.v1.ClassR\x05class\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\"m\n" +
@@ -3533,7 +3598,8 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04seed\x18\x03 \x01(\bR\x04seed\x12\x16\n" +
 	"\x06holder\x18\x04 \x01(\tR\x06holder\x12\x1a\n" +
-	"\bhostname\x18\x05 \x01(\tR\bhostname\"u\n" +
+	"\bhostname\x18\x05 \x01(\tR\bhostname\"\a\n" +
+	"\x05Freed\"u\n" +
 	"\vSeedRequest\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1d\n" +
@@ -3675,7 +3741,7 @@ func file_wire_v1_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_v1_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_wire_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_wire_v1_wire_proto_goTypes = []any{
 	(Class)(0),            // 0: reeve.wire.v1.Class
 	(Operation)(0),        // 1: reeve.wire.v1.Operation
@@ -3705,20 +3771,21 @@ var file_wire_v1_wire_proto_goTypes = []any{
 	(*ScopeClaim)(nil),    // 25: reeve.wire.v1.ScopeClaim
 	(*Grants)(nil),        // 26: reeve.wire.v1.Grants
 	(*ScopeGrant)(nil),    // 27: reeve.wire.v1.ScopeGrant
-	(*SeedRequest)(nil),   // 28: reeve.wire.v1.SeedRequest
-	(*Seed)(nil),          // 29: reeve.wire.v1.Seed
-	(*DataHeader)(nil),    // 30: reeve.wire.v1.DataHeader
-	(*Batch)(nil),         // 31: reeve.wire.v1.Batch
-	(*Records)(nil),       // 32: reeve.wire.v1.Records
-	(*Record)(nil),        // 33: reeve.wire.v1.Record
-	(*AssetVersion)(nil),  // 34: reeve.wire.v1.AssetVersion
-	(*Relation)(nil),      // 35: reeve.wire.v1.Relation
-	(*Event)(nil),         // 36: reeve.wire.v1.Event
-	(*AssetType)(nil),     // 37: reeve.wire.v1.AssetType
-	(*Usage)(nil),         // 38: reeve.wire.v1.Usage
-	(*Gap)(nil),           // 39: reeve.wire.v1.Gap
-	(*EndedRelation)(nil), // 40: reeve.wire.v1.EndedRelation
-	nil,                   // 41: reeve.wire.v1.AssetVersion.LabelsEntry
+	(*Freed)(nil),         // 28: reeve.wire.v1.Freed
+	(*SeedRequest)(nil),   // 29: reeve.wire.v1.SeedRequest
+	(*Seed)(nil),          // 30: reeve.wire.v1.Seed
+	(*DataHeader)(nil),    // 31: reeve.wire.v1.DataHeader
+	(*Batch)(nil),         // 32: reeve.wire.v1.Batch
+	(*Records)(nil),       // 33: reeve.wire.v1.Records
+	(*Record)(nil),        // 34: reeve.wire.v1.Record
+	(*AssetVersion)(nil),  // 35: reeve.wire.v1.AssetVersion
+	(*Relation)(nil),      // 36: reeve.wire.v1.Relation
+	(*Event)(nil),         // 37: reeve.wire.v1.Event
+	(*AssetType)(nil),     // 38: reeve.wire.v1.AssetType
+	(*Usage)(nil),         // 39: reeve.wire.v1.Usage
+	(*Gap)(nil),           // 40: reeve.wire.v1.Gap
+	(*EndedRelation)(nil), // 41: reeve.wire.v1.EndedRelation
+	nil,                   // 42: reeve.wire.v1.AssetVersion.LabelsEntry
 }
 var file_wire_v1_wire_proto_depIdxs = []int32{
 	5,  // 0: reeve.wire.v1.Control.hello:type_name -> reeve.wire.v1.Hello
@@ -3736,42 +3803,43 @@ var file_wire_v1_wire_proto_depIdxs = []int32{
 	23, // 12: reeve.wire.v1.Control.removed:type_name -> reeve.wire.v1.Removed
 	24, // 13: reeve.wire.v1.Control.scopes:type_name -> reeve.wire.v1.Scopes
 	26, // 14: reeve.wire.v1.Control.grants:type_name -> reeve.wire.v1.Grants
-	28, // 15: reeve.wire.v1.Control.seed_request:type_name -> reeve.wire.v1.SeedRequest
-	29, // 16: reeve.wire.v1.Control.seed:type_name -> reeve.wire.v1.Seed
-	7,  // 17: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
-	0,  // 18: reeve.wire.v1.Watermark.class:type_name -> reeve.wire.v1.Class
-	12, // 19: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
-	0,  // 20: reeve.wire.v1.Backlog.class:type_name -> reeve.wire.v1.Class
-	7,  // 21: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
-	2,  // 22: reeve.wire.v1.Goodbye.reason:type_name -> reeve.wire.v1.Goodbye.Reason
-	17, // 23: reeve.wire.v1.Digest.scopes:type_name -> reeve.wire.v1.ScopeDigest
-	16, // 24: reeve.wire.v1.Digest.types:type_name -> reeve.wire.v1.TypeVersion
-	17, // 25: reeve.wire.v1.Differing.scopes:type_name -> reeve.wire.v1.ScopeDigest
-	20, // 26: reeve.wire.v1.Listing.assets:type_name -> reeve.wire.v1.Listed
-	22, // 27: reeve.wire.v1.Resend.unlisted:type_name -> reeve.wire.v1.Unlisted
-	22, // 28: reeve.wire.v1.Removed.assets:type_name -> reeve.wire.v1.Unlisted
-	25, // 29: reeve.wire.v1.Scopes.scopes:type_name -> reeve.wire.v1.ScopeClaim
-	27, // 30: reeve.wire.v1.Grants.grants:type_name -> reeve.wire.v1.ScopeGrant
-	0,  // 31: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
-	0,  // 32: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
-	33, // 33: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
-	34, // 34: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
-	36, // 35: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
-	37, // 36: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
-	38, // 37: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
-	39, // 38: reeve.wire.v1.Record.gap:type_name -> reeve.wire.v1.Gap
-	1,  // 39: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
-	41, // 40: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
-	35, // 41: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
-	35, // 42: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
-	3,  // 43: reeve.wire.v1.Gap.reason:type_name -> reeve.wire.v1.Gap.Reason
-	40, // 44: reeve.wire.v1.Gap.ended:type_name -> reeve.wire.v1.EndedRelation
-	35, // 45: reeve.wire.v1.EndedRelation.relation:type_name -> reeve.wire.v1.Relation
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	29, // 15: reeve.wire.v1.Control.seed_request:type_name -> reeve.wire.v1.SeedRequest
+	30, // 16: reeve.wire.v1.Control.seed:type_name -> reeve.wire.v1.Seed
+	28, // 17: reeve.wire.v1.Control.freed:type_name -> reeve.wire.v1.Freed
+	7,  // 18: reeve.wire.v1.Welcome.durable:type_name -> reeve.wire.v1.Watermark
+	0,  // 19: reeve.wire.v1.Watermark.class:type_name -> reeve.wire.v1.Class
+	12, // 20: reeve.wire.v1.Heartbeat.backlog:type_name -> reeve.wire.v1.Backlog
+	0,  // 21: reeve.wire.v1.Backlog.class:type_name -> reeve.wire.v1.Class
+	7,  // 22: reeve.wire.v1.Ack.durable:type_name -> reeve.wire.v1.Watermark
+	2,  // 23: reeve.wire.v1.Goodbye.reason:type_name -> reeve.wire.v1.Goodbye.Reason
+	17, // 24: reeve.wire.v1.Digest.scopes:type_name -> reeve.wire.v1.ScopeDigest
+	16, // 25: reeve.wire.v1.Digest.types:type_name -> reeve.wire.v1.TypeVersion
+	17, // 26: reeve.wire.v1.Differing.scopes:type_name -> reeve.wire.v1.ScopeDigest
+	20, // 27: reeve.wire.v1.Listing.assets:type_name -> reeve.wire.v1.Listed
+	22, // 28: reeve.wire.v1.Resend.unlisted:type_name -> reeve.wire.v1.Unlisted
+	22, // 29: reeve.wire.v1.Removed.assets:type_name -> reeve.wire.v1.Unlisted
+	25, // 30: reeve.wire.v1.Scopes.scopes:type_name -> reeve.wire.v1.ScopeClaim
+	27, // 31: reeve.wire.v1.Grants.grants:type_name -> reeve.wire.v1.ScopeGrant
+	0,  // 32: reeve.wire.v1.DataHeader.class:type_name -> reeve.wire.v1.Class
+	0,  // 33: reeve.wire.v1.Batch.class:type_name -> reeve.wire.v1.Class
+	34, // 34: reeve.wire.v1.Records.records:type_name -> reeve.wire.v1.Record
+	35, // 35: reeve.wire.v1.Record.asset:type_name -> reeve.wire.v1.AssetVersion
+	37, // 36: reeve.wire.v1.Record.event:type_name -> reeve.wire.v1.Event
+	38, // 37: reeve.wire.v1.Record.asset_type:type_name -> reeve.wire.v1.AssetType
+	39, // 38: reeve.wire.v1.Record.usage:type_name -> reeve.wire.v1.Usage
+	40, // 39: reeve.wire.v1.Record.gap:type_name -> reeve.wire.v1.Gap
+	1,  // 40: reeve.wire.v1.AssetVersion.operation:type_name -> reeve.wire.v1.Operation
+	42, // 41: reeve.wire.v1.AssetVersion.labels:type_name -> reeve.wire.v1.AssetVersion.LabelsEntry
+	36, // 42: reeve.wire.v1.AssetVersion.relations:type_name -> reeve.wire.v1.Relation
+	36, // 43: reeve.wire.v1.AssetVersion.removed_relations:type_name -> reeve.wire.v1.Relation
+	3,  // 44: reeve.wire.v1.Gap.reason:type_name -> reeve.wire.v1.Gap.Reason
+	41, // 45: reeve.wire.v1.Gap.ended:type_name -> reeve.wire.v1.EndedRelation
+	36, // 46: reeve.wire.v1.EndedRelation.relation:type_name -> reeve.wire.v1.Relation
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_wire_v1_wire_proto_init() }
@@ -3797,8 +3865,9 @@ func file_wire_v1_wire_proto_init() {
 		(*Control_Grants)(nil),
 		(*Control_SeedRequest)(nil),
 		(*Control_Seed)(nil),
+		(*Control_Freed)(nil),
 	}
-	file_wire_v1_wire_proto_msgTypes[29].OneofWrappers = []any{
+	file_wire_v1_wire_proto_msgTypes[30].OneofWrappers = []any{
 		(*Record_Asset)(nil),
 		(*Record_Event)(nil),
 		(*Record_AssetType)(nil),
@@ -3811,7 +3880,7 @@ func file_wire_v1_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_v1_wire_proto_rawDesc), len(file_wire_v1_wire_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   38,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

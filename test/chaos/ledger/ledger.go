@@ -44,7 +44,8 @@ type Sums struct {
 	Lost int
 	// GivenUp is how many records are in gaps.
 	GivenUp int
-	// Repeated is how many records say what an earlier one had said: a collector that
+	// Repeated is how many records say what an earlier one had said, or were given up and
+	// not told of by the collector: one that
 	// does not know how far it came tells of the last of it once more.
 	Repeated int
 }
@@ -53,8 +54,9 @@ type Sums struct {
 // against what its collector told of, in this order, and the gaps of that log. The rows
 // may have those that are about to be replaced.
 //
-// Where a collector began again is nowhere said. What is in no row is therefore taken to
-// be what makes all of it add up; an error means that nothing does.
+// Where a collector began again, and which events in a gap are not its own, is nowhere
+// said. What is in no row is therefore taken to be what makes all of it add up; an error
+// means that nothing does.
 func Events(told []Told, rows []Row, gaps []Gap, last uint64) (Sums, error) {
 	b := book{told: told, rows: make(map[uint64]int), kept: make(map[string]uint64), last: last}
 	sums := Sums{Repeated: int(last) - len(told)}
@@ -199,6 +201,9 @@ func (b book) step(seq uint64, from map[place]bool) map[place]bool {
 	least := b.least(seq)
 	next := make(map[place]bool)
 	for p := range from {
+		if given { // an event that the collector did not tell of
+			next[place{p.told, p.events + 1}] = true
+		}
 		for n := least; n <= min(p.told+1, len(b.told)-1); n++ {
 			switch t := b.told[n]; {
 			case given && t.Event:

@@ -37,6 +37,10 @@ func TestEvents(t *testing.T) {
 		{"what was given up is told again", rows(1, 0, 3, 1, 4, 2, 5, 3, 6, 4, 7, 5, 8, 6), []Gap{{2, 2, 0, 1, 0}}, 8,
 			Sums{GivenUp: 1, Repeated: 1}, ""},
 		{"the end given up", rows(1, 0, 2, 1, 3, 2, 4, 3), []Gap{{5, 7, 0, 2, 1}}, 7, Sums{Lost: 2, GivenUp: 3}, ""},
+		{"something else given up", rows(1, 0, 2, 1, 4, 2, 5, 3, 6, 4, 7, 5, 8, 6), []Gap{{3, 3, 0, 1, 0}}, 8,
+			Sums{GivenUp: 1, Repeated: 1}, ""},
+		{"something else given up beside an event", rows(1, 0, 4, 2, 5, 3, 6, 4, 7, 5, 8, 6), []Gap{{2, 3, 0, 2, 0}}, 8,
+			Sums{Lost: 1, GivenUp: 2, Repeated: 1}, ""},
 		{"all given up", nil, []Gap{{1, 3, 0, 2, 1}, {4, 7, 0, 3, 1}}, 7, Sums{Lost: 6, GivenUp: 7}, ""},
 
 		{"an event missing", rows(1, 0, 3, 2, 4, 3, 5, 4, 6, 5, 7, 6), nil, 7, Sums{Lost: 1}, "record 2: it is missing"},
