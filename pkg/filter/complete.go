@@ -36,6 +36,9 @@ type Completion struct {
 	// Related says that this is within related(...), and Relation is the kind that was given there.
 	Related  bool
 	Relation string
+	// Rest is what the text says before the term that is typed, without what that is an alternative to: what the
+	// choices are to be counted in. It is nil where that cannot be told.
+	Rest *Filter
 }
 
 // Complete says what may stand at a place of a text that is half typed. What is on the right of it does not count,
@@ -50,7 +53,11 @@ func Complete(text string, cursor int) Completion {
 		return c
 	}
 	p := &parser{text: text[:cursor], completing: &c}
-	p.expression(p.term, false)
+	root := p.expression(p.term, false)
+	if len(p.errors) == 0 {
+		prepare(root)
+		c.Rest = &Filter{Root: root}
+	}
 	rest := text[cursor:]
 	switch c.Want {
 	case WantTerm, WantMember:
@@ -90,22 +97,14 @@ func (p *parser) typing(r *path, key string, start int) {
 	c.set(p, WantTerm, key, start)
 	c.Under = ""
 	if len(r.Picks) > 0 {
-		c.Under = r.under()
+		last := &r.Picks[len(r.Picks)-1].Path
+		typed := *last
+		*last = ""
+		c.Under = r.whole()
+		*last = typed
 	} else {
 		c.Start = r.Start
 	}
-}
-
-// under is the path of the elements that were picked last.
-func (r *path) under() string {
-	f, _, _ := resolve(r.Name)
-	path := f.Name
-	for _, k := range r.Picks[:len(r.Picks)-1] {
-		if k.Path != "" {
-			path += "." + k.Path
-		}
-	}
-	return path
 }
 
 func (c *Completion) members(p *parser, under, prefix string, start int) {

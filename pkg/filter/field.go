@@ -74,6 +74,8 @@ var FixedFields = []FixedField{
 	{"observed", Time, "when an agent saw this version of it, which is when it last changed"},
 }
 
+var states = []string{"ACTIVE", "DISCONNECTED", "DELETED"}
+
 // labels is the name of the field that has members, and doc what a path of the document may begin with,
 // so that it is nothing else.
 const (

@@ -16,8 +16,6 @@
 // All offsets are in bytes.
 package filter
 
-import "slices"
-
 // What a filter may be at most. What passes them is refused, with its place.
 const (
 	// MaxSize is the length of the text in bytes.
@@ -206,38 +204,4 @@ func negate(p Pos, n Node) Node {
 		return not.Node
 	}
 	return &Not{p, n}
-}
-
-// Error is what is wrong with a filter, or probably is.
-type Error struct {
-	// Start and End are where.
-	Start, End int
-	// Message says what, on one line.
-	Message string
-	// Mends are texts that could stand in place of what is between Start and End, the likeliest
-	// first.
-	Mends []string
-}
-
-// Error returns the message with its place, and the mends.
-func (e *Error) Error() string { return e.text() }
-
-// Errors are all that is wrong with a filter, in the order of the text.
-type Errors []*Error
-
-// maxErrors is how many of them are told.
-const maxErrors = 10
-
-// Unwrap returns them one by one, for errors.As.
-func (e Errors) Unwrap() []error {
-	list := make([]error, len(e))
-	for i, one := range e {
-		list[i] = one
-	}
-	return list
-}
-
-// sorted puts errors in the order of the text.
-func (e Errors) sorted() {
-	slices.SortStableFunc(e, func(a, b *Error) int { return a.Start - b.Start })
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/reeve-cloud/reeve/pkg/nearest"
 )
 
 // longest is the length of the longest canonical form, in which a filter of MaxSize may need more than
@@ -72,7 +70,9 @@ type parser struct {
 }
 
 func (p *parser) fail(start, end int, message string, mends ...string) {
-	p.errors = append(p.errors, &Error{start, end, message, mends})
+	if p.errors = append(p.errors, &Error{start, end, message, mends}); len(p.errors) >= maxErrors {
+		p.stopped, p.pos = true, len(p.text)
+	}
 }
 
 func (p *parser) warn(start, end int, message string, mends ...string) {
@@ -122,19 +122,20 @@ func (p *parser) keyword() string {
 	return ""
 }
 
-// chunk is the length of what comes next, up to white space outside of quotes.
+// chunk is the length of what comes next, up to white space or a bracket that closes what is open, outside of quotes.
 func (p *parser) chunk() int {
-	rest, quote := p.rest(), ""
+	rest, quoted, open := p.rest(), false, 0
 	for i, r := range rest {
 		switch {
-		case quote != "":
-			if strings.ContainsRune(quote, r) {
-				quote = ""
-			}
-		case isSpace(r):
-			return i
 		case r == '"':
-			quote = `"`
+			quoted = !quoted
+		case quoted:
+		case isSpace(r), r == ')' && open == 0:
+			return i
+		case r == '(':
+			open++
+		case r == ')':
+			open--
 		}
 	}
 	return len(rest)
@@ -201,8 +202,8 @@ func (p *parser) expression(term func() Node, inner bool) Node {
 		if p.stopped {
 			return nil
 		}
-		if n == nil && len(p.errors) == failed {
-			return nil // what is being typed, see Complete
+		if n == nil && len(p.errors) == failed { // it is being typed
+			return p.typed(row, joined)
 		}
 		if c := p.next(); len(p.errors) == failed && c >= 0 && c != ')' && c != ',' && !isSpace(c) {
 			p.fail(p.pos, p.pos, "a space is missing here", " ")
@@ -213,8 +214,20 @@ func (p *parser) expression(term func() Node, inner bool) Node {
 		row = append(row, item{Pos{start, p.pos}, n, joined})
 		joined = ""
 	}
-	if joined != "" {
+	switch {
+	case p.completing != nil:
+		return p.typed(row, joined)
+	case joined != "":
 		p.fail(at, at+len(joined), "nothing follows "+joined, "", Quote(joined))
+	}
+	return p.join(row)
+}
+
+// typed is what is said without the term that is being typed, and what it is an alternative to.
+func (p *parser) typed(row []item, joined string) Node {
+	for joined == "OR" {
+		joined = row[len(row)-1].joined
+		row = row[:len(row)-1]
 	}
 	return p.join(row)
 }
@@ -360,7 +373,10 @@ func (p *parser) composite(term func() Node) Node {
 	p.pos++
 	failed := len(p.errors)
 	n := p.expression(term, true)
-	if p.closed(start) && n == nil && len(p.errors) == failed {
+	if !p.closed(start) {
+		return nil
+	}
+	if n == nil && len(p.errors) == failed {
 		p.fail(start, p.pos, "there is nothing between the brackets", "")
 	}
 	return n
@@ -476,645 +492,7 @@ func (p *parser) word(path path, quoted bool) Node {
 		p.fail(path.Start, path.End, "this word is in every asset", "")
 		return nil
 	}
-	p.warnCase(path.Start, path.End, v.Text)
 	return &Word{Pos: Pos{path.Start, path.End}, Text: v.Text}
-}
-
-// warnCase says that letters beyond A to Z are looked for as they are written.
-func (p *parser) warnCase(start, end int, text string) {
-	if strings.ToLower(text) == strings.ToUpper(text) {
-		return
-	}
-	for _, r := range text {
-		if r >= utf8.RuneSelf && strings.ToLower(string(r)) != strings.ToUpper(string(r)) {
-			p.warn(start, end, fmt.Sprintf("%c is found only as it is written: case counts beyond the letters a to z", r))
-			return
-		}
-	}
-}
-
-// path is a path that was read: its text, and how it was written.
-type path struct {
-	Field
-	// quoted says that some of it was, single that it is one text in quotes.
-	quoted, single bool
-	stars          []int
-}
-
-// path reads keys and picks. What it returns has no space yet.
-func (p *parser) path() (path, bool) {
-	r := path{Field: Field{Pos: Pos{Start: p.pos}}}
-	base := &r.Name
-	for first := true; ; first = false {
-		switch c := p.next(); {
-		case closing(c) != "" && (first || strings.HasSuffix(*base, ".") || *base == "" && len(r.Picks) > 0):
-			raw, ok := p.quotation()
-			if !ok {
-				return r, false
-			}
-			text, stars := unescape(raw)
-			r.single, r.quoted = first, true
-			if first {
-				r.stars = stars
-			}
-			*base += text
-		case c == '[' && !first:
-			next, ok := p.pick(&r, *base)
-			if !ok {
-				return r, false
-			}
-			base = next
-		default:
-			n := run(p.rest(), inField)
-			if n == 0 {
-				if first {
-					p.unexpected()
-					return r, false
-				}
-				r.End = p.pos
-				return r, true
-			}
-			text := p.rest()[:n]
-			if !first && r.single && text[0] != '.' {
-				r.End = p.pos
-				return r, true
-			}
-			r.single = false
-			// A key in quotes may follow a dot.
-			for i := range n {
-				if text[i] == '*' && first {
-					r.stars = append(r.stars, i)
-				}
-			}
-			p.pos += n
-			*base += text
-			p.typing(&r, *base, p.pos-n)
-		}
-		r.End = p.pos
-	}
-}
-
-// pick reads what stands in square brackets behind a path: [type=Ready], or a key, as in labels["a b"].
-func (p *parser) pick(r *path, before string) (base *string, ok bool) {
-	open := p.pos
-	p.pos++
-	base = &r.Name
-	if len(r.Picks) > 0 {
-		base = &r.Picks[len(r.Picks)-1].Path
-	}
-	key, ok := p.piece(func(c rune) bool { return c != '=' && c != ']' && c != '[' && !isSpace(c) && c != '"' })
-	if !ok {
-		return nil, false
-	}
-	if p.next() == ']' && closing(rune(p.text[open+1])) != "" {
-		p.pos++
-		*base += "." + key
-		r.quoted = true
-		return base, true
-	}
-	if key == "" || !p.accept("=") {
-		if p.completing == nil {
-			p.fail(open, min(p.pos+1, len(p.text)), "elements are picked as in [type=Ready]")
-			p.skip()
-		} else {
-			p.completing.members(p, before, key, open+1)
-		}
-		return nil, false
-	}
-	from := p.pos
-	value, ok := p.piece(func(c rune) bool { return c != ']' && c != '[' && c != '"' })
-	if !ok {
-		return nil, false
-	}
-	if !p.accept("]") || value == "" {
-		if p.completing == nil {
-			p.fail(open, p.pos, "elements are picked as in [type=Ready]", p.text[open:from]+Quote(value)+"]")
-			p.skip()
-		} else {
-			p.completing.picked(p, before+"."+key, value, from)
-		}
-		return nil, false
-	}
-	r.Picks = append(r.Picks, Pick{Key: key, Value: value})
-	base = &r.Picks[len(r.Picks)-1].Path
-	if p.accept(".") {
-		if c := p.next(); closing(c) == "" && (c < 0 || !inField(c)) && p.completing == nil {
-			p.fail(p.pos-1, p.pos, "a key is missing behind this dot", "")
-			return nil, false
-		}
-		if p.end() {
-			p.typing(r, "", p.pos)
-		}
-	} else if c := p.next(); c >= 0 && inField(c) {
-		p.fail(p.pos, p.pos, "what follows ] begins with a dot and a key", ".")
-		p.skip()
-		return nil, false
-	}
-	return base, true
-}
-
-// piece reads a text in quotes, or one of the runes told.
-func (p *parser) piece(is func(rune) bool) (string, bool) {
-	if closing(p.next()) != "" {
-		raw, ok := p.quotation()
-		text, _ := unescape(raw)
-		return text, ok
-	}
-	n := run(p.rest(), is)
-	p.pos += n
-	return p.text[p.pos-n : p.pos], true
-}
-
-// quotation reads a text in quotes and returns what is between them, as it is written.
-func (p *parser) quotation() (raw string, ok bool) {
-	start := p.pos
-	open, n := utf8.DecodeRuneInString(p.rest())
-	ends := closing(open)
-	inner := p.rest()[n:]
-	escaped := false
-	for i, r := range inner {
-		switch {
-		case escaped:
-			escaped = false
-		case r == '\\':
-			escaped = true
-		case strings.ContainsRune(ends, r):
-			p.pos += n + i + utf8.RuneLen(r)
-			return inner[:i], true
-		}
-	}
-	p.pos = len(p.text)
-	if p.completing == nil {
-		mend := p.text[start:] + string([]rune(ends)[0])
-		if escaped {
-			mend = p.text[start:] + `\` + string([]rune(ends)[0])
-		}
-		p.fail(start, len(p.text), "the quotes are not closed", mend)
-	}
-	return inner, false
-}
-
-// unexpected fails for what can begin no term.
-func (p *parser) unexpected() {
-	start := p.pos
-	p.pos += utf8.RuneLen(p.next())
-	switch c := p.text[start]; c {
-	case '[', ']':
-		p.fail(start, p.pos, "square brackets pick elements of a path, as in status.conditions[type=Ready].status", "")
-	default:
-		p.fail(start, p.pos, fmt.Sprintf("a field is missing before %c; in quotes it is a word", c), Quote(string(c)))
-	}
-	p.skip()
-}
-
-// resolve says what a path names.
-func (p *parser) resolve(r path) (Field, bool) {
-	f, message, mends := resolve(r.Name)
-	if message == "" && !r.quoted && isKeyword(r.Name) {
-		message, mends = r.Name+" is a keyword; in quotes it is a field", []string{Quote(r.Name)}
-	}
-	whole := r.Name
-	for _, k := range r.Picks {
-		whole += "." + k.Key
-		if k.Path != "" {
-			whole += "." + k.Path
-		}
-	}
-	switch {
-	case message != "":
-	case !r.quoted && strings.ContainsAny(r.Name, "*"):
-		message = "a field has no *; in quotes it is a key"
-		mends = []string{Quote(r.Name)}
-	case !r.quoted && (strings.HasPrefix(whole, ".") || strings.HasSuffix(whole, ".") || strings.Contains(whole, "..")):
-		message = "a key is missing beside a dot"
-		mends = []string{strings.Join(strings.FieldsFunc(r.Name, func(c rune) bool { return c == '.' }), ".")}
-	case f.Space != Document && len(r.Picks) > 0:
-		message = f.String() + " has no elements to pick"
-		mends = []string{doc + "." + p.text[r.Start:r.End]}
-	}
-	if message != "" {
-		p.fail(r.Start, r.End, message, mends...)
-		return f, false
-	}
-	f.Pos, f.Picks = r.Pos, r.Picks
-	return f, true
-}
-
-// operators are how the operators are written, the longest first.
-var operators = []struct {
-	text string
-	op   Op
-	not  bool
-}{
-	{"<=", LessEqual, false}, {">=", GreaterEqual, false}, {"!=", Equal, true},
-	{"<", Less, false}, {">", Greater, false}, {"=", Equal, false}, {":", Has, false}, {"~", Match, false},
-}
-
-// foreign are operators of other languages, with ours.
-var foreign = []struct{ text, ours string }{
-	{"==", "="}, {"=~", "~"}, {"!~", ""}, {"!:", ""}, {"<>", "!="}, {"=<", "<="}, {"=>", ">="}, {":=", "="}, {":>", ">"}, {":<", "<"},
-}
-
-// operator reads an operator, if one comes next.
-func (p *parser) operator(r path) (op Op, not bool) {
-	start := p.pos
-	for _, f := range foreign {
-		if !p.accept(f.text) {
-			continue
-		}
-		if f.ours != "" {
-			p.fail(start, p.pos, "the operator is written "+f.ours, f.ours)
-		} else {
-			written := p.text[r.Start:r.End]
-			p.fail(r.Start, p.pos, fmt.Sprintf("there is no operator %s; negate the term", f.text), "-"+written+f.text[1:])
-		}
-		return p.operatorOf(f.ours), false
-	}
-	for _, o := range operators {
-		if p.accept(o.text) {
-			return o.op, o.not
-		}
-	}
-	if p.accept("!") {
-		p.fail(start, p.pos, "! is no operator", "!=")
-		return Equal, true
-	}
-	return 0, false
-}
-
-func (p *parser) operatorOf(text string) Op {
-	for _, o := range operators {
-		if o.text == text {
-			return o.op
-		}
-	}
-	return Match
-}
-
-// argument reads what stands behind an operator.
-func (p *parser) argument(f Field, op Op, start int) Node {
-	behind := p.pos
-	p.space()
-	if p.completing != nil && p.end() {
-		p.completing.value(p, f, op, "", p.pos)
-		return nil
-	}
-	if c := p.next(); c != '(' {
-		if c < 0 || c == ')' || c == ',' {
-			p.fail(start, behind, "a value is missing behind the operator", p.text[f.Start:f.End]+":*")
-			return nil
-		}
-		v, ok := p.value(f, op)
-		if !ok {
-			return nil
-		}
-		return p.compare(Pos{start, p.pos}, f, op, v)
-	}
-	if op.Ordering() || op == Match {
-		from := p.pos
-		p.skip()
-		p.fail(from, p.pos, "a list of values goes with = and : only")
-		return nil
-	}
-	failed := len(p.errors)
-	var item func() Node
-	item = func() Node {
-		return p.negated(func() Node {
-			if p.next() == '(' {
-				return p.composite(item)
-			}
-			from := p.pos
-			if p.values++; p.values > MaxValues {
-				p.stop(from, len(p.text), fmt.Sprintf("more than %d values in lists", MaxValues))
-				return nil
-			}
-			v, ok := p.value(f, op)
-			if !ok {
-				return nil
-			}
-			return p.compare(Pos{from, p.pos}, f, op, v)
-		}, true)
-	}
-	open := p.pos
-	n := p.composite(item)
-	if n == nil || len(p.errors) > failed {
-		return nil
-	}
-	if and, ok := n.(*And); ok && op == Equal && p.single(f) {
-		p.warn(open, p.pos, "no asset has several values of "+f.String()+"; is OR meant?", p.alternatives(open, and))
-	}
-	return gather(n, Pos{start, p.pos})
-}
-
-// single reports whether a field has one value at most.
-func (p *parser) single(f Field) bool { return f.Space != Document }
-
-// alternatives writes a list of values with OR between them.
-func (p *parser) alternatives(open int, and *And) string {
-	texts := make([]string, len(and.Nodes))
-	for i, n := range and.Nodes {
-		start, end := n.Span()
-		texts[i] = p.text[start:end]
-		if _, or := n.(*Or); or && !strings.HasPrefix(texts[i], "(") {
-			texts[i] = "(" + texts[i] + ")"
-		}
-	}
-	return "(" + strings.Join(texts, " OR ") + ")"
-}
-
-// gather makes one comparison of alternatives in a list.
-func gather(n Node, whole Pos) Node {
-	switch n := n.(type) {
-	case *And:
-		for i, c := range n.Nodes {
-			n.Nodes[i] = gather(c, whole)
-		}
-		n.Pos = whole
-	case *Not:
-		n.Node = gather(n.Node, whole)
-	case *Or:
-		for i, c := range n.Nodes {
-			n.Nodes[i] = gather(c, whole)
-		}
-		var all *Compare
-		for _, c := range n.Nodes {
-			c, ok := c.(*Compare)
-			if !ok || c.Op == Exists || all != nil && c.Op != all.Op {
-				return n
-			}
-			if all == nil {
-				all = &Compare{Pos: whole, Field: c.Field, Op: c.Op}
-			}
-			all.Values = append(all.Values, c.Values...)
-		}
-		return all
-	}
-	return n
-}
-
-// read is a value as it was read.
-type read struct {
-	Pos
-	text   string
-	raw    string
-	stars  []int
-	quoted bool
-}
-
-// value reads one value.
-func (p *parser) value(f Field, op Op) (read, bool) {
-	v := read{Pos: Pos{Start: p.pos}}
-	if closing(p.next()) != "" {
-		raw, ok := p.quotation()
-		v.raw, v.quoted, v.End = raw, true, p.pos
-		v.text, v.stars = unescape(raw)
-		if !ok && p.completing != nil {
-			p.completing.value(p, f, op, v.text, v.Start)
-		}
-		return v, ok
-	}
-	if word := p.keyword(); word != "" {
-		p.fail(p.pos, p.pos+len(word), word+" is a keyword; in quotes it is a value", Quote(word))
-		p.pos += len(word)
-		return v, false
-	}
-	n := run(p.rest(), inValue)
-	whole := p.chunk()
-	if n < whole && p.rest()[n] != ')' {
-		text := p.rest()[:whole]
-		if n > 0 && text[n] == ',' && !strings.ContainsAny(text, "()\"=<>") {
-			p.fail(p.pos, p.pos+whole, "a list is written with OR, in brackets",
-				"("+strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == ',' }), " OR ")+")", Quote(text))
-		} else {
-			p.fail(p.pos, p.pos+whole, fmt.Sprintf("a value with %c in it stands in quotes", text[n]), quoteTyped(text, op))
-		}
-		p.pos += whole
-		return v, false
-	}
-	v.text = p.rest()[:n]
-	for i := range n {
-		if v.text[i] == '*' {
-			v.stars = append(v.stars, i)
-		}
-	}
-	p.pos += n
-	v.raw, v.End = v.text, p.pos
-	if p.completing != nil && p.end() {
-		p.completing.value(p, f, op, v.text, v.Start)
-		return v, false
-	}
-	return v, true
-}
-
-// quoteTyped puts quotes around what was typed without them.
-func quoteTyped(text string, op Op) string {
-	if op == Match {
-		return quoteExpression(text)
-	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
-}
-
-// wildcards takes the * from the ends of a text. In between they are refused.
-func (p *parser) wildcards(at Pos, text string, stars []int) (Value, bool) {
-	v := Value{Text: text}
-	end := len(text)
-	from := 0
-	for len(stars) > 0 && stars[0] == from && from < end {
-		from++
-		stars = stars[1:]
-		v.Before = true
-	}
-	for len(stars) > 0 && stars[len(stars)-1] == end-1 {
-		end--
-		stars = stars[:len(stars)-1]
-		v.After = true
-	}
-	if len(stars) > 0 {
-		p.fail(at.Start, at.End, `a * stands for any text only at the ends of a value; as a character it is written \* in quotes, and ~ asks for more`,
-			Quote(text))
-		return v, false
-	}
-	v.Text = text[from:end]
-	if v.Text == "" && v.Before {
-		v.After = true
-	}
-	return v, true
-}
-
-// compare makes the node of a comparison with one value.
-func (p *parser) compare(at Pos, f Field, op Op, r read) Node {
-	if f.Space == Label && f.Name == "" {
-		return p.anyLabel(at, f, op, r)
-	}
-	switch {
-	case op == Match:
-		return p.expressionOf(at, f, r)
-	case op.Ordering():
-		if k := f.kind(); k == Time && !isTime(r.text) {
-			mends := []string{"now-7d"}
-			if isTime("-" + r.text) {
-				mends = []string{"-" + r.text}
-			}
-			p.fail(r.Start, r.End, f.Name+" is a moment, such as 2026-11-30, 2026-11-30T08:00:00Z or -7d", mends...)
-			return nil
-		}
-		return &Compare{Pos: at, Field: f, Op: op, Values: []Value{{Text: r.text}}}
-	}
-	v, ok := p.wildcards(r.Pos, r.text, r.stars)
-	if !ok {
-		return nil
-	}
-	exists := &Compare{Pos: at, Field: f, Op: Exists}
-	switch {
-	case v.Text == "" && (v.Before || v.After || op == Has):
-		return exists
-	case v.Text == "" && f.Space != Label:
-		return negate(at, exists)
-	case op == Equal && f.kind() == Time && !v.Before && !v.After && !isTime(v.Text):
-		p.fail(r.Start, r.End, f.Name+" is a moment, such as 2026-11-30T08:00:00Z; with : a part of it is enough", "now-7d")
-		return nil
-	case op == Has:
-		p.warnCase(r.Start, r.End, v.Text)
-	}
-	return &Compare{Pos: at, Field: f, Op: op, Values: []Value{v}}
-}
-
-// anyLabel is a comparison with all labels: only their names can be asked for.
-func (p *parser) anyLabel(at Pos, f Field, op Op, r read) Node {
-	v, ok := p.wildcards(r.Pos, r.text, r.stars)
-	switch {
-	case !ok:
-		return nil
-	case op == Has && v.Text == "" || op == Equal && v.Text == "" && v.Before:
-		return &Compare{Pos: at, Field: f, Op: Exists}
-	case op == Has && !v.Before && !v.After && !strings.Contains(v.Text, "="):
-		f.Name = v.Text
-		return &Compare{Pos: at, Field: f, Op: Exists}
-	}
-	mend := "labels:*"
-	if name, value, ok := strings.Cut(r.text, "="); ok && name != "" {
-		mend = Field{Space: Label, Name: name}.String() + "=" + quoteTyped(value, Equal)
-	}
-	p.fail(at.Start, at.End, "labels are asked for by name: labels:NAME, or labels.NAME=VALUE", mend)
-	return nil
-}
-
-// function reads a function. Its name comes next, and then the bracket.
-func (p *parser) function(name string) Node {
-	start := p.pos
-	switch name {
-	case "regex":
-		return p.regex()
-	case "related", "unrelated":
-		return p.related(name)
-	}
-	mends := nearest.Words(name, []string{"regex", "related", "unrelated"})
-	message := "there is no function " + name
-	if len(mends) == 0 {
-		message += "; is a space missing before the bracket?"
-		mends = []string{name + " "}
-	}
-	p.fail(start, start+len(name), message, mends...)
-	p.pos += len(name)
-	p.skip()
-	return nil
-}
-
-// regex reads regex(path, "expression").
-func (p *parser) regex() Node {
-	start := p.pos
-	open := start + len("regex")
-	p.pos = open + 1
-	p.space()
-	p.mayStart(false)
-	r, ok := p.path()
-	if !ok {
-		p.skip()
-		p.accept(")")
-		return nil
-	}
-	f, ok := p.resolve(r)
-	p.space()
-	if !ok || !p.accept(",") {
-		if ok && p.completing == nil {
-			p.fail(start, p.pos, `a regular expression is written regex(name, "^api-[0-9]+$")`)
-		}
-		p.skip()
-		p.accept(")")
-		return nil
-	}
-	p.space()
-	if p.end() || p.next() == ')' {
-		p.fail(start, p.pos, `a regular expression is written regex(name, "^api-[0-9]+$")`)
-		p.accept(")")
-		return nil
-	}
-	v, ok := p.value(f, Match)
-	if !ok {
-		p.skip()
-		p.accept(")")
-		return nil
-	}
-	p.space()
-	if !p.closed(open) {
-		return nil
-	}
-	return p.compare(Pos{start, p.pos}, f, Match, v)
-}
-
-// related reads related(kind, filter), where the filter may be left out.
-func (p *parser) related(name string) Node {
-	start := p.pos
-	open := start + len(name)
-	ok, up := p.deeper(start)
-	if !ok {
-		return nil
-	}
-	defer up()
-	p.pos = open + 1
-	if p.relation != "" {
-		p.fail(start, open, fmt.Sprintf("%s stands within %s: relations are asked for one step away; for more there is the graph", name, p.relation))
-		p.pos = start
-		p.skip()
-		return nil
-	}
-	p.space()
-	from := p.pos
-	kind, ok := p.piece(func(r rune) bool { return inValue(r) && r != ':' })
-	if !ok || p.completing != nil && p.end() {
-		if p.completing != nil {
-			p.completing.relation(p, kind, from)
-		}
-		return nil
-	}
-	if kind == "" || strings.Contains(kind, "*") && kind != "*" {
-		p.fail(start, p.pos, "the kind of relation is missing: "+name+"(runs_on, name=x), or * for any", name+"(*")
-	}
-	if kind == "*" {
-		kind = ""
-	}
-	p.space()
-	n := &Related{Kind: kind}
-	failed := len(p.errors)
-	if p.accept(",") {
-		p.relation, p.kind = name, kind
-		n.Node = p.expression(p.term, true)
-		p.relation, p.kind = "", ""
-		if n.Node == nil && len(p.errors) == failed && p.completing == nil && p.next() == ')' {
-			p.fail(start, p.pos, "a filter is missing behind the comma", p.text[start:from]+p.text[from:from+len(kind)])
-		}
-	} else if c := p.next(); c >= 0 && c != ')' {
-		p.fail(p.pos, p.pos, "a comma is missing behind the kind of relation", ",")
-		p.skip()
-	}
-	if !p.closed(open) || len(p.errors) > failed {
-		return nil
-	}
-	n.Pos = Pos{start, p.pos}
-	if name == "unrelated" {
-		return negate(n.Pos, n)
-	}
-	return n
 }
 
 // checkTree bounds what lists were written out to.
@@ -1152,32 +530,4 @@ func (p *parser) checkTree(root Node) {
 		}
 	}
 	visit(root, 0)
-}
-
-func (e *Error) text() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "at byte %d: %s", e.Start, e.Message)
-	for i, m := range e.Mends {
-		switch {
-		case i > 0:
-			b.WriteString(", or ")
-		default:
-			b.WriteString("; write ")
-		}
-		if m == "" {
-			b.WriteString("nothing")
-		} else {
-			b.WriteString(m)
-		}
-	}
-	return b.String()
-}
-
-// Error returns all messages.
-func (e Errors) Error() string {
-	texts := make([]string, len(e))
-	for i, one := range e {
-		texts[i] = one.Error()
-	}
-	return "filter: " + strings.Join(texts, "\n")
 }

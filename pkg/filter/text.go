@@ -176,19 +176,34 @@ func quoteExpression(expression string) string {
 	return b.String()
 }
 
-// Fold returns a text in which the letters A to Z are small: what "in any case" means. All other letters
-// stay, so that every program that asks folds alike.
+// Fold returns a text in small letters, code point by code point: what "in any case" means. The small sigma of word ends is as
+// the other one; the Kelvin sign and the capital I with a dot stay as they are, so that only ASCII becomes ASCII. So
+// the engine's lower, which knows ASCII only, does the same wherever what is looked for is ASCII.
 func Fold(s string) string {
 	for i := range len(s) {
-		if 'A' <= s[i] && s[i] <= 'Z' {
-			b := []byte(s)
-			for ; i < len(b); i++ {
-				if 'A' <= b[i] && b[i] <= 'Z' {
-					b[i] += 'a' - 'A'
-				}
-			}
-			return string(b)
+		if c := s[i]; 'A' <= c && c <= 'Z' || c >= utf8.RuneSelf {
+			return s[:i] + strings.Map(fold, s[i:])
 		}
 	}
 	return s
+}
+
+func fold(r rune) rune {
+	switch {
+	case 'A' <= r && r <= 'Z':
+		return r + ('a' - 'A')
+	case r < utf8.RuneSelf, r == '\u212a', r == 'İ':
+		return r
+	case r == 'ς', r == 'Σ':
+		return 'σ'
+	}
+	return unicode.ToLower(r)
+}
+
+// Plain returns a text as a value that means just itself, in quotes only if it needs them.
+func Plain(text string) string {
+	if plainPick(text) && text[0] != '-' && !isKeyword(text) {
+		return text
+	}
+	return Quote(text)
 }
