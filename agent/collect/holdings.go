@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/reeve-cloud/reeve/agent/collect/untaken"
 	"github.com/reeve-cloud/reeve/agent/lastseen"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
@@ -72,6 +73,8 @@ type holding struct {
 	watching     bool
 	failingSince time.Time
 	fault        string
+	// untaken is what could not be taken of it.
+	untaken untaken.Tally
 }
 
 // NewHoldings returns the holdings of an agent, with what its collectors held before:
@@ -113,16 +116,18 @@ func (h *Holdings) add(id string, state lastseen.Scope) *holding {
 }
 
 // claim says that the agent would look after a scope.
-func (h *Holdings) claim(id string) (*holding, error) {
+func (h *Holdings) claim(id string) (g *holding, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	g := h.scopes[id]
-	if g == nil {
+	if g = h.scopes[id]; g == nil {
 		state, err := h.seen.Scope(id)
 		if err != nil {
 			return nil, err
 		}
 		g = h.add(id, state)
+	}
+	if g.untaken, err = h.seen.Untaken(id); err != nil {
+		return nil, err
 	}
 	h.tell()
 	return g, nil
@@ -282,6 +287,22 @@ func (g *holding) fails(fault string) {
 	g.fault = fault
 }
 
+// cannotTake takes note of what could not be taken of a scope, over a restart as well:
+// until the next listing nobody says it again.
+func (g *holding) cannotTake(t untaken.Tally) {
+	if g == nil {
+		return
+	}
+	h := g.all
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	g.untaken = t
+	h.tell()
+	if err := h.seen.SetUntaken(g.id, t); err != nil {
+		h.logger.Warn("noting what could not be taken of a scope", "scope", g.id, "error", err)
+	}
+}
+
 // watches takes note of whether a scope is followed.
 func (g *holding) watches(is bool) {
 	if g == nil {
@@ -321,6 +342,10 @@ func (h *Holdings) Claims() []*wirev1.ScopeClaim {
 		}
 		if !g.failingSince.IsZero() {
 			c.FailingSince, c.Error = g.failingSince.UnixMilli(), strings.ToValidUTF8(g.fault[:min(len(g.fault), maxFault)], "")
+		}
+		if t := g.untaken; t.Count > 0 {
+			c.Untaken, c.UntakenAt = uint32(t.Count), t.At.UnixMilli()
+			c.UntakenReason = strings.ToValidUTF8(t.Why[:min(len(t.Why), maxFault)], "")
 		}
 		list = append(list, c)
 	}

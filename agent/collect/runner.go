@@ -262,7 +262,10 @@ func (s *scopeRun) claim() (err error) {
 		}
 	}
 	if s.recorder.Holdings != nil {
-		s.sink.holding, err = s.recorder.Holdings.claim(id.String())
+		if s.sink.holding, err = s.recorder.Holdings.claim(id.String()); err == nil {
+			s.sink.told = s.sink.holding.untaken
+			s.sink.untaken.Resume(s.sink.told)
+		}
 	}
 	return err
 }

@@ -16,6 +16,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/reeve-cloud/reeve/agent/collect/untaken"
 	"github.com/reeve-cloud/reeve/agent/lastseen"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/document"
@@ -53,6 +54,9 @@ type sink struct {
 
 	mu    sync.Mutex
 	sweep *sweep
+	// untaken counts what could not be taken, and told is what was told of that.
+	untaken untaken.Counter
+	told    untaken.Tally
 }
 
 var _ plugin.Sink = (*sink)(nil)
@@ -130,6 +134,9 @@ type sweep struct {
 	listed  map[uint64]struct{}
 	pending []plugin.Fact
 	bytes   int
+	// unread is how many elements nobody knows what they are, and why of one of them.
+	unread int
+	why    string
 }
 
 func (w *sweep) list(k plugin.Key) { w.listed[w.hash(k)] = struct{}{} }
@@ -170,6 +177,22 @@ func (w *sweep) Keep(_ context.Context, keys ...plugin.Key) error {
 	return nil
 }
 
+// Unread implements [plugin.Sweep].
+func (w *sweep) Unread(_ context.Context, key plugin.Key, why string) error {
+	w.sink.mu.Lock()
+	defer w.sink.mu.Unlock()
+	if err := w.open(); err != nil {
+		return err
+	}
+	if key == (plugin.Key{}) {
+		w.unread, w.why = w.unread+1, w.sink.text(why)
+		return nil
+	}
+	w.list(key)
+	w.sink.unread(plugin.Unread{Key: key, Why: why})
+	return nil
+}
+
 func (w *sweep) open() error {
 	if w.sink.sweep != w {
 		return errors.New("the sweep is not open any more")
@@ -198,7 +221,7 @@ func (w *sweep) Commit(ctx context.Context, checkpoint plugin.Checkpoint) error 
 	if err := w.sink.Seen.Keys(w.sink.id.String(), func(k plugin.Key) error {
 		if _, ok := w.listed[w.hash(k)]; ok {
 			known++
-		} else {
+		} else if w.unread == 0 {
 			missing = append(missing, k)
 		}
 		return nil
@@ -214,11 +237,12 @@ func (w *sweep) Commit(ctx context.Context, checkpoint plugin.Checkpoint) error 
 			return err
 		}
 	}
+	w.sink.untaken.Listed(func(k plugin.Key) bool { _, ok := w.listed[w.hash(k)]; return ok }, w.unread, w.why)
 	// The checkpoint counts only when all of the sweep is on disk.
 	if err := w.flush(ctx, checkpoint); err != nil {
 		return err
 	}
-	if err := w.sink.completed(len(w.listed) - known); err != nil {
+	if err := w.sink.completed(len(w.listed) - known + w.unread); err != nil {
 		return err
 	}
 	w.sink.sweep = nil
@@ -235,6 +259,9 @@ func (s *sink) record(ctx context.Context, facts []plugin.Fact, checkpoint plugi
 	assets, events, err := s.compare(facts)
 	if err != nil {
 		return err
+	}
+	if e := s.tellUntaken(); e != nil {
+		events = append(events, e)
 	}
 	// Events first: should the agent die now, the collector says them again
 	// from its old checkpoint, and their ids are the same. So are the subject,
@@ -266,6 +293,8 @@ func (s *sink) compare(facts []plugin.Fact) (assets, events []*wirev1.Record, er
 				if e := s.event(f.Event); e != nil {
 					events = append(events, e)
 				}
+			case f.Unread != nil:
+				s.unread(*f.Unread)
 			case f.Usage != nil:
 				if u := s.usage(f.Usage); u != nil {
 					events = append(events, u)
@@ -317,9 +346,10 @@ func (s *sink) upsert(c comparison, o *plugin.Observation) (versions []*wirev1.A
 		// One asset that cannot be taken must not hold up the others. It counts
 		// as listed, so nothing is deleted for it.
 		s.Metrics.observed(s.id.collector, "refused")
-		s.logger.Warn("refusing an observation", "type", o.Type, "uid", s.text(o.UID), "error", s.text(err.Error()))
+		s.refuse(o.Key, err.Error())
 		return nil, nil
 	}
+	s.untaken.Taken(o.Key)
 	last, err := c.last(o.Key)
 	if err != nil {
 		return nil, err
@@ -370,6 +400,7 @@ func (s *sink) upsert(c comparison, o *plugin.Observation) (versions []*wirev1.A
 
 // delete returns the version that ends an asset, or nil if it is not known.
 func (s *sink) delete(c comparison, k plugin.Key) (*wirev1.AssetVersion, error) {
+	s.untaken.Taken(k)
 	last, err := c.last(k)
 	if err != nil || last == nil {
 		return nil, err

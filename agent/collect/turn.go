@@ -123,6 +123,12 @@ func (s *turnSweep) Keep(ctx context.Context, keys ...plugin.Key) error {
 	return s.Sweep.Keep(ctx, keys...)
 }
 
+// Unread implements [plugin.Sweep].
+func (s *turnSweep) Unread(ctx context.Context, key plugin.Key, why string) error {
+	defer s.turn.moves()()
+	return s.Sweep.Unread(ctx, key, why)
+}
+
 // Commit implements [plugin.Sweep].
 func (s *turnSweep) Commit(ctx context.Context, checkpoint plugin.Checkpoint) error {
 	defer s.turn.moves()()

@@ -72,6 +72,7 @@ const (
 	checkpointPrefix = 'c'
 	typePrefix       = 't'
 	statePrefix      = 's'
+	untakenPrefix    = 'u'
 )
 
 var (

@@ -3,12 +3,14 @@ package lastseen
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/reeve-cloud/reeve/agent/collect/untaken"
 	"github.com/reeve-cloud/reeve/agent/spool"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/plugin"
@@ -80,6 +82,37 @@ func (s *Store) SetScope(scope string, state Scope) error {
 	return nil
 }
 
+// SetUntaken takes note of what could not be taken of a scope.
+func (s *Store) SetUntaken(scope string, t untaken.Tally) error {
+	if err := spool.CheckFree(s.db.Opts().Dir, s.MinFree); err != nil {
+		return err
+	}
+	return s.db.Update(func(txn *badger.Txn) error {
+		if t.Count == 0 {
+			return txn.Delete(untakenKey(scope))
+		}
+		value, err := json.Marshal(t)
+		if err != nil {
+			return err
+		}
+		return txn.Set(untakenKey(scope), value)
+	})
+}
+
+// Untaken returns what could not be taken of a scope.
+func (s *Store) Untaken(scope string) (t untaken.Tally, err error) {
+	v, err := s.get(untakenKey(scope))
+	if err != nil || v == nil {
+		return t, err
+	}
+	if json.Unmarshal(v, &t) != nil {
+		return untaken.Tally{}, nil // the next listing says it anew
+	}
+	return t, nil
+}
+
+func untakenKey(scope string) []byte { return append([]byte{untakenPrefix}, scope...) }
+
 // ForgetScope drops all that is known of a scope.
 func (s *Store) ForgetScope(scope string) error { return s.Seed(scope, Scope{}, nil) }
 
@@ -97,6 +130,7 @@ func (s *Store) seed(scope string, state Scope, next func() ([]*wirev1.AssetVers
 	if err := s.write(func(w *writer) error {
 		w.do(func(txn *badger.Txn) error { return txn.Set(scopeKey(scope), Scope{}.encode()) })
 		w.do(func(txn *badger.Txn) error { return txn.Delete(append([]byte{checkpointPrefix}, scope...)) })
+		w.do(func(txn *badger.Txn) error { return txn.Delete(untakenKey(scope)) })
 		return s.scan(scopePrefix(scope), func(item *badger.Item) error {
 			key := item.KeyCopy(nil)
 			w.do(func(txn *badger.Txn) error { return txn.Delete(key) })

@@ -57,6 +57,10 @@ func (s *Scope) ListScopes(ctx context.Context, r *connect.Request[reevev1.ListS
 	if err != nil {
 		return nil, s.unavailable(ctx, err)
 	}
+	letters, err := s.Warehouse.ScopeUntaken(ctx, m.GetSite())
+	if err != nil {
+		return nil, s.unavailable(ctx, err)
+	}
 	list := make(map[string]*reevev1.Scope)
 	name := func(site, scope string) string { return site + keySeparator + scope }
 	for _, st := range s.Scopes.List(m.GetSite()) {
@@ -65,6 +69,7 @@ func (s *Scope) ListScopes(ctx context.Context, r *connect.Request[reevev1.ListS
 			ReleaseTime:  timestamp(st.ReleaseTime),
 			CompleteTime: timestamp(st.CompleteTime), FailTime: timestamp(st.FailingTime), Error: st.Error, Watching: st.Watching, Ended: st.Ended,
 		}
+		addUntaken(v, warehouse.Untaken(st.Untaken))
 		if st.Holder != "" {
 			l := s.Registry.Liveness(st.Holder)
 			v.Hostname, v.Connected = l.Hostname, l.Connected
@@ -72,19 +77,25 @@ func (s *Scope) ListScopes(ctx context.Context, r *connect.Request[reevev1.ListS
 		}
 		list[name(st.Site, st.Scope)] = v
 	}
-	for k, n := range counts {
+	at := func(k warehouse.SiteScope) *reevev1.Scope {
 		v := list[name(k.Site, k.Scope)]
 		if v == nil {
 			v = &reevev1.Scope{Site: k.Site, Name: k.Scope}
 			list[name(k.Site, k.Scope)] = v
 		}
-		v.Assets = n
+		return v
+	}
+	for k, n := range counts {
+		at(k).Assets = n
+	}
+	for k, u := range letters {
+		addUntaken(at(k), u)
 	}
 	response := &reevev1.ListScopesResponse{}
 	names := make([]string, 0, len(list))
 	for n, v := range list {
 		// Of a scope that nobody has and that has nothing there is nothing to say.
-		if n > after && (v.GetHolder() != "" || v.GetAssets() > 0) {
+		if n > after && (v.GetHolder() != "" || v.GetAssets() > 0 || v.GetUntaken() > 0) {
 			names = append(names, n)
 		}
 	}
@@ -97,6 +108,17 @@ func (s *Scope) ListScopes(ctx context.Context, r *connect.Request[reevev1.ListS
 		response.Scopes = append(response.Scopes, list[n])
 	}
 	return connect.NewResponse(response), nil
+}
+
+// addUntaken adds what could not be taken of a scope. The newest reason is shown.
+func addUntaken(v *reevev1.Scope, u warehouse.Untaken) {
+	if u.Count == 0 {
+		return
+	}
+	v.Untaken += u.Count
+	if v.GetUntakenTime() == nil || u.Time.After(v.GetUntakenTime().AsTime()) {
+		v.UntakenReason, v.UntakenTime = u.Reason, timestamp(u.Time)
+	}
 }
 
 // EndScope implements the scope service.

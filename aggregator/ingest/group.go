@@ -101,19 +101,19 @@ func addBatch(g *warehouse.Group, e *ingestv1.Entry, b *wirev1.Batch, p part) {
 	l := letters{group: g, brief: e.GetBrief(), class: wire.ClassName(b.GetClass())}
 	defer l.sum()
 	if e.GetRefused() != "" {
-		l.add(origin, b.GetCount(), e.GetRefused(), b.GetRecords())
+		l.add(origin, b.GetCount(), e.GetRefused(), b.GetRecords(), nil)
 		return
 	}
 	records, err := wire.DecodeRecords(b)
 	if err != nil {
-		l.add(origin, b.GetCount(), err.Error(), b.GetRecords())
+		l.add(origin, b.GetCount(), err.Error(), b.GetRecords(), nil)
 		return
 	}
 	for n, r := range records {
 		if p.has(n) {
 			if err := addRecord(g, origin, b.GetClass(), r); err != nil {
 				raw, _ := proto.Marshal(r) // it has just been unmarshalled
-				l.add(origin, 1, err.Error(), raw)
+				l.add(origin, 1, err.Error(), raw, r.GetAsset())
 			}
 		}
 		origin.Seq++
@@ -145,13 +145,20 @@ type letters struct {
 	more  warehouse.DeadLetter
 }
 
-func (l *letters) add(origin origin, records uint32, reason string, raw []byte) {
+// add adds what could not be taken, and which version it was if it was one.
+func (l *letters) add(origin origin, records uint32, reason string, raw []byte, a *wirev1.AssetVersion) {
 	reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 	if !l.brief && l.kept < maxLetters {
 		l.kept++
-		l.group.DeadLetters = append(l.group.DeadLetters, warehouse.DeadLetter{
+		letter := warehouse.DeadLetter{
 			Origin: origin.Origin, Class: l.class, Records: records, Reason: reason, Raw: raw[:min(len(raw), maxLetterRaw)],
-		})
+		}
+		// Who had it refused for its scope has that no more.
+		if a != nil && origin.refused(a) == nil && named(a) {
+			letter.Scope, letter.Type, letter.UID = a.GetScope(), a.GetType(), a.GetUid()
+			letter.Version, _ = origin.ordered(a.GetVersion())
+		}
+		l.group.DeadLetters = append(l.group.DeadLetters, letter)
 		return
 	}
 	if l.more.Records == 0 {
@@ -159,6 +166,11 @@ func (l *letters) add(origin origin, records uint32, reason string, raw []byte) 
 			Reason: "more of this batch cannot be taken and is not kept; the first: " + reason}
 	}
 	l.more.Records += records
+}
+
+// named reports whether a version that is not in order says which asset it is of.
+func named(a *wirev1.AssetVersion) bool {
+	return wire.CheckName("scope", a.GetScope()) == nil && wire.CheckName("type", a.GetType()) == nil && wire.CheckName("uid", a.GetUid()) == nil
 }
 
 // sum adds the sum of what was not kept.

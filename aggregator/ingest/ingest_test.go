@@ -382,6 +382,15 @@ func TestBadRecordsBecomeDeadLetters(t *testing.T) {
 	if n := warehousetest.Rows(t, c.store.Warehouse, "dead_letter"); n != len(bad) {
 		t.Errorf("%d dead letters, want %d", n, len(bad))
 	}
+	// Those that say which asset they are of show with its scope.
+	untaken, err := c.store.ScopeUntaken(t.Context(), agent.Site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u := untaken[warehouse.SiteScope{Site: agent.Site, Scope: record(3).GetAsset().GetScope()}]; len(untaken) != 1 || u.Count != 1 ||
+		u.Reason == "" || u.Time.IsZero() {
+		t.Errorf("not taken are %+v", untaken)
+	}
 	// A batch that cannot even be decompressed.
 	b := &wirev1.Batch{SpoolId: spoolID, Class: assets, FirstSeq: uint64(len(all)) + 1, Count: 4, Records: []byte("no zstd")}
 	submit(t, in, marshal(t, b))

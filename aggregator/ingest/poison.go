@@ -12,6 +12,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/retry"
 	"github.com/reeve-cloud/reeve/pkg/wire"
+	wirev1 "github.com/reeve-cloud/reeve/pkg/wire/v1"
 )
 
 // part is a part of a frozen group: some of its batches or, of one batch, some of its
@@ -172,15 +173,17 @@ func (i *Ingest) bury(ctx context.Context, stored *ingestv1.Group, p part, cause
 	p.dead = true
 	g := &warehouse.Group{ID: p.id(stored, uuid.UUID(stored.GetId())), ReceivedAt: time.UnixMilli(stored.GetReceivedAt()).UTC()}
 	origin, count, raw := originOf(e, b, g.ReceivedAt), b.GetCount(), []byte(nil)
+	var asset *wirev1.AssetVersion
 	if p.to != 0 {
 		origin.Seq += uint64(p.from)
 		count = uint32(p.to - p.from)
 		if records, err := wire.DecodeRecords(b); err == nil {
+			asset = records[p.from].GetAsset()
 			raw, _ = proto.Marshal(records[p.from]) // it has just been unmarshalled
 		}
 	}
 	l := letters{group: g, class: wire.ClassName(b.GetClass())}
-	l.add(origin, count, "the warehouse refuses it: "+cause.Error(), raw)
+	l.add(origin, count, "the warehouse refuses it: "+cause.Error(), raw, asset)
 	pause := retry.BackOff(firstRetry, lastRetry)
 	for {
 		err := i.o.Warehouse.Settle(ctx, g)

@@ -472,6 +472,15 @@ type Status struct {
 	CompleteTime, FailingTime time.Time
 	Error                     string
 	Watching                  bool
+	// Untaken is how much the holder could not take of it.
+	Untaken Untaken
+}
+
+// Untaken is how much of a scope could not be taken, with the newest reason.
+type Untaken struct {
+	Count  int64
+	Reason string
+	Time   time.Time
 }
 
 // List returns the scopes of a site, or of all, by site and name.
@@ -515,6 +524,7 @@ func (s *Scopes) statusOf(k key) Status {
 	if c := s.status[k]; c != nil {
 		st.CompleteTime, st.FailingTime = moment(c.GetCompletedAt()), moment(c.GetFailingSince())
 		st.Error, st.Watching = c.GetError(), c.GetWatching() && st.Holder != ""
+		st.Untaken = Untaken{Count: int64(c.GetUntaken()), Reason: c.GetUntakenReason(), Time: moment(c.GetUntakenAt())}
 	}
 	return st
 }

@@ -74,6 +74,9 @@ func (s *Session) takeClaims(part *wirev1.Scopes) error {
 		if len(c.GetError()) > maxError {
 			c.Error = c.GetError()[:maxError]
 		}
+		if len(c.GetUntakenReason()) > maxError {
+			c.UntakenReason = c.GetUntakenReason()[:maxError]
+		}
 	}
 	if s.claims = append(s.claims, part.GetScopes()...); len(s.claims) > wire.MaxClaims || s.names > wire.MaxClaimNames {
 		return fmt.Errorf("%w: more than %d scopes, or %d bytes of their names", ErrProtocol, wire.MaxClaims, wire.MaxClaimNames)

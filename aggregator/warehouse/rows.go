@@ -132,8 +132,11 @@ type Gap struct {
 // DeadLetter is a record, or a whole batch, that could not be taken.
 type DeadLetter struct {
 	Origin
-	Class   string
-	Records uint32
-	Reason  string
-	Raw     []byte
+	Class string
+	// Scope, Type, UID and Version say which asset's version it was, where it was one.
+	Scope, Type, UID string
+	Version          uint64
+	Records          uint32
+	Reason           string
+	Raw              []byte
 }

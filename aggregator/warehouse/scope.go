@@ -3,6 +3,7 @@ package warehouse
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 )
@@ -59,6 +60,34 @@ func (w *Warehouse) ScopeCounts(ctx context.Context, site string, scopes []strin
 		return nil, fmt.Errorf("counting the assets of scopes: %w", err)
 	}
 	return scanMap(rows, func(k *SiteScope, n *int64) []any { return []any{&k.Site, &k.Scope, n} })
+}
+
+// Untaken is what of a scope could not be taken, and why.
+type Untaken struct {
+	// Count is of how many assets the newest version is a dead letter.
+	Count int64
+	// Reason is that of the newest, and Time when it came.
+	Reason string
+	Time   time.Time
+}
+
+// ScopeUntaken returns what could not be taken of the scopes of a site, or of all, and
+// was not taken since. A scope that is not in it has nothing of that.
+func (w *Warehouse) ScopeUntaken(ctx context.Context, site string) (map[SiteScope]Untaken, error) {
+	var c where
+	c.equal("site", site)
+	c.add("scope != ''")
+	rows, err := w.conn.Query(ctx, `SELECT d.site, d.scope, toInt64(count()), argMax(d.why, d.at), max(d.at)
+		FROM (SELECT site, scope, asset_type, asset_uid, max(version) AS version, argMax(reason, received_at) AS why, max(received_at) AS at
+			FROM dead_letter`+c.String()+` GROUP BY site, scope, asset_type, asset_uid) AS d
+		LEFT JOIN (SELECT type, site, uid, max(version) AS version FROM asset
+			WHERE (type, site, uid) IN (SELECT asset_type, site, asset_uid FROM dead_letter`+c.String()+`) GROUP BY type, site, uid) AS a
+		ON a.type = d.asset_type AND a.site = d.site AND a.uid = d.asset_uid
+		WHERE a.version < d.version GROUP BY d.site, d.scope`, c.parameters...)
+	if err != nil {
+		return nil, fmt.Errorf("counting what could not be taken of scopes: %w", err)
+	}
+	return scanMap(rows, func(k *SiteScope, u *Untaken) []any { return []any{&k.Site, &k.Scope, &u.Count, &u.Reason, &u.Time} })
 }
 
 // ScopeTypes returns how many assets of each type there are in a scope, not deleted.

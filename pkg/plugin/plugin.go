@@ -235,17 +235,33 @@ type Sweep interface {
 	// part of it that knows more is away. Of an asset that was never recorded it
 	// says nothing.
 	Keep(ctx context.Context, keys ...Key) error
+	// Unread declares that the listing has an element that cannot be read, and why, in
+	// words: it is told, and counted. What was recorded of the asset stays. The key is
+	// zero where it is not known which asset it is: then what is missing from the listing
+	// may be it, and Commit deletes nothing.
+	Unread(ctx context.Context, key Key, why string) error
 	// Commit declares the listing complete: assets of the scope that were
 	// neither upserted, applied nor kept since Begin are deleted.
 	Commit(ctx context.Context, checkpoint Checkpoint) error
 }
 
-// Fact is exactly one of an observation, a deletion, an event and a usage.
+// Fact is exactly one of an observation, a deletion, an event, a usage, and a change
+// that cannot be read.
 type Fact struct {
 	Upsert *Observation
 	Delete *Key
 	Event  *Event
 	Usage  *Usage
+	Unread *Unread
+}
+
+// Unread is something of an asset that cannot be read: it is told, and counted until
+// the asset can be taken or a listing says better. What was recorded of it stays.
+type Unread struct {
+	// Key is zero where it is not known which asset it is.
+	Key Key
+	// Why is for people.
+	Why string
 }
 
 // Key names an asset: a type and an identifier that is unique in the site.

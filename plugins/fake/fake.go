@@ -48,6 +48,9 @@ type Listing struct {
 	Source string `json:"source,omitempty"`
 	// Keep are uids that are kept as they were recorded.
 	Keep []string `json:"keep,omitempty"`
+	// Unread are uids of what the listing has and cannot be read; an empty one is of
+	// something that nobody knows what it is.
+	Unread []string `json:"unread,omitempty"`
 	// Panic makes the collector panic instead, NoCommit makes the sweep return
 	// as if all were well.
 	Panic    bool `json:"panic,omitempty"`
@@ -196,6 +199,15 @@ func (c *Collector) Sweep(ctx context.Context, scope plugin.Scope, out plugin.Si
 	}
 	for _, uid := range l.Keep {
 		if err := s.Keep(ctx, plugin.Key{Type: TypeThing, UID: uid}); err != nil {
+			return err
+		}
+	}
+	for _, uid := range l.Unread {
+		var key plugin.Key
+		if uid != "" {
+			key = plugin.Key{Type: TypeThing, UID: uid}
+		}
+		if err := s.Unread(ctx, key, "it cannot be read"); err != nil {
 			return err
 		}
 	}

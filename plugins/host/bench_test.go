@@ -22,8 +22,9 @@ func (d *discard) Upsert(_ context.Context, observations ...plugin.Observation) 
 	d.observations += len(observations)
 	return nil
 }
-func (d *discard) Keep(context.Context, ...plugin.Key) error       { return nil }
-func (d *discard) Commit(context.Context, plugin.Checkpoint) error { return nil }
+func (d *discard) Keep(context.Context, ...plugin.Key) error        { return nil }
+func (d *discard) Unread(context.Context, plugin.Key, string) error { return nil }
+func (d *discard) Commit(context.Context, plugin.Checkpoint) error  { return nil }
 
 func benchmarkSweep(b *testing.B, c *collector, scope string) {
 	b.Helper()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -93,6 +94,10 @@ func (w *sweep) Upsert(_ context.Context, observations ...plugin.Observation) er
 
 func (w *sweep) Keep(context.Context, ...plugin.Key) error {
 	return errors.New("the host has nothing to keep")
+}
+
+func (w *sweep) Unread(_ context.Context, key plugin.Key, why string) error {
+	return fmt.Errorf("%v cannot be read: %s", key, why)
 }
 
 func (w *sweep) Commit(context.Context, plugin.Checkpoint) error {

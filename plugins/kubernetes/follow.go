@@ -113,11 +113,18 @@ func (c *collector) sweepKind(ctx context.Context, k *cluster.Cluster, o *observ
 			c.log.Warn("a list has elements that cannot be read; what is missing from it does not count as deleted",
 				"kind", kind.String(), "elements", list.Odd, "error", list.Why)
 		}
+		for range list.Odd {
+			if err := sweep.Unread(ctx, plugin.Key{}, list.Why.Error()); err != nil {
+				return err
+			}
+		}
 	}
 	checkpoint := c.checkpoint(k, list.Version)
 	switch {
-	case noList || list.Odd > 0:
+	case noList:
 		err = keepAll(ctx, out, sweep, checkpoint)
+	case list.Odd > 0:
+		err = sweep.Commit(ctx, checkpoint)
 	case anew != nil:
 		o.keep(kind, listed)
 		err = commitAnew(ctx, out, sweep, anew, checkpoint)
@@ -615,6 +622,7 @@ func (c *collector) followOnce(ctx context.Context, f *following) error {
 				if c.first(f.kind, "odd change") {
 					c.log.Warn("a change cannot be read", "kind", f.kind.String(), "error", next.change.Odd)
 				}
+				facts = append(facts, plugin.Fact{Unread: &plugin.Unread{Why: next.change.Odd.Error()}})
 			} else {
 				facts = append(facts, f.facts(next.change)...)
 			}

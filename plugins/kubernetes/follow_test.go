@@ -107,6 +107,7 @@ func (s *sink) wait(names string) {
 type sweep struct {
 	sink   *sink
 	listed map[plugin.Key]plugin.Observation
+	blind  bool
 }
 
 func (w *sweep) Upsert(_ context.Context, observations ...plugin.Observation) error {
@@ -127,9 +128,19 @@ func (w *sweep) Keep(_ context.Context, keys ...plugin.Key) error {
 	return nil
 }
 
+func (w *sweep) Unread(_ context.Context, key plugin.Key, _ string) error {
+	w.blind = w.blind || key == plugin.Key{}
+	return w.Keep(context.Background(), key)
+}
+
 func (w *sweep) Commit(_ context.Context, c plugin.Checkpoint) error {
 	w.sink.mu.Lock()
 	defer w.sink.mu.Unlock()
+	for key, was := range w.sink.state {
+		if _, there := w.listed[key]; w.blind && !there {
+			w.listed[key] = was
+		}
+	}
 	w.sink.state = w.listed
 	if c != "" {
 		w.sink.checkpoint = c

@@ -54,6 +54,13 @@ func (s *seen) has(k plugin.Key) bool {
 	return ok
 }
 
+// doubts says that what is missing may be among what cannot be read.
+func (s *seen) doubts(r *elementReader) {
+	if s.unread > 0 {
+		r.doubts(fmt.Sprintf("%d elements cannot be told from others: %s", s.unread, s.why))
+	}
+}
+
 // missing returns what is recorded in the listing and was not seen, with its
 // projects, and how much is recorded. Where the same was seen as by the last
 // sweep, nothing is.
@@ -88,9 +95,7 @@ func (f *follower) settle(ctx context.Context, r *elementReader, sweep plugin.Sw
 			return false, err
 		}
 	}
-	if s.unread > 0 {
-		r.doubts(fmt.Sprintf("%d elements cannot be told from others: %s", s.unread, s.why))
-	}
+	s.doubts(r)
 	if len(missing) > 0 && r.doubt == "" && f.l.kind.Hidden != "" {
 		if err := f.hidden(ctx, r, sweep, s, missing); err != nil {
 			return false, err
@@ -136,6 +141,7 @@ func (f *follower) shrunk(
 	if len(missing) == 0 {
 		return "", nil
 	}
+	s.doubts(r)
 	if r.doubt != "" {
 		return r.doubt, nil
 	}

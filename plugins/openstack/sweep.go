@@ -117,6 +117,11 @@ func (f *follower) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for range s.unread {
+		if err := sweep.Unread(ctx, plugin.Key{}, s.why); err != nil {
+			return err
+		}
+	}
 	if err := f.same(); err != nil {
 		return err
 	}
@@ -150,7 +155,7 @@ func (f *follower) same() error {
 
 // read reads the list to its end.
 func (f *follower) read(ctx context.Context, r *elementReader, sweep plugin.Sweep, s *seen) error {
-	s.twins = nil
+	s.twins, s.unread, s.odd = nil, 0, 0
 	done, err := r.list(ctx, sweep, f.out, func(raw jsontext.Value) error { return f.take(ctx, r, sweep, s, raw) })
 	if err != nil {
 		return err
@@ -186,7 +191,7 @@ func (f *follower) take(ctx context.Context, r *elementReader, sweep plugin.Swee
 	case err != nil:
 		s.odd, s.why = s.odd+1, err.Error()
 		s.add(reading.Key)
-		return sweep.Keep(ctx, reading.Key)
+		return sweep.Unread(ctx, reading.Key, err.Error())
 	case reading.Deleted:
 		return nil
 	}

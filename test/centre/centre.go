@@ -111,17 +111,23 @@ func (c *Centre) Client() *client.Client {
 	if c.client != nil {
 		return c.client
 	}
-	token, err := os.ReadFile(filepath.Join(c.config.DataDir, "admin-token"))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	api, err := client.New(client.Options{Server: c.Address, CAHash: c.CA.Pin().String(), Token: strings.TrimSpace(string(token))})
+	api, err := client.New(client.Options{Server: c.Address, CAHash: c.CA.Pin().String(), Token: c.AdminToken()})
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(api.Close)
 	c.client = api
 	return api
+}
+
+// AdminToken returns the token of the administrator.
+func (c *Centre) AdminToken() string {
+	c.t.Helper()
+	token, err := os.ReadFile(filepath.Join(c.config.DataDir, "admin-token"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(token))
 }
 
 // Token makes a join token.

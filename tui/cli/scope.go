@@ -23,7 +23,8 @@ func (a *app) getScopesCommand() *cobra.Command {
 		Short:   "List who looks after what, and how that goes",
 		Long: `List scopes: what one listing of a collector covers, such as the Deployments of a
 cluster, with the agent that looks after each. One without a holder has assets that
-are DISCONNECTED; reeve scope end says that they are gone.`,
+are DISCONNECTED; reeve scope end says that they are gone. UNTAKEN is how much a scope has
+that could not be taken (too large, nested too deeply, not to be read); -o wide says why.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.getScopes(cmd.Context(), o) },
 	}
@@ -56,10 +57,12 @@ func scopeColumns(p *output.Printer) []output.Column[*reevev1.Scope] {
 		{Heading: "AGENT", Only: output.Wide, Value: (*reevev1.Scope).GetHolder},
 		{Heading: "EPOCH", Value: func(s *reevev1.Scope) string { return fmt.Sprint(s.GetEpoch()) }},
 		{Heading: "ASSETS", Value: func(s *reevev1.Scope) string { return fmt.Sprint(s.GetAssets()) }},
+		{Heading: "UNTAKEN", Value: func(s *reevev1.Scope) string { return fmt.Sprint(s.GetUntaken()) }},
 		{Heading: "COMPLETE", Value: func(s *reevev1.Scope) string { return p.Time(s.GetCompleteTime()) }},
 		{Heading: "SINCE", Only: output.Wide, Value: func(s *reevev1.Scope) string { return p.Time(s.GetHoldTime()) }},
 		{Heading: "FAILING", Value: func(s *reevev1.Scope) string { return p.Time(s.GetFailTime()) }},
 		{Heading: "ERROR", Only: output.Wide, Value: (*reevev1.Scope).GetError},
+		{Heading: "WHY-UNTAKEN", Only: output.Wide, Value: (*reevev1.Scope).GetUntakenReason},
 	}
 }
 

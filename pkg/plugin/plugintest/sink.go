@@ -29,6 +29,7 @@ type Sink struct {
 	deleted    []plugin.Observation // as they last were
 	tolerant   bool
 	refused    []plugin.Key
+	unread     []string // why
 	sweeps     int
 	changed    chan struct{}
 }
@@ -57,6 +58,15 @@ func (s *Sink) TakeRefused() []plugin.Key {
 	return refused
 }
 
+// TakeUnread returns why elements of listings could not be read since the last call.
+func (s *Sink) TakeUnread() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	unread := s.unread
+	s.unread = nil
+	return unread
+}
+
 // Begin implements [plugin.Sink].
 func (s *Sink) Begin(context.Context) (plugin.Sweep, error) {
 	return &sweep{sink: s, listed: make(map[plugin.Key]bool)}, nil
@@ -72,6 +82,8 @@ func (s *Sink) Apply(ctx context.Context, checkpoint plugin.Checkpoint, facts ..
 			s.upsert(*f.Upsert)
 		case f.Delete != nil:
 			s.delete(*f.Delete)
+		case f.Unread != nil:
+			s.unread = append(s.unread, f.Unread.Why)
 		case f.Event != nil:
 			s.events = append(s.events, *f.Event)
 		}
@@ -248,6 +260,15 @@ func (w *sweep) Keep(ctx context.Context, keys ...plugin.Key) error {
 	return ctx.Err()
 }
 
+// Unread implements [plugin.Sweep].
+func (w *sweep) Unread(_ context.Context, key plugin.Key, why string) error {
+	w.sink.mu.Lock()
+	defer w.sink.mu.Unlock()
+	w.sink.unread = append(w.sink.unread, why)
+	w.listed[key] = true
+	return nil
+}
+
 func (w *sweep) Commit(ctx context.Context, c plugin.Checkpoint) error {
 	w.sink.mu.Lock()
 	defer w.sink.mu.Unlock()
@@ -256,7 +277,7 @@ func (w *sweep) Commit(ctx context.Context, c plugin.Checkpoint) error {
 	}
 	w.done = true
 	for _, k := range slices.SortedFunc(maps.Keys(w.sink.state), func(a, b plugin.Key) int { return strings.Compare(a.UID, b.UID) }) {
-		if !w.listed[k] {
+		if !w.listed[k] && !w.listed[plugin.Key{}] {
 			w.sink.delete(k)
 		}
 	}

@@ -1953,7 +1953,13 @@ type ScopeClaim struct {
 	// Why it fails.
 	Error string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
 	// The agent follows its changes at this moment.
-	Watching      bool `protobuf:"varint,7,opt,name=watching,proto3" json:"watching,omitempty"`
+	Watching bool `protobuf:"varint,7,opt,name=watching,proto3" json:"watching,omitempty"`
+	// How much of it could not be taken: what could not be read of the last listing, and
+	// assets that are not fit to be recorded. With the newest reason, and when that was, in
+	// Unix milliseconds.
+	Untaken       uint32 `protobuf:"varint,8,opt,name=untaken,proto3" json:"untaken,omitempty"`
+	UntakenReason string `protobuf:"bytes,9,opt,name=untaken_reason,json=untakenReason,proto3" json:"untaken_reason,omitempty"`
+	UntakenAt     int64  `protobuf:"varint,10,opt,name=untaken_at,json=untakenAt,proto3" json:"untaken_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2035,6 +2041,27 @@ func (x *ScopeClaim) GetWatching() bool {
 		return x.Watching
 	}
 	return false
+}
+
+func (x *ScopeClaim) GetUntaken() uint32 {
+	if x != nil {
+		return x.Untaken
+	}
+	return 0
+}
+
+func (x *ScopeClaim) GetUntakenReason() string {
+	if x != nil {
+		return x.UntakenReason
+	}
+	return ""
+}
+
+func (x *ScopeClaim) GetUntakenAt() int64 {
+	if x != nil {
+		return x.UntakenAt
+	}
+	return 0
 }
 
 // Grants answers claims. A claim that is not named is granted with its epoch.
@@ -3579,7 +3606,7 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\x06assets\x18\x04 \x03(\v2\x17.reeve.wire.v1.UnlistedR\x06assets\"O\n" +
 	"\x06Scopes\x121\n" +
 	"\x06scopes\x18\x01 \x03(\v2\x19.reeve.wire.v1.ScopeClaimR\x06scopes\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"\xce\x01\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xae\x02\n" +
 	"\n" +
 	"ScopeClaim\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x14\n" +
@@ -3588,7 +3615,12 @@ const file_wire_v1_wire_proto_rawDesc = "" +
 	"\fcompleted_at\x18\x04 \x01(\x03R\vcompletedAt\x12#\n" +
 	"\rfailing_since\x18\x05 \x01(\x03R\ffailingSince\x12\x14\n" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12\x1a\n" +
-	"\bwatching\x18\a \x01(\bR\bwatching\"O\n" +
+	"\bwatching\x18\a \x01(\bR\bwatching\x12\x18\n" +
+	"\auntaken\x18\b \x01(\rR\auntaken\x12%\n" +
+	"\x0euntaken_reason\x18\t \x01(\tR\runtakenReason\x12\x1d\n" +
+	"\n" +
+	"untaken_at\x18\n" +
+	" \x01(\x03R\tuntakenAt\"O\n" +
 	"\x06Grants\x121\n" +
 	"\x06grants\x18\x01 \x03(\v2\x19.reeve.wire.v1.ScopeGrantR\x06grants\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\"\x80\x01\n" +

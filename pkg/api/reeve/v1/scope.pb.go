@@ -50,7 +50,12 @@ type Scope struct {
 	// Assets that are not deleted.
 	Assets int64 `protobuf:"varint,13,opt,name=assets,proto3" json:"assets,omitempty"`
 	// A person had it ended, and nobody claimed it since.
-	Ended         bool `protobuf:"varint,14,opt,name=ended,proto3" json:"ended,omitempty"`
+	Ended bool `protobuf:"varint,14,opt,name=ended,proto3" json:"ended,omitempty"`
+	// How much of it could not be taken, by the agent or the warehouse, so that it is not
+	// among the assets, or not as it is now; with the newest reason, and when that was.
+	Untaken       int64                  `protobuf:"varint,15,opt,name=untaken,proto3" json:"untaken,omitempty"`
+	UntakenReason string                 `protobuf:"bytes,16,opt,name=untaken_reason,json=untakenReason,proto3" json:"untaken_reason,omitempty"`
+	UntakenTime   *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=untaken_time,json=untakenTime,proto3" json:"untaken_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -181,6 +186,27 @@ func (x *Scope) GetEnded() bool {
 		return x.Ended
 	}
 	return false
+}
+
+func (x *Scope) GetUntaken() int64 {
+	if x != nil {
+		return x.Untaken
+	}
+	return 0
+}
+
+func (x *Scope) GetUntakenReason() string {
+	if x != nil {
+		return x.UntakenReason
+	}
+	return ""
+}
+
+func (x *Scope) GetUntakenTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UntakenTime
+	}
+	return nil
 }
 
 type ListScopesRequest struct {
@@ -418,7 +444,7 @@ var File_api_reeve_v1_scope_proto protoreflect.FileDescriptor
 
 const file_api_reeve_v1_scope_proto_rawDesc = "" +
 	"\n" +
-	"\x18api/reeve/v1/scope.proto\x12\breeve.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\x03\n" +
+	"\x18api/reeve/v1/scope.proto\x12\breeve.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\x04\n" +
 	"\x05Scope\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -434,7 +460,10 @@ const file_api_reeve_v1_scope_proto_rawDesc = "" +
 	"\x05error\x18\v \x01(\tR\x05error\x12\x1a\n" +
 	"\bwatching\x18\f \x01(\bR\bwatching\x12\x16\n" +
 	"\x06assets\x18\r \x01(\x03R\x06assets\x12\x14\n" +
-	"\x05ended\x18\x0e \x01(\bR\x05ended\"c\n" +
+	"\x05ended\x18\x0e \x01(\bR\x05ended\x12\x18\n" +
+	"\auntaken\x18\x0f \x01(\x03R\auntaken\x12%\n" +
+	"\x0euntaken_reason\x18\x10 \x01(\tR\runtakenReason\x12=\n" +
+	"\funtaken_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\vuntakenTime\"c\n" +
 	"\x11ListScopesRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
@@ -486,17 +515,18 @@ var file_api_reeve_v1_scope_proto_depIdxs = []int32{
 	6, // 1: reeve.v1.Scope.release_time:type_name -> google.protobuf.Timestamp
 	6, // 2: reeve.v1.Scope.complete_time:type_name -> google.protobuf.Timestamp
 	6, // 3: reeve.v1.Scope.fail_time:type_name -> google.protobuf.Timestamp
-	0, // 4: reeve.v1.ListScopesResponse.scopes:type_name -> reeve.v1.Scope
-	5, // 5: reeve.v1.EndScopeResponse.assets:type_name -> reeve.v1.EndScopeResponse.AssetsEntry
-	1, // 6: reeve.v1.ScopeService.ListScopes:input_type -> reeve.v1.ListScopesRequest
-	3, // 7: reeve.v1.ScopeService.EndScope:input_type -> reeve.v1.EndScopeRequest
-	2, // 8: reeve.v1.ScopeService.ListScopes:output_type -> reeve.v1.ListScopesResponse
-	4, // 9: reeve.v1.ScopeService.EndScope:output_type -> reeve.v1.EndScopeResponse
-	8, // [8:10] is the sub-list for method output_type
-	6, // [6:8] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	6, // 4: reeve.v1.Scope.untaken_time:type_name -> google.protobuf.Timestamp
+	0, // 5: reeve.v1.ListScopesResponse.scopes:type_name -> reeve.v1.Scope
+	5, // 6: reeve.v1.EndScopeResponse.assets:type_name -> reeve.v1.EndScopeResponse.AssetsEntry
+	1, // 7: reeve.v1.ScopeService.ListScopes:input_type -> reeve.v1.ListScopesRequest
+	3, // 8: reeve.v1.ScopeService.EndScope:input_type -> reeve.v1.EndScopeRequest
+	2, // 9: reeve.v1.ScopeService.ListScopes:output_type -> reeve.v1.ListScopesResponse
+	4, // 10: reeve.v1.ScopeService.EndScope:output_type -> reeve.v1.EndScopeResponse
+	9, // [9:11] is the sub-list for method output_type
+	7, // [7:9] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_api_reeve_v1_scope_proto_init() }
