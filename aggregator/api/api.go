@@ -77,6 +77,8 @@ type Options struct {
 	Events reevev1connect.EventServiceHandler
 	// Query may be nil, as Inventory may.
 	Query reevev1connect.QueryServiceHandler
+	// Export may be nil, as Inventory may.
+	Export reevev1connect.ExportServiceHandler
 	// CountSite returns what the warehouse has of a site, and RemoveSites has the
 	// sites removed that are marked as deleted in the registry. They may be nil:
 	// no site can be deleted then.
@@ -140,6 +142,9 @@ func (o *Options) validate() error {
 	}
 	if o.Query == nil {
 		o.Query = reevev1connect.UnimplementedQueryServiceHandler{}
+	}
+	if o.Export == nil {
+		o.Export = reevev1connect.UnimplementedExportServiceHandler{}
 	}
 	if o.strangerIdle == 0 {
 		o.strangerIdle = strangerIdle
@@ -225,10 +230,12 @@ func (s *Server) mux() http.Handler {
 	mux.Handle(reevev1connect.NewEventServiceHandler(s.options.Events, closed))
 	mux.Handle(reevev1connect.NewQueryServiceHandler(s.options.Query, closed))
 	mux.Handle(reevev1connect.NewScopeServiceHandler(s.options.Scope, closed))
+	mux.Handle(reevev1connect.NewExportServiceHandler(s.options.Export, closed))
 	reflector := grpcreflect.NewStaticReflector(
 		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.AccessServiceName,
 		reevev1connect.InventoryServiceName,
-		reevev1connect.EventServiceName, reevev1connect.QueryServiceName, reevev1connect.ScopeServiceName)
+		reevev1connect.EventServiceName, reevev1connect.QueryServiceName, reevev1connect.ScopeServiceName,
+		reevev1connect.ExportServiceName)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, closed))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, closed))
 	return mux

@@ -251,7 +251,7 @@ func TestReflection(t *testing.T) {
 	stream := client.NewStream(t.Context())
 	defer stream.Close()
 	names, err := stream.ListServices()
-	if err != nil || len(names) != 7 {
+	if err != nil || len(names) != 8 {
 		t.Errorf("services: %v, %v", names, err)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/admission"
 	"github.com/reeve-cloud/reeve/aggregator/api"
 	"github.com/reeve-cloud/reeve/aggregator/config"
+	"github.com/reeve-cloud/reeve/aggregator/export"
 	"github.com/reeve-cloud/reeve/aggregator/gateway"
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/reconcile"
@@ -138,6 +139,10 @@ func (a *Centre) open(ctx context.Context) error {
 	})
 	remover := removal.New(removal.Options{Registry: a.registry, Warehouse: a.warehouse, Forgotten: scopes.Forget, Logger: logger})
 	inventory := &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger, Scopes: scopes}
+	exports, err := export.NewJobs(filepath.Join(c.DataDir, "export"), a.registry.Store().FreeSpace)
+	if err != nil {
+		return err
+	}
 	descriptors, err := admission.Descriptors()
 	if err != nil {
 		return err
@@ -155,6 +160,7 @@ func (a *Centre) open(ctx context.Context) error {
 		Inventory: inventory, Events: inventory,
 		Scope:   &api.Scope{Scopes: scopes, Warehouse: a.warehouse, Registry: a.registry, Ingest: in, Logger: logger},
 		Query:   &api.Query{Gate: sqlgate.New(a.warehouse.Conn(), warehouse.Database), Registry: a.registry, Logger: logger},
+		Export:  &api.Export{Inventory: inventory, Registry: a.registry, Jobs: exports, Logger: logger},
 		Metrics: a.metrics, Logger: logger,
 	})
 	if err != nil {

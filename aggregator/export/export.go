@@ -360,11 +360,14 @@ func (m *misfits) add(what string) {
 	m.counts[what]++
 }
 
-// notes are what was counted. The text of each has a %d for its number.
+// counted stands for the number in what misfits count: no name has it.
+const counted = "\x00"
+
+// notes are what was counted.
 func (m *misfits) notes() []string {
 	var notes []string
 	for _, what := range m.order {
-		notes = append(notes, strings.Replace(what, "%d", strconv.FormatInt(m.counts[what], 10), 1))
+		notes = append(notes, strings.Replace(what, counted, strconv.FormatInt(m.counts[what], 10), 1))
 	}
 	return notes
 }

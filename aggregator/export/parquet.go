@@ -128,7 +128,7 @@ func (e *parquetEncoder) value(v any, c Column) (_ parquet.Value, size int, err 
 		text, err := textOf(v, time.UTC)
 		return parquet.ByteArrayValue([]byte(text)), len(text) + 4, err
 	}
-	e.misfits.add(fmt.Sprintf("column %q: %%d values are no %s, and null in this file; csv, jsonl and xlsx have them", c.Name,
+	e.misfits.add(fmt.Sprintf("column %q: %s values are no %s, and null in this file; csv, jsonl and xlsx have them", c.Name, counted,
 		kindNames[c.Kind]))
 	return parquet.NullValue(), 1, nil
 }

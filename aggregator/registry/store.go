@@ -274,6 +274,9 @@ func applyOp(txn *badger.Txn, op Op, revision int64) error {
 	return txn.Set(objectKey(op.Key), encodeKV(created, revision, op.Value))
 }
 
+// FreeSpace returns how many bytes are left on the disk that the store is on.
+func (s *Store) FreeSpace() (uint64, error) { return s.freeSpace(s.dir) }
+
 func (s *Store) checkSpace() error {
 	free, err := s.freeSpace(s.dir)
 	if err != nil {

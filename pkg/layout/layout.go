@@ -300,6 +300,9 @@ func checkText(s string) error {
 	return nil
 }
 
+// CheckPath returns an error unless path is one of an asset.
+func CheckPath(path string) error { return checkPath(path, true) }
+
 func checkPath(path string, whole bool) error {
 	if err := checkText(path); err != nil {
 		return err

@@ -117,6 +117,33 @@ func (c *Column) Text(s Subject, age func(time.Time) string) string {
 	return strings.Join(texts, ",")
 }
 
+// Value returns the value behind what the column shows of a subject: a float64 for a
+// count, and for a ratio, where 1 is the whole. Several values are a []any; without
+// any it is nil.
+func (c *Column) Value(s Subject) any {
+	values := s.Values(c.Path)
+	switch c.Format {
+	case Count:
+		if n, there := size(values); there {
+			return float64(n)
+		}
+		return nil
+	case Ratio:
+		value, _ := sum(values)
+		if whole, ok := sum(s.Values(c.Of)); ok && whole > 0 {
+			return value / whole
+		}
+		return nil
+	}
+	switch len(values) {
+	case 0:
+		return nil
+	case 1:
+		return values[0]
+	}
+	return values
+}
+
 func (c *Column) one(v any, age func(time.Time) string) string {
 	switch v := v.(type) {
 	case float64:

@@ -125,6 +125,7 @@ Sign in with "reeve login", then look around with "reeve get".`,
 		a.getCommand(),
 		a.watchCommand(),
 		a.sqlCommand(),
+		a.exportCommand(),
 		a.versionCommand(),
 	)
 	return root

@@ -1,7 +1,9 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/pem"
 	"errors"
@@ -105,6 +107,7 @@ func (f *fakeServer) start() error {
 	mux.Handle(reevev1connect.NewInventoryServiceHandler(fakeInventory{fakeServer: f}))
 	mux.Handle(reevev1connect.NewEventServiceHandler(fakeEvents{fakeServer: f}))
 	mux.Handle(reevev1connect.NewQueryServiceHandler(fakeQuery{}))
+	mux.Handle(reevev1connect.NewExportServiceHandler(fakeExport{f}))
 	mux.Handle(reevev1connect.NewAccessServiceHandler(fakeAccess{fakeServer: f}))
 	f.http = &http.Server{
 		Handler:           f.check(mux),
@@ -431,6 +434,37 @@ func (fakeQuery) RunSQL(_ context.Context, r *connect.Request[reevev1.RunSQLRequ
 	}
 	return stream.Send(&reevev1.RunSQLResponse{Rows: []*structpb.ListValue{row("busan-1\x1b[31m", "18446744073709551615", nil, 1.5)},
 		Truncated: r.Msg.MaxRows == 2})
+}
+
+// fakeExport answers with the request as the file, in two messages. Of a site that is called
+// broken the end is missing, and of one that is called changed a byte is another one.
+type fakeExport struct{ *fakeServer }
+
+func (f fakeExport) Export(_ context.Context, r *connect.Request[reevev1.ExportRequest],
+	stream *connect.ServerStream[reevev1.ExportResponse]) error {
+	file, err := protojson.Marshal(r.Msg)
+	if err != nil {
+		return err
+	}
+	file = append(bytes.ReplaceAll(file, []byte(" "), nil), '\n')
+	sum := sha256.Sum256(file)
+	site := r.Msg.Tables[0].GetAssets().GetSite()
+	if site == "changed" {
+		file[0] = '['
+	}
+	for _, m := range []*reevev1.ExportResponse{
+		{Data: file[:10]}, {Progress: &reevev1.ExportProgress{Rows: 1, TotalRows: 2}}, {Data: file[10:]},
+	} {
+		if err := stream.Send(m); err != nil {
+			return err
+		}
+	}
+	if site == "broken" {
+		return nil
+	}
+	return stream.Send(&reevev1.ExportResponse{Summary: &reevev1.ExportSummary{
+		Rows: int64(len(site)), Bytes: int64(len(file)), Sha256: sum[:], Notes: []string{"2 cells are cut"},
+	}})
 }
 
 func (f fakeEvents) ListEventTypes(_ context.Context, r *connect.Request[reevev1.ListEventTypesRequest]) (

@@ -41,6 +41,7 @@ type Client struct {
 	Access    reevev1connect.AccessServiceClient
 	Query     reevev1connect.QueryServiceClient
 	Scope     reevev1connect.ScopeServiceClient
+	Export    reevev1connect.ExportServiceClient
 	transport *http.Transport
 }
 
@@ -85,6 +86,7 @@ func New(o Options) (*Client, error) {
 		Events:    reevev1connect.NewEventServiceClient(httpClient, server, interceptors),
 		Query:     reevev1connect.NewQueryServiceClient(httpClient, server, interceptors),
 		Scope:     reevev1connect.NewScopeServiceClient(httpClient, server, interceptors),
+		Export:    reevev1connect.NewExportServiceClient(httpClient, server, interceptors),
 		transport: transport,
 	}, nil
 }
