@@ -116,3 +116,24 @@ func (w *Warehouse) loadSearches(ctx context.Context) error {
 	w.search.types = fresh.types
 	return nil
 }
+
+// SearchPaths returns the paths that searches by words look at, each with the types whose
+// layouts name it, in any site.
+func (w *Warehouse) SearchPaths() map[string][]string {
+	w.search.mu.RLock()
+	defer w.search.mu.RUnlock()
+	paths := make(map[string][]string)
+	for kind, t := range w.search.types {
+		lists := [][]string{t.paths}
+		for _, list := range t.sites {
+			lists = append(lists, list)
+		}
+		for _, path := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(lists...)))) {
+			paths[path] = append(paths[path], kind)
+		}
+	}
+	for _, kinds := range paths {
+		slices.Sort(kinds)
+	}
+	return paths
+}

@@ -1,0 +1,267 @@
+package query
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/reeve-cloud/reeve/pkg/document"
+	"github.com/reeve-cloud/reeve/pkg/filter"
+)
+
+// compiler makes conditions of nodes, for rows of a source. A condition is 1 or 0 and
+// never NULL, so that NOT is the exact complement.
+type compiler struct {
+	*plan
+	s      *statement
+	source *source
+}
+
+// node returns the condition of a node, in brackets where it needs them.
+func (c *compiler) node(n filter.Node) string {
+	switch n := n.(type) {
+	case *filter.And:
+		return c.join(n.Nodes, " AND ")
+	case *filter.Or:
+		return c.join(n.Nodes, " OR ")
+	case *filter.Not:
+		return "NOT " + bracket(c.node(n.Node))
+	case *filter.Word:
+		return c.word(n)
+	case *filter.Compare:
+		return bracket(c.compare(n))
+	case *filter.Related:
+		return c.related(n)
+	}
+	panic(fmt.Sprintf("a filter has a node %T", n))
+}
+
+func (c *compiler) join(nodes []filter.Node, by string) string {
+	texts := make([]string, len(nodes))
+	for i, n := range nodes {
+		texts[i] = c.node(n)
+	}
+	return bracket(strings.Join(texts, by))
+}
+
+// operand is what a comparison looks at, in rows of a source.
+type operand struct {
+	// some is the condition that there is any value.
+	some string
+	// any returns the condition that one value is as told. loose is a condition that the
+	// text of all values fulfils wherever one value does: it is cheaper to look at.
+	any func(is func(value string) string) string
+}
+
+// operand returns that of a field of the document without picks, or of a label or an
+// attribute that is text.
+func (c *compiler) operand(f filter.Field) operand {
+	switch f.Space {
+	case filter.Fixed:
+		column := attributes[f.Name]
+		if f.Name == "state" {
+			column = c.stateText(c.s, c.source)
+		}
+		return single(column, column+" != ''")
+	case filter.Label:
+		name := c.s.text(f.Name)
+		return single("labels["+name+"]", "mapContains(labels, "+name+")")
+	}
+	if len(f.Picks) > 0 {
+		return c.picked(f)
+	}
+	if c.source.history {
+		list := c.source.list(f.Name)
+		return operand{some: "notEmpty(" + list + ")", any: func(is func(string) string) string {
+			return fmt.Sprintf("arrayExists(v -> %s, %s)", is("v"), list)
+		}}
+	}
+	text := c.source.path(c.s, f.Name)
+	separator := c.s.text(document.Separator)
+	some := text + " != ''"
+	return operand{some: some, any: func(is func(string) string) string {
+		// Most paths have one value, of which no list needs to be made.
+		return fmt.Sprintf("(%s AND if(position(%s, %s) = 0, %s, arrayExists(v -> %s, splitByChar(%[3]s, %[2]s))))",
+			some, text, separator, is(text), is("v"))
+	}}
+}
+
+// single is the operand of what has one value.
+func single(value, some string) operand {
+	return operand{some: some, any: func(is func(string) string) string { return some + " AND " + is(value) }}
+}
+
+// picked is the operand of a field that takes elements of arrays: they are read from the
+// document, of those rows whose fields have what is needed somewhere.
+func (c *compiler) picked(f filter.Field) operand {
+	before := ""
+	if !c.source.history {
+		path := f.Name
+		for _, p := range f.Picks {
+			if p.Value != "" {
+				before += fmt.Sprintf("position(%s, %s) > 0 AND ", field(path+"."+p.Key), c.s.text(p.Value))
+			}
+			path += "." + p.Path
+		}
+	}
+	raws := c.pickedRaws(f)
+	return operand{
+		some: fmt.Sprintf("%sarrayExists(x -> %s, %s)", before, anything("x"), raws),
+		any: func(is func(string) string) string {
+			return fmt.Sprintf("%sarrayExists(v -> %s, %s)", before, is("v"), scalars(raws))
+		},
+	}
+}
+
+// pickedRaws returns an expression that is the raw JSON values of such a field.
+func (c *compiler) pickedRaws(f filter.Field) string {
+	raws := below(c.s, "[document]", f.Name)
+	for _, p := range f.Picks {
+		raws = fmt.Sprintf("arrayFilter(x -> startsWith(x, '{') AND %s = %s, arrayFlatten(arrayMap(x -> "+
+			"if(startsWith(x, '['), JSONExtractArrayRaw(x), []), %s)))", memberText(c.s, "x", p.Key), c.s.text(p.Value), raws)
+		if p.Path != "" {
+			raws = below(c.s, raws, p.Path)
+		}
+	}
+	return raws
+}
+
+// compare returns the condition of a comparison.
+func (c *compiler) compare(n *filter.Compare) string {
+	f := n.Field
+	if f.Space == filter.Label && f.Name == "" {
+		return "notEmpty(labels)"
+	}
+	if f.Space == filter.Fixed && isTime(f.Name) {
+		return c.compareTime(n)
+	}
+	o := c.operand(f)
+	switch n.Op {
+	case filter.Exists:
+		if f.Space == filter.Document && len(f.Picks) == 0 {
+			return o.some + " OR " + c.someBelow(f.Name)
+		}
+		return o.some
+	case filter.Equal:
+		return c.equal(n, o)
+	case filter.Has:
+		found := o.any(func(v string) string { return c.either(n.Values, func(w filter.Value) string { return c.has(v, w) }) })
+		if f.Space == filter.Document {
+			found = c.orMember(n, found)
+		}
+		return found
+	case filter.Match:
+		// With s, . is line breaks, too.
+		expression := c.s.text("(?s:" + n.Values[0].Text + ")")
+		return o.any(func(v string) string { return "match(" + v + ", " + expression + ")" })
+	}
+	return c.order(n, o)
+}
+
+func (c *compiler) either(values []filter.Value, is func(filter.Value) string) string {
+	if len(values) == 1 {
+		return is(values[0])
+	}
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i] = is(v)
+	}
+	return bracket(strings.Join(texts, " OR "))
+}
+
+// equal returns the condition that a value is one of texts.
+func (c *compiler) equal(n *filter.Compare, o operand) string {
+	var whole []string
+	var parts []filter.Value
+	for _, v := range n.Values {
+		if v.Before || v.After {
+			parts = append(parts, v)
+		} else {
+			whole = append(whole, v.Text)
+		}
+	}
+	var list []string
+	switch {
+	case len(whole) == 1:
+		text := c.s.text(whole[0])
+		list = append(list, o.any(func(v string) string { return v + " = " + text }))
+	case len(whole) > 1:
+		texts := c.s.texts(whole)
+		list = append(list, o.any(func(v string) string { return v + " IN " + texts }))
+	}
+	if len(parts) > 0 {
+		list = append(list, o.any(func(v string) string {
+			return c.either(parts, func(w filter.Value) string { return part(v, c.s.text(w.Text), w) })
+		}))
+	}
+	if len(list) == 1 {
+		return list[0]
+	}
+	return bracket(strings.Join(list, ") OR ("))
+}
+
+// part returns the condition that a value has a text at its beginning, its end, or
+// anywhere.
+func part(value, text string, w filter.Value) string {
+	switch {
+	case w.Before && w.After:
+		return fmt.Sprintf("position(%s, %s) > 0", value, text)
+	case w.Before:
+		return fmt.Sprintf("endsWith(%s, %s)", value, text)
+	}
+	return fmt.Sprintf("startsWith(%s, %s)", value, text)
+}
+
+// has returns the condition that a value has a text in any case: lower is of the letters A
+// to Z alone, as filter.Fold is.
+func (c *compiler) has(value string, w filter.Value) string {
+	if w.Before == w.After {
+		w.Before, w.After = true, true
+	}
+	return part("lower("+value+")", c.s.text(filter.Fold(w.Text)), w)
+}
+
+// someBelow returns the condition that there is a value at a path below one of the
+// document.
+func (c *compiler) someBelow(path string) string {
+	if !c.source.history {
+		return fmt.Sprintf("arrayExists(k -> startsWith(k, %s), fields.keys)", c.s.text(path+"."))
+	}
+	return fmt.Sprintf("arrayExists(x -> %s, %s)", anything("x"), below(c.s, "[document]", path))
+}
+
+// orMember returns the condition that what is found is there, or that there is something
+// at a member with the name of one of the values.
+func (c *compiler) orMember(n *filter.Compare, found string) string {
+	if len(n.Field.Picks) > 0 {
+		return found
+	}
+	list := []string{found}
+	for _, v := range n.Values {
+		if v.Before || v.After {
+			continue
+		}
+		path := n.Field.Name + "." + v.Text
+		if c.engine.catalogue != nil {
+			if known, _ := c.engine.catalogue.Known(c.selection.Type, path); !known {
+				continue
+			}
+		}
+		list = append(list, c.source.path(c.s, path)+" != ''", c.someBelow(path))
+	}
+	return strings.Join(list, " OR ")
+}
+
+// word returns the condition that the text that searches look at has a word. Of versions
+// of before that text is made here: what the layouts have looked at is as it is today.
+func (c *compiler) word(n *filter.Word) string {
+	word := c.s.text(filter.Fold(n.Text))
+	if !c.source.history {
+		return "position(search, " + word + ") > 0"
+	}
+	texts := []string{"name", "uid", "project", "arrayStringConcat(mapValues(labels), '\n')"}
+	for _, p := range c.engine.searchPaths(c.selection.Type) {
+		of := fmt.Sprintf("replaceAll(%s, %s, '\n')", c.source.path(c.s, p.path), c.s.text(document.Separator))
+		texts = append(texts, fmt.Sprintf("if(type IN %s, %s, '')", c.s.texts(p.types), of))
+	}
+	return fmt.Sprintf("position(lower(concat(%s)), %s) > 0", strings.Join(texts, ", '\n', "), word)
+}

@@ -1,0 +1,73 @@
+package query
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/reeve-cloud/reeve/pkg/document"
+)
+
+// The newest version of an asset has its document flattened beside it; earlier versions,
+// and the elements of an array one by one, are read from the document itself. What is
+// read is the same, but for two things: numbers come in the engine's shortest form (1.50
+// is 1.5), and arrays that lie directly in arrays are passed through so many deep:
+const nestedArrays = 2
+
+// passArrays returns, for an expression that is an array of raw JSON values, one in which
+// arrays are replaced by their elements.
+func passArrays(raws string) string {
+	for range nestedArrays {
+		raws = "arrayFlatten(arrayMap(e -> if(startsWith(e, '['), JSONExtractArrayRaw(e), [e]), " + raws + "))"
+	}
+	return raws
+}
+
+// below returns, for an expression that is an array of raw JSON values, the raw values at
+// a path in them. Keys may have dots in them, so each row of keys is tried as one key as
+// well: a value carries with it how many keys of the path led to it.
+func below(s *statement, raws, path string) string {
+	keys := strings.Split(path, ".")
+	found := "arrayMap(e -> (toUInt8(0), e), " + passArrays(raws) + ")"
+	for i := range keys {
+		at := strconv.Itoa(i)
+		if i > 0 {
+			for range nestedArrays {
+				found = fmt.Sprintf("arrayFlatten(arrayMap(t -> if(t.1 = %s AND startsWith(t.2, '['), "+
+					"arrayMap(e -> (t.1, e), JSONExtractArrayRaw(t.2)), [t]), %s))", at, found)
+			}
+		}
+		var names, ends []string
+		for j := i + 1; j <= len(keys); j++ {
+			names, ends = append(names, strings.Join(keys[i:j], ".")), append(ends, strconv.Itoa(j))
+		}
+		found = fmt.Sprintf("arrayFilter(t -> t.2 != '', arrayFlatten(arrayMap(t -> if(t.1 = %s, "+
+			"arrayMap((n, k) -> (toUInt8(n), JSONExtractRaw(t.2, k)), [%s], %s), [t]), %s)))", at, strings.Join(ends, ", "), s.texts(names), found)
+	}
+	return "arrayMap(t -> t.2, " + found + ")"
+}
+
+// scalars returns, for an expression that is an array of raw JSON values, the texts of
+// those that have one, as document.Fields has them.
+func scalars(raws string) string {
+	return "arrayFilter(e -> e != '', arrayMap(e -> multiIf(startsWith(e, '\"'), JSONExtractString(e), " +
+		"e = 'null' OR startsWith(e, '{') OR startsWith(e, '['), '', e), " + passArrays(raws) + "))"
+}
+
+// textAt returns the text that fields has of a path, read from a document.
+func textAt(s *statement, doc, path string) string {
+	return fmt.Sprintf("arrayStringConcat(%s, %s)", scalars(below(s, "["+doc+"]", path)), s.text(document.Separator))
+}
+
+// anything is true of a raw JSON value in which there is a value anywhere: behind names,
+// brackets, nulls and empty texts there is something else.
+func anything(raw string) string {
+	return fmt.Sprintf(`match(%s, '^(?:"(?:[^"\\\\]|\\\\.)*":|[{}\\[\\],]|""|null)*(?:"(?:[^"\\\\]|\\\\.)+"(?:[,\\]}]|$)|[-0-9tf])')`, raw)
+}
+
+// memberText returns the text of a member of a raw JSON object, if that is a text, a
+// number, or true or false. Of what is no member it is a text that no filter can have.
+func memberText(s *statement, object, key string) string {
+	return once(fmt.Sprintf("JSONExtractRaw(%s, %s)", object, s.text(key)),
+		"multiIf(startsWith(g, '\"'), JSONExtractString(g), g IN ('', 'null') OR startsWith(g, '{') OR startsWith(g, '['), '\\0', g)")
+}

@@ -1,0 +1,208 @@
+package query
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/pkg/document"
+	"github.com/reeve-cloud/reeve/pkg/filter"
+)
+
+// source is a table whose rows are versions of assets, as one SELECT reads them.
+type source struct {
+	// history is for asset_version, which has no fields beside its documents and no text
+	// for searches. Otherwise it is asset.
+	history bool
+	// paths are what is read of the documents of the history: each becomes a column, the
+	// values at the path. So it is known only when the rest of the SELECT is.
+	paths []string
+}
+
+// deleted is the condition that a row says that its asset is.
+func (src *source) deleted() string {
+	if src.history {
+		return "operation = 'deleted'"
+	}
+	return "deleted"
+}
+
+// list returns the values at a path, of the history.
+func (src *source) list(path string) string {
+	i := slices.Index(src.paths, path)
+	if i < 0 {
+		i = len(src.paths)
+		src.paths = append(src.paths, path)
+	}
+	return "path" + strconv.Itoa(i) + "_"
+}
+
+// path returns the text of a path: values that share it have the unit separator between
+// them, and none is empty.
+func (src *source) path(s *statement, path string) string {
+	if src.history {
+		return "arrayStringConcat(" + src.list(path) + ", " + s.text(document.Separator) + ")"
+	}
+	return field(path)
+}
+
+// from returns what stands behind FROM for rows of the history that a condition selects
+// before anything else of them is read.
+func (src *source) from(s *statement, condition string) string {
+	if len(src.paths) == 0 {
+		return "asset_version FINAL PREWHERE " + condition
+	}
+	var b strings.Builder
+	b.WriteString("(SELECT *")
+	for i, path := range src.paths {
+		fmt.Fprintf(&b, ", %s AS path%d_", scalars(below(s, "[document]", path)), i)
+	}
+	b.WriteString(" FROM asset_version FINAL PREWHERE " + condition + ")")
+	return b.String()
+}
+
+// attributes are the columns of fixed fields. What is not among them is no column.
+var attributes = map[string]string{
+	"name": "name", "uid": "uid", "type": "type", "site": "site", "region": "region", "project": "project", "status": "status",
+	"scope": "scope", "agent": "agent_id", "created": "created_at", "updated": "updated_at", "observed": "observed_at",
+}
+
+// disconnected is the condition that nobody looks after an asset that is not deleted: its
+// scope has no holder, or one that is silent. What is of no scope that an agent ever
+// claimed goes by the agent that told of it.
+func disconnected(silent string) string {
+	return fmt.Sprintf(`((site, scope) IN (SELECT site, scope FROM scope FINAL WHERE agent_id = '' OR has(%[1]s, agent_id))
+	OR has(%[1]s, agent_id) AND (site, scope) NOT IN (SELECT site, scope FROM scope FINAL))`, silent)
+}
+
+// state is the number of the state of a row, as package warehouse has it.
+func (p *plan) state(s *statement, src *source) string {
+	if !p.selection.Moment.Now() {
+		return fmt.Sprintf("if(%s, %d, %d)", src.deleted(), warehouse.Gone, warehouse.Active)
+	}
+	return fmt.Sprintf("multiIf(%s, %d, %s, %d, %d)", src.deleted(), warehouse.Gone, disconnected(s.texts(p.silent)), warehouse.Disconnected,
+		warehouse.Active)
+}
+
+// stateNames are the states as filters have them.
+var stateNames = map[warehouse.State]string{warehouse.Active: "ACTIVE", warehouse.Disconnected: "DISCONNECTED", warehouse.Gone: "DELETED"}
+
+// stateText is the name of the state of a row.
+func (p *plan) stateText(s *statement, src *source) string {
+	if !p.selection.Moment.Now() {
+		return fmt.Sprintf("if(%s, 'DELETED', 'ACTIVE')", src.deleted())
+	}
+	return fmt.Sprintf("multiIf(%s, 'DELETED', %s, 'DISCONNECTED', 'ACTIVE')", src.deleted(), disconnected(s.texts(p.silent)))
+}
+
+// where returns the conditions that an asset fulfils that is selected. They are those of
+// one row: that it is the newest one is not among them.
+func (p *plan) where(s *statement, src *source) []string {
+	list := p.keys(s)
+	switch {
+	case len(p.selection.States) > 0:
+		numbers := make([]string, len(p.selection.States))
+		for i, st := range p.selection.States {
+			numbers[i] = fmt.Sprint(uint8(st))
+		}
+		list = append(list, fmt.Sprintf("%s IN (%s)", p.state(s, src), strings.Join(numbers, ", ")))
+	case !p.states:
+		list = append(list, "NOT "+bracket(src.deleted()))
+	}
+	if p.filter.Root != nil {
+		c := compiler{plan: p, s: s, source: src}
+		list = append(list, c.node(p.filter.Root))
+	}
+	return list
+}
+
+// keys returns those conditions that go by what never changes of an asset.
+func (p *plan) keys(s *statement) []string {
+	var list []string
+	if c := p.scope.condition(); c != "" {
+		list = append(list, c)
+	}
+	if p.selection.Site != "" {
+		list = append(list, "site = "+s.text(p.selection.Site))
+	}
+	if p.selection.Type != "" {
+		list = append(list, "type = "+s.text(p.selection.Type))
+	}
+	for _, c := range conjuncts(p.filter.Root) {
+		// The engine finds the parts of a table by the types themselves, and not by what
+		// is true of them.
+		if compare, ok := c.(*filter.Compare); ok && compare.Field.Space == filter.Fixed && compare.Field.Name == "type" {
+			of := compiler{plan: p, s: s, source: new(source)}
+			list = append(list, "type IN (SELECT type FROM asset WHERE "+of.node(c)+" GROUP BY type)")
+		}
+		if compare, ok := c.(*filter.Compare); ok && compare.Field.Space == filter.Fixed && compare.Field.Name == "site" {
+			of := compiler{plan: p, s: s, source: new(source)}
+			list = append(list, of.node(c))
+		}
+	}
+	return list
+}
+
+// conjuncts are the nodes that must all hold.
+func conjuncts(n filter.Node) []filter.Node {
+	if n == nil {
+		return nil
+	}
+	if and, ok := n.(*filter.And); ok {
+		return and.Nodes
+	}
+	return []filter.Node{n}
+}
+
+// column is a column that a question makes of each row.
+type column struct {
+	name string
+	// of returns its expression for rows of a source.
+	of func(*statement, *source) string
+}
+
+// rows returns a SELECT of columns of exactly the assets that are selected, a row each, in
+// brackets.
+func (p *plan) rows(s *statement, columns ...column) string {
+	list := func(src *source) string {
+		if len(columns) == 0 {
+			return "1 AS one"
+		}
+		texts := make([]string, len(columns))
+		for i, c := range columns {
+			texts[i] = c.of(s, src) + " AS " + c.name
+		}
+		return strings.Join(texts, ", ")
+	}
+	now := new(source)
+	if p.selection.Moment.Now() {
+		return "(SELECT " + list(now) + " FROM asset FINAL" + where(p.where(s, now)) + ")"
+	}
+	stamp := s.whole(p.selection.Moment.stamp())
+	past := &source{history: true}
+	head, conditions := list(past), where(p.where(s, past))
+	return "(SELECT " + list(now) + " FROM asset FINAL" + where(append([]string{"version <= " + stamp}, p.where(s, now)...)) +
+		" UNION ALL SELECT " + head + " FROM " + past.from(s, p.past(s)) + conditions + ")"
+}
+
+// past returns the condition of the newest versions before the moment of those assets that
+// have changed since.
+func (p *plan) past(s *statement) string {
+	stamp := s.whole(p.selection.Moment.stamp())
+	keys := p.keys(s)
+	changed := "SELECT site, id FROM asset" + where(append([]string{"version > " + stamp}, keys...))
+	newest := "SELECT site, id, max(version) FROM asset_version" +
+		where(append([]string{"version <= " + stamp, "(site, id) IN (" + changed + ")"}, keys...)) + " GROUP BY site, id"
+	return "(site, id, version) IN (" + newest + ")"
+}
+
+func where(conditions []string) string {
+	if len(conditions) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(conditions, " AND ")
+}
+
+func bracket(condition string) string { return "(" + condition + ")" }
