@@ -22,6 +22,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/aggregator/admission"
 	"github.com/reeve-cloud/reeve/aggregator/api"
+	"github.com/reeve-cloud/reeve/aggregator/catalogue"
 	"github.com/reeve-cloud/reeve/aggregator/config"
 	"github.com/reeve-cloud/reeve/aggregator/export"
 	"github.com/reeve-cloud/reeve/aggregator/gateway"
@@ -124,9 +125,10 @@ func (a *Centre) open(ctx context.Context) error {
 		return err
 	}
 	feed := ingest.NewFeed(a.metrics)
+	paths := catalogue.New(a.warehouse, logger)
 	in, err := ingest.New(ingest.Options{
 		Warehouse: a.warehouse, Watermarks: a.registry, Dir: commitLogDir(c),
-		Logger: logger, Metrics: a.metrics, Committed: feed.Publish, Fences: scopes.Fences,
+		Logger: logger, Metrics: a.metrics, Committed: func(g *warehouse.Group) { paths.Learn(g); feed.Publish(g) }, Fences: scopes.Fences,
 	})
 	if err != nil {
 		return err
@@ -137,7 +139,8 @@ func (a *Centre) open(ctx context.Context) error {
 		Reconciler: reconcile.New(a.warehouse, scopes, in, logger, a.metrics), Scopes: scopes,
 		Clock: clock, ResetKey: resetKey, Logger: logger, Metrics: a.metrics,
 	})
-	remover := removal.New(removal.Options{Registry: a.registry, Warehouse: a.warehouse, Forgotten: scopes.Forget, Logger: logger})
+	remover := removal.New(removal.Options{Registry: a.registry, Warehouse: a.warehouse, Logger: logger,
+		Forgotten: func(site string) { scopes.Forget(site); paths.Forget(site) }})
 	inventory := &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger, Scopes: scopes}
 	exports, err := export.NewJobs(filepath.Join(c.DataDir, "export"), a.registry.Store().FreeSpace)
 	if err != nil {
@@ -178,7 +181,7 @@ func (a *Centre) open(ctx context.Context) error {
 	keeper := retention.New(retention.Options{
 		Policy: c.Retention.Policy(), Warehouse: a.warehouse, Registry: a.registry, Logger: logger, Metrics: a.metrics,
 	})
-	a.parts = append(a.parts, in.Run, scopes.Run, agents.Serve, server.Serve, remover.Run, keeper.Run)
+	a.parts = append(a.parts, in.Run, paths.Run, scopes.Run, agents.Serve, server.Serve, remover.Run, keeper.Run)
 	return nil
 }
 

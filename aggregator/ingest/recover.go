@@ -138,6 +138,9 @@ func (i *Ingest) recoverPart(ctx context.Context, stored *ingestv1.Group, p part
 	}
 	for _, g := range groups {
 		i.metrics.committed(g)
+		if i.o.Committed != nil {
+			i.o.Committed(g)
+		}
 		i.tell(g)
 	}
 	return nil
