@@ -89,7 +89,7 @@ func (p *parser) argument(f Field, op Op, start int) Node {
 	item = func() Node {
 		return p.negated(func() Node {
 			if p.next() == '(' {
-				return p.composite(item)
+				return p.composite(item, "*")
 			}
 			from := p.pos
 			if p.values++; p.values > MaxValues {
@@ -104,7 +104,7 @@ func (p *parser) argument(f Field, op Op, start int) Node {
 		}, true)
 	}
 	open := p.pos
-	n := p.composite(item)
+	n := p.composite(item, "*")
 	if n == nil || len(p.errors) > failed {
 		return nil
 	}
@@ -163,10 +163,9 @@ func gather(n Node, whole Pos) Node {
 // read is a value as it was read.
 type read struct {
 	Pos
-	text   string
-	raw    string
-	stars  []int
-	quoted bool
+	text  string
+	raw   string
+	stars []int
 }
 
 // value reads one value.
@@ -174,7 +173,7 @@ func (p *parser) value(f Field, op Op) (read, bool) {
 	v := read{Pos: Pos{Start: p.pos}}
 	if closing(p.next()) != "" {
 		raw, ok := p.quotation()
-		v.raw, v.quoted, v.End = raw, true, p.pos
+		v.raw, v.End = raw, p.pos
 		v.text, v.stars = unescape(raw)
 		if !ok && p.completing != nil {
 			p.completing.value(p, f, op, v.text, v.Start)
@@ -190,6 +189,11 @@ func (p *parser) value(f Field, op Op) (read, bool) {
 	whole := p.chunk()
 	if n < whole && p.rest()[n] != ')' {
 		text := p.rest()[:whole]
+		if f.Space == Label && f.Name == "" && text[n] == '=' { // labels:app=web, of which compare knows more
+			p.pos += whole
+			v.text, v.End = text, p.pos
+			return v, true
+		}
 		if n > 0 && text[n] == ',' && !strings.ContainsAny(text, "()\"=<>") {
 			p.fail(p.pos, p.pos+whole, "a list is written with OR, in brackets",
 				"("+strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == ',' }), " OR ")+")", Quote(text))

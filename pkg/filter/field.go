@@ -155,13 +155,9 @@ func (f Field) String() string {
 	writePath(&b, f.Name)
 	for _, p := range f.Picks {
 		b.WriteByte('[')
-		writePath(&b, p.Key)
+		writePicked(&b, p.Key)
 		b.WriteByte('=')
-		if plainPick(p.Value) {
-			b.WriteString(p.Value)
-		} else {
-			b.WriteString(Quote(p.Value))
-		}
+		writePicked(&b, p.Value)
 		b.WriteByte(']')
 		if p.Path != "" {
 			b.WriteByte('.')
@@ -185,7 +181,10 @@ func writePath(b *strings.Builder, path string) {
 	}
 }
 
-// equal compares without places.
-func (f Field) equal(g Field) bool {
-	return f.Space == g.Space && f.Name == g.Name && slices.Equal(f.Picks, g.Picks)
+func writePicked(b *strings.Builder, text string) {
+	if plainPick(text) {
+		b.WriteString(text)
+	} else {
+		b.WriteString(Quote(text))
+	}
 }

@@ -23,8 +23,28 @@ func (p *parser) function(name string) Node {
 		mends = []string{name + " "}
 	}
 	p.fail(start, start+len(name), message, mends...)
-	p.pos += len(name)
-	p.skip()
+	p.pos += len(name) + 1
+	return p.leave()
+}
+
+// leave goes behind the bracket that closes a function of which something is wrong.
+func (p *parser) leave() Node {
+	open, quoted := 0, false
+	for i, r := range p.rest() {
+		switch {
+		case r == '"':
+			quoted = !quoted
+		case quoted:
+		case r == '(':
+			open++
+		case r == ')':
+			if open--; open < 0 {
+				p.pos += i + 1
+				return nil
+			}
+		}
+	}
+	p.pos = len(p.text)
 	return nil
 }
 
@@ -35,33 +55,32 @@ func (p *parser) regex() Node {
 	p.pos = open + 1
 	p.space()
 	p.mayStart(false)
-	r, ok := p.path()
-	if !ok {
-		p.skip()
-		p.accept(")")
-		return nil
-	}
-	f, ok := p.resolve(r)
-	p.space()
-	if !ok || !p.accept(",") {
-		if ok && p.completing == nil {
+	usage := func() Node {
+		if p.completing == nil {
 			p.fail(start, p.pos, `a regular expression is written regex(name, "^api-[0-9]+$")`)
 		}
-		p.skip()
-		p.accept(")")
-		return nil
+		return p.leave()
 	}
-	p.space()
-	if p.end() || p.next() == ')' {
-		p.fail(start, p.pos, `a regular expression is written regex(name, "^api-[0-9]+$")`)
-		p.accept(")")
-		return nil
+	if c := p.next(); c < 0 || c == ',' || c == ')' {
+		return usage()
+	}
+	r, ok := p.path()
+	if !ok {
+		return p.leave()
+	}
+	f, ok := p.resolve(r)
+	if !ok {
+		return p.leave()
+	}
+	if p.space(); !p.accept(",") {
+		return usage()
+	}
+	if p.space(); p.end() || p.next() == ')' {
+		return usage()
 	}
 	v, ok := p.value(f, Match)
 	if !ok {
-		p.skip()
-		p.accept(")")
-		return nil
+		return p.leave()
 	}
 	p.space()
 	if !p.closed(open) {

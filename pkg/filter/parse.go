@@ -71,7 +71,7 @@ type parser struct {
 
 func (p *parser) fail(start, end int, message string, mends ...string) {
 	if p.errors = append(p.errors, &Error{start, end, message, mends}); len(p.errors) >= maxErrors {
-		p.stopped, p.pos = true, len(p.text)
+		p.stopped = true
 	}
 }
 
@@ -170,6 +170,9 @@ func (p *parser) expression(term func() Node, inner bool) Node {
 	var row []item
 	joined, at := "", 0
 	for {
+		if p.stopped {
+			return nil
+		}
 		p.space()
 		p.mayStart(len(row) > 0 && joined == "")
 		if p.end() || inner && p.next() == ')' {
@@ -180,7 +183,11 @@ func (p *parser) expression(term func() Node, inner bool) Node {
 			p.pos += len(word)
 			switch {
 			case len(row) == 0:
-				p.fail(start, p.pos, "nothing stands before "+word, "", Quote(word))
+				mends := []string{Quote(word)}
+				if p.space(); !p.end() && p.next() != ')' {
+					mends = []string{"", Quote(word)}
+				}
+				p.fail(start, start+len(word), "nothing stands before "+word, mends...)
 			case joined != "":
 				p.fail(start, p.pos, word+" follows "+joined, "", Quote(word))
 			default:
@@ -199,16 +206,13 @@ func (p *parser) expression(term func() Node, inner bool) Node {
 		}
 		failed := len(p.errors)
 		n := term()
-		if p.stopped {
-			return nil
-		}
 		if n == nil && len(p.errors) == failed { // it is being typed
 			return p.typed(row, joined)
 		}
-		if c := p.next(); len(p.errors) == failed && c >= 0 && c != ')' && c != ',' && !isSpace(c) {
+		if c := p.next(); !p.stopped && len(p.errors) == failed && c >= 0 && c != ')' && c != ',' && !isSpace(c) {
 			p.fail(p.pos, p.pos, "a space is missing here", " ")
 		}
-		if p.pos == start {
+		if p.pos == start && !p.end() {
 			p.pos += utf8.RuneLen(p.next())
 		}
 		row = append(row, item{Pos{start, p.pos}, n, joined})
@@ -347,7 +351,7 @@ func (p *parser) negated(simple func() Node, list bool) Node {
 		p.skip()
 		return nil
 	case p.keyword() != "":
-		p.fail(start, behind, minus+" stands before "+p.keyword(), "")
+		p.fail(start, behind, minus+" stands before "+p.keyword(), Quote(minus))
 		return nil
 	}
 	ok, up := p.deeper(start)
@@ -362,8 +366,8 @@ func (p *parser) negated(simple func() Node, list bool) Node {
 	return negate(Pos{start, p.pos}, n)
 }
 
-// composite reads what stands in brackets. The opening one comes next.
-func (p *parser) composite(term func() Node) Node {
+// composite reads what stands in brackets, of which the opening one comes next. Some text could stand in place of empty ones.
+func (p *parser) composite(term func() Node, empty string) Node {
 	start := p.pos
 	ok, up := p.deeper(start)
 	if !ok {
@@ -377,7 +381,7 @@ func (p *parser) composite(term func() Node) Node {
 		return nil
 	}
 	if n == nil && len(p.errors) == failed {
-		p.fail(start, p.pos, "there is nothing between the brackets", "")
+		p.fail(start, p.pos, "there is nothing between the brackets", empty)
 	}
 	return n
 }
@@ -391,14 +395,18 @@ func (p *parser) closed(open int) bool {
 		return true
 	}
 	if p.completing == nil {
-		p.fail(open, len(p.text), "a bracket is not closed", p.text[open:]+")")
+		mend := strings.TrimRight(p.text[open:], ", ") + ")"
+		if mend == "()" {
+			mend = ""
+		}
+		p.fail(open, len(p.text), "a bracket is not closed", mend)
 	}
 	return false
 }
 
 func (p *parser) simple() Node {
 	if p.next() == '(' {
-		return p.composite(p.term)
+		return p.composite(p.term, "")
 	}
 	if p.terms++; p.terms > MaxTerms {
 		p.stop(p.pos, len(p.text), fmt.Sprintf("more than %d terms", MaxTerms))

@@ -11,15 +11,17 @@ type path struct {
 	Field
 	// quoted says that some of it was, single that it is one text in quotes.
 	quoted, single bool
-	stars          []int
+	// dangling says that it ends with a dot.
+	dangling bool
+	stars    []int
 }
 
 // path reads keys and picks. What it returns has no space yet.
 func (p *parser) path() (path, bool) {
 	r := path{Field: Field{Pos: Pos{Start: p.pos}}}
 	base := &r.Name
-	// dot says that a key must follow, and closed that none can without a dot.
-	for first, dot, closed := true, false, false; ; first = false {
+	// dot says that a key must follow, closed that none can without a dot, and picked that the dot belongs to no key.
+	for first, dot, closed, picked := true, false, false, false; ; first = false {
 		c := p.next()
 		switch {
 		case closing(c) != "" && (first || dot):
@@ -38,10 +40,11 @@ func (p *parser) path() (path, bool) {
 			r.single, r.quoted, dot, closed = first, true, false, true
 		case c == '[' && !first && !dot:
 			var ok bool
+			picks := len(r.Picks)
 			if base, ok = p.pick(&r, base); !ok {
 				return r, false
 			}
-			r.single, dot, closed = false, false, true
+			r.single, dot, closed, picked = false, false, true, len(r.Picks) > picks
 		case c >= 0 && inField(c) && (!closed || c == '.'):
 			start := p.pos
 			p.pos += run(p.rest(), inField)
@@ -51,16 +54,17 @@ func (p *parser) path() (path, bool) {
 					r.stars = append(r.stars, i)
 				}
 			}
-			if closed && len(r.Picks) > 0 && *base == "" {
+			if picked {
 				text = text[1:]
 			}
 			*base += text
-			r.single, dot, closed = false, p.text[p.pos-1] == '.', false
+			r.single, dot, closed, picked = false, p.text[p.pos-1] == '.', false, false
 			p.typing(&r, *base, start)
 		case first:
 			p.unexpected()
 			return r, false
 		default:
+			r.dangling = dot
 			return r, true
 		}
 		r.End = p.pos
@@ -104,6 +108,11 @@ func (p *parser) pick(r *path, base *string) (*string, bool) {
 		from, end := open, p.pos
 		p.skip()
 		p.fail(from, end, "elements are picked as in [type=Ready]", "")
+		return nil, false
+	}
+	if c := p.next(); c >= 0 && c != '.' && inField(c) {
+		p.fail(p.pos, p.pos, "what follows ] begins with a dot and a key", ".")
+		p.skip()
 		return nil, false
 	}
 	r.Picks = append(r.Picks, Pick{Key: key, Value: value})
@@ -166,14 +175,13 @@ func (p *parser) quotation() (raw string, ok bool) {
 // unexpected fails for what can begin no term.
 func (p *parser) unexpected() {
 	start := p.pos
-	p.pos += utf8.RuneLen(p.next())
-	switch c := p.text[start]; c {
-	case '[', ']':
-		p.fail(start, p.pos, "square brackets pick elements of a path, as in status.conditions[type=Ready].status", "")
-	default:
-		p.fail(start, p.pos, fmt.Sprintf("a field is missing before %c; in quotes it is a word", c), Quote(string(c)))
+	p.pos += max(p.chunk(), 1)
+	text := p.text[start:p.pos]
+	message := fmt.Sprintf("a field is missing before %c; in quotes it is a word", text[0])
+	if text[0] == '[' || text[0] == ']' {
+		message = "square brackets pick elements of a path, as in status.conditions[type=Ready].status; in quotes they are a word"
 	}
-	p.skip()
+	p.fail(start, p.pos, message, Quote(text))
 }
 
 // resolve says what a path names.
@@ -196,10 +204,11 @@ func (p *parser) resolve(r path) (Field, bool) {
 	case !r.quoted && strings.ContainsAny(r.Name, "*"):
 		message = "a field has no *; in quotes it is a key"
 		mends = []string{Quote(r.Name)}
-	case !r.quoted && (strings.HasPrefix(whole, ".") || strings.HasSuffix(whole, ".") || strings.Contains(whole, "..")):
+	case r.dangling, !r.quoted && (strings.HasPrefix(whole, ".") || strings.Contains(whole, "..")):
 		message = "a key is missing beside a dot"
-		if len(r.Picks) == 0 {
-			mends = []string{strings.Join(strings.FieldsFunc(r.Name, func(c rune) bool { return c == '.' }), ".")}
+		mend := strings.Join(strings.FieldsFunc(r.Name, func(c rune) bool { return c == '.' }), ".")
+		if len(r.Picks) == 0 && !r.quoted && mend != "" && mend != labels {
+			mends = []string{mend}
 		}
 	case f.Space != Document && len(r.Picks) > 0:
 		message = f.String() + " has no elements to pick"

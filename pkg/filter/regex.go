@@ -20,10 +20,7 @@ func (p *parser) expressionOf(at Pos, f Field, r read) Node {
 		p.stop(at.Start, at.End, fmt.Sprintf("more than %d regular expressions", MaxExpressions))
 		return nil
 	}
-	text := r.text
-	if r.quoted {
-		text = unescapeExpression(r.raw)
-	}
+	text := unescapeExpression(r.raw)
 	if message, mends := checkExpression(text); message != "" {
 		for i, m := range mends {
 			mends[i] = quoteExpression(m)
@@ -44,8 +41,8 @@ func checkExpression(text string) (message string, mends []string) {
 			if i++; strings.IndexByte("pPCQE", text[i]) >= 0 {
 				return fmt.Sprintf(`\%c is not allowed in a regular expression here: not every program that asks reads it alike`, text[i]), nil
 			}
-		} else if strings.HasPrefix(text[i:], "(?P<") || strings.HasPrefix(text[i:], "(?<") {
-			return "groups of a regular expression have no names here", []string{nameless.ReplaceAllString(text, "(")}
+		} else if begins.MatchString(text[i:]) {
+			return "groups of a regular expression have no names here", []string{named.ReplaceAllString(text, "(")}
 		}
 	}
 	tree, err := syntax.Parse(text, syntax.Perl)
@@ -54,7 +51,7 @@ func checkExpression(text string) (message string, mends []string) {
 		if e, ok := err.(*syntax.Error); ok { //nolint:errorlint // it is never wrapped
 			message += fmt.Sprintf(": %s at %s", e.Code, e.Expr)
 			switch e.Code {
-			case syntax.ErrInvalidPerlOp:
+			case syntax.ErrInvalidPerlOp, syntax.ErrInvalidNamedCapture:
 				message += " (there is no looking ahead or back)"
 			case syntax.ErrMissingRepeatArgument:
 				mends = []string{regexp.QuoteMeta(text), "." + text}
@@ -70,14 +67,18 @@ func checkExpression(text string) (message string, mends []string) {
 	return "", nil
 }
 
-var nameless = regexp.MustCompile(`\(\?P?<[^>]*>`)
+var (
+	named  = regexp.MustCompile(`\(\?P?<\w*>`)
+	begins = regexp.MustCompile(`^` + named.String())
+)
 
 // steps is how large an expression is with its repetitions written out.
 func steps(r *syntax.Regexp) int {
-	n := 1 + len(r.Rune)/2
+	n := len(r.Rune)
 	for _, sub := range r.Sub {
 		n += steps(sub)
 	}
+	n = max(n, 1)
 	if r.Op == syntax.OpRepeat {
 		n *= max(r.Max, r.Min, 1)
 	}

@@ -1,0 +1,413 @@
+package filter
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// maker makes random trees and texts of random parts.
+type maker struct{ *rand.Rand }
+
+func pick[T any](m maker, of ...T) T { return of[m.IntN(len(of))] }
+
+func (m maker) text() string {
+	if m.IntN(3) > 0 {
+		return pick(m, "api", "api-0", "Running", "a b", "7", "n7", "lab", "shop", "2", "10GB", "1h", "-7d", "True", "http", "pod", "o", "ß", "Σ", "cloud")
+	}
+	var b strings.Builder
+	for range 1 + m.IntN(6) {
+		b.WriteString(pick(m, "a", "B", "*", `\`, `"`, "'", "“", " ", ".", ":", "(", ")", "=", "<", "-", "[", "]", "é", "\u2028", "\n", ",", "~", "!", "AND", "OR", "NOT", "@", "now", "9", "%", "$", "\u200b", "🂡"))
+	}
+	return b.String()
+}
+
+func (m maker) key() string {
+	if m.IntN(4) > 0 {
+		return pick(m, "spec", "status", "name", "labels", "conditions", "type", "doc", "image", "containers", "app", "@x", "vcpus", "memory", "list", "items", "id", "v")
+	}
+	return m.text()
+}
+
+// path is keys joined by dots. One that is parsed cannot say where keys with dots end, nor need it.
+func (m maker) path() string {
+	keys := make([]string, 1+m.IntN(3))
+	for i := range keys {
+		keys[i] = m.key()
+	}
+	return strings.Join(keys, ".")
+}
+
+func (m maker) field() Field {
+	switch m.IntN(4) {
+	case 0:
+		return Field{Space: Fixed, Name: pick(m, FixedFields...).Name}
+	case 1:
+		return Field{Space: Label, Name: m.path()}
+	}
+	f := Field{Space: Document, Name: pick(m, m.path(), m.path(), "vcpus", "memory", "spec.nodeName", "status.phase", "uptime", "list")}
+	for m.IntN(4) == 0 {
+		f.Picks = append(f.Picks, Pick{m.key(), m.text(), m.path()})
+	}
+	if n := len(f.Picks); n > 0 && m.IntN(3) == 0 {
+		f.Picks[n-1].Path = ""
+	}
+	return f
+}
+
+func (m maker) compare() Node {
+	if m.IntN(20) == 0 {
+		return &Compare{Field: Field{Space: Label}, Op: Exists}
+	}
+	c := &Compare{Field: m.field(), Op: Op(1 + m.IntN(int(GreaterEqual)))}
+	moment := c.Field.kind() == Time
+	switch {
+	case c.Op == Exists:
+	case c.Op == Match:
+		c.Values = []Value{{Text: pick(m, "a", "^api", `\d+$`, `a"b`, `\\`, "(x|y)*", `\*`, "[^]]", "(?i)RUN", "é")}}
+	case c.Op.Ordering() && moment:
+		c.Values = []Value{{Text: pick(m, "now", "-7d", "now+1h", "2026-11-01", "2026-11-01T10:00:00Z")}}
+	case c.Op.Ordering():
+		c.Values = []Value{{Text: pick(m, m.text(), "", "7", "4GiB", "500m", "1h30m", "-30m", "2026-11-29")}}
+	default:
+		for range 1 + m.IntN(3)*m.IntN(2) {
+			v := Value{Text: m.text(), Before: m.IntN(4) == 0, After: m.IntN(4) == 0}
+			if moment && c.Op == Equal && !v.Before && !v.After {
+				v.Text = "2026-11-01"
+			}
+			if c.Field.Space == Label && c.Op == Equal && m.IntN(4) == 0 {
+				v = Value{}
+			}
+			c.Values = append(c.Values, v)
+		}
+	}
+	return c
+}
+
+func (m maker) node(depth int, related bool) Node {
+	if depth == 0 {
+		if m.IntN(4) == 0 {
+			return &Word{Text: m.text()}
+		}
+		return m.compare()
+	}
+	switch m.IntN(6) {
+	case 0, 1:
+		var list []Node
+		for range 2 + m.IntN(2) {
+			list = append(list, m.node(m.IntN(depth), related))
+		}
+		if m.IntN(2) == 0 {
+			return both(Pos{}, list...)
+		}
+		return either(Pos{}, list...)
+	case 2:
+		return negate(Pos{}, m.node(depth-1, related))
+	case 3:
+		if !related {
+			r := &Related{Kind: pick(m, "", "runs_on", "owns", "a b", `"`)}
+			if m.IntN(3) > 0 {
+				r.Node = m.node(depth-1, true)
+			}
+			return r
+		}
+	}
+	return m.node(depth-1, related)
+}
+
+// TestTreesRoundTrip writes random trees and reads them again.
+func TestTreesRoundTrip(t *testing.T) {
+	_, w := readVectors(t)
+	for seed := range uint64(20000) {
+		m := maker{rand.New(rand.NewPCG(seed, 1))}
+		root := m.node(m.IntN(5), false)
+		text := Write(root)
+		f, err := Parse(text)
+		if err != nil {
+			t.Fatalf("seed %d: %s: %v", seed, text, err)
+		}
+		if !same(f.Root, root) {
+			t.Fatalf("seed %d: %s is parsed to %s", seed, text, f.Canonical())
+		}
+		if seed%10 == 0 {
+			w.match(t, f)
+		}
+		// A tree that was not parsed means the same.
+		for _, name := range w.names {
+			a, err1 := f.Match(w.assets[name], &w.env)
+			b, err2 := (&Filter{Root: root}).Match(w.assets[name], &w.env)
+			if a != b || err1 != nil || err2 != nil {
+				t.Fatalf("seed %d: %s: %t parsed, %t as it is: %v, %v", seed, text, a, b, err1, err2)
+			}
+			if seed%50 != 0 {
+				break
+			}
+		}
+	}
+}
+
+// TestComplement holds each filter against its negation: one of both holds, never both.
+func TestComplement(t *testing.T) {
+	_, w := readVectors(t)
+	for seed := range uint64(1000) {
+		m := maker{rand.New(rand.NewPCG(seed, 2))}
+		text := Write(m.node(m.IntN(4), false))
+		f, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		not, err := Parse("-(" + text + ")")
+		if err != nil {
+			t.Fatalf("-(%s): %v", text, err)
+		}
+		for _, name := range w.names {
+			a, _ := f.Match(w.assets[name], &w.env)
+			b, _ := not.Match(w.assets[name], &w.env)
+			if a == b {
+				t.Fatalf("%s: %s passes it and its negation: %t", text, name, a)
+			}
+		}
+	}
+}
+
+// sentence makes a text that is a filter, or nearly.
+func (m maker) sentence() string {
+	var b strings.Builder
+	for range 1 + m.IntN(8) {
+		b.WriteString(pick(m, "name", "status", "spec.x", "labels.app", "labels", "created", "a", `"b c"`, "@name", "doc.a", "regex(name, ", "related(runs_on, ", "unrelated(", "*",
+			"=", ":", "!=", "<", ">=", "~", "(", ")", " ", " ", " AND ", " OR ", "NOT ", "-", "[type=Ready]", "[", "]", ".", ",", "7", "-7d", `"`, `\`, "'", "“", "”", "or ", "and "))
+	}
+	return b.String()
+}
+
+// TestSentences holds what Parse makes of texts that are nearly filters: it either says what is wrong, within the text, or has a
+// canonical form that means the same.
+func TestSentences(t *testing.T) {
+	_, w := readVectors(t)
+	good := 0
+	for seed := range uint64(30000) {
+		m := maker{rand.New(rand.NewPCG(seed, 3))}
+		if checkParse(t, w, m.sentence(), seed%20 == 0) {
+			good++
+		}
+	}
+	if good < 1000 {
+		t.Errorf("only %d sentences are filters", good)
+	}
+}
+
+// checkParse holds what must be so for any text, and reports whether it is a filter.
+func checkParse(t testing.TB, w *world, text string, match bool) bool {
+	t.Helper()
+	f, err := Parse(text)
+	if err != nil {
+		list, ok := err.(Errors) //nolint:errorlint // it is never wrapped
+		if !ok || len(list) == 0 || len(list) > maxErrors {
+			t.Fatalf("%q: %T, %v", text, err, err)
+		}
+		checkNotices(t, text, list)
+		return false
+	}
+	checkNotices(t, text, f.Warnings)
+	Walk(f.Root, func(n Node) bool {
+		if start, end := n.Span(); start < 0 || start >= end || end > len(text) {
+			t.Errorf("%q: a node at %d to %d", text, start, end)
+		}
+		return true
+	})
+	if f.Root == nil {
+		if strings.TrimFunc(text, isSpace) != "" {
+			t.Fatalf("%q: no tree and no error", text)
+		}
+		return true
+	}
+	canonical := f.Canonical()
+	again, err := Parse(canonical)
+	if err != nil {
+		t.Fatalf("%q: its canonical form %q: %v", text, canonical, err)
+	}
+	if !same(f.Root, again.Root) || again.Canonical() != canonical {
+		t.Fatalf("%q: its canonical form %q is parsed to %q", text, canonical, again.Canonical())
+	}
+	if match {
+		w.match(t, f)
+	}
+	return true
+}
+
+func checkNotices(t testing.TB, text string, list Errors) {
+	t.Helper()
+	last := 0
+	for _, e := range list {
+		if e.Start < last || e.End < e.Start || e.End > len(text) || e.Message == "" || strings.Contains(e.Message, "\n") {
+			t.Errorf("%q: %+v", text, e)
+		}
+		last = e.Start
+		if utf8.ValidString(text) && (!utf8.ValidString(text[:e.Start]) || !utf8.ValidString(text[:e.End])) {
+			t.Errorf("%q: %+v is within a character", text, e)
+		}
+	}
+}
+
+// TestLimits holds each limit from both sides.
+func TestLimits(t *testing.T) {
+	many := func(n int, part, joined string) string {
+		return strings.TrimSuffix(strings.Repeat(part+joined, n), joined)
+	}
+	values := func(n int) string {
+		var list []string
+		for i := range n {
+			list = append(list, fmt.Sprint(i%10))
+		}
+		return "a=(" + strings.Join(list, " OR ") + ")"
+	}
+	for _, tt := range []struct {
+		name, most, more, message string
+		at                        int
+	}{
+		{"bytes", strings.Repeat("a", MaxSize), strings.Repeat("a", MaxSize+1), "a filter of 8193 bytes: the longest allowed has 8192", MaxSize},
+		{"bytes in characters", strings.Repeat("é", MaxSize/2), strings.Repeat("é", MaxSize/2) + "a", "a filter of 8193 bytes: the longest allowed has 8192", MaxSize},
+		{"many bytes", strings.Repeat("a", MaxSize), strings.Repeat("(", 1<<20), "a filter of 1048576 bytes: the longest allowed has 8192", MaxSize},
+		{"brackets", strings.Repeat("(", 32) + "a" + strings.Repeat(")", 32), strings.Repeat("(", 33) + "a" + strings.Repeat(")", 33), "nested deeper than 32 levels", 32},
+		{"negations", strings.Repeat("-(", 16) + "a" + strings.Repeat(")", 16), strings.Repeat("-(", 17) + "a" + strings.Repeat(")", 17), "nested deeper than 32 levels", 32},
+		{"brackets in a list", "x:" + strings.Repeat("(", 32) + "a" + strings.Repeat(")", 32), "x:" + strings.Repeat("(", 33) + "a", "nested deeper than 32 levels", 34},
+		{"brackets in a relation", "related(a, " + strings.Repeat("(", 31) + "a" + strings.Repeat(")", 32), "related(a, " + strings.Repeat("(", 32) + "a", "nested deeper than 32 levels", 42},
+		{"words", many(200, "a", " "), many(201, "a", " "), "more than 200 terms", 400},
+		{"comparisons", many(200, "a=1", " OR "), many(201, "a=1", " OR "), "more than 200 terms", 1400},
+		{"terms in brackets", "(" + many(199, "a", " OR ") + ") b", "(" + many(200, "a", " OR ") + ") b", "more than 200 terms", 999},
+		{"terms of a written list", "a:(" + many(200, "b", " ") + ")", "a:(" + many(201, "b", " ") + ")", "more than 200 terms", 403},
+		{"values", values(1000), values(1001), "more than 1000 values in lists", 5003},
+		{"expressions", many(20, `a~"x"`, " "), many(21, `a~"x"`, " "), "more than 20 regular expressions", 120},
+		{"expressions as functions", many(20, `regex(a, "x")`, " "), many(21, `regex(a, "x")`, " "), "more than 20 regular expressions", 280},
+		{"an expression", `a~"` + strings.Repeat("x", 512) + `"`, `a~"` + strings.Repeat("x", 513) + `"`, "a regular expression of 513 bytes: the longest allowed has 512", 2},
+		{"steps", `a~"(x{1000})y{1000}"`, `a~"(x{1000})y{1000}z"`, "a regular expression whose repetitions make 2001 steps: the most allowed are 2000", 2},
+	} {
+		if f, err := Parse(tt.most); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		} else if again, err := Parse(f.Canonical()); err != nil || !same(again.Root, f.Root) {
+			t.Errorf("%s: the canonical form of what is allowed: %v", tt.name, err)
+		}
+		_, err := Parse(tt.more)
+		list, _ := err.(Errors) //nolint:errorlint // it is never wrapped
+		if len(list) == 0 || list[len(list)-1].Message != tt.message || list[len(list)-1].Start != tt.at {
+			t.Errorf("%s: %.300v", tt.name, err)
+		}
+	}
+	// What is written out may be longer than what was typed, but not without end.
+	if _, err := Parse("a" + strings.Repeat("b", 4000) + ":(" + many(100, "c", " ") + ")"); err == nil {
+		t.Error("a list that is written out to 400,000 bytes is taken")
+	}
+	if _, err := Parse(`name:"` + strings.Repeat("a", MaxSize) + `" `); err == nil {
+		t.Error("a filter beyond 8 KiB that is not canonical is taken")
+	}
+	for _, bad := range []string{"a\x00b", "a\x1fb", "name:\"\x7f\"", "a\xffb", "\xc3"} {
+		if _, err := Parse(bad); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+// TestWorkGrowsWithTheText counts what is allocated for texts of the worst kinds, in place of time.
+func TestWorkGrowsWithTheText(t *testing.T) {
+	parts := []string{"(", ")", "-", "-(", `"`, `\`, `"\`, "'", "“", "[", "]", "a[", "a[b=", ":", "a:", "a:(", "=", "a=", "a=b=", "<", ">", "~", "!", "!=", ",", "a,", "*", "a*", ".", "a.", "AND ", "OR ", "NOT ", "a AND b OR ",
+		"a OR b AND (", "a:(b OR ", "related(", "related(a,", "regex(", "regex(a,", `a~"(`, "a ", " ", "é", "@", "@a ", "foo(", "fe80::", "00:", "x!~"}
+	for _, a := range parts {
+		for _, b := range append(parts, "") {
+			work := func(size int) float64 {
+				text := strings.Repeat(a+b, size/len(a+b))
+				return testing.AllocsPerRun(1, func() {
+					_, _ = Parse(text) //nolint:errcheck // only the work counts
+					Complete(text, len(text))
+				})
+			}
+			if few, many := work(MaxSize/8), work(MaxSize); many > 200+12*few {
+				t.Errorf("%q: %.0f allocations for 1 KiB, %.0f for 8 KiB", a+b, few, many)
+			}
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	v, w := readVectors(f)
+	for _, seed := range v.Vectors {
+		f.Add(seed.Filter)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		checkParse(t, w, text, len(text) < 500)
+	})
+}
+
+// TestModel asks for what assets have, and nearly have, and holds the answers against the model.
+func TestModel(t *testing.T) {
+	_, w := readVectors(t)
+	var fields []Field
+	var values []string
+	for _, name := range w.names {
+		th := w.model.things[name]
+		for path, texts := range th.texts {
+			fields = append(fields, Field{Space: Document, Name: path})
+			values = append(values, texts...)
+			if i := strings.LastIndexByte(path, '.'); i > 0 {
+				fields = append(fields, Field{Space: Document, Name: path[:i]})
+				values = append(values, path[i+1:])
+			}
+		}
+		for label, text := range th.labels {
+			fields = append(fields, Field{Space: Label, Name: label})
+			values = append(values, text)
+		}
+	}
+	for _, f := range FixedFields {
+		fields = append(fields, Field{Space: Fixed, Name: f.Name})
+	}
+	slices.SortFunc(fields, func(a, b Field) int { return strings.Compare(a.String(), b.String()) })
+	slices.Sort(values)
+	hits := 0
+	for seed := range uint64(20000) {
+		m := maker{rand.New(rand.NewPCG(seed, 4))}
+		c := &Compare{Field: pick(m, fields...), Op: Op(2 + m.IntN(6))}
+		if c.Field.Space == Document && m.IntN(8) == 0 {
+			c.Field = Field{Space: Document, Name: pick(m, "status.conditions", "spec.containers", "items", "status.addresses"), Picks: []Pick{{
+				pick(m, "type", "name", "id", "status"), pick(m, "Ready", "Available", "api", "2", "1", "True", "InternalIP"), pick(m, "status", "image", "v", "ports.containerPort", "address", "resources.limits.cpu"),
+			}}}
+		}
+		v := Value{Text: pick(m, values...)}
+		if m.IntN(3) == 0 {
+			v.Text = pick(m, "5m", "8", "0", "-1", "1e3", "4Gi", "2GB", "500m", "now-1h", "2026-11-30", "90s", "1h", "zzz", "A", v.Text+"x", strings.ToUpper(v.Text))
+		}
+		switch {
+		case c.Op == Match:
+			v.Text = pick(m, "^", "", "(?i)") + regexp.QuoteMeta(v.Text[:m.IntN(len(v.Text)+1)])
+		case c.Op.Ordering() && c.Field.kind() == Time:
+			v.Text = pick(m, "now", "-1d", "2026-11-30T11:59:59.999Z", "2026-11-29T22:00:00Z", "2026-11-01")
+		case c.Op == Equal && c.Field.kind() == Time:
+			v.Text = pick(m, "2026-11-30T12:00:00Z", "2026-11-01", "2026-09-01T02:00:00+02:00")
+		case c.Op == Equal || c.Op == Has:
+			v.Before, v.After = m.IntN(4) == 0, m.IntN(4) == 0
+			if from := m.IntN(len(v.Text) + 1); v.Before && utf8.RuneStart((v.Text + " ")[from]) {
+				v.Text = v.Text[from:]
+			}
+			if v.Text == "" {
+				v.Text = "a"
+			}
+		}
+		if !utf8.ValidString(v.Text) {
+			continue
+		}
+		c.Values = []Value{v}
+		f, err := New(c)
+		if err != nil {
+			t.Fatalf("%s: %v", Write(c), err)
+		}
+		if hit := len(w.match(t, f)); hit > 0 && hit < len(w.names) {
+			hits++
+		}
+	}
+	if hits < 2000 {
+		t.Errorf("only %d of the filters tell assets apart", hits)
+	}
+}
