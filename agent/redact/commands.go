@@ -15,6 +15,8 @@ var commands = []struct {
 	// flags are those that a secret follows; glued and apart say how: -pVALUE, -p VALUE.
 	flags        string
 	glued, apart bool
+	// mark stands in the value before the secret: USER%PASSWORD. Where it is missing there is none.
+	mark string
 	// verb are words behind which the nth word that is no flag is a secret, counted
 	// from 1; the last for -1. A flag that must be there may stand for it.
 	verb string
@@ -69,6 +71,41 @@ var commands = []struct {
 	{programs: `net`, verb: `user`, nth: 2},
 	{programs: `net`, verb: `use`, nth: 3},
 	{programs: `smbpasswd`, flags: `-w`, apart: true},
+	{programs: `https?|xhs?`, flags: `-a|--auth`, glued: true, apart: true},
+	{programs: `curl`, flags: `(?:-E|--cert=|--proxy-cert=)[^:]+:`, glued: true},
+	{programs: `curl`, flags: `-E|--cert|--proxy-cert`, mark: ":", apart: true},
+	{programs: `curl`, flags: `-b|--cookie`, mark: "=", apart: true},
+	{programs: `net|wbinfo|smbget|rpcclient`, flags: `(?:-U|--user=|--authenticate=)[^%]*%`, glued: true},
+	{programs: `net|wbinfo|smbget|rpcclient`, flags: `-U|--user|--authenticate`, mark: "%", apart: true},
+	{programs: `kadmin(?:\.local)?`, flags: `-w`, glued: true, apart: true},
+	{programs: `addprinc|add_principal|ank|cpw|change_password|kadmin\S*`, flags: `-pw`, apart: true},
+	{programs: `db2`, verb: `using`, nth: 1},
+	{programs: `beeline|elasticsearch-users|mcrcon|ilorest|code-server`, flags: `-p`, glued: true, apart: true},
+	{programs: `zkCli(?:\.sh)?|zookeeper-client|zookeeper-shell(?:\.sh)?|addauth`, verb: `digest`, nth: 1},
+	{programs: `neo4j-admin`, verb: `set-initial-password`, nth: 1},
+	{programs: `etcdctl`, verb: `user add|user passwd`, nth: 1},
+	{programs: `grafana-cli|grafana`, verb: `reset-admin-password`, nth: 1},
+	{programs: `ngrok`, verb: `authtoken|add-authtoken`, nth: 1},
+	{programs: `pro|ua`, verb: `attach`, nth: 1},
+	{programs: `SUSEConnect`, flags: `-r|--regcode`, glued: true, apart: true},
+	{programs: `ipmicfg`, verb: `setpwd`, flagged: true, nth: 2},
+	{programs: `racadm\d?`, verb: `set \S*[Pp]assword`, nth: 1},
+	{programs: `ipmiutil|freeipmi\S*`, flags: `-P`, glued: true, apart: true},
+	{programs: `kubectl|oc`, flags: `--from-literal=[^=]+=`, glued: true},
+	{programs: `kubeadm`, verb: `token create`, nth: 1},
+	{programs: `microk8s(?:\.join)?`, verb: `join`, nth: 1},
+	{programs: `rootpw`, verb: `--plaintext|--iscrypted`, flagged: true, nth: -1},
+	{programs: `rclone`, verb: `obscure`, nth: 1},
+	{programs: `aws`, verb: `configure set \S*(?:secret|token)\S*`, nth: 1},
+	{programs: `mysqladmin|mariadb-admin`, verb: `password`, nth: 1},
+	{programs: `influx`, flags: `-t`, apart: true},
+	{programs: `gitlab-runner`, verb: `register`, flags: `-r`, glued: true, apart: true},
+	{programs: `ldappasswd`, flags: `-[sa]`, glued: true, apart: true},
+	{programs: `ttyd|gotty`, flags: `-c|--credential`, glued: true, apart: true},
+	{programs: `transmission-\w+`, flags: `-v|--password`, apart: true},
+	{programs: `transmission-remote`, flags: `-n|--auth`, apart: true},
+	{programs: `ss-server|ss-local|ss-redir|ss-tunnel|sslocal|ssserver`, flags: `-k`, glued: true, apart: true},
+	{programs: `open`, flags: `-u`, apart: true},
 }
 
 // command is one of commands, compiled.
@@ -79,15 +116,18 @@ type command struct {
 	verb    *regexp.Regexp // the words before, joined by blanks; may be nil
 	flagged bool
 	nth     int
+	mark    string
 }
 
 var compiled = func() (list []command) {
 	for _, f := range commands {
-		c := command{program: regexp.MustCompile(`^(?:` + f.programs + `)$`), nth: f.nth, flagged: f.flagged}
+		c := command{program: regexp.MustCompile(`^(?:` + f.programs + `)$`), nth: f.nth, flagged: f.flagged, mark: f.mark}
 		if f.flags != "" {
 			// A long flag takes its value behind = too.
 			value := `=?`
-			if !f.glued {
+			if strings.Contains(f.flags, "[^") && !f.apart {
+				value = ``
+			} else if !f.glued {
 				value = `=`
 			}
 			c.glued = regexp.MustCompile(`(?s)^((?:` + f.flags + `)` + value + `).+$`)
@@ -107,11 +147,14 @@ var compiled = func() (list []command) {
 // stands around them.
 var programs = func() []string {
 	list := strings.Fields(`mysql mariadb unzip xtrabackup innobackupex curl redis- valkey- sshpass mongo ldap sqlcmd rabbitmq smbclient
-		etcdctl 		cqlsh nodetool useradd usermod plink pscp psftp slappasswd isql tsql ipmi racadm unrar rpcclient winexe lftp
+		etcdctl cqlsh nodetool useradd usermod plink pscp psftp slappasswd isql tsql ipmi racadm unrar rpcclient winexe lftp
 		sqoop ncftp ibmcloud openssl snmp iscsiadm keytool jarsigner gpg freerdp wpa_passphrase virsh htpasswd mcli
 		sqlplus expdp impdp sqlldr chpasswd kinit nmcli iwconfig mount.ceph cockroach kubeadm cryptsetup smbpasswd
-		mkpasswd mosquitto_ fence_ redfishtool cypher-shell rdesktop`)
-	short := `bcp ncli 7z 7za zip docker podman nerdctl buildah skopeo oras crane helm oc az vault bao mc rman ceph rados rbd k3s rke2 rar net`
+		mkpasswd mosquitto_ fence_ redfishtool cypher-shell rdesktop
+		wbinfo smbget kadmin addprinc add_principal change_password beeline elasticsearch-users mcrcon ilorest zkcli zookeeper- addauth neo4j-admin
+		grafana-cli ngrok suseconnect ipmicfg ipmiutil freeipmi kubectl microk8s rootpw rclone influx gitlab-runner ttyd gotty transmission-
+		ss-server ss-local ss-redir ss-tunnel sslocal ssserver`)
+	short := `http https xh xhs db2 pro ua aws ank cpw open grafana bcp ncli 7z 7za zip docker podman nerdctl buildah skopeo oras crane helm oc az vault bao mc rman ceph rados rbd k3s rke2 rar net`
 	for name := range strings.FieldsSeq(short) {
 		list = append(list, " "+name+" ", "/"+name+" ", "\""+name+" ", "'"+name+" ", "\""+name+"\"", "'"+name+"'", "/"+name+"\"", "\n"+name+" ")
 	}
@@ -217,8 +260,16 @@ func (c *command) apply(args []string, mask func(n, keep int)) {
 		}
 		if c.apart != nil && c.apart.MatchString(arg) {
 			if n+1 < len(args) && args[n+1] != "" && (args[n+1][0] != '-' || len(args[n+1]) > 2) {
-				mask(n+1, 0)
+				keep := 0
+				if c.mark != "" {
+					if keep = 1 + strings.Index(args[n+1], c.mark); keep == 0 || keep == len(args[n+1]) {
+						continue
+					}
+				}
+				mask(n+1, keep)
 			}
+		} else if c.mark != "" {
+			continue
 		} else if m := c.glued.FindStringSubmatchIndex(arg); m != nil {
 			mask(n, m[3])
 		}

@@ -28,14 +28,20 @@ const (
 func harmless(text string) bool {
 	switch strings.ToLower(text) {
 	case "%s", "%v", "%d", "%q", "%w",
-		"", "true", "false", "null", "nil", "none", "undefined", "~":
+		"", "true", "false", "null", "nil", "none", "undefined", "~", "yes", "no", "on", "off":
 		return true
 	}
 	if len(text) >= 20 && len(text) <= 35 && text[0] == '2' && text[10] == 'T' && text[13] == ':' && text[4] == '-' && isTimes(text) {
 		return true
 	}
+	if text[0] == '<' && placeholder.MatchString(text) {
+		return true
+	}
 	return strings.HasPrefix(text, Mask) && strings.Trim(text[len(Mask):], " .,;:!)") == "" || refers(text)
 }
+
+// placeholder stands for what is to be filled in: <password>, </s>.
+var placeholder = regexp.MustCompile(`^</?[A-Za-z][A-Za-z_ -]*>$`)
 
 // isTimes reports whether there is nothing in a text that is not in times: 2027-01-01T12:00:00.5Z.
 func isTimes(text string) bool { return strings.Trim(text, "0123456789-+:.TZ") == "" }
@@ -47,6 +53,8 @@ func refers(text string) bool {
 		return false
 	}
 	switch {
+	case reads.MatchString(name):
+		return true
 	case name[0] == '(' && name[len(name)-1] == ')', name[0] == '{' && name[len(name)-1] == '}':
 		name = name[1 : len(name)-1]
 	case !strings.Contains(name, "_"):
@@ -60,6 +68,9 @@ func refers(text string) bool {
 	return name != ""
 }
 
+// reads is a command in the place of a value that gets it from elsewhere.
+var reads = regexp.MustCompile(`^\((?:<|cat |printenv |head |openssl rand|aws |kubectl |vault |op |pass |gcloud |az )[^()$]*\)$`)
+
 // has reports whether a text is a secret under a name with such a verdict.
 func (v verdict) has(text string) bool {
 	switch {
@@ -70,7 +81,8 @@ func (v verdict) has(text string) bool {
 	}
 	switch v.look {
 	case noLook:
-		return !keyFile.MatchString(text)
+		return !keyFile.MatchString(text) && !isPath(text) && !(v.rule == secretRule && secretPath.MatchString(text) && !looksSecret(text)) &&
+			!accounts.MatchString(text)
 	case pathLook:
 		return !strings.ContainsAny(text, `/\.`) && looksSecret(text)
 	case dirLook:
@@ -83,6 +95,21 @@ func (v verdict) has(text string) bool {
 
 // keyFile is the name of a file with a key, written from the root.
 var keyFile = regexp.MustCompile(`^(?:/[\w.-]+)+\.(?:key|pem|crt|cert|cer|p12|pfx|jks|pub|json|yaml|yml|txt|conf)$`)
+
+// isPath knows paths from the root, in small letters.
+func isPath(text string) bool {
+	return text[0] == '/' && lowPath.MatchString(text) && !looksSecret(text)
+}
+
+var lowPath = regexp.MustCompile(`^(?:/[a-z0-9_.-]+){2,}$`)
+
+// secretPath is where a secret lies, under its name: ops/basic-auth, database/creds/app.
+var secretPath = regexp.MustCompile(`^[a-z][a-z-]*(?:/[a-z][a-z-]*)+$`)
+
+var secretRule = table.rules["secret"]
+
+// accounts begins what is no password though it is called passwd.
+var accounts = regexp.MustCompile(`^[\w-]+:[x*!]?:\d+:\d+:`)
 
 // isQuantity knows the amounts that count and limit: 10, 1.5k, 10Gi.
 func isQuantity(text string) bool {
@@ -186,7 +213,7 @@ func looksChosen(name string) bool {
 // isLogin reports whether a text is user:password.
 func isLogin(text string) bool {
 	user, pass, ok := strings.Cut(text, ":")
-	return ok && user != "" && len(pass) > 2 && hasDigitAndLetter(pass) &&
+	return ok && user != "" && !noLogins[user] && len(pass) > 2 && hasDigitAndLetter(pass) &&
 		!strings.HasPrefix(pass, "/") && !strings.ContainsAny(text, " \t\n,{}")
 }
 
@@ -207,7 +234,7 @@ var openers = set(`the a an no not is was are were has had have this that these 
 	missing required expected empty unknown unsupported unauthorized unauthenticated forbidden denied refused rejected expired revoked
 	timeout timed deadline eof stream net tls http https rpc json yaml x509 remote i/o already exists not-found notfound found
 	signature must should may does did do been being will would but only must use using flag flags option options value values key name
-	file path field so too there which what while whose who authentication authorization permission access user service internal
+	file path field so too there which what while whose who authentication authorization permission access user service internal volume secret configmap
 	malformed mismatch mismatched corrupt corrupted incorrect insufficient unavailable operation object resource resources namespace
 	stale locked disabled enabled deleted removed updated created rotated rotation refreshed mounted ok success successful successfully
 	serviceaccounts secrets pods nodes configmaps namespaces pending ready unset nil none null undefined true false <nil>`)

@@ -448,6 +448,8 @@ func (d *redactor) strings(in document.Reader) (list []string) {
 type pair struct {
 	// named says that a member with a name was seen, and verdict what it says.
 	named bool
+	// flagged says that the value is a secret, whatever its name.
+	flagged bool
 	verdict
 }
 
@@ -465,6 +467,12 @@ func (d *redactor) object(under verdict) error {
 		key, err := d.unquote(name)
 		if err != nil {
 			return err
+		}
+		if len(key) <= 2 && privateParts[string(key)] && d.has(start, "kty") {
+			if err := d.value(verdict{secret: true, rule: keyOfJWK}); err != nil {
+				return err
+			}
+			continue
 		}
 		j := d.judge(key)
 		if !j.says && !under.secret { // most are
@@ -512,11 +520,22 @@ func (d *redactor) object(under verdict) error {
 				}
 			}
 			continue
+		case j.role == flagRole && next == 't':
+			p.flagged = true
+		case j.role == ownedRole && (next == '{' || next == '['):
+			if of := d.nameOf(start); of.secret && of.look == noLook {
+				at = of
+			}
 		case j.role >= valueRole && (j.role == valueRole || next == '"'):
 			if !p.named {
-				p = pair{named: true, verdict: d.nameOf(start)}
+				p.named, p.verdict = true, d.nameOf(start)
 			}
-			if p.secret {
+			switch {
+			case p.secret && p.look == noLook:
+				at = p.verdict
+			case p.flagged || d.nested > 0 && d.flagged(start):
+				at = verdict{secret: true, rule: table.rules["secret"]}
+			case p.secret:
 				at = p.verdict
 			}
 		}
@@ -583,6 +602,38 @@ func (d *redactor) nameOf(in document.Reader) (v verdict) {
 	}
 	return v
 }
+
+// has reports whether an object has a member with such a name.
+func (d *redactor) has(object document.Reader, name string) bool {
+	object.Bracket()
+	for object.More() {
+		raw := object.Value()
+		if len(raw) == len(name)+2 && string(raw[1:len(raw)-1]) == name {
+			return true
+		}
+		object.Value()
+	}
+	return false
+}
+
+// flagged reports whether an object says of its value that it is a secret.
+func (d *redactor) flagged(object document.Reader) bool {
+	object.Bracket()
+	for object.More() {
+		raw := object.Value()
+		if value := object.Value(); string(value) == "true" && len(raw) > 2 && roleOf(string(raw[1:len(raw)-1])) == flagRole {
+			return true
+		}
+	}
+	return false
+}
+
+// privateParts are the members of a JSON Web Key that are secret, and keyOfJWK is the rule
+// that says so.
+var (
+	privateParts = set("d p q dp dq qi k")
+	keyOfJWK     = table.rules["private key"]
+)
 
 // programOf returns the command in an object, to which there are arguments.
 func (d *redactor) programOf(in document.Reader) []string {

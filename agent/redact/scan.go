@@ -51,6 +51,8 @@ func (c *scanner) run() {
 				i = j
 			}
 			c.before, c.beforeEnd = start, j
+		case b == '\\' && c.escapedQuote(i) > 0:
+			i += c.escapedQuote(i)
 		case b == '%' && i+2 < len(c.s) && isHex(c.s[i+1]) && isHex(c.s[i+2]):
 			i += 3
 		case b == '<':
@@ -91,6 +93,9 @@ func (c *scanner) name(i, j int) int {
 	flag := c.s[i] == '-' && (i == 0 || strings.IndexByte(" \t\n\r\"'`([{,=;|", c.s[i-1]) >= 0)
 	if flag && len(name) > 2 && name[0] == 'D' { // -Dkey=value
 		name = name[1:]
+	}
+	if strings.HasPrefix(c.s[j:], "&gt;") && strings.HasSuffix(c.s[:i], "&lt;") {
+		return c.escapedTag(name, j)
 	}
 	mark, behind := c.separator(j)
 	if mark == 0 {
@@ -150,6 +155,17 @@ func (c *scanner) name(i, j int) int {
 	}
 	c.found = append(c.found, secret{v.span, of.rule.String()})
 	return v.to
+}
+
+// escapedTag looks at an element of XML that is escaped: &lt;password&gt;X&lt;/password&gt;.
+func (c *scanner) escapedTag(name string, j int) int {
+	from := j + len("&gt;")
+	n := strings.Index(c.s[from:], "&lt;")
+	if of := c.judge([]byte(name)); n > 0 && of.has(c.s[from:from+n]) {
+		c.found = append(c.found, secret{span{from, from + n}, of.rule.String()})
+		return from + n
+	}
+	return from
 }
 
 // namedByValue masks a name whose value, to the end of the line, is what secrets are
@@ -231,7 +247,14 @@ func (c *scanner) blanks(i int) int {
 // separator returns the mark behind a name, = or :, or 0, and where it ends.
 func (c *scanner) separator(i int) (mark byte, end int) {
 	quoted := i
-	for quoted < len(c.s) && (c.s[quoted] == '\\' || isQuote(c.s[quoted])) && quoted-i < 64 {
+	for quoted < len(c.s) && quoted-i < 64 {
+		if n := c.escapedQuote(quoted); n > 0 {
+			quoted += n
+			continue
+		}
+		if c.s[quoted] != '\\' && !isQuote(c.s[quoted]) {
+			break
+		}
 		quoted++
 	}
 	if quoted < len(c.s) && c.s[quoted] == ']' { // config['password'] = x
@@ -291,7 +314,13 @@ func (c *scanner) valueAt(i int, mark byte, start bool) value {
 	if i >= len(c.s) {
 		return value{span: span{i, i}}
 	}
+	if mark == ':' && blank {
+		i = c.properties(i)
+	}
 	if v, ok := c.quoted(i); ok {
+		return v
+	}
+	if v, ok := c.hereDocument(i); ok {
 		return v
 	}
 	switch b := c.s[i]; {
@@ -324,6 +353,39 @@ func (c *scanner) valueAt(i int, mark byte, start bool) value {
 	return value{span: span{i, end}}
 }
 
+// properties skips what YAML may say of a value before it: a tag, an anchor.
+func (c *scanner) properties(i int) int {
+	for c.s[i] == '!' || c.s[i] == '&' {
+		end := i + max(0, strings.IndexAny(c.s[i:min(len(c.s), i+maxName)], " \t\r\n"))
+		next := c.blanks(end)
+		if next == end || next >= len(c.s) || c.s[next] == '\n' || c.s[next] == '\r' {
+			return i
+		}
+		i = next
+	}
+	return i
+}
+
+// hereDocument reads a value over several lines: <<EOT.
+func (c *scanner) hereDocument(i int) (v value, ok bool) {
+	if !strings.HasPrefix(c.s[i:], "<<") {
+		return v, false
+	}
+	from := i + lineEnd(c.s[i:]) + 1
+	tag := strings.Trim(c.s[i:from-1], "<-~'\"\\ \t\r")
+	if tag == "" || len(tag) > maxName || !isName(tag) || from > len(c.s) {
+		return v, false
+	}
+	for at := from; at < len(c.s); {
+		end := at + lineEnd(c.s[at:])
+		if strings.TrimSpace(c.s[at:end]) == tag {
+			return value{span: span{from, max(from, at-1)}, quoted: true}, true
+		}
+		at = end + 1
+	}
+	return value{span: span{from, len(c.s)}, quoted: true}, true
+}
+
 // braced is a value that begins with a brace, and no object.
 var braced = regexp.MustCompile(`^\{[\w.+/=!$-]+\}(?:\S|;|$)`)
 
@@ -337,7 +399,15 @@ func lineEnd(s string) int {
 // quoted reads a value in quotes, which may be escaped, and of which the end may
 // be cut off.
 func (c *scanner) quoted(i int) (v value, ok bool) {
-	if i+1 < len(c.s) && strings.IndexByte("ubrf", c.s[i]) >= 0 && isQuote(c.s[i+1]) { // Python's
+	if n := c.escapedQuote(i); n > 0 {
+		from := i + n
+		to := strings.Index(c.s[from:], c.s[i:from])
+		if to < 0 {
+			to = lineEnd(c.s[from:])
+		}
+		return value{span: span{from, from + to}, quoted: true}, true
+	}
+	if i+1 < len(c.s) && strings.IndexByte("ubrfN", c.s[i]) >= 0 && isQuote(c.s[i+1]) { // Python's, SQL's
 		i++
 	}
 	q := i
@@ -348,10 +418,27 @@ func (c *scanner) quoted(i int) (v value, ok bool) {
 		return v, false
 	}
 	from, to := quotedSpan(c.s, i, q)
-	if to < 0 { // cut off
+	if to < 0 { // cut off, or the second of a pair
+		if begin := strings.LastIndexByte(c.s[:i], '\n') + 1; i == q && strings.Count(c.s[max(begin, i-1024):i], c.s[q:q+1])%2 == 1 {
+			return v, false
+		}
 		to = from + lineEnd(c.s[from:])
 	}
 	return value{span: span{from, to}, quoted: true}, true
+}
+
+// escapedQuote returns the length of a quotation mark as HTML, addresses and
+// JSON escape it, if one stands there.
+func (c *scanner) escapedQuote(i int) int {
+	if i >= len(c.s) || strings.IndexByte("&\\%", c.s[i]) < 0 {
+		return 0
+	}
+	for _, quote := range []string{"&quot;", "&apos;", "&#34;", "&#39;", `\u0022`, `\u0027`, "%22", "%27"} {
+		if strings.HasPrefix(c.s[i:], quote) {
+			return len(quote)
+		}
+	}
+	return 0
 }
 
 // bracket reads a list: ["a", "b"].
@@ -453,6 +540,10 @@ func (c *scanner) bareEnd(i int) int {
 		case '<':
 			if strings.HasPrefix(c.s[x:], "</") {
 				return x
+			}
+		case '[':
+			if strings.HasPrefix(c.s[x:], Mask) {
+				x += len(Mask) - 1
 			}
 		case ',', ';', '&':
 			if c.ends(x + 1) {
@@ -558,22 +649,41 @@ func (c *scanner) bare(name string, i, j int) int {
 	if v.from >= v.to || !of.has(c.s[v.from:v.to]) {
 		return j
 	}
+	if word := c.s[v.from:v.to]; of.password && !quoted && (word == "is" || word == "was") { // the password is X
+		at = c.blanks(v.to)
+		v.span = span{at, c.bareEnd(at)}
+	}
 	text := strings.TrimRight(c.s[v.from:v.to], ".,;:")
+	setter := ""
+	if c.beforeEnd < i && strings.TrimSpace(c.s[c.beforeEnd:i]) == "" {
+		setter = strings.ToLower(c.s[c.before:c.beforeEnd])
+	}
 	is := false
 	switch {
+	case text == "":
+		return j
+	case headers[setter]:
+		if !quoted {
+			v.to = v.from + lineEnd(c.s[v.from:])
+			text = strings.TrimRight(c.s[v.from:v.to], " \t\r;")
+		}
+		is = text[0] != '$' && text[0] != '%'
 	case of.bare:
-		is = !isProse(text) && text != "" && text[0] != '-'
+		is = !isProse(text) && text[0] != '-'
+	case setters[setter] && (isVariable(name) || strings.ContainsAny(name, "-_")):
+		is = text[0] != '$'
 	case quoted:
 		is = of.password && !strings.Contains(text, " ")
 	case isVariable(name): // docker -e DB_PASSWORD image:1.2, but ENV DB_PASSWORD x
-		if !setters[strings.ToLower(c.s[c.before:c.beforeEnd])] || c.beforeEnd >= i {
-			return j
-		}
-		is = true
+		return j
+	case of.password && c.lines && strings.ContainsAny(name, "-_.") && c.lineStart(i) && strings.TrimSpace(c.s[v.to:v.to+lineEnd(c.s[v.to:])]) == "":
+		is = !isProse(text)
 	case of.password:
 		is = hasDigitAndLetter(text) && len(text) >= 6 && !strings.ContainsAny(text, "/()")
 	case strings.ContainsAny(name, "-_") && name != strings.ToLower(name) || c.lineStart(i) && strings.ContainsAny(name, "-_"):
 		is = looksSecret(text) && !isID(text) && !strings.ContainsAny(text, "/()")
+	default:
+		is = isLogin(text)
 	}
 	if !is && !random(text) {
 		return j
@@ -582,8 +692,12 @@ func (c *scanner) bare(name string, i, j int) int {
 	return v.to
 }
 
-// setters are words behind which a variable and its value stand.
-var setters = set("env setenv fastcgi_param uwsgi_param arg passenger_env_var set putenv")
+// setters are words behind which a variable and its value stand, and headers those
+// behind which a header does, the value of which goes on to the end of the line.
+var (
+	setters = set("env setenv fastcgi_param uwsgi_param arg passenger_env_var set putenv")
+	headers = set("proxy_set_header grpc_set_header set_header set-header add_header add-header header requestheader request_header")
+)
 
 // argument looks at a value that stands behind a name in a call or a tuple:
 // define('DB_PASSWORD', 'x').

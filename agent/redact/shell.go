@@ -26,7 +26,7 @@ func (d *redactor) mask(s string, list secrets) string {
 	var edits []edit
 	done := 0
 	for _, part := range list {
-		if part.to <= done || part.from >= part.to || s[part.from:part.to] == Mask {
+		if part.to <= done || part.from >= part.to || part.to <= part.from+len(Mask) && strings.HasPrefix(s[part.from:], Mask) {
 			continue
 		}
 		if part.from < done { // goes on behind one before: that mask stands for both

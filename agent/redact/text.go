@@ -42,7 +42,7 @@ var anything = func() *hints {
 	h.add(aboutPrograms, programs...)
 	h.add(aboutAddresses, "@", "://")
 	// Escapes of JSON stand between in raw text, or in place of what is looked for.
-	h.add(aboutEscapes, `auth\"`, `\" \"`, `\\u00`)
+	h.add(aboutEscapes, `"kty"`, `kty\"`, `auth\"`, `\" \"`, `\\u00`)
 	for n, f := range forms {
 		h.add(aboutForms<<n, f.needs...)
 	}
@@ -50,7 +50,11 @@ var anything = func() *hints {
 }()
 
 func (d *redactor) suspicious(text []byte) bool {
-	return len(d.patterns) > 0 || anything.in(text) || d.hints != nil && d.hints.in(text)
+	if len(d.patterns) > 0 || anything.in(text) || d.hints != nil && d.hints.in(text) {
+		return true
+	}
+	_, is := encoded(text, 0)
+	return is
 }
 
 // text returns free text with the secrets in it masked.
@@ -88,13 +92,14 @@ func (d *redactor) once(s string) string {
 		about |= d.hints.about(s)
 	}
 	if about == 0 {
-		return s
+		return d.base64(s)
 	}
 	if clean, ok := d.asJSON(s); ok {
 		return clean
 	}
+	s = d.base64(s)
 	// KEY=VALUE as a whole: the value may have any character in it.
-	if key, value, ok := strings.Cut(s, "="); ok && isName(key) {
+	if key, value, ok := strings.Cut(s, "="); ok && isName(key) && !strings.HasPrefix(value, "$(") {
 		of := d.judge([]byte(key))
 		if of.has(value) && of.has(value[:strings.IndexAny(value+" ", " ,;&")]) && !moreVariables.MatchString(value) {
 			return d.mask(s, secrets{{span{len(key) + 1, len(s)}, of.rule.String()}})

@@ -64,6 +64,7 @@ func login(s, scheme string, begin, end int) (found secrets) {
 	if n := strings.IndexAny(address, "/?#"); n >= 0 {
 		authority = address[:n]
 	}
+	alone := slices.Contains(loneSecrets, scheme)
 	web := strings.HasPrefix(scheme, "http") || strings.HasPrefix(scheme, "nats")
 	last := strings.LastIndexByte(authority, '@')
 	if last < 0 {
@@ -93,13 +94,16 @@ func login(s, scheme string, begin, end int) (found secrets) {
 		switch {
 		case colon >= 0 && colon+1 < len(user):
 			found = append(found, secret{span{begin + at + colon + 1, begin + at + len(user)}, byPassword})
-		case colon < 0 && (len(user) >= 20 || web && len(user) >= 8 && hasDigitAndLetter(user)) && !strings.ContainsAny(user, "$({%"):
+		case colon < 0 && (alone && user != "" || len(user) >= 20 || web && len(user) >= 8 && hasDigitAndLetter(user)) && !strings.ContainsAny(user, "$({%"):
 			found = append(found, secret{span{begin + at, begin + at + len(user)}, byUser})
 		}
 		at += len(part) + 1
 	}
 	return found
 }
+
+// loneSecrets are schemes in which what stands before the host is no user.
+var loneSecrets = []string{"snmp://", "trojan://", "vless://", "hysteria2://", "hy2://", "tuic://"}
 
 func isPort(s string) bool {
 	for i := range len(s) {
@@ -122,7 +126,7 @@ func isHost(s string) bool {
 // callers are words of paths behind which there is what lets a caller in.
 var callers = set("hook hooks webhook webhooks import imports callback callbacks trigger triggers invite invites join incoming " +
 	"integrations services workflows webhookb2 rest enroll enrol register ingest notify collect events reset verify activate share shared " +
-	"heartbeat heartbeats capability capabilities b")
+	"heartbeat heartbeats capability capabilities b ping push inputs catch")
 
 // pathOf finds the parts of a path that are no words.
 func pathOf(s string, begin, end int) (found secrets) {
@@ -195,7 +199,7 @@ func isUUID(s string) bool {
 
 // noLogins are what stands before addresses of mail and the like.
 var noLogins = set("mailto to from cc bcc sip sips xmpp acct user group serviceaccount owner email mail by contact principal domain " +
-	"member maintainer maintainers author authors rfc822name upn uri urn id sha256 git ssh")
+	"member maintainer maintainers author authors rfc822name upn uri urn id sha256 sha512 sha1 md5 git ssh")
 
 // bareLogins finds user:password@host where no scheme stands before.
 func bareLogins(s string) (found secrets) {

@@ -37,12 +37,15 @@ var secretNames = []struct {
 	places place
 	words  string
 }{
-	{inName | inside | password, "password, passwd, passphrase"},
-	{inName | password, "passwords, pwd, pswd, passwort, kennwort, senha, contraseña, wachtwoord, пароль, 密码, 密碼, パスワード, 비밀번호"},
+	{inName | inside | password, "password, passwd, passphrase, passwrd"},
+	{inName | password, "passwords, pwd, pswd, pswrd, psw, passw, pword, pass phrase, pass word, passwort, kennwort, senha, contraseña, contrasena, clave, " +
+		"mot de passe, wachtwoord, hasło, haslo, salasana, lösenord, losenord, adgangskode, parola, heslo, jelszó, jelszo, lozinka, şifre, " +
+		"mật khẩu, пароль, пароля, 密码, 密碼, 口令, パスワード, 비밀번호, 암호, סיסמה, كلمة السر, كلمة المرور, รหัสผ่าน"},
 	{inName | ending | password, "pass"},
+	{inName | password, "psk"},
 	{inName | inside, "secret, credential, apikey, privatekey, userkey, accesskey, dockercfg, dockerconfigjson"},
 	{inName | ending, "token"},
-	{inName, "secrets, tokens, credentials, creds, cred, authorization, cookie, cookies, psk, keytab, pw, passkey, " +
+	{inName, "secrets, tokens, credentials, creds, cred, authorization, cookie, cookies, setcookie, keytab, pw, passkey, " +
 		"bearer, kek, mkek, totp, cvv, htpasswd, netrc, mnemonic, fernet"},
 	{inName | bare, "passcode, rootpw, bindpw, olcrootpw, adminpw, userpw, masterauth, requirepass, " +
 		"rocommunity, rwcommunity, rocommunity6, rwcommunity6, trapcommunity, auth pass, auth password"},
@@ -52,7 +55,7 @@ var secretNames = []struct {
 		"simplecryptokek, rabbitcookie, " +
 		"hashsuffix, hashprefix, sessionid, phpsessid"},
 	{inName, "cephmonkey, cephclusterfsid, id rsa, id ed25519, id ecdsa, id dsa"},
-	{atEnd, "pin, otp, dsn, hotp, pat"},
+	{atEnd, "pin, puk, otp, dsn, hotp, pat, chap"},
 	{inName, "api key, private key, priv key, access key, auth key, encryption key, encrypted key, signing key, host " +
 		"key, preshared key, shared key, " +
 		"session key, ssh key, ssl key, user key, client key, server key, tls key, ca key, account key, storage key, admin " +
@@ -67,12 +70,14 @@ var secretNames = []struct {
 		"app key, application key, sentry key, salt key, erlang cookie, rediscli auth, sonar login, " +
 		"user data, hash suffix, hash prefix, recovery code, backup code, access code, security code, verification code, " +
 		"mfa code, seed phrase, " +
+		"pin code, wifi key, enc key, kg key, machine key, validation key, decryption key, instrumentation key, honeycomb team, " +
+		"x key, x custom auth, basic auth users, secure json data, proxyauth, " +
 		"session id, secret id, secret uuid, snmp community, community string, snmp security, community read, community " +
 		"write, x auth, proxy auth"},
-	{inName | vague, "hmac, jwt, salt"},
-	{atEnd | vague, "auth, community, seed, signature"},
+	{inName | vague, "hmac, jwt, salt, basic auth"},
+	{atEnd | vague, "auth, community, seed, signature, encrypt"},
 	{inQuery, "sig, signature, code, key, auth, hmac, x-amz-signature, x-amz-credential, x-goog-signature, x-goog-credential, " +
-		"awsaccesskeyid, jwt, sid, hash"},
+		"awsaccesskeyid, jwt, sid, hash, md5, apikey, rlkey"},
 }
 
 // harmlessEnds are the last words of names that speak about a secret and hold
@@ -80,12 +85,12 @@ var secretNames = []struct {
 var harmlessEnds = func() map[string]look {
 	ends := make(map[string]look)
 	for l, list := range map[look]string{
-		anyLook: "name names namespace namespaces ref refs reference references count size length bytes enabled disabled " +
+		anyLook: "min max minimum maximum lifetime name names namespace namespaces ref refs reference references count size length bytes enabled disabled " +
 			"required ttl seconds minutes hours " +
 			"days expiry expires expired expiration created updated deleted time timestamp at optional age rotation interval " +
 			"timeout used hard limit total rate through thru stdin prompt only fd uses immutable attempts failures errors retries",
 		idLook: "id ids uid type kind class provider policy version status state mode audience audiences method algorithm " +
-			"format source engine backend scope",
+			"format source engine backend scope encoder encoding encryption hasher strength complexity",
 		pathLook: "path paths file files dir directory url uri endpoint location",
 	} {
 		for w := range strings.FieldsSeq(list) {
@@ -150,7 +155,10 @@ var table = func() lists {
 	for _, row := range secretNames {
 		for w := range strings.SplitSeq(row.words, ", ") {
 			if l.byWord[w] == 0 {
-				l.rules[w], l.rules[strings.ReplaceAll(w, " ", "")] = rule(len(l.said)), rule(len(l.said))
+				l.rules[w] = rule(len(l.said))
+				if joined := strings.ReplaceAll(w, " ", ""); l.rules[joined] == 0 {
+					l.rules[joined] = rule(len(l.said))
+				}
 				l.said = append(l.said, fmt.Sprintf("name %q", w))
 			}
 			l.byWord[w] |= row.places
@@ -174,6 +182,23 @@ func singular(w string) string {
 		return s
 	}
 	return w
+}
+
+// without are first words that say that there is no secret.
+var without = set("nopasswd nopassword nopass passwordless")
+
+// references are the ends of names that name a secret.
+var references = [][]string{{"pull", "secret"}, {"pull", "secrets"}, {"existing", "secret"}, {"tls", "secret"}, {"password", "key"}, {"load", "credential"},
+	{"load", "credential", "encrypted"}, {"import", "credential"}}
+
+// ofWhole are words before hash that say what it is of: nothing that could be tried.
+var ofWhole = set("cert certificate image template chart file git commit spec config content")
+
+// ends reports whether words end with any of some others.
+func ends(words []string, with [][]string) bool {
+	return slices.ContainsFunc(with, func(end []string) bool {
+		return len(words) >= len(end) && slices.Equal(words[len(words)-len(end):], end)
+	})
 }
 
 // counting are first words of names that say how many there are.
@@ -210,6 +235,9 @@ func judgeName(name string) verdict {
 		}
 	}
 	joined := strings.Join(ws, "")
+	if without[ws[0]] || ws[0] == "no" && found&password != 0 { // NOPASSWD
+		return verdict{}
+	}
 	for _, w := range table.inside {
 		if strings.Contains(joined, w) {
 			found |= inside
@@ -232,6 +260,8 @@ func judgeName(name string) verdict {
 	end, harmless := harmlessEnds[last]
 	strong = strong || found&(inside|ending) != 0 && found&(inName|atEnd) == 0
 	switch {
+	case ends(ws, references), last == "hash" && len(ws) > 1 && ofWhole[ws[len(ws)-2]], ws[0] == "checksum":
+		return verdict{secret: true, look: wordLook, rule: v.rule}
 	case name == "PWD" || name == "OLDPWD":
 		return verdict{secret: true, look: dirLook, rule: v.rule}
 	case harmless && !(found&atEnd != 0 && table.byWord[strings.Join(ws[max(0, len(ws)-2):], " ")] != 0):
@@ -262,7 +292,9 @@ func memberOf(name string) verdict {
 	if harmlessMembers[strings.ToLower(name)] {
 		return verdict{}
 	}
-	if name == "key" { // which of a secret's, or a key
+	switch strings.ToLower(name) {
+	case "key", // which of a secret's, or a key
+		"description", "title", "summary", "comment", "hint", "help", "example":
 		return verdict{secret: true, look: wordLook}
 	}
 	if ws := split(name); len(ws) > 0 {
@@ -285,6 +317,9 @@ var (
 	pairLoose = set("content data text default string literal password")
 )
 
+// flagNames are switches that say that the value beside them is a secret.
+var flagNames = set("sensitive issensitive secure issecure secret issecret masked ismasked hidden confidential private")
+
 func set(list string) map[string]bool {
 	m := make(map[string]bool)
 	for w := range strings.FieldsSeq(list) {
@@ -302,6 +337,10 @@ const (
 	// authRole that of what may be user:password in base64.
 	argumentsRole
 	authRole
+	// flagRole says of the object that its value is a secret, and ownedRole is what an object
+	// has that is called by its type: Terraform's.
+	flagRole
+	ownedRole
 	nameRole
 	valueRole
 	looseRole
@@ -314,6 +353,10 @@ func roleOf(name string) role {
 		return argumentsRole
 	case name == "auth":
 		return authRole
+	case name == "instances", name == "attributes":
+		return ownedRole
+	case flagNames[strings.ToLower(strings.ReplaceAll(name, "_", ""))]:
+		return flagRole
 	case len(name) > 24:
 		return noRole
 	}
