@@ -6,6 +6,7 @@ package centre
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,8 +55,10 @@ type Centre struct {
 	// tokenFile is where the admin's token lies, if this start made it.
 	tokenFile string
 
-	tcp    net.Listener
+	tcp    *net.TCPListener
 	health *health.Server
+	// ready says whether the aggregator can do its work, once there is somebody to ask.
+	ready atomic.Pointer[func(context.Context) error]
 	// parts serve until their context ends.
 	parts []func(context.Context) error
 	// closers close what New has opened, in the order of opening.
@@ -108,6 +112,9 @@ func (a *Centre) open(ctx context.Context) error {
 		return err
 	}
 
+	if err := a.serveHealth(); err != nil {
+		return err
+	}
 	if a.warehouse, err = openWarehouse(ctx, c, logger); err != nil {
 		return err
 	}
@@ -115,7 +122,7 @@ func (a *Centre) open(ctx context.Context) error {
 	if err := a.checkWarehouseThere(ctx); err != nil {
 		return err
 	}
-	if err := a.warehouse.Migrate(ctx, logger); err != nil {
+	if err := a.migrate(ctx, certificate.Get); err != nil {
 		return err
 	}
 
@@ -169,20 +176,64 @@ func (a *Centre) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.HealthListen != "" {
-		if a.health, err = health.Listen(c.HealthListen, a.metrics, func(ctx context.Context) error {
-			return errors.Join(a.warehouse.Ping(ctx), in.Err())
-		}); err != nil {
-			return err
-		}
-		a.closing("the address for health checks", a.health.Close)
-		a.parts = append(a.parts, a.health.Serve)
-	}
+	ready := func(ctx context.Context) error { return errors.Join(a.warehouse.Ping(ctx), in.Err()) }
+	a.ready.Store(&ready)
 	keeper := retention.New(retention.Options{
 		Policy: c.Retention.Policy(), Warehouse: a.warehouse, Registry: a.registry, Logger: logger, Metrics: a.metrics,
 	})
 	a.parts = append(a.parts, in.Run, paths.Run, scopes.Run, agents.Serve, server.Serve, remover.Run, keeper.Run)
 	return nil
+}
+
+// serveHealth answers health checks from now on until the end: while it takes long to
+// become ready, they say why.
+func (a *Centre) serveHealth() (err error) {
+	if a.config.HealthListen == "" {
+		return nil
+	}
+	starting := func(context.Context) error { return errStarting }
+	a.ready.Store(&starting)
+	if a.health, err = health.Listen(a.config.HealthListen, a.metrics, func(ctx context.Context) error { return (*a.ready.Load())(ctx) }); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- a.health.Serve(ctx) }()
+	a.closing("the address for health checks", func() error {
+		cancel()
+		return errors.Join(<-served, a.health.Close())
+	})
+	a.parts = append(a.parts, func(ctx context.Context) error {
+		select {
+		case err := <-served:
+			served <- err
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	return nil
+}
+
+var errStarting = errors.New("the aggregator is starting")
+
+// migrate brings the warehouse up to date. Callers and health checks are told how far it
+// is.
+func (a *Centre) migrate(ctx context.Context, certificate func() (*tls.Certificate, error)) error {
+	say := func() string {
+		if how := a.warehouse.Migrating(); how != "" {
+			return how
+		}
+		return errStarting.Error()
+	}
+	migrating := func(context.Context) error { return errors.New(say()) }
+	a.ready.Store(&migrating)
+	waiting, cancel := context.WithCancel(ctx)
+	told := make(chan error, 1)
+	go func() { told <- api.TellToWait(waiting, a.tcp, certificate, say) }()
+	err := a.warehouse.Migrate(ctx, a.logger)
+	cancel()
+	return errors.Join(err, <-told)
 }
 
 // closing has something closed at the end, before what was opened before it.
@@ -272,7 +323,7 @@ func (a *Centre) Warehouse() *warehouse.Warehouse { return a.warehouse }
 
 // listen opens one port number for UDP and TCP. A number that is free for TCP may
 // be another program's for UDP: where any will do, others are tried.
-func listen(address string) (*net.UDPConn, net.Listener, error) {
+func listen(address string) (*net.UDPConn, *net.TCPListener, error) {
 	const tries = 20
 	for try := 1; ; try++ {
 		tcp, err := net.Listen("tcp", address)
@@ -283,7 +334,7 @@ func listen(address string) (*net.UDPConn, net.Listener, error) {
 		at := tcp.Addr().(*net.TCPAddr)
 		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: at.IP, Port: at.Port, Zone: at.Zone})
 		if err == nil {
-			return udp, tcp, nil
+			return udp, tcp.(*net.TCPListener), nil
 		}
 		tcp.Close()
 		if _, port, _ := net.SplitHostPort(address); port != "0" || try == tries {
