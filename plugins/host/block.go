@@ -24,6 +24,7 @@ type block struct {
 	kernel string // the kernel's name: "dm-0"
 	name   string // what people call it: "vg-root"
 	number string // "major:minor"
+	mapped string // of a device mapper: how a mount names it
 	disk   string // of a partition: the kernel's name of its disk
 	below  []string
 	status string
@@ -111,13 +112,13 @@ func (b block) key(machine string) plugin.Key {
 
 // listBlock lists what lsblk(8) lists. Sysfs is read directly: ghw says of an
 // unreadable /sys/block that the machine has no disks, which would delete them.
-func (c *collector) listBlock() ([]block, error) {
+// A device that cannot be read costs itself alone.
+func (c *collector) listBlock() (all []block, odd []unread, err error) {
 	dir := c.tree.path("sys/class/block")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("list block devices: %w", err)
+		return nil, nil, fmt.Errorf("list block devices: %w", err)
 	}
-	var all []block
 	for _, e := range entries {
 		b, err := c.readBlock(e.Name())
 		if errors.Is(err, errNotListed) {
@@ -127,11 +128,15 @@ func (c *collector) listBlock() ([]block, error) {
 			if _, gone := os.Lstat(filepath.Join(dir, e.Name())); errors.Is(gone, fs.ErrNotExist) {
 				continue // unplugged while it was read
 			}
-			return nil, fmt.Errorf("read block device %s: %w", e.Name(), err)
+			odd = append(odd, unread{why: fmt.Errorf("block device %s: %w", e.Name(), err)})
+			continue
 		}
 		all = append(all, b)
 	}
-	return all, nil
+	if len(odd) > 0 && len(all) == 0 {
+		return nil, nil, fmt.Errorf("none of %d block devices can be read: %w", len(odd), odd[0].why)
+	}
+	return all, odd, nil
 }
 
 // errNotListed is returned for what is a block device only in name.
@@ -149,25 +154,29 @@ func (c *collector) readBlock(kernel string) (block, error) {
 	}
 	b := block{kernel: kernel, name: kernel, number: t.text("dev"), below: t.names("slaves")}
 	major, _, ok := strings.Cut(b.number, ":")
-	if !ok {
+	switch {
+	case t.flag("hidden") || major == ramdiskMajor:
 		return block{}, errNotListed // the hidden paths of a multipath NVMe disk have no number
-	}
-	if major == ramdiskMajor || t.flag("hidden") {
-		return block{}, errNotListed
+	case !ok:
+		return block{}, fmt.Errorf("it has no number, but %q", b.number)
 	}
 	udev := udevProperties(c.tree, b.number)
 	content := signature{Type: udev["ID_FS_TYPE"], UUID: udev["ID_FS_UUID"],
 		Label: unescapeUdev(first(udev["ID_FS_LABEL_ENC"], udev["ID_FS_LABEL"]))}
-	if number, ok := t.number("partition"); ok {
-		// A partition lies in the directory of its disk.
-		b.disk = filepath.Base(filepath.Dir(t.path()))
-		if !t.foreign() {
-			target, err := filepath.EvalSymlinks(t.path())
-			if err != nil {
-				return block{}, err
-			}
-			b.disk = filepath.Base(filepath.Dir(target))
+	// A partition lies in the directory of its disk.
+	dir, err := filepath.EvalSymlinks(t.path())
+	if err != nil {
+		return block{}, err
+	}
+	disk := filepath.Dir(dir)
+	number, numbered := t.number("partition")
+	for _, file := range []string{filepath.Join(dir, "partition"), filepath.Join(disk, "size")} {
+		if _, err := os.Lstat(file); !numbered && err == nil {
+			return block{}, errors.New("it is a partition, and its number cannot be read")
 		}
+	}
+	if numbered {
+		b.disk = filepath.Base(disk)
 		start, _ := t.number("start")
 		b.partition = partition{
 			Name: kernel, Path: devicePath(kernel), Number: number, Disk: unbang(b.disk), Start: start * sectorSize, Size: sectors * sectorSize,
@@ -191,9 +200,13 @@ func (c *collector) readBlock(kernel string) (block, error) {
 	}
 	d.LogicalBlockSize, _ = t.number("queue/logical_block_size")
 	d.PhysicalBlockSize, _ = t.number("queue/physical_block_size")
-	if name := t.text("dm/name"); name != "" {
-		d.DeviceMapper = &deviceMapper{Name: name, UUID: t.text("dm/uuid")}
-		d.Name, d.Path = name, "/dev/mapper/"+name
+	switch name := t.text("dm/name"); {
+	case name != "":
+		d.DeviceMapper = &deviceMapper{Name: printable(name), UUID: t.text("dm/uuid")}
+		b.name, b.mapped = name, "/dev/mapper/"+name
+		d.Name, d.Path = printable(name), printable(b.mapped)
+	case strings.HasPrefix(kernel, "dm-"):
+		return block{}, errors.New("the name of the device mapper cannot be read")
 	}
 	if level := t.text("md/level"); level != "" {
 		d.RAID = &raid{Level: level}
@@ -201,12 +214,15 @@ func (c *collector) readBlock(kernel string) (block, error) {
 		d.RAID.Degraded, _ = t.number("md/degraded")
 	}
 	if file := t.text("loop/backing_file"); file != "" {
-		d.Loop = &loop{BackingFile: file}
+		d.Loop = &loop{BackingFile: printable(file)}
 	}
 	if sectors == 0 && d.Loop == nil && virtual(t) {
 		return block{}, errNotListed // zram0, nbd0, loop0 ... that nobody set up
 	}
-	b.name, b.device = d.Name, d
+	if b.mapped == "" {
+		b.name = d.Name
+	}
+	b.device = d
 	b.status = t.text("device/state")
 	return b, nil
 }
@@ -273,13 +289,13 @@ func observeBlock(machine string, all []block) ([]plugin.Observation, map[string
 	for _, b := range all {
 		index[b.number] = b.key(machine)
 		index[devicePath(b.kernel)] = b.key(machine)
-		if b.device.Path != "" {
-			index[b.device.Path] = b.key(machine)
+		if b.mapped != "" {
+			index[b.mapped] = b.key(machine)
 		}
 	}
 	observations := make([]plugin.Observation, 0, len(all))
 	for _, b := range all {
-		obs := plugin.Observation{Key: b.key(machine), Name: b.name, Status: b.status}
+		obs := plugin.Observation{Key: b.key(machine), Name: printable(b.name), Status: b.status}
 		var err error
 		if b.disk != "" {
 			if disk, ok := index[devicePath(b.disk)]; ok {

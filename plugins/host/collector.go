@@ -39,6 +39,8 @@ type collector struct {
 
 	probes *prober
 	sizes  sync.Map // the last known size of filesystems, by uid
+	// oddMemory says once that memory cannot be read.
+	oddMemory sync.Once
 	// capped says that the routing table is too large to be listed whole.
 	capped atomic.Bool
 }
@@ -81,7 +83,7 @@ func (c *collector) Scopes(_ context.Context, publish func([]plugin.Scope)) erro
 
 // Sweep implements [plugin.Collector].
 func (c *collector) Sweep(ctx context.Context, scope plugin.Scope, out plugin.Sink) error {
-	id, _, err := c.identify()
+	id, err := c.identifyAs(scope.Local)
 	if err != nil {
 		return err
 	}
@@ -106,7 +108,7 @@ func (c *collector) Sweep(ctx context.Context, scope plugin.Scope, out plugin.Si
 // Watch implements [plugin.Watcher]. There is nothing to resume from: a watch
 // begins with a sweep, and what it said before is dropped as unchanged.
 func (c *collector) Watch(ctx context.Context, scope plugin.Scope, _ plugin.Checkpoint, out plugin.Sink) error {
-	id, _, err := c.identify()
+	id, err := c.identifyAs(scope.Local)
 	if err != nil {
 		return err
 	}
@@ -124,14 +126,27 @@ func (c *collector) Watch(ctx context.Context, scope plugin.Scope, _ plugin.Chec
 	return nil
 }
 
-// commit sweeps a scope with a listing that is complete.
-func commit(ctx context.Context, out plugin.Sink, all []plugin.Observation) error {
+// unread is something in a listing that cannot be read. Its key is zero where it is not
+// known which asset it is.
+type unread struct {
+	key plugin.Key
+	why error
+}
+
+// commit sweeps a scope with a listing that came to its end. What could not be read of
+// it is told, and holds up nothing else.
+func commit(ctx context.Context, out plugin.Sink, all []plugin.Observation, odd ...unread) error {
 	sweep, err := out.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	for batch := range slices.Chunk(all, upsertBatch) {
 		if err := sweep.Upsert(ctx, batch...); err != nil {
+			return err
+		}
+	}
+	for _, u := range odd {
+		if err := sweep.Unread(ctx, u.key, u.why.Error()); err != nil {
 			return err
 		}
 	}

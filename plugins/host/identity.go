@@ -2,6 +2,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 )
@@ -15,10 +16,20 @@ var errNoIdentity = errors.New("this machine has no identity: /etc/machine-id, /
 	"are all missing, unreadable or placeholders; run systemd-machine-id-setup, or in a container mount the machine's /etc/machine-id, " +
 	"or set the option id")
 
+// identifyAs returns the machine's uid. It is read anew each time: it costs one small
+// file, and a machine that was cloned gets its own id while it runs. Where it is not
+// what it was when the agent began, the machine is another one, or its file cannot be read for now:
+// what is known of the one is not to be taken for gone.
+func (c *collector) identifyAs(local string) (string, error) {
+	id, source, err := c.identify()
+	if err == nil && local != "" && id != local {
+		err = fmt.Errorf("this machine is %s now, by its %s, and was %s when the agent began: start the agent again if that is meant", id, source,
+			local)
+	}
+	return id, err
+}
+
 // identify returns the machine's uid and where it comes from.
-//
-// It is read anew for each sweep: it costs one small file, and a machine that
-// was cloned gets its own id while it runs.
 func (c *collector) identify() (id, source string, err error) {
 	if c.opts.ID != "" {
 		return strings.ToLower(c.opts.ID), "option id", nil

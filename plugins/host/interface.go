@@ -96,10 +96,10 @@ func (c *collector) observeInterface(machine string, n *network, link netlink.Li
 	a := link.Attrs()
 	key := partKey(machine, typeInterface, a.Name)
 	doc := netInterface{
-		Name: a.Name, Index: a.Index, Alias: a.Alias, MTU: a.MTU,
+		Name: printable(a.Name), Index: a.Index, Alias: printable(a.Alias), MTU: a.MTU,
 		AlternativeNames: sorted(a.AltNames), MAC: a.HardwareAddr.String(), PermanentMAC: a.PermHWAddr.String(),
 		Flags: linkFlags(a.RawFlags), AdminState: "down", OperState: a.OperState.String(),
-		Addresses: addresses(n.addrs[a.Index]), Master: n.names[a.MasterIndex],
+		Addresses: addresses(n.addrs[a.Index]), Master: printable(n.names[a.MasterIndex]),
 	}
 	if a.RawFlags&unix.IFF_UP != 0 {
 		doc.AdminState = "up"
@@ -107,17 +107,17 @@ func (c *collector) observeInterface(machine string, n *network, link netlink.Li
 	doc.Kind, doc.Hardware = c.kindAndHardware(link)
 	relations := []plugin.Relation{relate(partOf, machineKey(machine))}
 	if doc.Master != "" {
-		relations = append(relations, relate(memberOf, partKey(machine, typeInterface, doc.Master)))
+		relations = append(relations, relate(memberOf, partKey(machine, typeInterface, n.names[a.MasterIndex])))
 	}
 	// An index in another namespace (NetNsID) says nothing here, and an
 	// interface that is its own parent has none.
 	if other, ok := n.names[a.ParentIndex]; ok && a.NetNsID < 0 && a.ParentIndex != a.Index {
 		to := partKey(machine, typeInterface, other)
 		if doc.Kind == "veth" {
-			doc.Peer = other
+			doc.Peer = printable(other)
 			relations = append(relations, relate(connectedTo, to))
 		} else {
-			doc.Parent = other
+			doc.Parent = printable(other)
 			relations = append(relations, relate(partOf, to))
 		}
 	}
@@ -138,7 +138,7 @@ func (c *collector) observeInterface(machine string, n *network, link netlink.Li
 		}
 	}
 	raw, err := encode(key, doc)
-	return plugin.Observation{Key: key, Name: a.Name, Status: doc.OperState, Document: raw, Relations: relations}, err
+	return plugin.Observation{Key: key, Name: doc.Name, Status: doc.OperState, Document: raw, Relations: relations}, err
 }
 
 // kindAndHardware says what an interface is, and of which hardware if of any.
@@ -252,7 +252,10 @@ func ipText(ip net.IP) string {
 }
 
 func sorted(list []string) []string {
-	list = slices.Clone(list)
-	slices.Sort(list)
-	return list
+	all := make([]string, 0, len(list))
+	for _, s := range list {
+		all = append(all, printable(s))
+	}
+	slices.Sort(all)
+	return all
 }

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"strconv"
@@ -12,8 +13,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/shirou/gopsutil/v4/common"
 	"github.com/shirou/gopsutil/v4/cpu"
-	"github.com/shirou/gopsutil/v4/load"
-	"github.com/shirou/gopsutil/v4/mem"
 	"golang.org/x/sys/unix"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
@@ -25,8 +24,8 @@ type machine struct {
 	Host           hostDoc        `json:"host"`
 	OS             osDoc          `json:"os"`
 	Kernel         kernelDoc      `json:"kernel"`
-	Memory         memoryDoc      `json:"memory"`
-	Swap           swapDoc        `json:"swap"`
+	Memory         *memoryDoc     `json:"memory,omitempty"`
+	Swap           *swapDoc       `json:"swap,omitempty"`
 	Load           *loadDoc       `json:"load,omitempty"`
 	Boot           bootDoc        `json:"boot,omitzero"`
 	Virtualization virtualization `json:"virtualization,omitzero"`
@@ -111,10 +110,6 @@ func (c *collector) sweepSystem(ctx context.Context, id string, out plugin.Sink)
 
 func (c *collector) observeMachine(ctx context.Context, id string) (plugin.Observation, error) {
 	ctx = c.gopsutil(ctx)
-	vm, err := mem.VirtualMemoryWithContext(ctx)
-	if err != nil {
-		return plugin.Observation{}, fmt.Errorf("read memory: %w", err)
-	}
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return plugin.Observation{}, fmt.Errorf("read kernel name: %w", err)
@@ -124,6 +119,7 @@ func (c *collector) observeMachine(ctx context.Context, id string) (plugin.Obser
 		return plugin.Observation{}, err
 	}
 	machineID, _ := c.machineID()
+	memory, swap := memoryOf(c.tree.text("proc/meminfo"))
 	doc := machine{
 		Host: hostDoc{ID: id, Name: name, Arch: runtime.GOARCH, CPU: c.cpu(ctx)},
 		OS:   c.operatingSystem(),
@@ -132,15 +128,16 @@ func (c *collector) observeMachine(ctx context.Context, id string) (plugin.Obser
 			Version: unix.ByteSliceToString(uts.Version[:]),
 			Arch:    unix.ByteSliceToString(uts.Machine[:]),
 		},
-		Memory:         memoryDoc{Total: vm.Total, Available: vm.Available, Used: vm.Total - min(vm.Total, vm.Available)},
-		Swap:           swapDoc{Total: vm.SwapTotal, Used: vm.SwapTotal - min(vm.SwapTotal, vm.SwapFree)},
+		Memory:         memory,
+		Swap:           swap,
+		Load:           loadOf(c.tree.text("proc/loadavg")),
 		Boot:           bootDoc{ID: c.tree.text("proc/sys/kernel/random/boot_id"), Time: bootTime(c.tree.text("proc/stat"))},
 		Virtualization: c.virtualization(),
 		DMI:            c.dmi(),
 		MachineID:      machineID,
 	}
-	if avg, err := load.AvgWithContext(ctx); err == nil {
-		doc.Load = &loadDoc{One: avg.Load1, Five: avg.Load5, Fifteen: avg.Load15}
+	if doc.Memory == nil {
+		c.oddMemory.Do(func() { c.log.Warn("the size of the memory cannot be read; it is left out") })
 	}
 	key := machineKey(id)
 	raw, err := encode(key, doc)
@@ -199,22 +196,75 @@ func (c *collector) hostname() (string, error) {
 	return name, nil
 }
 
+// memoryOf reads /proc/meminfo. What it does not say is nil.
+func memoryOf(meminfo string) (*memoryDoc, *swapDoc) {
+	said := make(map[string]uint64)
+	for line := range strings.Lines(meminfo) {
+		name, rest, _ := strings.Cut(line, ":")
+		kib, err := strconv.ParseUint(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+		if err == nil && kib < 1<<54 {
+			said[name] = kib << 10
+		}
+	}
+	var memory *memoryDoc
+	if total := said["MemTotal"]; total > 0 {
+		available, ok := said["MemAvailable"]
+		if !ok { // the kernel is older than 3.14
+			available = said["MemFree"] + said["Buffers"] + said["Cached"]
+		}
+		available = min(total, available)
+		memory = &memoryDoc{Total: total, Available: available, Used: total - available}
+	}
+	total, there := said["SwapTotal"]
+	free, known := said["SwapFree"]
+	if !there || !known {
+		return memory, nil
+	}
+	return memory, &swapDoc{Total: total, Used: total - min(total, free)}
+}
+
+// loadOf reads /proc/loadavg, or returns nil.
+func loadOf(loadavg string) *loadDoc {
+	words := strings.Fields(loadavg)
+	if len(words) < 3 {
+		return nil
+	}
+	var load [3]float64
+	for i := range load {
+		n, err := strconv.ParseFloat(words[i], 64)
+		if err != nil || math.IsNaN(n) || math.IsInf(n, 0) {
+			return nil
+		}
+		load[i] = n
+	}
+	return &loadDoc{One: load[0], Five: load[1], Fifteen: load[2]}
+}
+
 // cpu counts the processors anew each time, since they can be plugged, but
 // reads their model once: on a large machine that is thousands of lines.
-func (c *collector) cpu(ctx context.Context) cpuDoc {
-	doc := c.cpuModel()
+func (c *collector) cpu(ctx context.Context) (doc cpuDoc) {
+	doc = c.cpuModel()
+	defer c.orNothing()
 	doc.Physical.Count, _ = cpu.CountsWithContext(ctx, false)
 	doc.Logical.Count, _ = cpu.CountsWithContext(ctx, true)
 	return doc
 }
 
-func (c *collector) readCPUModel() cpuDoc {
+// orNothing is deferred around gopsutil, which panics on files that are not as it expects.
+func (c *collector) orNothing() {
+	if p := recover(); p != nil {
+		c.log.Warn("what the kernel tells of the processors cannot be read; it is left out", "error", p)
+	}
+}
+
+func (c *collector) readCPUModel() (doc cpuDoc) {
+	defer c.orNothing()
 	infos, err := cpu.InfoWithContext(c.gopsutil(context.Background()))
 	if err != nil || len(infos) == 0 {
 		return cpuDoc{}
 	}
 	first := infos[0]
-	doc := cpuDoc{Vendor: cpuVendor{ID: first.VendorID}, Family: first.Family, Model: cpuModel{ID: first.Model, Name: first.ModelName}}
+	doc = cpuDoc{Vendor: cpuVendor{ID: first.VendorID}, Family: first.Family, Model: cpuModel{ID: first.Model, Name: first.ModelName}}
 	if first.VendorID != "" {
 		doc.Stepping = strconv.Itoa(int(first.Stepping))
 	}

@@ -103,7 +103,7 @@ func TestDMI(t *testing.T) {
 	if doc.DMI != want {
 		t.Errorf("dmi: %+v", doc.DMI)
 	}
-	if doc.Host.Name != "rack7" || doc.OS.ID != "rhel" || doc.Memory != (memoryDoc{Total: 1 << 20, Available: 512 << 10, Used: 512 << 10}) ||
+	if doc.Host.Name != "rack7" || doc.OS.ID != "rhel" || *doc.Memory != (memoryDoc{Total: 1 << 20, Available: 512 << 10, Used: 512 << 10}) ||
 		doc.Host.CPU.Model.Name != "Xeon" || doc.Host.CPU.Logical.Count != 1 || doc.Boot.Time.Unix() != 1700000000 {
 		t.Errorf("facts of the foreign root are not used: %s", obs.Document)
 	}

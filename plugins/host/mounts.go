@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -54,7 +55,7 @@ var containerForms = regexp.MustCompile(`/kubelet/pods/|/kubernetes\.io~|/pods/(
 const globalMount = "/globalmount"
 
 // listMounts lists the filesystems that are candidates for an asset, each once.
-func (c *collector) listMounts() ([]mount, error) {
+func (c *collector) listMounts() (mounts []mount, odd []unread, err error) {
 	file := "proc/self/mountinfo"
 	if c.tree.foreign() {
 		// "self" would show the agent's own container.
@@ -62,14 +63,21 @@ func (c *collector) listMounts() ([]mount, error) {
 	}
 	f, err := os.Open(c.tree.path(file))
 	if err != nil {
-		return nil, fmt.Errorf("list mounts: %w", err)
+		return nil, nil, fmt.Errorf("list mounts: %w", err)
 	}
 	defer f.Close()
-	all, err := parseMountinfo(f)
-	if err != nil {
-		return nil, fmt.Errorf("list mounts: %s: %w", file, err)
+	all, odd, err := parseMountinfo(f)
+	if err == nil && len(all) == 0 {
+		// There is no process without a root.
+		err = errors.New("there is no mount in it")
+		if len(odd) > 0 {
+			err = odd[0].why
+		}
 	}
-	return selectMounts(all, c.opts), nil
+	if err != nil {
+		return nil, nil, fmt.Errorf("list mounts: %s: %w", file, err)
+	}
+	return selectMounts(all, c.opts), odd, nil
 }
 
 // selectMounts drops pseudo filesystems, containers' mounts, what another mount
@@ -122,12 +130,15 @@ func isContainers(point string) bool {
 		containerForms.MatchString(point) && !strings.HasSuffix(point, globalMount)
 }
 
-// parseMountinfo reads the format of proc_pid_mountinfo(5).
-func parseMountinfo(r io.Reader) ([]mount, error) {
-	var all []mount
+// maxMountLine is how long a line may be: an overlay lists all its layers in one option,
+// of which it has up to 500.
+const maxMountLine = 8 << 20
+
+// parseMountinfo reads the format of proc_pid_mountinfo(5). A line of another form costs
+// itself alone.
+func parseMountinfo(r io.Reader) (all []mount, odd []unread, err error) {
 	lines := bufio.NewScanner(r)
-	// An overlay lists all its layers in one option.
-	lines.Buffer(nil, 1<<20)
+	lines.Buffer(nil, maxMountLine)
 	lines.Split(scanKernelLines)
 	for lines.Scan() {
 		before, after, ok := strings.Cut(lines.Text(), " - ")
@@ -135,14 +146,15 @@ func parseMountinfo(r io.Reader) ([]mount, error) {
 		// could pass for a blank.
 		left, right := strings.Split(before, " "), strings.Split(after, " ")
 		if !ok || len(left) < 6 || len(right) < 3 {
-			return nil, fmt.Errorf("line %q is not in the known format", lines.Text())
+			odd = append(odd, unread{why: fmt.Errorf("mount %.200q is not in the known format", lines.Text())})
+			continue
 		}
 		all = append(all, mount{
 			number: left[2], root: unescapeMount(left[3]), point: unescapeMount(left[4]),
 			fstype: right[0], source: unescapeMount(right[1]), options: mergeOptions(left[5], right[2]),
 		})
 	}
-	return all, lines.Err()
+	return all, odd, lines.Err()
 }
 
 // scanKernelLines splits at newlines, and at nothing else: a carriage return is part

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
@@ -30,9 +32,9 @@ func TestMountTable(t *testing.T) {
 		"27 20 8:113 / /m/latin\xe9 rw - ext4 /dev/sdh1 rw",
 		"28 20 8:129 / /m/looks\\134351 rw - ext4 /dev/sdi1 rw",
 	}, "\n") + "\n"
-	all, err := parseMountinfo(strings.NewReader(table))
-	if err != nil {
-		t.Fatal(err)
+	all, unread, err := parseMountinfo(strings.NewReader(table))
+	if err != nil || len(unread) > 0 {
+		t.Fatal(unread, err)
 	}
 	var points []string
 	for _, m := range all {
@@ -268,6 +270,75 @@ func TestPlaceholdersAreNoIdentity(t *testing.T) {
 		}
 		if err := c.Sweep(context.Background(), plugin.Scope{Name: scopeSystem}, newSink()); err == nil {
 			t.Errorf("DMI UUID %q: swept", uuid)
+		}
+	}
+}
+
+// TestAnotherMachine: what was known of a machine is not taken for gone when its id is
+// another all at once, or cannot be read and its firmware's is taken.
+func TestAnotherMachine(t *testing.T) {
+	files := map[string]string{"sys/class/dmi/id/product_uuid": "4c4c4544-0042-3510-8052-b4c04f4d3132"}
+	c := newCollector(slog.New(slog.DiscardHandler), options{Root: writeTree(t, files).root}, -1)
+	for _, scope := range []string{scopeSystem, scopeStorage, scopeNetwork, scopeServices} {
+		s := newSink()
+		if err := c.Sweep(t.Context(), plugin.Scope{Name: scope, Local: testID}, s); err == nil || s.sweeps > 0 ||
+			!strings.Contains(err.Error(), testID) {
+			t.Errorf("%s: %v, %d sweeps", scope, err, s.sweeps)
+		}
+	}
+	if err := c.Watch(t.Context(), plugin.Scope{Name: scopeNetwork, Local: testID}, "", newSink()); err == nil {
+		t.Error("it was watched")
+	}
+}
+
+// TestNamesOfInterfaces: names that are not UTF-8 are written as those of files are.
+func TestNamesOfInterfaces(t *testing.T) {
+	c := testCollector(t, options{})
+	n := &network{names: map[int]string{1: "br\xff", 2: "eth\xe9"}}
+	link := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: 2, Name: "eth\xe9", MasterIndex: 1, Alias: "up\x1b[31m", AltNames: []string{"a\xff"}}}
+	o, err := c.observeInterface(testID, n, link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := document[netInterface](t, o)
+	if o.Name != `eth\351` || o.UID != testID+`/interface/eth\351` || doc.Name != o.Name || doc.Master != `br\377` ||
+		doc.Alias != `up\033[31m` || doc.AlternativeNames[0] != `a\377` ||
+		!slices.Contains(o.Relations, relate(memberOf, plugin.Key{Type: typeInterface, UID: testID + `/interface/br\377`})) {
+		t.Errorf("%+v\n%s", o, o.Document)
+	}
+	r, err := observeRoute(testID, n, netlink.Route{LinkIndex: 2, Family: netlink.FAMILY_V4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := document[route](t, r).Interface; got != `eth\351` || !strings.HasSuffix(r.UID, `/eth\351/0`) ||
+		!slices.Contains(r.Relations, relate(uses, o.Key)) {
+		t.Errorf("%+v\n%s", r, r.Document)
+	}
+}
+
+// TestManyLayers: an overlay of many layers has a line of a megabyte and more.
+func TestManyLayers(t *testing.T) {
+	line := "30 20 0:61 / /o rw - overlay overlay rw,lowerdir=" + strings.Repeat("/var/lib/layers/"+strings.Repeat("x", 4000)+":", 500) + "/l\n"
+	all, odd, err := parseMountinfo(strings.NewReader("20 1 8:1 / / rw - ext4 /dev/sda1 rw\n" + line + "half a line\n"))
+	if len(all) != 2 || len(odd) != 1 || err != nil {
+		t.Errorf("%d, %v, %v", len(all), odd, err)
+	}
+}
+
+// TestOddMemory: what the kernel does not tell of the memory is left out.
+func TestOddMemory(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "<nil> <nil>", "MemTotal: x kB\nSwapTotal: 8 kB\nSwapFree: 9 kB": "<nil> &{8192 0}", "MemTotal: 8 kB\nMemAvailable: 99 kB": "&{8192 8192 0} <nil>",
+		"MemTotal: 8 kB\nMemFree: 1 kB\nBuffers: 1 kB\nCached: 2 kB": "&{8192 4096 4096} <nil>", "MemTotal: 99999999999999999999 kB": "<nil> <nil>",
+	} {
+		memory, swap := memoryOf(text)
+		if got := fmt.Sprint(memory, swap); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+	for text, there := range map[string]bool{"": false, "1 2": false, "nan 1 2": false, "0.1 0.2 0.3 1/2 3": true} {
+		if (loadOf(text) != nil) != there {
+			t.Errorf("%q", text)
 		}
 	}
 }

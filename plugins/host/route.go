@@ -62,6 +62,10 @@ func observeRoute(machine string, n *network, r netlink.Route) (plugin.Observati
 		}
 	}
 	key := partKey(machine, typeRoute, naturalRoute(doc))
+	doc.Interface = printable(doc.Interface)
+	for i := range doc.NextHops {
+		doc.NextHops[i].Interface = printable(doc.NextHops[i].Interface)
+	}
 	raw, err := encode(key, doc)
 	return plugin.Observation{Key: key, Name: routeName(doc), Document: raw, Relations: relations}, err
 }

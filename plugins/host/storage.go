@@ -32,11 +32,11 @@ type filesystem struct {
 
 // sweepStorage lists block devices, partitions and filesystems.
 func (c *collector) sweepStorage(ctx context.Context, machine string, out plugin.Sink) error {
-	devices, err := c.listBlock()
+	devices, odd, err := c.listBlock()
 	if err != nil {
 		return err
 	}
-	mounts, err := c.listMounts()
+	mounts, oddMounts, err := c.listMounts()
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (c *collector) sweepStorage(ctx context.Context, machine string, out plugin
 			all = append(all, obs)
 		}
 	}
-	return commit(ctx, out, all)
+	return commit(ctx, out, all, append(odd, oddMounts...)...)
 }
 
 // observeFilesystem is not ok for what is no filesystem to people: one without
@@ -90,7 +90,7 @@ func (c *collector) observeFilesystem(machine string, m mount, a answer, index m
 		usage = &a.usage
 	}
 	doc := filesystem{
-		Mountpoint: printable(m.point), Device: printable(m.source), Type: m.fstype, Mode: "rw", Options: m.options, DeviceNumber: m.number,
+		Mountpoint: printable(m.point), Device: printable(m.source), Type: printable(m.fstype), Mode: "rw", Options: m.options, DeviceNumber: m.number,
 		Usage: usage,
 	}
 	if slices.Contains(m.options, "ro") {

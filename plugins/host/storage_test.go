@@ -223,9 +223,9 @@ const mountinfo = `20 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=
 `
 
 func TestMounts(t *testing.T) {
-	all, err := parseMountinfo(strings.NewReader(mountinfo))
-	if err != nil {
-		t.Fatal(err)
+	all, unread, err := parseMountinfo(strings.NewReader(mountinfo))
+	if err != nil || len(unread) > 0 {
+		t.Fatal(unread, err)
 	}
 	var got []string
 	for _, m := range selectMounts(all, options{}) {
@@ -244,7 +244,7 @@ func TestMounts(t *testing.T) {
 		t.Errorf("options %q, want %q", nfs.options, want)
 	}
 	for _, bad := range []string{"20 1 8:1 / / rw", "x - y", "20 1 8:1 / / rw - ext4\n"} {
-		if _, err := parseMountinfo(strings.NewReader(bad)); err == nil {
+		if all, unread, err := parseMountinfo(strings.NewReader(bad)); len(all) > 0 || len(unread) != 1 || err != nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}
@@ -254,7 +254,7 @@ func FuzzMountinfo(f *testing.F) {
 	f.Add(mountinfo)
 	f.Add(`1 2 3 4 \777 \ - a b \04`)
 	f.Fuzz(func(_ *testing.T, text string) {
-		all, err := parseMountinfo(strings.NewReader(text))
+		all, _, err := parseMountinfo(strings.NewReader(text))
 		if err == nil {
 			selectMounts(all, options{Exclude: []string{"/mnt/*"}})
 		}

@@ -44,13 +44,21 @@ func (c *collector) verifySystem(ctx context.Context) (string, error) {
 }
 
 func (c *collector) verifyBlock(context.Context) (string, error) {
-	devices, err := c.listBlock()
-	return fmt.Sprintf("%d devices and partitions", len(devices)), err
+	devices, odd, err := c.listBlock()
+	return fmt.Sprintf("%d devices and partitions", len(devices)) + unreadable(odd), err
 }
 
 func (c *collector) verifyMounts(context.Context) (string, error) {
-	mounts, err := c.listMounts()
-	return fmt.Sprintf("%d filesystems", len(mounts)), err
+	mounts, odd, err := c.listMounts()
+	return fmt.Sprintf("%d filesystems", len(mounts)) + unreadable(odd), err
+}
+
+// unreadable says how much of a listing cannot be read.
+func unreadable(odd []unread) string {
+	if len(odd) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d more cannot be read: %v", len(odd), odd[0].why)
 }
 
 func (c *collector) verifyNetwork(ctx context.Context) (string, error) {

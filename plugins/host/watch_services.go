@@ -39,18 +39,28 @@ func (s *systemd) sweep(ctx context.Context, machine string, out plugin.Sink) (m
 	}
 	names := make(map[string]bool, len(units))
 	all := make([]plugin.Observation, 0, len(units))
+	var odd []unread
 	for _, u := range units {
 		obs, err := s.observe(ctx, machine, u)
-		if errors.Is(err, errUnitGone) {
+		switch {
+		case errors.Is(err, errUnitGone):
 			continue
-		}
-		if err != nil {
+		case ofUnit(err):
+			odd = append(odd, unread{key: partKey(machine, typeService, u.Name), why: err})
+		case err != nil:
 			return nil, err
+		default:
+			all = append(all, obs)
 		}
 		names[u.Name] = true
-		all = append(all, obs)
 	}
-	return names, commit(ctx, out, all)
+	return names, commit(ctx, out, all, odd...)
+}
+
+// ofUnit reports whether an error is systemd's answer to what was asked of one unit.
+func ofUnit(err error) bool {
+	var answer dbus.Error
+	return errors.As(err, &answer)
 }
 
 func (s *systemd) observe(ctx context.Context, machine string, u unitStatus) (plugin.Observation, error) {
@@ -124,6 +134,10 @@ func (s *systemd) update(ctx context.Context, machine string, out plugin.Sink, k
 		obs, err := s.observe(ctx, machine, u)
 		if errors.Is(err, errUnitGone) {
 			delete(listed, u.Name)
+			continue
+		}
+		if ofUnit(err) {
+			facts = append(facts, plugin.Fact{Unread: &plugin.Unread{Key: partKey(machine, typeService, u.Name), Why: err.Error()}})
 			continue
 		}
 		if err != nil {

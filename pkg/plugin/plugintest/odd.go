@@ -19,7 +19,7 @@ func Odd(t testing.TB, element []byte, each func(what string, odd []byte)) {
 	t.Helper()
 	n := 0
 	visit := func(what string, odd []byte) {
-		if n++; n%oneOf == 0 {
+		if n++; n%OneOf == 0 {
 			each(what, odd)
 		}
 	}

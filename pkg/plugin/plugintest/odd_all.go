@@ -2,5 +2,5 @@
 
 package plugintest
 
-// oneOf says that each so many-th odd element is tried.
-const oneOf = 1
+// OneOf says that each so many-th of many odd things is tried.
+const OneOf = 1
