@@ -104,7 +104,9 @@ func (p *parser) argument(f Field, op Op, start int) Node {
 		}, true)
 	}
 	open := p.pos
+	p.list = &Compare{Field: f, Op: op}
 	n := p.composite(item, "*")
+	p.list = nil
 	if n == nil || len(p.errors) > failed {
 		return nil
 	}

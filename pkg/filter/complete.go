@@ -1,6 +1,10 @@
 package filter
 
-import "unicode/utf8"
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
 
 // Want is what may stand at a place of a filter.
 type Want uint8
@@ -49,7 +53,7 @@ func Complete(text string, cursor int) Completion {
 		cursor--
 	}
 	c := Completion{Start: cursor, End: cursor, Op: Exists}
-	if cursor > longest {
+	if checkText(text[:cursor]) != nil {
 		return c
 	}
 	p := &parser{text: text[:cursor], completing: &c}
@@ -80,12 +84,19 @@ func (c *Completion) set(p *parser, want Want, prefix string, start int) {
 	c.Related, c.Relation = p.relation != "", p.kind
 }
 
-// mayStart says that a term may start here, if this is where somebody types.
+// mayStart says that a term may start here, or a value in a list, if this is where somebody types. joins says that a term stands before.
 func (p *parser) mayStart(joins bool) {
-	if p.completing != nil && p.end() && p.completing.Want == WantNothing {
-		p.completing.set(p, WantTerm, "", p.pos)
-		p.completing.Joins = joins
+	c := p.completing
+	if c == nil || !p.end() || c.Want != WantNothing {
+		return
 	}
+	if before, _ := utf8.DecodeLastRuneInString(p.text); joins && !isSpace(before) {
+		return
+	}
+	if c.set(p, WantTerm, "", p.pos); p.list != nil {
+		c.value(p, p.list.Field, p.list.Op, "", p.pos)
+	}
+	c.Joins = joins
 }
 
 // typing says that a key of a path is typed.
@@ -95,7 +106,11 @@ func (p *parser) typing(r *path, key string, start int) {
 	}
 	c := p.completing
 	c.set(p, WantTerm, key, start)
-	c.Under = ""
+	c.Under, c.Field = "", Field{}
+	if f, message, _ := resolve(r.Name); message == "" && !strings.HasSuffix(key, ".") {
+		f.Picks = slices.Clone(r.Picks)
+		c.Field = f
+	}
 	if len(r.Picks) > 0 {
 		last := &r.Picks[len(r.Picks)-1].Path
 		typed := *last

@@ -133,6 +133,14 @@ func resolve(path string) (f Field, message string, mends []string) {
 	return Field{Space: Document, Name: path}, "", nil
 }
 
+// Operators returns the operators that may follow the field.
+func (f Field) Operators() []string {
+	if f.Space == Label && f.Name == "" {
+		return []string{":"}
+	}
+	return []string{"=", "!=", ":", "~", "<", "<=", ">", ">="}
+}
+
 // String returns the field as it is written in a filter.
 func (f Field) String() string {
 	var b strings.Builder

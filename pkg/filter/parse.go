@@ -65,6 +65,8 @@ type parser struct {
 	depth, terms, values, expressions int
 	// relation is the function that the parser is in the filter of, and kind that of the relation.
 	relation, kind string
+	// list has the field and the operator of the list that it is in.
+	list *Compare
 	// completing has what may stand at the end of the text, when that is asked.
 	completing *Completion
 }
@@ -419,7 +421,9 @@ func (p *parser) simple() Node {
 func (p *parser) restriction() Node {
 	start := p.pos
 	if n := p.address(); n > 0 {
-		p.pos += n
+		if p.pos += n; p.completing != nil && p.end() {
+			return nil
+		}
 		return &Word{Pos: Pos{start, p.pos}, Text: p.text[start:p.pos]}
 	}
 	quoted := closing(p.next()) != ""
@@ -431,6 +435,9 @@ func (p *parser) restriction() Node {
 	}
 	path, ok := p.path()
 	if !ok {
+		return nil
+	}
+	if p.completing != nil && p.end() {
 		return nil
 	}
 	behind := p.pos

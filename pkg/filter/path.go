@@ -28,8 +28,8 @@ func (p *parser) path() (path, bool) {
 			raw, ok := p.quotation()
 			text, stars := unescape(raw)
 			if !ok {
-				if !first {
-					p.typing(&r, *base+text, p.pos)
+				if *base += text; !first {
+					p.typing(&r, *base, p.pos)
 				}
 				return r, false
 			}
@@ -55,7 +55,7 @@ func (p *parser) path() (path, bool) {
 				}
 			}
 			if picked {
-				text = text[1:]
+				text, start = text[1:], start+1
 			}
 			*base += text
 			r.single, dot, closed, picked = false, p.text[p.pos-1] == '.', false, false

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"fmt"
+	"math/big"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -410,4 +411,101 @@ func TestModel(t *testing.T) {
 	if hits < 2000 {
 		t.Errorf("only %d of the filters tell assets apart", hits)
 	}
+}
+
+// TestReadings holds what texts are as numbers, moments and durations against the model.
+func TestReadings(t *testing.T) {
+	count := map[string]int{}
+	for seed := range uint64(60000) {
+		m := maker{rand.New(rand.NewPCG(seed, 5))}
+		text := m.reading()
+		check := func(what string, ok, want bool, same func() bool) {
+			if ok != want || ok && !same() {
+				t.Errorf("%q as a %s: %t, the model says %t, or another one", text, what, ok, want)
+			}
+			if ok {
+				count[what]++
+			}
+		}
+		n, ok := Number(text)
+		number := plainNumber(text)
+		check("number", ok, number != nil, func() bool { return number.Cmp(big.NewFloat(n)) == 0 })
+		d, ok := Duration(text)
+		span := plainSpan(text)
+		check("duration", ok, span != nil, func() bool { return span.Cmp(big.NewFloat(d)) == 0 })
+		at, ok := Moment(text)
+		moment := absolute(text)
+		check("moment", ok, moment != nil, func() bool { return moment.Cmp(big.NewInt(at)) == 0 })
+		kind := Text
+		switch {
+		case number != nil:
+			kind = Numeric
+		case moment != nil:
+			kind = Time
+		case span != nil:
+			kind = Span
+		}
+		if got := KindOf(text); got != kind {
+			t.Errorf("%q is of kind %d, want %d", text, got, kind)
+		}
+	}
+	for what, n := range count {
+		if n < 5000 {
+			t.Errorf("only %d texts are a %s", n, what)
+		}
+	}
+}
+
+func (m maker) digits(most int) string {
+	var b strings.Builder
+	for range 1 + m.IntN(most) {
+		b.WriteByte(byte('0' + m.IntN(10)))
+	}
+	return b.String()
+}
+
+// reading makes a text that is a number, a moment or a duration, or nearly.
+func (m maker) reading() string {
+	var b strings.Builder
+	switch m.IntN(3) {
+	case 0:
+		b.WriteString(pick(m, "", "", "", "-", "+", " ") + m.digits(25))
+		if m.IntN(2) == 0 {
+			b.WriteString("." + m.digits(20))
+		}
+		if m.IntN(4) == 0 {
+			b.WriteString(pick(m, "e", "E") + pick(m, "", "-", "+") + m.digits(3))
+		}
+		if m.IntN(2) == 0 {
+			b.WriteString(pick(m, "", "", " ", "  ") + pick(m, "n", "u", "m", "k", "K", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ei", "KiB", "GiB", "GB", "kB", "ki", "B", "x", "e", "kiB", "KB", "\n"))
+		}
+	case 1:
+		fmt.Fprintf(&b, "%04d-%02d-%02d", 1968+m.IntN(235), m.IntN(14), pick(m, 1, 28, 29, 30, 31, m.IntN(33)))
+		if m.IntN(5) == 0 {
+			break
+		}
+		fmt.Fprintf(&b, "%s%02d:%02d", pick(m, "T", "T", " ", "t"), m.IntN(25), m.IntN(61))
+		if m.IntN(5) > 0 {
+			fmt.Fprintf(&b, ":%02d", m.IntN(61))
+			if m.IntN(2) == 0 {
+				b.WriteString("." + m.digits(10))
+			}
+		}
+		b.WriteString(pick(m, "", "Z", "Z", "z", "+01:00", "-0530", "+14:59", "+15:00", "-00:60", "+1", "Z "))
+	default:
+		for _, unit := range []string{"w", "d", "h", "m", "s", "ms", "us", "ns"} {
+			if m.IntN(4) > 0 {
+				continue
+			}
+			b.WriteString(m.digits(6))
+			if m.IntN(3) == 0 {
+				b.WriteString("." + m.digits(6))
+			}
+			b.WriteString(unit + pick(m, "", "", "", "", "", "", "", "", "", "", "", "", "", "d", " ", "1s"))
+		}
+		if b.Len() == 0 {
+			b.WriteString(m.digits(20) + pick(m, "", " ", "e5", ".5", "."))
+		}
+	}
+	return b.String()
 }
