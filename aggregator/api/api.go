@@ -79,6 +79,8 @@ type Options struct {
 	Query reevev1connect.QueryServiceHandler
 	// Export may be nil, as Inventory may.
 	Export reevev1connect.ExportServiceHandler
+	// Graph may be nil, as Inventory may.
+	Graph reevev1connect.GraphServiceHandler
 	// CountSite returns what the warehouse has of a site, and RemoveSites has the
 	// sites removed that are marked as deleted in the registry. They may be nil:
 	// no site can be deleted then.
@@ -145,6 +147,9 @@ func (o *Options) validate() error {
 	}
 	if o.Export == nil {
 		o.Export = reevev1connect.UnimplementedExportServiceHandler{}
+	}
+	if o.Graph == nil {
+		o.Graph = reevev1connect.UnimplementedGraphServiceHandler{}
 	}
 	if o.strangerIdle == 0 {
 		o.strangerIdle = strangerIdle
@@ -231,11 +236,12 @@ func (s *Server) mux() http.Handler {
 	mux.Handle(reevev1connect.NewQueryServiceHandler(s.options.Query, closed))
 	mux.Handle(reevev1connect.NewScopeServiceHandler(s.options.Scope, closed))
 	mux.Handle(reevev1connect.NewExportServiceHandler(s.options.Export, closed))
+	mux.Handle(reevev1connect.NewGraphServiceHandler(s.options.Graph, closed))
 	reflector := grpcreflect.NewStaticReflector(
 		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.AccessServiceName,
 		reevev1connect.InventoryServiceName,
 		reevev1connect.EventServiceName, reevev1connect.QueryServiceName, reevev1connect.ScopeServiceName,
-		reevev1connect.ExportServiceName)
+		reevev1connect.ExportServiceName, reevev1connect.GraphServiceName)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, closed))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, closed))
 	return mux

@@ -65,6 +65,9 @@ func (s *Inventory) silent() map[string]time.Time {
 	return silent
 }
 
+// SilentAgents returns the agents that are not heard from, by their ids.
+func (s *Inventory) SilentAgents() []string { return agentIDs(s.silent()) }
+
 func agentIDs(silent map[string]time.Time) []string {
 	ids := make([]string, 0, len(silent))
 	for id := range silent {

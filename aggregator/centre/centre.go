@@ -28,7 +28,9 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/config"
 	"github.com/reeve-cloud/reeve/aggregator/export"
 	"github.com/reeve-cloud/reeve/aggregator/gateway"
+	"github.com/reeve-cloud/reeve/aggregator/graph"
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
+	"github.com/reeve-cloud/reeve/aggregator/query"
 	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/removal"
@@ -153,6 +155,7 @@ func (a *Centre) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	questions := query.New(query.Options{Warehouse: a.warehouse, Silent: inventory.SilentAgents, Logger: logger})
 	descriptors, err := admission.Descriptors()
 	if err != nil {
 		return err
@@ -171,6 +174,7 @@ func (a *Centre) open(ctx context.Context) error {
 		Scope:   &api.Scope{Scopes: scopes, Warehouse: a.warehouse, Registry: a.registry, Ingest: in, Logger: logger},
 		Query:   &api.Query{Gate: sqlgate.New(a.warehouse.Conn(), warehouse.Database), Registry: a.registry, Logger: logger},
 		Export:  &api.Export{Inventory: inventory, Registry: a.registry, Jobs: exports, Logger: logger},
+		Graph:   &api.Graph{Inventory: inventory, Walker: graph.New(questions)},
 		Metrics: a.metrics, Logger: logger,
 	})
 	if err != nil {

@@ -31,6 +31,10 @@ const (
 	YAML  Format = "yaml"
 	// CSV is for rows without a message; Printer does not write it.
 	CSV Format = "csv"
+	// Tree, Dot (of Graphviz) and Mermaid are for graphs; Printer writes their lines.
+	Tree    Format = "tree"
+	Dot     Format = "dot"
+	Mermaid Format = "mermaid"
 )
 
 // ParseFormat returns the named format if it is one of those allowed.
@@ -55,6 +59,15 @@ type Printer struct {
 	Color bool
 	// Now is the moment that ages are told from.
 	Now time.Time
+}
+
+// Lines writes lines of text, with nothing in them that a terminal would obey.
+func (p *Printer) Lines(lines []string) error {
+	var b []byte
+	for _, l := range lines {
+		b = append(append(b, Escape(l)...), '\n')
+	}
+	return p.write(b)
 }
 
 // Document writes one message in the JSON or YAML format.
