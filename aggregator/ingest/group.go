@@ -49,11 +49,10 @@ func thaw(frozen *ingestv1.Group) (*warehouse.Group, map[registry.SpoolClass]uin
 
 // thawPart is thaw for a part of a group.
 func thawPart(frozen *ingestv1.Group, p part) (*warehouse.Group, map[registry.SpoolClass]uint64, error) {
-	id, err := uuid.FromBytes(frozen.GetId())
+	g, err := emptyPart(frozen, p)
 	if err != nil {
-		return nil, nil, fmt.Errorf("group id: %w", err)
+		return nil, nil, err
 	}
-	g := &warehouse.Group{ID: p.id(frozen, id), Within: p.groups(frozen, id), ReceivedAt: time.UnixMilli(frozen.GetReceivedAt()).UTC()}
 	marks := make(map[registry.SpoolClass]uint64)
 	for _, e := range frozen.GetEntries()[p.first:p.end] {
 		b, err := wire.DecodeBatch(e.GetBatch())
@@ -65,6 +64,17 @@ func thawPart(frozen *ingestv1.Group, p part) (*warehouse.Group, map[registry.Sp
 		addBatch(g, e, b, p)
 	}
 	return g, marks, nil
+}
+
+// emptyPart is a part of a group without its rows.
+func emptyPart(frozen *ingestv1.Group, p part) (*warehouse.Group, error) {
+	id, err := uuid.FromBytes(frozen.GetId())
+	if err != nil {
+		return nil, fmt.Errorf("group id: %w", err)
+	}
+	return &warehouse.Group{
+		ID: p.id(frozen, id), Within: p.groups(frozen, id), ReceivedAt: time.UnixMilli(frozen.GetReceivedAt()).UTC(),
+	}, nil
 }
 
 // origin is where a record comes from, and what that means for it.
@@ -97,18 +107,28 @@ func (o origin) refused(a *wirev1.AssetVersion) error {
 }
 
 func addBatch(g *warehouse.Group, e *ingestv1.Entry, b *wirev1.Batch, p part) {
-	origin := originOf(e, b, g.ReceivedAt)
-	l := letters{group: g, brief: e.GetBrief(), class: wire.ClassName(b.GetClass())}
-	defer l.sum()
-	if e.GetRefused() != "" {
-		l.add(origin, b.GetCount(), e.GetRefused(), b.GetRecords(), nil)
-		return
-	}
-	records, err := wire.DecodeRecords(b)
+	records, err := readRecords(e, b)
 	if err != nil {
-		l.add(origin, b.GetCount(), err.Error(), b.GetRecords(), nil)
+		l := lettersOf(g, e, b)
+		l.add(originOf(e, b, g.ReceivedAt), b.GetCount(), err.Error(), b.GetRecords(), nil)
+		l.sum()
 		return
 	}
+	addRecords(g, lettersOf(g, e, b), e, b, p, records)
+}
+
+// readRecords reads the records of a batch. With an error it is one dead letter.
+func readRecords(e *ingestv1.Entry, b *wirev1.Batch) ([]*wirev1.Record, error) {
+	if e.GetRefused() != "" {
+		return nil, errors.New(e.GetRefused())
+	}
+	return wire.DecodeRecords(b)
+}
+
+// addRecords adds those records of a batch that a part has.
+func addRecords(g *warehouse.Group, l *letters, e *ingestv1.Entry, b *wirev1.Batch, p part, records []*wirev1.Record) {
+	origin := originOf(e, b, g.ReceivedAt)
+	defer l.sum()
 	for n, r := range records {
 		if p.has(n) {
 			if err := addRecord(g, origin, b.GetClass(), r); err != nil {
@@ -133,6 +153,10 @@ func originOf(e *ingestv1.Entry, b *wirev1.Batch, received time.Time) origin {
 		o.fences[f.GetScope()] = f
 	}
 	return o
+}
+
+func lettersOf(g *warehouse.Group, e *ingestv1.Entry, b *wirev1.Batch) *letters {
+	return &letters{group: g, brief: e.GetBrief(), class: wire.ClassName(b.GetClass())}
 }
 
 // letters are the dead letters of one batch.

@@ -396,7 +396,7 @@ func TestAGroupThatKillsAmongMany(t *testing.T) {
 	c.stored(t, batches...)
 	deaths := 0
 	for ; c.dies(t, 617); deaths++ {
-		if deaths > 7 {
+		if deaths > 8 {
 			t.Fatal("it dies again and again")
 		}
 	}

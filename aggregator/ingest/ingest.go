@@ -5,7 +5,8 @@
 // it is, to the commit log and synced. Then it is inserted, then the watermarks
 // of its spools are moved, then it leaves the commit log, and then its batches
 // are acknowledged. Groups are inserted one after the other; the next one may be
-// frozen meanwhile. If anything goes wrong on the way, here or with the engine,
+// frozen meanwhile. Only a batch that is larger than usual, which is a group of its own,
+// is inserted in pieces, with other groups between them. If anything goes wrong on the way, here or with the engine,
 // nobody knows how much of the group is in the warehouse; but what belongs into
 // it is known for certain, and so it is settled: found out, and completed
 // (warehouse.Settle). A group that a dead aggregator left in the commit log is
@@ -96,8 +97,12 @@ type Ingest struct {
 	metrics *metrics
 	queue   *queue
 
-	// checks is held while a batch is decompressed to look at it.
-	checks chan struct{}
+	// checks is held while a batch is decompressed to look at it, and largeChecks in its
+	// place for a large one: one at a time, so that usual ones do not wait for them.
+	checks, largeChecks chan struct{}
+	// inserts is held while a group, or a piece of one, is inserted. Who has waited for
+	// longest is next.
+	inserts chan struct{}
 	// recovered is closed when what an earlier aggregator left is settled.
 	recovered chan struct{}
 	trouble   atomic.Pointer[trouble]
@@ -115,7 +120,8 @@ func New(o Options) (*Ingest, error) {
 	}
 	return &Ingest{
 		o: o, log: log, metrics: newMetrics(o.Metrics),
-		queue: newQueue(), checks: make(chan struct{}, runtime.GOMAXPROCS(0)), recovered: make(chan struct{}),
+		queue: newQueue(), checks: make(chan struct{}, runtime.GOMAXPROCS(0)), largeChecks: make(chan struct{}, 1),
+		inserts: make(chan struct{}, 1), recovered: make(chan struct{}),
 		spools: make(map[string]*spoolState), conducts: make(map[string]*conduct),
 	}, nil
 }
@@ -188,9 +194,21 @@ func (i *Ingest) Run(ctx context.Context) error {
 		return err
 	}
 	close(i.recovered)
-	ready := make(chan *frozen)
+	ready, large := make(chan *frozen), make(chan *frozen, 1)
 	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() error { return i.freezeAll(ctx, ready) })
+	work.Go(func() error { return i.freezeAll(ctx, ready, large) })
+	work.Go(func() error {
+		for {
+			select {
+			case f := <-large:
+				if err := i.commitLarge(ctx, f); err != nil {
+					return err
+				}
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
 	work.Go(func() error {
 		for {
 			i.queue.hungry(true)
@@ -208,7 +226,8 @@ func (i *Ingest) Run(ctx context.Context) error {
 	return work.Wait()
 }
 
-// frozen is a group that lies in the commit log and is not in the warehouse yet.
+// frozen is a group that lies in the commit log and is not in the warehouse yet. One of a
+// large batch has no rows: they are made piece by piece.
 type frozen struct {
 	began   time.Time
 	batches []*pending
@@ -218,7 +237,7 @@ type frozen struct {
 	marks   map[registry.SpoolClass]uint64
 }
 
-func (i *Ingest) freezeAll(ctx context.Context, ready chan<- *frozen) error {
+func (i *Ingest) freezeAll(ctx context.Context, ready, large chan<- *frozen) error {
 	var last time.Time
 	for {
 		batches, err := i.queue.take(ctx, last)
@@ -230,8 +249,12 @@ func (i *Ingest) freezeAll(ctx context.Context, ready chan<- *frozen) error {
 		if err != nil {
 			return err
 		}
+		to := ready
+		if f.group == nil {
+			to = large
+		}
 		select {
-		case ready <- f:
+		case to <- f:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -254,28 +277,75 @@ func (i *Ingest) freeze(ctx context.Context, batches []*pending) (*frozen, error
 		return nil, err
 	}
 	var err error
+	if batches[0].room.large {
+		f.marks, err = checkStored(f.stored)
+		return f, err
+	}
 	if f.group, f.marks, err = thaw(f.stored); err != nil {
 		return nil, err
 	}
 	// Now, for the next group may be frozen before this one is committed.
+	i.letter(f.group)
+	return f, nil
+}
+
+// letter counts the dead letters of a group with their agents.
+func (i *Ingest) letter(g *warehouse.Group) {
 	letters := make(map[string]int)
-	for _, d := range f.group.DeadLetters {
+	for _, d := range g.DeadLetters {
 		letters[d.AgentID]++
 	}
 	for agent, n := range letters {
 		i.conductOf(agent).lettered(n)
 	}
-	return f, nil
 }
 
 // commit makes a group durable and acknowledges it.
 func (i *Ingest) commit(ctx context.Context, f *frozen) error {
-	groups := []*warehouse.Group{f.group}
-	if err := i.o.Warehouse.Write(ctx, f.group); err != nil {
-		if groups, err = i.settle(ctx, f.stored, whole(f.stored), f.group, err); err != nil {
+	if err := i.insert(ctx, f.stored, whole(f.stored), f.group); err != nil {
+		return err
+	}
+	return i.conclude(ctx, f)
+}
+
+// commitLarge is commit for a group of a large batch. Other groups are inserted between
+// its pieces, but none that has what its agent sent behind it.
+func (i *Ingest) commitLarge(ctx context.Context, f *frozen) error {
+	if err := i.inPieces(f.stored, whole(f.stored), func(p part, g *warehouse.Group) error {
+		i.letter(g)
+		return i.insert(ctx, f.stored, p, g)
+	}); err != nil {
+		return err
+	}
+	return i.conclude(ctx, f)
+}
+
+// insert brings a part of a group into the warehouse, and says so.
+func (i *Ingest) insert(ctx context.Context, stored *ingestv1.Group, p part, g *warehouse.Group) error {
+	select {
+	case i.inserts <- struct{}{}:
+		defer func() { <-i.inserts }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	groups := []*warehouse.Group{g}
+	if err := i.o.Warehouse.Write(ctx, g); err != nil {
+		if groups, err = i.settle(ctx, stored, p, g, err); err != nil {
 			return err
 		}
 	}
+	for _, g := range groups {
+		i.metrics.committed(g)
+		if i.o.Committed != nil {
+			i.o.Committed(g)
+		}
+		i.tell(g)
+	}
+	return nil
+}
+
+// conclude acknowledges a group that is in the warehouse.
+func (i *Ingest) conclude(ctx context.Context, f *frozen) error {
 	if err := i.finish(ctx, f.name, f.marks); err != nil {
 		return err
 	}
@@ -286,13 +356,6 @@ func (i *Ingest) commit(ctx context.Context, f *frozen) error {
 		rooms[n] = p.room
 	}
 	i.queue.release(rooms...)
-	for _, g := range groups {
-		i.metrics.committed(g)
-		if i.o.Committed != nil {
-			i.o.Committed(g)
-		}
-		i.tell(g)
-	}
 	return nil
 }
 

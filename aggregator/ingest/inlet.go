@@ -256,9 +256,13 @@ func (in *Inlet) submit(ctx context.Context, class wirev1.Class, data []byte, ro
 // check looks whether the records of a batch are as it says and may be read, before
 // anything is stored on its word.
 func (in *Inlet) check(ctx context.Context, b *wirev1.Batch) (cost int, err error) {
+	places := in.ingest.checks
+	if b.GetRawBytes() > largeBatch {
+		places = in.ingest.largeChecks
+	}
 	select {
-	case in.ingest.checks <- struct{}{}:
-		defer func() { <-in.ingest.checks }()
+	case places <- struct{}{}:
+		defer func() { <-places }()
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}

@@ -15,7 +15,7 @@ const (
 	quantum      = 1 << 20
 	leastQuantum = 16 << 10
 	// largeBatch is what a batch has more than that is not usual: an agent closes one
-	// at 1 MiB.
+	// at 1 MiB. It makes a group of its own, which is inserted in pieces, beside others.
 	largeBatch = 2 << 20
 	// leastCost is what the smallest batch counts as, for each takes some time.
 	leastCost = 4 << 10
@@ -35,6 +35,8 @@ type queue struct {
 	bytes   int64
 	records int
 	wanted  bool
+	// large says that a large batch is being committed. There is one at a time.
+	large bool
 	// filled is poked when something waits, or is wanted.
 	filled chan struct{}
 }
@@ -56,6 +58,8 @@ type agentLane struct {
 	// credit is what it may put into a group, in bytes, and earns what its lane's turn
 	// adds to it.
 	credit, earns int64
+	// large says that a large batch of it is being committed: what is behind it waits.
+	large bool
 }
 
 func newQueue() *queue {
@@ -172,7 +176,7 @@ func (q *queue) gather() (group []*pending) {
 	defer func() {
 		q.bytes -= bytes
 		q.records -= records
-		if q.bytes > 0 {
+		if q.bytes > 0 && len(group) > 0 {
 			q.poke()
 		}
 	}()
@@ -191,15 +195,19 @@ func (q *queue) gather() (group []*pending) {
 			for len(a.waiting) > 0 {
 				p := a.waiting[0]
 				count := p.records()
+				isLarge := p.room.bytes > largeBatch
+				if isLarge && q.large {
+					break
+				}
 				if p.room.bytes > a.credit {
-					if p.room.bytes > largeBatch {
+					if isLarge {
 						large++
 					} else {
 						usual++
 					}
 					break
 				}
-				if len(group) > 0 && (bytes+p.room.bytes > groupBytes || records+count > groupRecords) {
+				if len(group) > 0 && (isLarge || bytes+p.room.bytes > groupBytes || records+count > groupRecords) {
 					a.credit -= a.earns
 					if len(group) > before {
 						q.pass() // else the lane has the first turn in the next
@@ -211,6 +219,11 @@ func (q *queue) gather() (group []*pending) {
 				records += count
 				a.waiting = a.waiting[1:]
 				group = append(group, p)
+				if isLarge {
+					q.large, a.large, p.room.large = true, true, true
+					q.pass()
+					return group
+				}
 			}
 			if len(a.waiting) == 0 {
 				a.credit = 0
@@ -227,7 +240,7 @@ func (q *queue) gather() (group []*pending) {
 // longest ago, and says what each earns by it.
 func (l *lane) turn() (agents []*agentLane) {
 	for _, a := range l.agents {
-		if len(a.waiting) > 0 {
+		if len(a.waiting) > 0 && !a.large {
 			agents = append(agents, a)
 		}
 	}

@@ -8,13 +8,14 @@ import (
 
 	ingestv1 "github.com/reeve-cloud/reeve/aggregator/ingest/v1"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 )
 
 const (
 	// mostDeaths is of how many deaths of the aggregator a batch may be the last thing
 	// that it had begun, until it is set aside.
-	mostDeaths = 2
+	mostDeaths = 3
 	// wholeStarts is at how many starts a group is settled as a whole.
 	wholeStarts = 2
 	// cells is into how many parts a group, and each part of it that the aggregator died
@@ -128,22 +129,17 @@ func (i *Ingest) setAside(ctx context.Context, name string, cause error) error {
 }
 
 func (i *Ingest) recoverPart(ctx context.Context, stored *ingestv1.Group, p part) error {
-	g, _, err := thawPart(stored, p)
-	if err != nil {
-		return err
-	}
-	groups, err := i.settle(ctx, stored, p, g, i.o.Warehouse.Settle(ctx, g))
-	if err != nil {
-		return err
-	}
-	for _, g := range groups {
-		i.metrics.committed(g)
-		if i.o.Committed != nil {
-			i.o.Committed(g)
+	return i.inPieces(stored, p, func(p part, g *warehouse.Group) error {
+		groups, err := i.settle(ctx, stored, p, g, i.o.Warehouse.Settle(ctx, g))
+		if err != nil {
+			return err
 		}
-		i.tell(g)
-	}
-	return nil
+		for _, g := range groups {
+			i.metrics.committed(g)
+			i.tell(g)
+		}
+		return nil
+	})
 }
 
 // recoverCarefully settles a group part by part, and notes each before it is begun.

@@ -77,6 +77,8 @@ type room struct {
 	// last. The queue's mu is held for all of them.
 	coming bool
 	moved  time.Time
+	// large says that its batch is the large one that is being committed.
+	large bool
 }
 
 // claim is a wish for room: for the bytes of a batch that have arrived, or, with none,
@@ -197,6 +199,10 @@ func (q *queue) release(rooms ...*room) {
 		r.came()
 		r.take(-r.bytes)
 		r.agent.rooms--
+		if r.large {
+			q.large, r.agent.large = false, false
+			q.poke()
+		}
 	}
 	q.grant()
 	q.lanes = slices.DeleteFunc(q.lanes, func(l *lane) bool {
