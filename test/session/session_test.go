@@ -32,8 +32,6 @@ import (
 	"github.com/reeve-cloud/reeve/test/centre"
 )
 
-func TestMain(m *testing.M) { warehousetest.Main(m) }
-
 const assets = wirev1.Class_CLASS_ASSETS
 
 // edge is an agent's spool and uplink.

@@ -44,9 +44,9 @@ type Sums struct {
 	Lost int
 	// GivenUp is how many records are in gaps.
 	GivenUp int
-	// Repeated is how many records say what an earlier one had said, or were given up and
-	// not told of by the collector: one that
-	// does not know how far it came tells of the last of it once more.
+	// Repeated is how many records say what an earlier one had said: a collector that
+	// does not know how far it came tells of the last of it once more. What is in gaps and
+	// was not told of by the collector counts as well.
 	Repeated int
 }
 
