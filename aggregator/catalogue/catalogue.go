@@ -89,11 +89,10 @@ type Catalogue struct {
 	clock atomic.Uint64
 	// wanted has types that are to be counted again.
 	wanted chan string
-	// looked says that it was looked for types that were never counted.
-	looked bool
-	// loaded says that what was known is here.
-	loaded bool
-	logger *slog.Logger
+	// loaded says that what was known is here, and looked that it was looked for types that
+	// were never counted.
+	loaded, looked atomic.Bool
+	logger         *slog.Logger
 }
 
 // kindOfAsset is what is known of one type.
@@ -103,7 +102,9 @@ type kindOfAsset struct {
 	// paths are at most maxPaths, and own is how many of them are of one site only.
 	paths map[string]*entry
 	own   map[int]int
-	// full says that some are left out.
+	// idle are some that no asset has any more, and make room for others; full says that
+	// some are left out.
+	idle []string
 	full bool
 	// counted is when the whole type was counted, or zero; changed is how much came since.
 	counted time.Time
@@ -194,10 +195,10 @@ func (c *Catalogue) Paths(scope Scope, kind, prefix string, limit int) (list []P
 		for path, e := range t.paths {
 			rank := match(path, prefix)
 			weight := e.assets
-			if !all {
+			if !all && weight > 0 {
 				weight = uint64(e.sites.common(sites))
 			}
-			if rank < 0 || !all && weight == 0 {
+			if rank < 0 || weight == 0 {
 				continue
 			}
 			f := matches[path]
@@ -258,10 +259,10 @@ func (c *Catalogue) Values(scope Scope, kind, path, prefix string, limit int) (l
 			complete = complete && !e.more
 			for value, v := range e.values {
 				weight := v.assets
-				if !all {
+				if !all && weight > 0 {
 					weight = uint64(v.sites.common(sites))
 				}
-				if (all || weight > 0) && len(value) >= len(prefix) && strings.EqualFold(value[:len(prefix)], prefix) {
+				if weight > 0 && len(value) >= len(prefix) && strings.EqualFold(value[:len(prefix)], prefix) {
 					weights[value] += weight
 				}
 			}
@@ -286,7 +287,7 @@ func (c *Catalogue) Values(scope Scope, kind, path, prefix string, limit int) (l
 }
 
 // Kind returns what the values at a path of a type are, or of all types if it is empty,
-// and whether any asset has it that the caller sees.
+// and whether any asset has it, or had it, that the caller sees.
 func (c *Catalogue) Kind(scope Scope, kind, path string) (k Kind, known bool) {
 	sites, all := c.seen(scope)
 	for _, t := range c.of(kind) {

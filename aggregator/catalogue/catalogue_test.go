@@ -17,6 +17,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
 	"github.com/reeve-cloud/reeve/pkg/document"
+	"github.com/reeve-cloud/reeve/pkg/filter"
 )
 
 func TestMain(m *testing.M) { warehousetest.Main(m) }
@@ -300,8 +301,8 @@ func (e *estate) same(c *Catalogue, kind string) {
 					e.t.Fatalf("who sees %v is told of %d assets of all sites", scope, n)
 				}
 			}
-			if _, known := c.Kind(scope, kind, path); known != (want[path] > 0) {
-				e.t.Fatalf("who sees %v is told that %s is known: %v", scope, path, known)
+			if _, known := c.Kind(scope, kind, path); !known && want[path] > 0 {
+				e.t.Fatalf("who sees %v is not told the kind of %s", scope, path)
 			}
 		}
 	}
@@ -351,6 +352,68 @@ func TestAfterADeath(t *testing.T) {
 	<-ended
 	if n := warehousetest.Rows(t, e.store, "path FINAL WHERE type != '' AND NOT deleted"); n != 2 {
 		t.Errorf("%d paths were written", n)
+	}
+}
+
+// TestView: what is known is said in the terms of filters, and what is not has its
+// neighbours named, of those sites only that the caller sees.
+func TestView(t *testing.T) {
+	e := &estate{t: t, store: warehousetest.New(t), assets: make(map[[3]string]map[string]any)}
+	c := New(e.store, slog.New(slog.DiscardHandler))
+	if known, _ := c.For(nil).Known("k.core.T", "nothing"); !known {
+		t.Error("what is not loaded yet is said to be unknown")
+	}
+	west, east := [3]string{"west", "k.core.T", "u"}, [3]string{"east", "k.core.T", "v"}
+	e.assets[west] = map[string]any{"spec": map[string]any{"nodeName": "n", "cpu": 1}, "ready": true, "at": "2026-01-02T03:04:05Z", "memory": "1Gi"}
+	e.assets[east] = map[string]any{"spec": map[string]any{"secretName": "s"}, "gone": map[string]any{"x": 1}}
+	e.put(warehouse.Created, west, east)
+	if err := c.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	due, err := c.due(t.Context(), nil)
+	if err != nil || !slices.Equal(due, []string{"k.core.T"}) {
+		t.Fatalf("%v are due, %v", due, err)
+	}
+	if known, _ := c.For(nil).Known("k.core.T", "nothing"); !known {
+		t.Error("of a type that is not counted yet something is said to be unknown")
+	}
+	if err := c.count(t.Context(), "k.core.T"); err != nil {
+		t.Fatal(err)
+	}
+	// What only a deleted asset has can be asked for, and what only the history has.
+	e.put(warehouse.Deleted, east)
+	e.assets[west]["memory"] = nil
+	e.put(warehouse.Updated, west)
+	if err := c.count(t.Context(), "k.core.T"); err != nil {
+		t.Fatal(err)
+	}
+	all, own := c.For(nil), c.For(sites{"west"})
+	for _, test := range []struct {
+		view  *View
+		path  string
+		known bool
+		near  string
+	}{
+		{all, "spec.nodeName", true, ""}, {all, "spec", true, ""}, {all, "spec.node", false, "spec.nodeName"}, {all, "nodeName", false, "spec.nodeName"},
+		{all, "spec.secretName", true, ""}, {all, "gone.x", true, ""}, {all, "memory", true, ""}, {own, "spec.secretName", false, ""},
+		{own, "secretName", false, ""}, {own, "spec.nodeName", true, ""}, {all, "spe", false, "spec.cpu"},
+	} {
+		known, near := test.view.Known("k.core.T", test.path)
+		if known != test.known || test.near != "" && !slices.Contains(near, test.near) && test.path != "spe" || slices.Contains(near, "spec.secretName") && test.view == own {
+			t.Errorf("%s is known: %v, near %v", test.path, known, near)
+		}
+	}
+	for path, want := range map[string]filter.Kind{"spec.nodeName": filter.Text, "spec.cpu": filter.Numeric, "ready": filter.Bool, "at": filter.Time,
+		"memory": filter.Numeric, "nothing": filter.Unknown} {
+		if got := all.Kind("k.core.T", path); got != want {
+			t.Errorf("%s is of kind %d, want %d", path, got, want)
+		}
+	}
+	if known, _ := all.Known("k.core.Other", "spec"); known {
+		t.Error("a path of a type without assets is said to be known")
+	}
+	if got := keysOf(pathsOf(c, nil, "k.core.T")); !slices.Equal(got, []string{"at", "ready", "spec.cpu", "spec.nodeName"}) {
+		t.Errorf("the paths that assets have are %v", got)
 	}
 }
 

@@ -83,19 +83,20 @@ func (c *Catalogue) due(ctx context.Context, failed map[string]time.Time) (due [
 			}
 		}
 	}
-	if c.looked {
+	if c.looked.Load() {
 		return due, nil
 	}
 	// Types of which nothing is known, for what was known is lost, or never was.
 	if counts, err = c.store.TypeCounts(ctx); err != nil {
 		return due, err
 	}
-	c.looked = true
 	for name := range counts {
 		if t := c.of(name); len(t) == 0 || t[0].neverCounted() {
 			due = append(due, name)
+			c.typeNamed(name) // so that it is known not to be counted
 		}
 	}
+	c.looked.Store(true)
 	return due, nil
 }
 
@@ -138,12 +139,27 @@ func (c *Catalogue) count(ctx context.Context, kind string) error {
 func (t *kindOfAsset) replace(c *Catalogue, list []warehouse.CountedPath, numbers [][]int, began uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	counted := make(map[string]struct{}, len(list))
+	for i := range list {
+		counted[list[i].Path.Path] = struct{}{}
+	}
+	t.idle = nil
 	for path, e := range t.paths {
-		if e.born < began {
+		switch _, there := counted[path]; {
+		case e.born >= began:
+		case there:
 			t.drop(c, path, e)
+		default:
+			// No asset has it any more, but the history has, which can be asked as well.
+			for value := range e.values {
+				e.dropValue(c, value)
+			}
+			e.assets, e.more, e.counted = 0, true, time.Now()
+			t.touch(e)
+			t.idle = append(t.idle, path)
 		}
 	}
-	t.full = len(list) == maxPaths
+	t.full = t.full || len(list) == maxPaths
 	t.counted = time.Now()
 	for i := range list {
 		p := &list[i]
@@ -164,6 +180,9 @@ func (t *kindOfAsset) replace(c *Catalogue, list []warehouse.CountedPath, number
 		}
 		if e := t.put(c, &p.Path, numbers[i]); e != nil {
 			t.touch(e)
+			if e.assets == 0 {
+				t.idle = append(t.idle, p.Path.Path)
+			}
 		}
 	}
 }

@@ -144,6 +144,14 @@ func (t *kindOfAsset) owner(e *entry) (site int) {
 // add makes room for a path of a site, and of others if it is shared, or returns nil.
 func (t *kindOfAsset) add(c *Catalogue, path string, site int, shared bool) *entry {
 	size := int64(entryBytes + len(path))
+	if full := len(t.paths) >= maxPaths || !shared && t.own[site] >= maxSitePaths; full && len(t.idle) > 0 {
+		t.full = true
+		last := len(t.idle) - 1
+		if e := t.paths[t.idle[last]]; e != nil && e.assets == 0 {
+			t.drop(c, t.idle[last], e)
+		}
+		t.idle = t.idle[:last]
+	}
 	if len(t.paths) >= maxPaths || !shared && t.own[site] >= maxSitePaths || len(path) > maxPathLength || c.bytes.Load()+size > maxBytes {
 		return nil
 	}

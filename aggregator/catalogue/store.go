@@ -100,11 +100,11 @@ func (c *Catalogue) load(ctx context.Context) error {
 		return err
 	}
 	// Once: what is there counts together with what was learned meanwhile.
-	if !c.loaded {
+	if !c.loaded.Load() {
 		for i := range paths {
 			c.restore(&paths[i])
 		}
-		c.loaded = true
+		c.loaded.Store(true)
 	}
 	if written.IsZero() {
 		return nil // what there is has not been counted, and will be

@@ -103,8 +103,7 @@ const (
 	countPatience              = 10 * time.Minute
 	// splitValues has the values at a path, each once, but long ones.
 	splitValues = `arrayDistinct(arrayFilter(v -> length(v) <= {length:UInt32}, splitByChar('\x1f', field.2)))`
-	fieldsOf    = `(SELECT site, arrayJoin(CAST(fields, 'Array(Tuple(String, String))')) AS field FROM asset FINAL
-		WHERE type = {type:String} AND NOT deleted)`
+	fieldsOf    = `(SELECT site, deleted, arrayJoin(CAST(fields, 'Array(Tuple(String, String))')) AS field FROM asset FINAL WHERE type = {type:String})`
 )
 
 func counting(ctx context.Context, keys int) (context.Context, context.CancelFunc) {
@@ -129,14 +128,14 @@ type CountedPath struct {
 }
 
 // CountPaths counts the paths of a type over all of its assets, and the frequent values
-// of each.
+// of each. A path that only deleted assets have is there with none.
 func (w *Warehouse) CountPaths(ctx context.Context, kind string, limits PathLimits) ([]CountedPath, error) {
 	parameters := []any{clickhouse.Named("type", kind), clickhouse.Named("length", strconv.Itoa(limits.ValueLength)),
 		clickhouse.Named("path_length", strconv.Itoa(limits.PathLength))}
 	counted := time.Now()
 	whole, cancel := counting(ctx, countedPaths)
 	defer cancel()
-	rows, err := w.conn.Query(whole, fmt.Sprintf(`SELECT field.1 AS path, count() AS n, groupUniqArray(site) AS sites,
+	rows, err := w.conn.Query(whole, fmt.Sprintf(`SELECT field.1 AS path, countIf(NOT deleted) AS n, groupUniqArray(site) AS sites,
 			max(position(field.2, '\x1f') > 0), max(arrayExists(v -> length(v) > {length:UInt32}, splitByChar('\x1f', field.2))),
 			groupArraySample(8, 1)(substring(field.2, 1, {length:UInt32}))
 		FROM %s WHERE length(path) <= {path_length:UInt32} GROUP BY path ORDER BY length(sites) DESC, n DESC, path LIMIT %d`, fieldsOf, limits.Paths),
@@ -163,7 +162,7 @@ func (w *Warehouse) CountPaths(ctx context.Context, kind string, limits PathLimi
 	pairs, cancelPairs := counting(ctx, countedPairs)
 	defer cancelPairs()
 	rows, err = w.conn.Query(pairs, fmt.Sprintf(`SELECT field.1 AS path, arrayJoin(%s) AS value, count() AS n, groupUniqArray(site) AS sites
-		FROM %s WHERE length(path) <= {path_length:UInt32} GROUP BY path, value ORDER BY n DESC, path, value LIMIT %d BY path LIMIT %d`, splitValues,
+		FROM %s WHERE NOT deleted AND length(path) <= {path_length:UInt32} GROUP BY path, value ORDER BY n DESC, path, value LIMIT %d BY path LIMIT %d`, splitValues,
 		fieldsOf, limits.Values+1, limits.Paths*limits.Values), parameters...)
 	if err != nil {
 		return nil, fmt.Errorf("counting the values of %s: %w", kind, err)
@@ -242,9 +241,9 @@ func (w *Warehouse) ReceivedSince(ctx context.Context, since time.Time, limit in
 	return true, nil
 }
 
-// TypeCounts returns how many assets each type has that are not deleted.
+// TypeCounts returns how many assets each type has, deleted ones included.
 func (w *Warehouse) TypeCounts(ctx context.Context) (map[string]uint64, error) {
-	rows, err := w.conn.Query(ctx, "SELECT type, count() FROM asset FINAL WHERE NOT deleted GROUP BY type")
+	rows, err := w.conn.Query(ctx, "SELECT type, count() FROM asset FINAL GROUP BY type")
 	if err != nil {
 		return nil, fmt.Errorf("counting the assets of types: %w", err)
 	}

@@ -45,10 +45,11 @@ type relaid struct {
 // same are columns that are copied as they are.
 func same(columns string) (list []string) { return strings.Split(columns, " ") }
 
-// searchOf is layout.SearchText in SQL, where paths are the layout's.
-const searchOf = `substring(lowerUTF8(arrayStringConcat(arrayFilter(t -> t != '', arrayConcat([name, uid, toString(project)], ` +
-	`arraySort(mapValues(labels)), arrayMap(f -> replaceAll(f.2, '\x1f', '\n'), arrayFilter(f -> has(paths, f.1), ` +
-	`CAST(fields, 'Array(Tuple(String, String))'))))), '\n')), 1, 32768)`
+// searchOf is filter.SearchText in SQL, where paths are the layout's. The first three of
+// the letters that are no smaller ones there are put aside while the others are folded.
+const searchOf = `translateUTF8(lowerUTF8(translateUTF8(substring(arrayStringConcat(arrayFilter(t -> t != '', arrayConcat([name, uid, toString(project)], ` +
+	`arrayMap(k -> labels[k], arraySort(mapKeys(labels))), arrayMap(p -> replaceAll(fields[p], '\x1f', '\n'), paths))), '\n'), 1, 16384), ` +
+	"'\u0130\u212a', '\ue000\ue001')), '\ue000\ue001\u03c2', '\u0130\u212a\u03c3')"
 
 var relaidTables = []relaid{
 	{

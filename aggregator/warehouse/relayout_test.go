@@ -18,7 +18,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
 	"github.com/reeve-cloud/reeve/pkg/document"
-	"github.com/reeve-cloud/reeve/pkg/layout"
+	"github.com/reeve-cloud/reeve/pkg/filter"
 )
 
 var relayoutAssets = flag.Int("relayout-assets", 2_000, "how many assets the warehouse of before has whose migration is killed")
@@ -35,7 +35,7 @@ func before(t *testing.T, w *warehouse.Warehouse, assets int) {
 		`INSERT INTO asset (site, type, uid, version, deleted, scope, name, region, project, status, labels, hash, document, fields, created_at,
 			updated_at, observed_at, received_at, agent_id, ingest_id)
 			SELECT concat('site-', toString(n % 7)), ['k.core.Pod', 'k.core.Node', 'o.compute.Server'][n % 3 + 1], concat('UID-', leftPad(toString(n), 7, '0')),
-			1000 + v, n % 11 = 0, concat('scope/', toString(n % 5)), concat('Näme ', toString(n)), 'r', if(n % 2 = 0, 'Prod', ''), 'up',
+			1000 + v, n % 11 = 0, concat('scope/', toString(n % 5)), concat(['Näme ', 'ÏΣΑΣ ', 'İKK '][n % 3 + 1], toString(n)), 'r', if(n % 2 = 0, 'Prod', ''), 'up',
 			if(n % 4 = 0, map('b', 'Zwei', 'a', 'Eins'), map()), unhex(leftPad(hex(n), 32, '0')), concat('{"n":', toString(n), ',"pad":"', repeat('x', n % 500), '"}'),
 			map('n', toString(n), 'addr.ip', concat('10.0.0.', toString(n % 250), '\x1f', 'FE80::', hex(n)), 'other', 'Q'),
 			toDateTime64('2026-01-02 03:04:05.678', 3, 'UTC'), toDateTime64(0, 3, 'UTC'), toDateTime64('2026-02-02 03:04:05.678', 3, 'UTC') + n,
@@ -140,7 +140,7 @@ func checkRelaid(t *testing.T, w *warehouse.Warehouse, want [3]string) {
 		for _, path := range []string{"n", "addr.ip", "other"} {
 			fields = append(fields, document.Field{Path: path, Value: values[path]})
 		}
-		if want := layout.SearchText(name, uid, project, labels, document.All(fields), paths); search != want {
+		if want := filter.SearchText(&filter.Asset{Name: name, UID: uid, Project: project, Labels: labels, Fields: fields}, paths); search != want {
 			t.Fatalf("%s of %s is searched by %q, want %q", uid, site, search, want)
 		}
 	}

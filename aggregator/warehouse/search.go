@@ -7,7 +7,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/reeve-cloud/reeve/pkg/document"
+	"github.com/reeve-cloud/reeve/pkg/filter"
 	"github.com/reeve-cloud/reeve/pkg/layout"
 )
 
@@ -85,7 +85,7 @@ func (s *searches) note(g *Group) {
 
 // text returns what a search looks at of a version.
 func (s *searches) text(v *AssetVersion) string {
-	return layout.SearchText(v.Name, v.UID, v.Project, v.Labels, document.All(v.Fields), s.of(v.Site, v.Type))
+	return filter.SearchText(&filter.Asset{Name: v.Name, UID: v.UID, Project: v.Project, Labels: v.Labels, Fields: v.Fields}, s.of(v.Site, v.Type))
 }
 
 // loadSearches reads the layouts that sites have told. What most sites say of a type

@@ -34,7 +34,7 @@ CREATE TABLE asset_next (
     agent_id      LowCardinality(String),
     ingest_id     UUID,
     id            UInt64 DEFAULT sipHash64(site, type, uid) CODEC(LZ4),
-    -- what a search by words looks at, in lower case, a line each (layout.SearchText)
+    -- what a search by words looks at, folded, a line each (filter.SearchText)
     search        String CODEC(LZ4),
     INDEX uid_bloom uid TYPE bloom_filter(0.01) GRANULARITY 1
 ) ENGINE = ReplacingMergeTree(version)
