@@ -8,55 +8,35 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/nearest"
 )
 
-// operators are how the operators are written, the longest first.
+// operators are how the operators are written, the longest first. Those that other languages have are told, with ours;
+// where we have none, the term is to be negated.
 var operators = []struct {
-	text string
-	op   Op
-	not  bool
+	text, ours string
+	op         Op
+	not        bool
 }{
-	{"<=", LessEqual, false}, {">=", GreaterEqual, false}, {"!=", Equal, true},
-	{"<", Less, false}, {">", Greater, false}, {"=", Equal, false}, {":", Has, false}, {"~", Match, false},
-}
-
-// foreign are operators of other languages, with ours.
-var foreign = []struct{ text, ours string }{
-	{"==", "="}, {"=~", "~"}, {"!~", ""}, {"!:", ""}, {"<>", "!="}, {"=<", "<="}, {"=>", ">="}, {":=", "="}, {":>", ">"}, {":<", "<"},
+	{"<=", "", LessEqual, false}, {">=", "", GreaterEqual, false}, {"!=", "", Equal, true}, {"==", "=", Equal, false},
+	{":=", "=", Equal, false}, {"=~", "~", Match, false}, {"<>", "!=", Equal, true}, {"=<", "<=", LessEqual, false},
+	{"=>", ">=", GreaterEqual, false}, {":<", "<", Less, false}, {":>", ">", Greater, false}, {"!~", "", Match, true},
+	{"!:", "", Has, true}, {"!", "!=", Equal, true}, {"<", "", Less, false}, {">", "", Greater, false}, {"=", "", Equal, false},
+	{":", "", Has, false}, {"~", "", Match, false},
 }
 
 // operator reads an operator, if one comes next.
 func (p *parser) operator(r path) (op Op, not bool) {
 	start := p.pos
-	for _, f := range foreign {
-		if !p.accept(f.text) {
-			continue
-		}
-		if f.ours != "" {
-			p.fail(start, p.pos, "the operator is written "+f.ours, f.ours)
-		} else {
-			written := p.text[r.Start:r.End]
-			p.fail(r.Start, p.pos, fmt.Sprintf("there is no operator %s; negate the term", f.text), "-"+written+f.text[1:])
-		}
-		return p.operatorOf(f.ours), false
-	}
 	for _, o := range operators {
-		if p.accept(o.text) {
-			return o.op, o.not
+		switch {
+		case !p.accept(o.text):
+			continue
+		case o.ours != "":
+			p.fail(start, p.pos, "the operator is written "+o.ours, o.ours)
+		case o.not && o.op != Equal:
+			p.fail(r.Start, p.pos, fmt.Sprintf("there is no operator %s; negate the term", o.text), "-"+p.text[r.Start:r.End]+o.text[1:])
 		}
-	}
-	if p.accept("!") {
-		p.fail(start, p.pos, "! is no operator", "!=")
-		return Equal, true
+		return o.op, o.not
 	}
 	return 0, false
-}
-
-func (p *parser) operatorOf(text string) Op {
-	for _, o := range operators {
-		if o.text == text {
-			return o.op
-		}
-	}
-	return Match
 }
 
 // argument reads what stands behind an operator.
@@ -110,14 +90,11 @@ func (p *parser) argument(f Field, op Op, start int) Node {
 	if n == nil || len(p.errors) > failed {
 		return nil
 	}
-	if and, ok := n.(*And); ok && op == Equal && p.single(f) {
+	if and, ok := n.(*And); ok && op == Equal && f.Space != Document {
 		p.warn(open, p.pos, "no asset has several values of "+f.String()+"; is OR meant?", p.alternatives(open, and))
 	}
 	return gather(n, Pos{start, p.pos})
 }
-
-// single reports whether a field has one value at most.
-func (p *parser) single(f Field) bool { return f.Space != Document }
 
 // alternatives writes a list of values with OR between them.
 func (p *parser) alternatives(open int, and *And) string {
@@ -134,28 +111,23 @@ func (p *parser) alternatives(open int, and *And) string {
 
 // gather makes one comparison of alternatives in a list.
 func gather(n Node, whole Pos) Node {
+	parts := within(n)
+	for i, c := range parts {
+		parts[i] = gather(c, whole)
+	}
 	switch n := n.(type) {
 	case *And:
-		for i, c := range n.Nodes {
-			n.Nodes[i] = gather(c, whole)
-		}
 		n.Pos = whole
 	case *Not:
-		n.Node = gather(n.Node, whole)
+		n.Node = parts[0]
 	case *Or:
-		for i, c := range n.Nodes {
-			n.Nodes[i] = gather(c, whole)
-		}
-		var all *Compare
-		for _, c := range n.Nodes {
+		all := &Compare{Pos: whole}
+		for _, c := range parts {
 			c, ok := c.(*Compare)
-			if !ok || c.Op == Exists || all != nil && c.Op != all.Op {
+			if !ok || c.Op == Exists || all.Op != 0 && c.Op != all.Op {
 				return n
 			}
-			if all == nil {
-				all = &Compare{Pos: whole, Field: c.Field, Op: c.Op}
-			}
-			all.Values = append(all.Values, c.Values...)
+			all.Field, all.Op, all.Values = c.Field, c.Op, append(all.Values, c.Values...)
 		}
 		return all
 	}
@@ -244,8 +216,8 @@ func (p *parser) wildcards(at Pos, text string, stars []int) (Value, bool) {
 		v.After = true
 	}
 	if len(stars) > 0 {
-		p.fail(at.Start, at.End, `a * stands for any text only at the ends of a value; as a character it is written \* in quotes, and ~ asks for more`,
-			Quote(text))
+		p.fail(at.Start, at.End, "a * stands for any text only at the ends of a value; "+
+			`as a character it is written \* in quotes, and ~ asks for more`, Quote(text))
 		return v, false
 	}
 	v.Text = text[from:end]

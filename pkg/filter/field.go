@@ -33,7 +33,7 @@ const (
 	Document
 )
 
-// Kind is what the values of a field are, or what one looks like: see [KindOf].
+// Kind is what the values of a field are, as they were seen to be.
 type Kind uint8
 
 // The kinds. Unknown is for fields of which nothing was seen.
@@ -131,14 +131,6 @@ func resolve(path string) (f Field, message string, mends []string) {
 		return Field{Space: Fixed, Name: path}, "", nil
 	}
 	return Field{Space: Document, Name: path}, "", nil
-}
-
-// Operators returns the operators that may follow the field.
-func (f Field) Operators() []string {
-	if f.Space == Label && f.Name == "" {
-		return []string{":"}
-	}
-	return []string{"=", "!=", ":", "~", "<", "<=", ">", ">="}
 }
 
 // String returns the field as it is written in a filter.

@@ -151,33 +151,32 @@ func Walk(n Node, visit func(Node) bool) {
 	if n == nil || !visit(n) {
 		return
 	}
+	for _, c := range within(n) {
+		Walk(c, visit)
+	}
+}
+
+// within returns the nodes that a node is made of.
+func within(n Node) []Node {
 	switch n := n.(type) {
 	case *And:
-		for _, c := range n.Nodes {
-			Walk(c, visit)
-		}
+		return n.Nodes
 	case *Or:
-		for _, c := range n.Nodes {
-			Walk(c, visit)
-		}
+		return n.Nodes
 	case *Not:
-		Walk(n.Node, visit)
+		return []Node{n.Node}
 	case *Related:
-		Walk(n.Node, visit)
+		if n.Node != nil {
+			return []Node{n.Node}
+		}
 	}
+	return nil
 }
 
 // both returns what holds where all nodes do, and either where one does. Nodes of their own kind
 // are taken apart: brackets within a row of ANDs say nothing.
 func both(p Pos, nodes ...Node) Node {
-	var flat []Node
-	for _, n := range nodes {
-		if and, ok := n.(*And); ok {
-			flat = append(flat, and.Nodes...)
-		} else {
-			flat = append(flat, n)
-		}
-	}
+	flat := flatten[*And](nodes)
 	if len(flat) == 1 {
 		return flat[0]
 	}
@@ -185,18 +184,23 @@ func both(p Pos, nodes ...Node) Node {
 }
 
 func either(p Pos, nodes ...Node) Node {
-	var flat []Node
-	for _, n := range nodes {
-		if or, ok := n.(*Or); ok {
-			flat = append(flat, or.Nodes...)
-		} else {
-			flat = append(flat, n)
-		}
-	}
+	flat := flatten[*Or](nodes)
 	if len(flat) == 1 {
 		return flat[0]
 	}
 	return &Or{p, flat}
+}
+
+func flatten[Row Node](nodes []Node) []Node {
+	var flat []Node
+	for _, n := range nodes {
+		if row, ok := n.(Row); ok {
+			flat = append(flat, within(row)...)
+		} else {
+			flat = append(flat, n)
+		}
+	}
+	return flat
 }
 
 func negate(p Pos, n Node) Node {

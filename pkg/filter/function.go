@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/reeve-cloud/reeve/pkg/nearest"
@@ -14,7 +13,7 @@ func (p *parser) function(name string) Node {
 	case "regex":
 		return p.regex()
 	case "related", "unrelated":
-		return p.related(name)
+		return p.deeper(start, func() Node { return p.related(name) })
 	}
 	mends := nearest.Words(name, []string{"regex", "related", "unrelated"})
 	message := "there is no function " + name
@@ -93,14 +92,9 @@ func (p *parser) regex() Node {
 func (p *parser) related(name string) Node {
 	start := p.pos
 	open := start + len(name)
-	ok, up := p.deeper(start)
-	if !ok {
-		return nil
-	}
-	defer up()
 	p.pos = open + 1
 	if p.relation != "" {
-		p.fail(start, open, fmt.Sprintf("%s stands within %s: relations are asked for one step away; for more there is the graph", name, p.relation))
+		p.fail(start, open, name+" stands within "+p.relation+": relations are asked for one step away; for more there is the graph")
 		p.pos = start
 		p.skip()
 		return nil

@@ -203,7 +203,8 @@ func (m *model) match(n Node, t *thing) bool {
 		return there
 	}
 	for _, want := range c.Values {
-		if c.Op == Has && !want.Before && !want.After && c.Field.Space == Document && len(c.Field.Picks) == 0 && t.below(c.Field.Name+"."+want.Text) {
+		path := c.Field.Space == Document && len(c.Field.Picks) == 0
+		if c.Op == Has && path && !want.Before && !want.After && t.below(c.Field.Name+"."+want.Text) {
 			return true
 		}
 		for _, v := range values {
@@ -285,7 +286,8 @@ func (m *model) ordered(c *Compare, v, want string) bool {
 var (
 	numbers = regexp.MustCompile(`^(-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?) ?(|n|u|m|B|[kKMGTPE]B?|[KMGTPE]iB?)$`)
 	dates   = regexp.MustCompile(`^((?:19[7-9]|20\d|21\d)\d-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(\.\d{1,9})?(Z|[-+](?:0\d|1[0-4]):?\d\d)?)?$`)
-	periods = regexp.MustCompile(`^(?:([\d.]+)w)?(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?(?:([\d.]+)ms)?(?:([\d.]+)us)?(?:([\d.]+)ns)?$`)
+	periods = regexp.MustCompile(`^(?:([\d.]+)w)?(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?` +
+		`(?:([\d.]+)s)?(?:([\d.]+)ms)?(?:([\d.]+)us)?(?:([\d.]+)ns)?$`)
 	decimal = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
 )
 

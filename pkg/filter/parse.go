@@ -18,15 +18,16 @@ func Parse(text string) (*Filter, error) {
 		return nil, Errors{e}
 	}
 	root := p.expression(p.term, false)
-	p.checkTree(root)
+	p.checkTree(root, 0)
 	if len(p.errors) == 0 {
 		f := &Filter{Root: root, Warnings: p.warnings}
 		canonical := f.Canonical()
 		switch {
 		case len(text) > MaxSize && canonical != text:
-			p.fail(MaxSize, len(text), fmt.Sprintf("a filter of %d bytes: the longest allowed has %d", len(text), MaxSize))
+			p.fail(MaxSize, len(text), tooLong(text))
 		case len(canonical) > longest:
-			p.fail(0, len(text), fmt.Sprintf("a filter that has %d bytes when its lists are written out: the longest allowed has %d", len(canonical), longest))
+			p.fail(0, len(text), fmt.Sprintf("a filter of %d bytes when its lists are written out: the longest allowed has %d",
+				len(canonical), longest))
 		default:
 			prepare(root)
 			return f, nil
@@ -36,17 +37,21 @@ func Parse(text string) (*Filter, error) {
 	return nil, p.errors[:min(len(p.errors), maxErrors)]
 }
 
+func tooLong(text string) string {
+	return fmt.Sprintf("a filter of %d bytes: the longest allowed has %d", len(text), MaxSize)
+}
+
 func checkText(text string) *Error {
 	if len(text) > longest {
-		return &Error{Start: MaxSize, End: len(text), Message: fmt.Sprintf("a filter of %d bytes: the longest allowed has %d", len(text), MaxSize)}
+		return &Error{MaxSize, len(text), tooLong(text), nil}
 	}
 	for i, r := range text {
 		_, n := utf8.DecodeRuneInString(text[i:])
 		if r == utf8.RuneError && n == 1 {
-			return &Error{Start: i, End: i + 1, Message: "this byte is not UTF-8", Mends: []string{""}}
+			return &Error{i, i + 1, "this byte is not UTF-8", []string{""}}
 		}
 		if isControl(r) {
-			return &Error{Start: i, End: i + n, Message: fmt.Sprintf("there is a control character (%U)", r), Mends: []string{""}}
+			return &Error{i, i + n, fmt.Sprintf("there is a control character (%U)", r), []string{""}}
 		}
 	}
 	return nil
@@ -62,7 +67,8 @@ type parser struct {
 	// stopped says that there is no sense in going on.
 	stopped bool
 
-	depth, terms, values, expressions int
+	// leaves are the terms of the tree, of which lists can make more than were written.
+	depth, terms, values, expressions, leaves int
 	// relation is the function that the parser is in the filter of, and kind that of the relation.
 	relation, kind string
 	// list has the field and the operator of the list that it is in.
@@ -301,13 +307,14 @@ func (p *parser) bracket(row []item, begins func(item) bool) string {
 	return b.String()
 }
 
-// deeper counts a bracket or a negation, until the function it returns is called.
-func (p *parser) deeper(start int) (ok bool, up func()) {
+// deeper reads what is within a bracket or a negation.
+func (p *parser) deeper(start int, read func() Node) Node {
 	if p.depth++; p.depth > MaxDepth {
 		p.stop(start, start+1, fmt.Sprintf("nested deeper than %d levels", MaxDepth))
-		return false, nil
+		return nil
 	}
-	return true, func() { p.depth-- }
+	defer func() { p.depth-- }()
+	return read()
 }
 
 // term reads one term with its negation.
@@ -356,12 +363,7 @@ func (p *parser) negated(simple func() Node, list bool) Node {
 		p.fail(start, behind, minus+" stands before "+p.keyword(), Quote(minus))
 		return nil
 	}
-	ok, up := p.deeper(start)
-	if !ok {
-		return nil
-	}
-	defer up()
-	n := simple()
+	n := p.deeper(start, simple)
 	if n == nil {
 		return nil
 	}
@@ -370,15 +372,9 @@ func (p *parser) negated(simple func() Node, list bool) Node {
 
 // composite reads what stands in brackets, of which the opening one comes next. Some text could stand in place of empty ones.
 func (p *parser) composite(term func() Node, empty string) Node {
-	start := p.pos
-	ok, up := p.deeper(start)
-	if !ok {
-		return nil
-	}
-	defer up()
+	start, failed := p.pos, len(p.errors)
 	p.pos++
-	failed := len(p.errors)
-	n := p.expression(term, true)
+	n := p.deeper(start, func() Node { return p.expression(term, true) })
 	if !p.closed(start) {
 		return nil
 	}
@@ -444,9 +440,7 @@ func (p *parser) restriction() Node {
 	p.space()
 	op, not := p.operator(path)
 	if op == 0 {
-		if p.pos = behind; p.stopped {
-			return nil
-		}
+		p.pos = behind
 		return p.word(path, quoted)
 	}
 	field, ok := p.resolve(path)
@@ -496,7 +490,7 @@ func (p *parser) word(path path, quoted bool) Node {
 		switch lower := strings.ToUpper(written); {
 		case !isKeyword(lower) || written == lower:
 		case lower == "NOT" || path.Start > 0 && strings.TrimRightFunc(p.rest(), isSpace) != "":
-			p.warn(path.Start, path.End, fmt.Sprintf("%s is a word that is searched for; only in capitals it joins or negates terms", Quote(written)), lower)
+			p.warn(path.Start, path.End, Quote(written)+" is a word that is searched for; only in capitals it joins or negates terms", lower)
 		}
 	}
 	v, ok := p.wildcards(Pos{path.Start, path.End}, text, stars)
@@ -511,38 +505,22 @@ func (p *parser) word(path path, quoted bool) Node {
 }
 
 // checkTree bounds what lists were written out to.
-func (p *parser) checkTree(root Node) {
-	terms := 0
-	var visit func(n Node, depth int)
-	visit = func(n Node, depth int) {
-		if n == nil || p.stopped {
-			return
-		}
-		start, end := n.Span()
-		if depth > MaxDepth {
-			p.stop(start, end, fmt.Sprintf("nested deeper than %d levels", MaxDepth))
-			return
-		}
-		switch n := n.(type) {
-		case *And:
-			for _, c := range n.Nodes {
-				visit(c, depth+1)
-			}
-			return
-		case *Or:
-			for _, c := range n.Nodes {
-				visit(c, depth+1)
-			}
-			return
-		case *Not:
-			visit(n.Node, depth+1)
-			return
-		case *Related:
-			visit(n.Node, depth+1)
-		}
-		if terms++; terms > MaxTerms {
+func (p *parser) checkTree(n Node, depth int) {
+	if n == nil || p.stopped {
+		return
+	}
+	start, end := n.Span()
+	if depth > MaxDepth {
+		p.stop(start, end, fmt.Sprintf("nested deeper than %d levels", MaxDepth))
+		return
+	}
+	for _, c := range within(n) {
+		p.checkTree(c, depth+1)
+	}
+	switch n.(type) {
+	case *Word, *Compare, *Related:
+		if p.leaves++; p.leaves > MaxTerms {
 			p.stop(start, end, fmt.Sprintf("more than %d terms", MaxTerms))
 		}
 	}
-	visit(root, 0)
 }

@@ -171,7 +171,8 @@ var spans = [...]struct {
 }{{"w", 604800}, {"d", 86400}, {"h", 3600}, {"m", 60}, {"s", 1}, {"ms", -1e3}, {"us", -1e6}, {"ns", -1e9}}
 
 // Duration returns what a text is as a duration, in seconds: numbers with the units w, d, h, m, s, ms, us, ns, each at
-// most once and in this order, as 1h30m or 1.5s; or a number alone, which has no sign and no exponent. The parts are added up in that order.
+// most once and in this order, as 1h30m or 1.5s; or a number alone, which has no sign and no exponent. The parts are
+// added up in that order.
 func Duration(text string) (float64, bool) {
 	if len(text) > maxNumber {
 		return 0, false
@@ -207,26 +208,6 @@ func Duration(text string) (float64, bool) {
 		rest = behind[letters:]
 	}
 	return total, text != ""
-}
-
-// KindOf returns what a text looks like. Durations such as 5m, which could be quantities as well, are Numeric.
-func KindOf(text string) Kind {
-	if text == "" {
-		return Unknown
-	}
-	if text == "true" || text == "false" {
-		return Bool
-	}
-	if _, ok := Number(text); ok {
-		return Numeric
-	}
-	if _, ok := Moment(text); ok {
-		return Time
-	}
-	if _, ok := Duration(text); ok {
-		return Span
-	}
-	return Text
 }
 
 // moment is what a value is as a moment: one as Moment reads it, or one that is told from now on: now, now-7d, now+1h,

@@ -80,7 +80,8 @@ func readVectors(t testing.TB) (*vectors, *world) {
 
 func (v *vectors) world(t testing.TB) *world {
 	t.Helper()
-	w := &world{model: model{now: v.Now, kinds: map[string]Kind{}, things: map[string]*thing{}, relations: v.Relations}, assets: map[string]*Asset{}}
+	w := &world{assets: map[string]*Asset{}}
+	w.model = model{now: v.Now, kinds: map[string]Kind{}, things: map[string]*thing{}, relations: v.Relations}
 	for field, kind := range v.Kinds {
 		w.model.kinds[field] = map[string]Kind{"text": Text, "bool": Bool, "number": Numeric, "time": Time, "duration": Span}[kind]
 		if w.model.kinds[field] == Unknown {
