@@ -203,12 +203,16 @@ type argument struct {
 func programArguments(args []string) map[int]argument {
 	masked := make(map[int]argument)
 	looks := maxLooks
+	var room [96]byte
 	for n, arg := range args {
+		if arg == "" || arg[0] == '-' {
+			continue
+		}
 		if len(arg) > 64 {
 			arg = arg[len(arg)-64:]
 		}
 		name := strings.TrimSuffix(path.Base(arg), ".exe")
-		if looks <= 0 || anything.about(" "+name+" ")&aboutPrograms == 0 {
+		if looks <= 0 || seek(anything, append(append(append(room[:0], ' '), name...), ' '), false)&aboutPrograms == 0 {
 			continue
 		}
 		rest := args[n+1 : min(len(args), n+1+maxArguments)]

@@ -34,7 +34,8 @@ type hints struct {
 	// starts has a bit for what is mixed from three bytes that a hint begins with,
 	// and groups the hints of each.
 	starts [(maxMix + 1) / 64]uint64
-	groups map[uint32][]hint
+	groups [][]hint
+	group  [maxMix + 1]uint16 // of what is mixed, in groups
 	// short are those of two bytes, which starts does not show at the end of a text.
 	short []hint
 }
@@ -63,7 +64,7 @@ func class(c byte) uint32 {
 }
 
 func newHints() *hints {
-	h := &hints{groups: make(map[uint32][]hint)}
+	h := &hints{groups: make([][]hint, 1)}
 	for c := range h.folded {
 		h.folded[c] = class(byte(c))
 	}
@@ -93,9 +94,12 @@ func (h *hints) add(about topics, texts ...string) {
 // start notes what a hint begins with.
 func (h *hints) start(t string, of hint) {
 	n := class(t[0])<<10 | class(t[1])<<5 | class(t[2])
-	h.starts[n/64] |= 1 << (n % 64)
-	if !slices.Contains(h.groups[n], of) {
-		h.groups[n] = append(h.groups[n], of)
+	if h.starts[n/64] |= 1 << (n % 64); h.group[n] == 0 {
+		h.group[n] = uint16(len(h.groups))
+		h.groups = append(h.groups, nil)
+	}
+	if group := &h.groups[h.group[n]]; !slices.Contains(*group, of) {
+		*group = append(*group, of)
 	}
 }
 
@@ -116,7 +120,7 @@ func seek[T string | []byte](h *hints, text T, first bool) (found topics) {
 			n &= maxMix
 		}
 		if h.starts[n/64]&(1<<(n%64)) != 0 && i > 1 {
-			for _, t := range h.groups[n] {
+			for _, t := range h.groups[h.group[n]] {
 				if rest := text[i-2:]; len(t.text) <= len(rest) && equalFold(t.text, rest[:len(t.text)]) {
 					found |= t.about
 				}

@@ -212,6 +212,8 @@ type redactor struct {
 	nested   int
 	scratch  []byte
 	verdicts verdicts
+	// last is what was judged last, of which the next is known.
+	last *judged
 	// trace takes down what is masked, where somebody asks.
 	trace *trace
 }
@@ -236,7 +238,7 @@ func (r *Rules) redactor() *redactor {
 	r = r.orBuiltin()
 	d, ok := r.redactors.Get().(*redactor)
 	if !ok {
-		d = &redactor{Rules: r, verdicts: make(verdicts)}
+		d = &redactor{Rules: r, verdicts: make(verdicts), last: new(judged)}
 	}
 	return d
 }
@@ -468,7 +470,7 @@ func (d *redactor) object(under verdict) error {
 		if err != nil {
 			return err
 		}
-		if len(key) <= 2 && privateParts[string(key)] && d.has(start, "kty") {
+		if len(key) <= 2 && isPrivatePart(string(key)) && d.has(start, "kty") {
 			if err := d.value(verdict{secret: true, rule: keyOfJWK}); err != nil {
 				return err
 			}
@@ -477,7 +479,7 @@ func (d *redactor) object(under verdict) error {
 		j := d.judge(key)
 		if !j.says && !under.secret { // most are
 			if d.in.Peek() == '"' {
-				err = d.member(name, end, key, start, &taken)
+				err = d.member(name, end, j, start, &taken)
 			} else {
 				err = d.value(verdict{})
 			}
@@ -560,15 +562,15 @@ func (d *redactor) object(under verdict) error {
 
 // member goes over a text under a name, that ends there, and says nothing of it. The
 // text may say that the name is the secret: {"hunter2x": "password"}.
-func (d *redactor) member(quoted []byte, end int, key []byte, object document.Reader, taken *names) error {
+func (d *redactor) member(quoted []byte, end int, j *judged, object document.Reader, taken *names) error {
 	raw := d.in.Value()
 	suspicious := d.suspicious(raw)
 	if !suspicious {
 		return nil
 	}
-	if name := string(key); len(raw) < maxName && looksChosen(name) && namesSecret(string(raw[1:len(raw)-1])) {
+	if j.chosen && len(raw) <= 26 && namesSecret(string(raw[1:len(raw)-1])) {
 		if d.trace != nil {
-			d.tookName(name)
+			d.tookName(j.name)
 		}
 		d.renamed = true
 		if *taken == nil {
@@ -628,12 +630,16 @@ func (d *redactor) flagged(object document.Reader) bool {
 	return false
 }
 
-// privateParts are the members of a JSON Web Key that are secret, and keyOfJWK is the rule
-// that says so.
-var (
-	privateParts = set("d p q dp dq qi k")
-	keyOfJWK     = table.rules["private key"]
-)
+// isPrivatePart reports whether a member of a JSON Web Key is secret.
+func isPrivatePart(name string) bool {
+	switch name {
+	case "d", "p", "q", "dp", "dq", "qi", "k":
+		return true
+	}
+	return false
+}
+
+var keyOfJWK = table.rules["private key"]
 
 // programOf returns the command in an object, to which there are arguments.
 func (d *redactor) programOf(in document.Reader) []string {

@@ -5,6 +5,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -339,16 +344,84 @@ func FuzzText(f *testing.F) {
 	})
 }
 
-func BenchmarkDocument(b *testing.B) {
-	doc := []byte(`{"metadata":{"labels":{"app":"web","tier":"front"},"name":"web-7d9f"},"spec":{"containers":[{"env":[{"name":"A",` +
-		`"value":"b"}],"image":"registry.example/app:1.2.3","name":"c"}],"nodeName":"node-17"},"status":{"phase":"Running","podIP":"10.1.2.3"}}`)
-	b.SetBytes(int64(len(doc)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := builtin.Document(doc); err != nil {
-			b.Fatal(err)
+// TestPlain shows that what is passed over quickly has none of the hints, but for
+// those of forms that are longer or have other characters in them.
+func TestPlain(t *testing.T) {
+	for _, group := range anything.groups {
+		for _, h := range group {
+			if len(h.text) >= minPlain && isPlain(h.text) && h.about < aboutForms {
+				t.Errorf("%q is in texts that are passed over", h.text)
+			}
 		}
 	}
+	for _, text := range []string{"5f6b0b62-7e70-4b0b-8c1a-0d6b7a2f9b11", "2026-11-30T22:10:00.000Z", "10.0.0.1:6443", "fe80::1", "0a:58:0a:01:02:03"} {
+		if !isPlain(text) {
+			t.Errorf("%q is looked through", text)
+		}
+	}
+	if len(forms) > 64-bits.TrailingZeros64(uint64(aboutForms)) {
+		t.Errorf("%d forms are more than there are topics", len(forms))
+	}
+}
+
+// BenchmarkDocuments has elements and objects as services and clusters answer
+// them, and says what one document costs.
+func BenchmarkDocuments(b *testing.B) {
+	for _, file := range []string{
+		"openstack/kinds/testdata/network.json", "openstack/kinds/testdata/compute.json", "openstack/kinds/testdata/storage.json",
+		"openstack/kinds/testdata/identity.json", "kubernetes/kinds/testdata/pod.json", "kubernetes/kinds/testdata/node.json",
+		"kubernetes/kinds/testdata/deployment.json",
+	} {
+		docs := answers(b, filepath.Join("../../plugins", file))
+		b.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(b *testing.B) {
+			b.ReportAllocs()
+			for n := 0; b.Loop(); n++ {
+				if _, err := builtin.Document(docs[n%len(docs)]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// answers returns the documents in recorded answers: the elements of each list, or
+// the one object.
+func answers(t testing.TB, file string) (docs [][]byte) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(raw json.RawMessage) {
+		doc, err := document.Canonical(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		docs = append(docs, doc)
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(data, &members); err != nil {
+		t.Fatal(err)
+	}
+	if members["kind"] != nil {
+		add(data)
+		return docs
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		var list []json.RawMessage
+		if json.Unmarshal(members[name], &list) != nil {
+			continue
+		}
+		for _, raw := range list {
+			if raw[0] == '{' {
+				add(raw)
+			}
+		}
+	}
+	if len(docs) == 0 {
+		t.Fatalf("%s has no documents", file)
+	}
+	return docs
 }
 
 // BenchmarkLongTexts has texts that are made to be looked through again and

@@ -2,6 +2,7 @@ package redact
 
 import (
 	"fmt"
+	"math/bits"
 	"regexp"
 	"strings"
 	"unicode"
@@ -18,6 +19,9 @@ const (
 	maxRounds = 4
 )
 
+// shortEnds are what stands behind a short name where it has a value.
+const shortEnds = "=: \t\n\"'\\]<>,;)_-.%&$0123456789"
+
 // anything are hints of which one is in each text that holds a secret, but for
 // those of the operator.
 var anything = func() *hints {
@@ -28,6 +32,10 @@ var anything = func() *hints {
 			switch all := strings.Fields(w); {
 			case row.places&inQuery != 0:
 				h.add(aboutNames, w+"=")
+			case len(w) <= 3: // they are in many words: what stands behind a name must follow
+				for _, mark := range shortEnds {
+					h.add(aboutNames, w+string(mark))
+				}
 			case len(all) == 1:
 				h.add(aboutNames, w)
 			case all[len(all)-1] == "key":
@@ -50,11 +58,42 @@ var anything = func() *hints {
 }()
 
 func (d *redactor) suspicious(text []byte) bool {
+	if showsNothing(d.Rules, text) {
+		return false
+	}
 	if len(d.patterns) > 0 || anything.in(text) || d.hints != nil && d.hints.in(text) {
 		return true
 	}
 	_, is := encoded(text, 0)
 	return is
+}
+
+// minPlain and maxPlain are how long what isPlain knows is.
+const minPlain, maxPlain = 8, 64
+
+// plain has the bytes of UUIDs, hashes, addresses, numbers and times. No hint of
+// minPlain bytes is made of them alone that is in a text with a secret of up to maxPlain.
+var plain = func() (table [256]bool) {
+	for _, c := range []byte("0123456789abcdef-:.TZ+\"") {
+		table[c] = true
+	}
+	return table
+}()
+
+// isPlain knows most of what identifies and measures, which holds no secret that shows,
+// more quickly than by looking for hints.
+func isPlain[T string | []byte](text T) bool {
+	for i := range len(text) {
+		if !plain[text[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+// showsNothing reports quickly of most texts without a secret that there is none.
+func showsNothing[T string | []byte](r *Rules, text T) bool {
+	return len(text) >= minPlain && len(text) <= maxPlain && isPlain(text) && r.hints == nil && len(r.patterns) == 0
 }
 
 // text returns free text with the secrets in it masked.
@@ -108,10 +147,8 @@ func (d *redactor) once(s string) string {
 	if about&aboutPrograms != 0 {
 		s = d.commandLines(s)
 	}
-	for n, f := range forms {
-		if about&(aboutForms<<n) != 0 {
-			s = d.mask(s, f.find(s))
-		}
+	for which := about / aboutForms; which != 0; which &= which - 1 {
+		s = d.mask(s, forms[bits.TrailingZeros64(uint64(which))].find(s))
 	}
 	if about&aboutAddresses != 0 || strings.Contains(s, "//") {
 		s = d.mask(s, urls(s))

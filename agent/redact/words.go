@@ -381,6 +381,12 @@ type judged struct {
 	role role
 	// holds says that the name has a secret in itself, and says that any of this is so.
 	holds, says bool
+	// chosen says that the name looks as nobody would call a thing.
+	chosen bool
+	name   string
+	// next is what was judged behind it the last time. Documents of one type have the same
+	// names in the same order, so most often it is what is asked for next.
+	next *judged
 }
 
 // verdicts remembers of names what they say: documents of one type have the
@@ -393,33 +399,43 @@ const (
 	maxVerdict  = 128 // bytes of a key
 )
 
-// What the most frequent names say.
-var aName, aValue = judged{role: nameRole, says: true}, judged{role: valueRole, says: true}
-
 // judge says what a name says of its value, and of itself.
 func (d *redactor) judge(name []byte) *judged {
-	if d.keys == nil { // most are these
-		switch string(name) {
-		case "name", "key", "id":
-			return &aName
-		case "value":
-			return &aValue
-		}
-	}
-	if j, known := d.verdicts[string(name)]; known {
+	if j := d.last.next; j != nil && j.name == string(name) {
+		d.last = j
 		return j
 	}
-	j := &judged{verdict: d.Rules.judge(string(name)), role: roleOf(string(name))}
+	last := d.last
+	j := d.verdicts[string(name)]
+	if j == nil {
+		j = d.judgeAnew(name)
+	}
+	if len(name) <= maxVerdict { // of others nothing is kept
+		last.next, d.last = j, j
+	}
+	return j
+}
+
+func (d *redactor) judgeAnew(name []byte) *judged {
+	j := &judged{name: string(name), verdict: d.Rules.judge(string(name)), role: roleOf(string(name))}
 	j.holds = d.suspicious(name) && d.quietly(string(name)) != string(name)
+	j.chosen = looksChosen(j.name)
 	j.says = j.secret || j.role != noRole || j.holds
 	if len(name) > maxVerdict {
 		return j
 	}
 	if len(d.verdicts) >= maxVerdicts {
-		clear(d.verdicts)
+		d.forget()
 	}
 	d.verdicts[string(name)] = j
 	return j
+}
+
+// forget makes room. What is forgotten leads to nothing that is kept.
+func (d *redactor) forget() {
+	clear(d.verdicts)
+	d.last.next = nil
+	d.last = new(judged)
 }
 
 // judge holds a name against the table and the operator's names.
