@@ -27,8 +27,9 @@ const (
 	// MaxSize is the size in bytes of the largest layout.
 	MaxSize = 32 << 10
 
-	maxItems = 64
-	maxText  = 256
+	maxItems   = 64
+	maxText    = 256
+	maxWidgets = 16
 )
 
 // Layout says how assets of a type are shown.
@@ -43,47 +44,9 @@ type Layout struct {
 	Search []string `json:"search,omitempty"`
 	// Sections are the parts of the details.
 	Sections []Section `json:"sections,omitempty"`
+	// Widgets stand above the list: cards and charts of all assets of the type.
+	Widgets []Section `json:"widgets,omitempty"`
 }
-
-// Column is one column of a list, or one field of a section.
-type Column struct {
-	Title string `json:"title"`
-	Path  string `json:"path"`
-	// Of is the path of the whole that the value is a part of: "2/3".
-	Of     string `json:"of,omitempty"`
-	Format Format `json:"format,omitempty"`
-	// Wide columns are shown only where there is room for more.
-	Wide bool `json:"wide,omitempty"`
-}
-
-// Format is what kind of value a column has.
-type Format string
-
-// The formats. Text is the default.
-const (
-	Text   Format = "text"
-	Number Format = "number"
-	// Bytes is a number of bytes, Cores one of processor cores.
-	Bytes Format = "bytes"
-	Cores Format = "cores"
-	// Time is a moment, and Age the time since then, which clients compute.
-	Time Format = "time"
-	Age  Format = "age"
-	// StatusWord is a word that Layout.Status explains.
-	StatusWord Format = "status"
-	Bool       Format = "bool"
-	// List is several values, or the members of an object; Count is how many
-	// there are.
-	List  Format = "list"
-	Count Format = "count"
-	// Ratio is the share that the value is of Of, in percent.
-	Ratio Format = "ratio"
-	// Link is an address that clients make clickable if IsLink says that it is
-	// one, and show as text otherwise.
-	Link Format = "link"
-)
-
-var formats = []Format{Text, Number, Bytes, Cores, Time, Age, StatusWord, Bool, List, Count, Ratio, Link}
 
 // IsLink reports whether a value may be made clickable: an address of the web, with
 // a host and without a password. Documents are written by others, and what follows
@@ -134,28 +97,6 @@ func (s Status) Tone(word string) Tone {
 
 func (s Status) lists() [4][]string { return [4][]string{s.Good, s.Warning, s.Bad, s.Done} }
 
-// Section is one part of the details.
-type Section struct {
-	Title string `json:"title"`
-	Kind  Kind   `json:"kind"`
-	// Path is where the section is in the document. Empty is the whole asset,
-	// which only fields can be made of.
-	Path string `json:"path,omitempty"`
-	// Columns have paths that begin where the section is. Fields without them
-	// are all members of the object there.
-	Columns []Column `json:"columns,omitempty"`
-}
-
-// Kind is how a section is drawn.
-type Kind string
-
-// The kinds: a row for each element, names with their values, or only values.
-const (
-	Table  Kind = "table"
-	Fields Kind = "fields"
-	Values Kind = "list"
-)
-
 // Icons are the icons that there are. Clients bring the drawings, or show none.
 var Icons = []string{
 	"access", "address", "autoscaler", "balancer", "certificate", "class", "cluster", "config", "custom", "device", "disk", "endpoints",
@@ -190,7 +131,7 @@ func (l *Layout) check() error {
 	if l.Icon != "" && !slices.Contains(Icons, l.Icon) {
 		return fmt.Errorf("icon: %q is not one of %s", l.Icon, strings.Join(Icons, ", "))
 	}
-	if err := checkColumns("columns", l.Columns, true); err != nil {
+	if err := checkColumns("columns", l.Columns, true, 0); err != nil {
 		return err
 	}
 	for i, name := range [4]string{"good", "warning", "bad", "done"} {
@@ -212,76 +153,22 @@ func (l *Layout) check() error {
 			return fmt.Errorf("search[%d]: %w", i, err)
 		}
 	}
-	if len(l.Sections) > maxItems {
-		return fmt.Errorf("sections: %d of them, at most %d are allowed", len(l.Sections), maxItems)
+	if err := checkSections("sections", l.Sections, true, 0); err != nil {
+		return err
 	}
-	for i := range l.Sections {
-		if err := l.Sections[i].check(fmt.Sprintf("sections[%d]", i)); err != nil {
+	if len(l.Widgets) > maxWidgets {
+		return fmt.Errorf("widgets: %d of them, at most %d are allowed", len(l.Widgets), maxWidgets)
+	}
+	for i := range l.Widgets {
+		place, w := fmt.Sprintf("widgets[%d]", i), &l.Widgets[i]
+		if w.Kind != Card && w.Kind != Chart {
+			return fmt.Errorf("%s.kind: %q is not one of %s, %s", place, w.Kind, Card, Chart)
+		}
+		if w.Query == nil {
+			return fmt.Errorf("%s.query: is missing: a widget is of all assets", place)
+		}
+		if err := w.check(place, true, 0); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-func (s *Section) check(place string) error {
-	if err := checkText(s.Title); err != nil {
-		return fmt.Errorf("%s.title: %w", place, err)
-	}
-	if s.Path != "" || s.Kind != Fields {
-		if err := checkPath(s.Path, false); err != nil {
-			return fmt.Errorf("%s.path: %w", place, err)
-		}
-	}
-	switch s.Kind {
-	case Table:
-		if len(s.Columns) == 0 {
-			return fmt.Errorf("%s.columns: a table needs some", place)
-		}
-	case Fields:
-		if s.Path == "" && len(s.Columns) == 0 {
-			return fmt.Errorf("%s: fields need a path, or columns", place)
-		}
-	case Values:
-		if len(s.Columns) > 0 {
-			return fmt.Errorf("%s.columns: a list has none", place)
-		}
-	default:
-		return fmt.Errorf("%s.kind: %q is not one of %s, %s, %s", place, s.Kind, Table, Fields, Values)
-	}
-	return checkColumns(place+".columns", s.Columns, s.Path == "")
-}
-
-// checkColumns checks columns. Only whole assets have basics.
-func checkColumns(place string, columns []Column, whole bool) error {
-	if len(columns) > maxItems {
-		return fmt.Errorf("%s: %d of them, at most %d are allowed", place, len(columns), maxItems)
-	}
-	for i, c := range columns {
-		place := fmt.Sprintf("%s[%d]", place, i)
-		if err := checkText(c.Title); err != nil {
-			return fmt.Errorf("%s.title: %w", place, err)
-		}
-		if err := checkPath(c.Path, whole); err != nil {
-			return fmt.Errorf("%s.path: %w", place, err)
-		}
-		if c.Format != "" && !slices.Contains(formats, c.Format) {
-			return fmt.Errorf("%s.format: %q is not one of %v", place, c.Format, formats)
-		}
-		switch c.Format {
-		case Ratio:
-			if c.Of == "" {
-				return fmt.Errorf("%s.of: a ratio needs it", place)
-			}
-		case Number, Bytes, Cores, Count:
-		default:
-			if c.Of != "" {
-				return fmt.Errorf("%s.of: only numbers are parts of a whole", place)
-			}
-		}
-		if c.Of != "" {
-			if err := checkPath(c.Of, whole); err != nil {
-				return fmt.Errorf("%s.of: %w", place, err)
-			}
 		}
 	}
 	return nil

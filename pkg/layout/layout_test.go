@@ -2,7 +2,6 @@ package layout
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -166,6 +165,29 @@ func TestText(t *testing.T) {
 		{Column{Path: "status.ready", Of: "spec.unlimited", Format: Number}, "1"},
 		{Column{Path: "status.absent", Of: "spec.unlimited", Format: Bytes}, "0B"},
 		{Column{Path: "status.ready", Of: "spec.unlimited", Format: Ratio}, ""},
+		{Column{Path: "spec.replicas", Format: Bytes, Unit: "GiB"}, "3GiB"},
+		{Column{Path: "status.memory", Format: Bytes, Display: "MB"}, "1610.61MB"},
+		{Column{Path: "status.used", Of: "status.memory", Format: Bytes, Unit: "kB", Display: "GB"}, "805.31GB/1610.61GB"},
+		{Column{Path: "spec.big", Format: Time, Source: "milliseconds"}, "2009-02-13T23:31:30Z"},
+		{Column{Path: "spec.replicas", Format: Time, Source: "seconds", Show: "minute"}, "1970-01-01T00:00Z"},
+		{Column{Path: "spec.big", Format: Time, Source: "seconds"}, "1234567890123"},
+		{Column{Path: "metadata.creationTimestamp", Format: Time, Show: "date"}, "2026-03-01"},
+		{Column{Path: "spec.paused", Format: Enum, Items: map[string]Style{"false": {Label: "running"}}}, "running"},
+		{Column{Path: "metadata.labels.tier", Format: Enum, Items: map[string]Style{"back": {Label: "Back"}}}, "front"},
+		{Column{Path: "metadata.labels.tier", Format: Badge, Style: &Style{Color: "red"}}, "front"},
+		{Column{Path: "metadata.labels", Format: Dict}, "a: b/c=y; a.b/c: x; tier: front"},
+		{Column{Path: "spec.containers", Format: List, Member: "ports.port", Delimiter: " | "}, "80 | 443"},
+		{Column{Path: "spec.containers.ports.port", Format: List, Item: &Style{Format: Bytes}}, "80B,443B"},
+		{Column{Path: "spec.containers", Format: More}, "2"},
+		{Column{Path: "spec.containers", Format: More, Member: "name"}, "c1,c2"},
+		{Column{Path: "spec.replicas", Format: Progress}, "3%"},
+		{Column{Path: "status.ready", Of: "spec.replicas", Format: Progress}, "33%"},
+		{Column{Path: "spec.containers[name=c2]", Format: JSON}, `{"name":"c2"}`},
+		{Column{Path: "spec.containers.args", Format: JSON}, `["-v","-x"]`},
+		{Column{Path: "spec.none", Default: "-", Prefix: "<"}, "-"},
+		{Column{Path: "spec.replicas", Prefix: "x", Suffix: " pcs"}, "x3 pcs"},
+		{Column{Path: "metadata.labels.tier", Width: 3}, "fr…"},
+		{Column{Path: "metadata.labels.tier", Width: 5}, "front"},
 		{Column{Path: "spec.page", Format: Link}, "https://console.example.com/a?b=c"},
 		{Column{Path: "metadata.labels.tier", Format: Link}, "front"},
 		{Column{Path: "spec.replicas", Format: Link}, "3"},
@@ -214,11 +236,29 @@ func TestBytes(t *testing.T) {
 // FuzzParse draws whatever is taken for a layout.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(pod), document)
+	for _, layouts := range corpus {
+		for _, text := range layouts {
+			f.Add([]byte(text), document)
+		}
+	}
 	f.Add([]byte(`{"columns":[{"title":"A","path":"a[b=c].d"}]}`), `{"a":[{"b":"c","d":[[1]]}]}`)
 	f.Fuzz(func(t *testing.T, data []byte, doc string) {
+		lenient, readErr := Read(data)
+		if readErr == nil {
+			again, err := json.Marshal(lenient)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Parse(again); err != nil && len(again) <= MaxSize {
+				t.Fatalf("%s is read, but refused when written again: %v", again, err)
+			}
+		}
 		l, err := Parse(data)
 		if err != nil {
 			return
+		}
+		if readErr != nil {
+			t.Fatalf("%s is right, but cannot be read: %v", data, readErr)
 		}
 		again, err := json.Marshal(l)
 		if err != nil {
@@ -228,8 +268,8 @@ func FuzzParse(f *testing.F) {
 		if err != nil && len(again) <= MaxSize {
 			t.Fatalf("%s is refused when written again: %v", again, err)
 		}
-		if err == nil && fmt.Sprint(second) != fmt.Sprint(l) {
-			t.Fatalf("%+v is not %+v", second, l)
+		if err == nil && toJSON(t, second) != string(again) {
+			t.Fatalf("%s is not %s", toJSON(t, second), again)
 		}
 		var s Subject
 		if json.Unmarshal([]byte(doc), &s.Document) != nil {
@@ -239,7 +279,8 @@ func FuzzParse(f *testing.F) {
 		for _, c := range l.Columns {
 			c.Text(s, age)
 		}
-		for _, section := range l.Sections {
+		for _, section := range append(l.Sections, l.Widgets...) {
+			section.Show(s, "ko", age)
 			for _, e := range s.Elements(section.Path) {
 				for _, c := range section.Columns {
 					c.Text(e, age)

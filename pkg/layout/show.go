@@ -3,10 +3,13 @@ package layout
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
 )
 
 // Subject is what columns are read from: an asset, or one element of it.
@@ -101,12 +104,49 @@ func pick(found []any, v any, path string) []any {
 // Text returns what the column shows of a subject, or nothing. Ages are told by
 // the client: it passes how.
 func (c *Column) Text(s Subject, age func(time.Time) string) string {
-	values := s.Values(c.Path)
-	if c.Format == Count {
-		return c.count(s, values)
+	shown := c.show(s, age)
+	switch {
+	case shown == "":
+		return c.Default
+	case c.Width > 0:
+		shown = cut(shown, c.Width)
 	}
-	if c.Of != "" {
+	return c.Prefix + shown + c.Suffix
+}
+
+// cut returns as much of a text as has so many characters.
+func cut(text string, width int) string {
+	n := 0
+	for i := range text {
+		if n++; n == width && len([]rune(text[i:])) > 1 {
+			return text[:i] + "…"
+		}
+	}
+	return text
+}
+
+func (c *Column) show(s Subject, age func(time.Time) string) string {
+	values := s.Values(c.Path)
+	switch {
+	case c.Format == Count:
+		return c.count(s, values)
+	case c.Of != "":
 		return c.part(s, values)
+	case c.Format == JSON:
+		return inJSON(values)
+	}
+	if c.Member != "" {
+		var members []any
+		for _, v := range spread(values) {
+			members = find(members, v, c.Member)
+		}
+		values = members
+	} else if c.Format == More {
+		n, there := size(values)
+		if !there {
+			return ""
+		}
+		return strconv.Itoa(n)
 	}
 	texts := make([]string, 0, len(values))
 	for _, v := range spread(values) {
@@ -114,7 +154,30 @@ func (c *Column) Text(s Subject, age func(time.Time) string) string {
 			texts = append(texts, t)
 		}
 	}
-	return strings.Join(texts, ",")
+	delimiter := ","
+	switch {
+	case c.Delimiter != "":
+		delimiter = c.Delimiter
+	case c.Format == Dict:
+		delimiter = "; "
+	}
+	return strings.Join(texts, delimiter)
+}
+
+// inJSON returns values as JSON: one alone, several as an array.
+func inJSON(values []any) string {
+	if len(values) == 0 {
+		return ""
+	}
+	var v any = values
+	if len(values) == 1 {
+		v = values[0]
+	}
+	data, err := json.Marshal(v, json.Deterministic(true))
+	if err != nil {
+		return text(v) // not what decoded JSON has
+	}
+	return string(data)
 }
 
 // Value returns the value behind what the column shows of a subject: a float64 for a
@@ -128,7 +191,10 @@ func (c *Column) Value(s Subject) any {
 			return float64(n)
 		}
 		return nil
-	case Ratio:
+	case Ratio, Progress:
+		if c.Of == "" {
+			break
+		}
 		value, _ := sum(values)
 		if whole, ok := sum(s.Values(c.Of)); ok && whole > 0 {
 			return value / whole
@@ -145,23 +211,91 @@ func (c *Column) Value(s Subject) any {
 }
 
 func (c *Column) one(v any, age func(time.Time) string) string {
-	switch v := v.(type) {
-	case float64:
-		return number(v, c.Format)
-	case string:
-		if c.Format != Time && c.Format != Age {
-			break
+	switch c.Format {
+	case Time, Age:
+		if t, ok := c.moment(v); ok {
+			if c.Format == Age {
+				return age(t)
+			}
+			return t.UTC().Format(showLayouts[c.Show])
 		}
-		t, err := time.Parse(time.RFC3339, v)
-		switch {
-		case err != nil: // it is shown as it is
-		case c.Format == Age:
-			return age(t)
-		default:
-			return t.UTC().Format(time.RFC3339)
+	case Enum:
+		if style, ok := c.Items[text(v)]; ok && style.Label != "" {
+			return style.Label
+		}
+	case Badge:
+		if c.Style != nil && c.Style.Label != "" {
+			return c.Style.Label
+		}
+	case List:
+		if c.Item != nil {
+			if c.Item.Label != "" {
+				return c.Item.Label
+			}
+			return (&Column{Format: c.Item.Format}).one(v, age)
+		}
+	case Progress:
+		if n, ok := v.(float64); ok {
+			return number(n, Number) + "%"
+		}
+	case Dict:
+		if m, ok := v.(map[string]any); ok {
+			lines := make([]string, 0, len(m))
+			for _, k := range slices.Sorted(maps.Keys(m)) {
+				lines = append(lines, k+": "+text(m[k]))
+			}
+			return strings.Join(lines, "; ")
 		}
 	}
+	if n, ok := v.(float64); ok {
+		return c.number(n)
+	}
 	return text(v)
+}
+
+// number returns a number in the column's format and unit.
+func (c *Column) number(n float64) string {
+	if c.Format == Bytes {
+		if c.Unit != "" {
+			n *= unitSizes[c.Unit]
+		}
+		if c.Display != "" {
+			n /= unitSizes[c.Display]
+			return strconv.FormatFloat(math.Round(n*100)/100, 'f', -1, 64) + c.Display
+		}
+	}
+	return number(n, c.Format)
+}
+
+// unitSizes are how many bytes each of Units has.
+var unitSizes = map[string]float64{
+	"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50,
+	"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15,
+}
+
+var showLayouts = map[string]string{"": time.RFC3339, "second": time.RFC3339, "minute": "2006-01-02T15:04Z07:00", "date": time.DateOnly}
+
+// moment returns the moment that a value is, as the column's source writes it.
+func (c *Column) moment(v any) (time.Time, bool) {
+	if c.Source == "" || c.Source == "rfc3339" {
+		text, ok := v.(string)
+		t, err := time.Parse(time.RFC3339, text)
+		return t, ok && err == nil
+	}
+	n, ok := v.(float64)
+	if text, is := v.(string); is {
+		parsed, err := strconv.ParseFloat(text, 64)
+		n, ok = parsed, err == nil
+	}
+	if c.Source == "milliseconds" {
+		n /= 1000
+	}
+	// What is beyond is no time that anybody writes down.
+	if !ok || !(n > -1e11 && n < 1e11) {
+		return time.Time{}, false
+	}
+	whole := math.Floor(n)
+	return time.Unix(int64(whole), int64((n-whole)*1e9)), true
 }
 
 // part returns how much the value is of the whole. A value that is not there is
@@ -172,15 +306,18 @@ func (c *Column) part(s Subject, values []any) string {
 	switch {
 	case !ok && len(values) == 0:
 		return ""
-	case c.Format == Ratio && whole <= 0:
+	case c.share() && whole <= 0:
 		return ""
 	case whole < 0:
-		return number(value, c.Format)
-	case c.Format == Ratio:
+		return c.number(value)
+	case c.share():
 		return strconv.FormatFloat(100*value/whole, 'f', 0, 64) + "%"
 	}
-	return number(value, c.Format) + "/" + number(whole, c.Format)
+	return c.number(value) + "/" + c.number(whole)
 }
+
+// share reports whether the column shows how much of the whole there is.
+func (c *Column) share() bool { return c.Format == Ratio || c.Format == Progress }
 
 func (c *Column) count(s Subject, values []any) string {
 	n, there := size(values)

@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/pkg/layout"
+	"github.com/reeve-cloud/reeve/tui/client"
 	"github.com/reeve-cloud/reeve/tui/output"
 )
 
@@ -98,10 +100,25 @@ func (a *app) getAsset(ctx context.Context, o getAssetOptions) error {
 	if !isTable(p) {
 		return p.Document(answer.Msg)
 	}
-	return printAsset(p, answer.Msg)
+	return a.printAsset(p, answer.Msg, s.sectionsOf(ctx, answer.Msg.GetAsset()))
 }
 
-func printAsset(p *output.Printer, answer *reevev1.GetAssetResponse) error {
+// sectionsOf returns the layout of an asset's type, or nil: what every asset has is shown
+// without it.
+func (s *session) sectionsOf(ctx context.Context, asset *reevev1.Asset) *layout.Layout {
+	var l *layout.Layout
+	_ = client.Pages(ctx, 0, maxPage, s.typePages(asset.GetSite()), func(page []*reevev1.AssetType) error {
+		for _, t := range page {
+			if t.GetName() == asset.GetType() {
+				l, _ = layoutOf(t)
+			}
+		}
+		return nil
+	})
+	return l
+}
+
+func (a *app) printAsset(p *output.Printer, answer *reevev1.GetAssetResponse, l *layout.Layout) error {
 	asset := answer.GetAsset()
 	d := output.NewDetails(p)
 	d.Field("UID", asset.GetUid())
@@ -122,6 +139,9 @@ func printAsset(p *output.Printer, answer *reevev1.GetAssetResponse) error {
 	d.Field("Version", fmt.Sprint(asset.GetVersion()))
 	if relations := answer.GetRelations(); len(relations) > 0 {
 		d.Section("Relations", []string{"KIND", "DIRECTION", "TYPE", "UID"}, relationRows(asset, relations))
+	}
+	if l != nil {
+		a.sections(d, p, l, asset)
 	}
 	if document := asset.GetDocument(); document != nil {
 		// What ticks in it is as old as the last change.

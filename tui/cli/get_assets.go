@@ -70,7 +70,7 @@ func (a *app) getAssets(ctx context.Context, o getAssetsOptions) error {
 			// It was checked where it was taken in, so it is newer than this client.
 			a.note("warning: showing the columns that every type has: %v", err)
 		}
-		if l != nil && isTable(p) {
+		if l != nil && len(l.Columns) > 0 && isTable(p) {
 			columns, view = layoutColumns(p, l), reevev1.AssetView_ASSET_VIEW_FULL
 			o.page = documentPage
 		}

@@ -22,14 +22,63 @@ func layoutOf(t *reevev1.AssetType) (*layout.Layout, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := layout.Parse(text)
+	l, err := layout.Read(text)
 	if err != nil {
 		return nil, fmt.Errorf("type %s: %w", t.GetName(), err)
 	}
-	if len(l.Columns) == 0 {
-		return nil, nil
-	}
 	return l, nil
+}
+
+// language is that of the user: "ko-KR", or nothing.
+func (a *app) language() string {
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if value := a.Getenv(name); value != "" {
+			value, _, _ = strings.Cut(value, ".")
+			return strings.ReplaceAll(value, "_", "-")
+		}
+	}
+	return ""
+}
+
+// sections adds the sections of a layout to the details of an asset.
+func (a *app) sections(d *output.Details, p *output.Printer, l *layout.Layout, asset *reevev1.Asset) {
+	of, age := subject(asset), func(t time.Time) string { return p.Time(timestamppb.New(t)) }
+	for i := range l.Sections {
+		if shown, ok := l.Sections[i].Show(of, a.language(), age); ok {
+			section(d, shown, "")
+		}
+	}
+}
+
+// section adds one section. The titles of those around it stand in front of its own.
+func section(d *output.Details, s layout.Shown, around string) {
+	title := around + s.Title
+	switch {
+	case len(s.Sections) > 0:
+		for _, inner := range s.Sections {
+			section(d, inner, title+" / ")
+		}
+	case s.Query != nil:
+		// What has to be asked for is told as a command.
+		command := "reeve get assets"
+		if s.Query.Type != "" {
+			command += " --type " + s.Query.Type
+		}
+		if s.Query.Filter != "" {
+			command += " --filter '" + strings.ReplaceAll(s.Query.Filter, "'", `'\''`) + "'"
+		}
+		d.Lines(title, []string{command})
+	case s.Text != "":
+		d.Lines(title, strings.Split(s.Text, "\n"))
+	case len(s.Heading) == 0:
+		lines := make([]string, len(s.Rows))
+		for i, row := range s.Rows {
+			lines[i] = strings.Join(row, ": ")
+		}
+		d.Lines(title, lines)
+	default:
+		d.Section(title, s.Heading, s.Rows)
+	}
 }
 
 // subject returns what a layout reads of an asset.
@@ -74,6 +123,9 @@ func layoutColumns(p *output.Printer, l *layout.Layout) []output.Column[*reevev1
 		{Heading: "NAME", Value: (*reevev1.Asset).GetName},
 	}
 	for _, c := range l.Columns {
+		if c.Optional {
+			continue
+		}
 		column := output.Column[*reevev1.Asset]{
 			Heading: strings.ReplaceAll(strings.ToUpper(c.Title), " ", "-"),
 			Value:   func(a *reevev1.Asset) string { return c.Text(of(a), age) },

@@ -40,8 +40,17 @@ func (d *Details) ColoredField(name string, color Color, values ...string) {
 // Section adds a heading and rows below it.
 func (d *Details) Section(heading string, columns []string, rows [][]string) {
 	d.fields.flush(&d.text)
-	d.text.WriteString(heading + ":\n")
+	d.text.WriteString(Escape(heading) + ":\n")
 	d.printer.appendRows(&d.text, 2, columns, rows)
+}
+
+// Lines adds a heading and lines below it.
+func (d *Details) Lines(heading string, lines []string) {
+	d.fields.flush(&d.text)
+	d.text.WriteString(Escape(heading) + ":\n")
+	for _, line := range lines {
+		d.text.WriteString("  " + Escape(line) + "\n")
+	}
 }
 
 // Message adds a heading and a message, as YAML, below it.
