@@ -98,6 +98,10 @@ chaos: build build-dev ## Kill processes and break links for longer than `make e
 fleet: build ## Hold an aggregator against many agents (ARGS='-agents 200 -assets 400')
 	@engine=$$(bin/reeve-aggregator engine fetch) && CHDB_LIB_PATH="$$engine" $(GO) run ./test/fleet $(ARGS)
 
+.PHONY: bench-query
+bench-query: build ## Ask a large warehouse what people ask, beside SQL by hand (ARGS='-sites 2000 -queries 200 -dir /tmp/estate')
+	@engine=$$(bin/reeve-aggregator engine fetch) && CHDB_LIB_PATH="$$engine" $(GO) run ./test/querybench $(ARGS)
+
 # A real Kubernetes control plane with made-up nodes; see deploy/lab/kubernetes.
 lab := deploy/lab/kubernetes
 
