@@ -96,6 +96,9 @@ type Options struct {
 	// the kernel after half a second ([Start]) or five ([Open], unless the
 	// environment says JE_MALLOC_CONF=dirty_decay_ms:500,muzzy_decay_ms:0).
 	MemoryLimit int64
+	// Config is the path of a configuration file for the engine, such as one that
+	// names a users_config; empty: engine.xml in Dir, if it is there.
+	Config string
 	// Logger gets what an operator should know; nil means slog.Default().
 	Logger *slog.Logger
 }
@@ -120,6 +123,9 @@ func (o Options) resolve() (Options, error) {
 	if o.Library, err = engine.Find(o.Library); err != nil {
 		return o, err
 	}
+	if o.Config == "" {
+		o.Config = filepath.Join(o.Dir, "engine.xml")
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -131,8 +137,8 @@ func (o Options) serverArguments() []string {
 	part := func(divisor int64) int64 { return o.MemoryLimit / divisor }
 	arguments := []string{
 		// Without this the engine would take up a config.xml of the working
-		// directory, the home directory or /etc. An operator may put one here.
-		"--config-file=" + filepath.Join(o.Dir, "engine.xml"),
+		// directory, the home directory or /etc.
+		"--config-file=" + o.Config,
 	}
 	for _, s := range []struct {
 		name  string
@@ -186,6 +192,7 @@ type Engine struct {
 	timezone  string
 
 	slots     chan struct{} // one for each statement that may run at once
+	stuck     chan struct{} // has one when a killed statement goes on
 	nextMark  atomic.Uint64
 	anchor    *connection // keeps the engine up between statements, and kills them
 	anchoring sync.Mutex
@@ -243,6 +250,7 @@ func open(ctx context.Context, o Options) (*Engine, error) {
 		log:       o.Logger,
 		arguments: o.connectionArguments(),
 		slots:     make(chan struct{}, maxStatements),
+		stuck:     make(chan struct{}, 1),
 		listener:  newMemoryListener(),
 	}
 	started := time.Now()

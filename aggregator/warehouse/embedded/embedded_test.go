@@ -20,11 +20,15 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/engine"
 )
 
-// TestMain lets the test binary be the engine's process ("engine ...") and a
+// TestMain lets the test binary be the engine's process ("engine ...", and "impatient"
+// with statements that do not end) and a
 // parent that starts one ("parent DIR").
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
+		case "impatient":
+			stuckAfter = time.Second
+			os.Exit(engineMain(os.Args[2:]))
 		case "engine":
 			os.Exit(engineMain(os.Args[2:]))
 		case "parent":

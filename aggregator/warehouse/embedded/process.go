@@ -49,6 +49,10 @@ const (
 // the storage, and what it has acknowledged is on disk.
 var ErrParentGone = errors.New("the process that started the engine is gone")
 
+// ErrStuck is the error of [Serve] when a statement that may only read, and was killed,
+// does not end. The caller should exit at once, as with [ErrParentGone].
+var ErrStuck = errors.New("a statement does not end though it was killed: giving the engine up")
+
 // Serve opens the engine and serves its HTTP interface on the unix socket,
 // which it makes (in place of a stale one) once it holds the storage. When ctx
 // ends it closes the engine and returns nil. When parent, normally the
@@ -94,6 +98,8 @@ func serve(ctx context.Context, o Options, socket string) error {
 		_ = server.Close() // removes the socket
 		<-failed
 		return err
+	case <-e.stuck:
+		return ErrStuck // closing would wait for the statement
 	case err := <-failed:
 		return errors.Join(fmt.Errorf("serve engine socket: %w", err), e.Close())
 	}
@@ -115,7 +121,7 @@ func listen(socket string) (net.Listener, error) {
 // arguments are what [Process] appends to its command; [ParseArguments] reads them.
 func arguments(o Options, socket string) []string {
 	return []string{
-		"--dir", o.Dir, "--socket", socket, "--library", o.Library,
+		"--dir", o.Dir, "--socket", socket, "--library", o.Library, "--config", o.Config,
 		"--memory", strconv.FormatInt(o.MemoryLimit, 10),
 	}
 }
@@ -128,6 +134,7 @@ func ParseArguments(args []string) (o Options, socket string, err error) {
 	flags.StringVar(&o.Dir, "dir", "", "storage directory")
 	flags.StringVar(&socket, "socket", "", "path of the unix socket to serve on")
 	flags.StringVar(&o.Library, "library", "", "path of libchdb.so")
+	flags.StringVar(&o.Config, "config", "", "path of the engine's configuration")
 	flags.Int64Var(&o.MemoryLimit, "memory", 0, "bytes the engine may use")
 	if err := flags.Parse(args); err != nil {
 		return Options{}, "", fmt.Errorf("engine arguments: %w", err)

@@ -347,3 +347,53 @@ func TestLineLogger(t *testing.T) {
 		t.Errorf("got %.60q of %d bytes", got, len(got))
 	}
 }
+
+// A statement that cannot be killed, for it is within one call of a function, costs the
+// engine's process, if it was one that may only read.
+func TestStatementThatDoesNotEnd(t *testing.T) {
+	needLibrary(t)
+	command := engineCommand()
+	command[1] = "impatient"
+	p, err := start(t.Context(), Options{Dir: t.TempDir(), Logger: testLogger(t)}, command, timing{200 * time.Millisecond, probeEvery, hungAfter})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	conn := connect(t, p.DialContext)
+	mustExec(t, conn, "CREATE TABLE kept (a UInt64, b String) ENGINE = MergeTree ORDER BY a")
+	if err := sendToken(t.Context(), conn, "kept", "", 0, 1000); err != nil {
+		t.Fatal(err)
+	}
+	before := p.PID()
+	// An hour in one call.
+	const endless = "SELECT sum(editDistance(concat(repeat('a', 60000), toString(number)), repeat('b', 60000))) FROM numbers(1000)"
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		var n uint64
+		ended <- conn.QueryRow(clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"readonly": 1})), endless).Scan(&n)
+	}()
+	// By then it is in that call.
+	for ask[uint64](t, t.Context(), conn, "SELECT count() FROM system.processes WHERE memory_usage > 50000000 AND elapsed > 2") == 0 {
+		time.Sleep(20 * time.Millisecond)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Fatalf("it ended by itself: %v", err)
+	}
+	deadline := time.Now().Add(time.Minute)
+	for p.PID() == before || p.PID() == 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("the engine goes on with it")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if n := ask[uint64](t, t.Context(), conn, "SELECT count() FROM kept"); n != 1000 {
+		t.Errorf("%d rows afterwards", n)
+	}
+}

@@ -83,7 +83,7 @@ func (e *Engine) session(ctx context.Context, r *request) (*session, error) {
 		<-e.slots
 		return nil, err
 	}
-	unwatch := e.killWhenDone(ctx, mark)
+	unwatch := e.killWhenDone(ctx, mark, r.settings["readonly"] == "1")
 	s := &session{connection: c, release: func() {
 		unwatch()
 		c.close()
@@ -98,9 +98,14 @@ func (e *Engine) session(ctx context.Context, r *request) (*session, error) {
 	return s, nil
 }
 
+// stuckAfter is how long a statement may go on after it was killed for the first time.
+var stuckAfter = 30 * time.Second
+
 // killWhenDone kills what the marked session runs once ctx ends, or the engine
-// closes, again and again until the function it gives is called.
-func (e *Engine) killWhenDone(ctx context.Context, mark string) (stop func()) {
+// closes, again and again until the function it gives is called. A statement does not
+// end before the function that it is in: should a read-only one go on for too long,
+// the engine is given up, as [ErrStuck].
+func (e *Engine) killWhenDone(ctx context.Context, mark string, readOnly bool) (stop func()) {
 	stopping := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() {
@@ -109,6 +114,10 @@ func (e *Engine) killWhenDone(ctx context.Context, mark string) (stop func()) {
 			return
 		case <-ctx.Done():
 		case <-e.ctx.Done():
+		}
+		if readOnly && e.ctx.Err() == nil {
+			// Beside the kills: they may be waited for in vain as well.
+			defer time.AfterFunc(stuckAfter, e.giveUp).Stop()
 		}
 		for {
 			// The first may come before the engine lists the statement.
@@ -125,6 +134,14 @@ func (e *Engine) killWhenDone(ctx context.Context, mark string) (stop func()) {
 	return func() {
 		close(stopping)
 		watching.Wait()
+	}
+}
+
+// giveUp has the engine's process end.
+func (e *Engine) giveUp() {
+	select {
+	case e.stuck <- struct{}{}:
+	default: // it ends already
 	}
 }
 
