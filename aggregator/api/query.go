@@ -8,10 +8,12 @@ import (
 	"connectrpc.com/connect"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/sqlgate"
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
 )
@@ -27,7 +29,11 @@ const (
 
 // Query is the query service.
 type Query struct {
+	// Gate is where statements go through. It may be nil: none is run then, because of
+	// what NoGate says.
 	Gate     *sqlgate.Gate
+	NoGate   string
+	Reader   *warehouse.Reader
 	Registry *registry.Registry
 	Logger   *slog.Logger
 }
@@ -48,6 +54,9 @@ func (s *Query) RunSQL(ctx context.Context, r *connect.Request[reevev1.RunSQLReq
 	if most == 0 {
 		most = maxSQLRows
 	}
+	if s.Gate == nil {
+		return connect.NewError(connect.CodeFailedPrecondition, errors.New("SQL is off: "+s.NoGate))
+	}
 	// First: what is not in the audit trail is not run.
 	if err := s.Registry.Store().Note(ctx, CallerFrom(ctx).Actor(), "sql.run", m.GetStatement()); err != nil {
 		s.Logger.ErrorContext(ctx, "an SQL statement is not run: it cannot be put into the audit trail", "error", err)
@@ -67,14 +76,40 @@ func (s *Query) RunSQL(ctx context.Context, r *connect.Request[reevev1.RunSQLReq
 		return connect.NewError(connect.CodeResourceExhausted, err)
 	case ctx.Err() != nil:
 		return connect.NewError(connect.CodeCanceled, ctx.Err())
-	case errors.Is(err, context.DeadlineExceeded):
-		return connect.NewError(connect.CodeDeadlineExceeded, errors.New("the statement takes too long"))
 	}
 	if e, ok := errors.AsType[*connect.Error](err); ok {
 		return e
 	}
 	s.Logger.ErrorContext(ctx, "the warehouse failed a query", "error", err)
 	return connect.NewError(connect.CodeUnavailable, errors.New("the warehouse does not answer; the aggregator's log says why"))
+}
+
+// GetSQLSchema implements the query service.
+func (s *Query) GetSQLSchema(ctx context.Context, _ *connect.Request[reevev1.GetSQLSchemaRequest]) (
+	*connect.Response[reevev1.GetSQLSchemaResponse], error) {
+	if s.Gate == nil {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("SQL is off: "+s.NoGate))
+	}
+	types, err := s.Reader.Types(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, connect.NewError(connect.CodeCanceled, ctx.Err())
+		}
+		s.Logger.ErrorContext(ctx, "the warehouse failed a query", "error", err)
+		return nil, connect.NewError(connect.CodeUnavailable, errors.New("the warehouse does not answer; the aggregator's log says why"))
+	}
+	response := &reevev1.GetSQLSchemaResponse{Limits: &reevev1.SQLLimits{
+		Time: durationpb.New(sqlgate.MaxTime), MemoryBytes: sqlgate.MaxMemory, Rows: maxSQLRows, AnswerBytes: maxSQLBytes,
+		StatementBytes: sqlgate.MaxStatement, AtOnce: sqlgate.MaxRunning,
+	}}
+	for _, v := range warehouse.Views() {
+		view := &reevev1.SQLView{Name: v.Name, Comment: v.Comment}
+		for _, c := range v.Columns {
+			view.Columns = append(view.Columns, &reevev1.SQLViewColumn{Name: c.Name, Type: types[v.Name][c.Name], Comment: c.Comment})
+		}
+		response.Views = append(response.Views, view)
+	}
+	return connect.NewResponse(response), nil
 }
 
 // answerRows sends rows, up to so many, in messages of moderate size.

@@ -128,6 +128,7 @@ func (a *Centre) open(ctx context.Context) error {
 		return err
 	}
 
+	people := a.openQuery(ctx)
 	clock := hlc.New(0)
 	scopes, err := scope.Open(ctx, a.registry, a.warehouse, clock, logger)
 	if err != nil {
@@ -172,7 +173,7 @@ func (a *Centre) open(ctx context.Context) error {
 		AssetCounts: a.warehouse.AssetCounts, Ingest: in.Err, CountSite: a.warehouse.CountSite, RemoveSites: remover.Wake,
 		Inventory: inventory, Events: inventory,
 		Scope:   &api.Scope{Scopes: scopes, Warehouse: a.warehouse, Registry: a.registry, Ingest: in, Logger: logger},
-		Query:   &api.Query{Gate: sqlgate.New(a.warehouse.Conn(), warehouse.Database), Registry: a.registry, Logger: logger},
+		Query:   people,
 		Export:  &api.Export{Inventory: inventory, Registry: a.registry, Jobs: exports, Logger: logger},
 		Graph:   &api.Graph{Inventory: inventory, Walker: graph.New(questions)},
 		Metrics: a.metrics, Logger: logger,
@@ -238,6 +239,30 @@ func (a *Centre) migrate(ctx context.Context, certificate func() (*tls.Certifica
 	err := a.warehouse.Migrate(ctx, a.logger)
 	cancel()
 	return errors.Join(err, <-told)
+}
+
+// openQuery makes the service for SQL. It is off where the engine, which is ours, would
+// not hold people's statements back itself.
+func (a *Centre) openQuery(ctx context.Context) *api.Query {
+	q := &api.Query{Registry: a.registry, Logger: a.logger}
+	missing, err := a.warehouse.Unfenced(ctx)
+	switch {
+	case err == nil && len(missing) == 0:
+	case a.warehouse.Kind() == "embedded":
+		q.NoGate = "the engine has not taken the row policies that hold statements back; the aggregator's log says more"
+		a.logger.Error("SQL is off: the engine has not taken its row policies", "error", err, "missing", missing)
+		return q
+	default:
+		a.logger.Warn("the ClickHouse server has no row policies behind people's SQL: docs/sql.md has the statements that make them", "error",
+			err, "missing", missing)
+	}
+	if q.Reader, err = a.warehouse.Reader(ctx, warehouse.ReaderScope{Name: "all", Everything: true}); err != nil {
+		q.NoGate = "its views could not be made; the aggregator's log says more"
+		a.logger.Error("SQL is off: its views could not be made", "error", err)
+		return q
+	}
+	q.Gate = sqlgate.New(a.warehouse, q.Reader)
+	return q
 }
 
 // closing has something closed at the end, before what was opened before it.

@@ -9,7 +9,7 @@ import (
 
 // categories of the engine's functions that compute from their arguments alone.
 var categories = []string{
-	"Aggregate Functions", "Arithmetic", "Arrays", "Bit", "Bitmap", "Comparison", "Conditional", "Dates and Times", "Distance", "Encoding",
+	"Aggregate Functions", "Arithmetic", "Arrays", "Bit", "Comparison", "Conditional", "Dates and Times", "Distance", "Encoding",
 	"Hash", "IP Address", "JSON", "Logical", "Map", "Mathematical", "Null", "Random Number", "Rounding", "String", "String Replacement",
 	"String Search", "String Splitting", "Time Window", "Tuple", "Type Conversion", "URL", "UUID",
 }
@@ -25,11 +25,21 @@ var others = []string{
 
 // never are functions of those categories that are not harmless after all, or of
 // which nobody knows what they do.
-var never = []string{"chdb", "aggThrow", "nowInBlock", "serverTimezone"}
+var never = []string{
+	"chdb", "aggThrow", "nowInBlock", "nowInBlock64", "serverTimezone", "flameGraph",
+	// They write in formats, some of which read files of templates and schemas, and
+	// look for trained models.
+	"formatRow", "formatRowNoNewline", "groupFormat", "naiveBayesNgrams",
+	// A few calls take hours, and the engine cannot interrupt one.
+	"editDistance", "editDistanceUTF8", "damerauLevenshteinDistance", "jaroSimilarity", "jaroWinklerSimilarity", "arrayLevenshteinDistance",
+	"arrayLevenshteinDistanceWeighted", "arraySimilarity", "arrayAutocorrelation", "arrayFold", "sqidEncode", "sqidDecode",
+	"multiFuzzyMatchAny", "multiFuzzyMatchAnyIndex", "multiFuzzyMatchAllIndices", "multiMatchAny", "multiMatchAnyIndex", "multiMatchAllIndices",
+}
 
-// combinators are what the names of aggregate functions may end with.
-var combinators = []string{"If", "Array", "Map", "Distinct", "OrNull", "OrDefault", "ForEach", "Merge", "State", "SimpleState", "ArgMin",
-	"ArgMax", "Resample"}
+// combinators are what the names of aggregate functions may end with. Those that
+// make and take states are not among them: a state that was made up by hand has
+// brought the engine down before.
+var combinators = []string{"If", "Array", "Map", "Distinct", "OrNull", "OrDefault", "ForEach", "ArgMin", "ArgMax", "Resample"}
 
 // functions are those that statements may use.
 type functions struct {
@@ -44,7 +54,7 @@ func (g *Gate) functions(ctx context.Context) (*functions, error) {
 	if g.known != nil {
 		return g.known, nil
 	}
-	rows, err := g.conn.Query(ctx, `SELECT name, alias_to, categories, is_aggregate = 1, case_insensitive = 1, origin = 'System' FROM `+
+	rows, err := g.own.Query(ctx, `SELECT name, alias_to, categories, is_aggregate = 1, case_insensitive = 1, origin = 'System' FROM `+
 		`system.functions`)
 	if err != nil {
 		return nil, fmt.Errorf("asking the engine for its functions: %w", err)

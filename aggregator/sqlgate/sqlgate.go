@@ -1,6 +1,6 @@
 // Package sqlgate lets statements of people at the warehouse: one SELECT over the
-// warehouse's own tables, with functions that are known to be harmless, and
-// within limits of time, memory and size.
+// views that are documented for them, with functions that are known to be harmless,
+// and within limits of time, memory and size.
 //
 // What a statement does is decided by the engine's own parser, for two parsers
 // can disagree. The engine brings the statement into its canonical form, which
@@ -8,11 +8,12 @@
 // brackets, where INTO OUTFILE and FORMAT cannot. Of its syntax tree every node
 // must be of a known kind (SETTINGS is not among them), and every function known,
 // before the engine resolves anything, for resolving folds constants and so runs
-// functions. Then the engine resolves it, and every table must be one of the
-// warehouse's. The canonical form runs read-only.
+// functions. Then the engine resolves it, and every table must be one of the views.
+// The canonical form runs read-only.
 //
-// It is a fence around the machine and its other data, not between people: whoever
-// may ask sees all rows of all sites.
+// That is the first of two fences. The second is the engine's own: a statement stands
+// in the database of a [warehouse.Reader], where row policies show it no more than the
+// reader may see, whatever it turns out to be.
 package sqlgate
 
 import (
@@ -27,15 +28,22 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 )
 
 const (
 	// MaxStatement is how many bytes a statement has at most.
 	MaxStatement = 64 << 10
-	maxTime      = 60 * time.Second
-	maxMemory    = 256 << 20
-	// maxRunning is how many statements run at once: ingest needs the engine too.
-	maxRunning = 2
+	// MaxTime is how long one runs, and MaxMemory how many bytes it may use.
+	MaxTime   = 60 * time.Second
+	MaxMemory = 256 << 20
+	// MaxRunning is how many statements run at once: ingest needs the engine too.
+	MaxRunning = 2
+	// maxError is how much of the engine's words is repeated.
+	maxError = 1000
+	// maxSpill is how many bytes a statement may put on the disk meanwhile.
+	maxSpill = 1 << 30
 )
 
 // ErrBusy means that as many statements run as may.
@@ -50,19 +58,27 @@ func (r *Refusal) Error() string { return r.text }
 
 func refuse(format string, args ...any) error { return &Refusal{fmt.Sprintf(format, args...)} }
 
-// Gate is the way to one warehouse. Its methods may be called concurrently.
+// Gate is the way to one reader's views. Its methods may be called concurrently.
 type Gate struct {
 	conn     driver.Conn
 	database string
-	running  chan struct{}
+	views    []string
+	// own is a connection of ours, which sees what the engine says of itself.
+	own     driver.Conn
+	running chan struct{}
+	time    time.Duration
 
 	learning sync.Mutex
 	known    *functions
 }
 
-// New returns the gate to a database over a connection that has chosen it.
-func New(conn driver.Conn, database string) *Gate {
-	return &Gate{conn: conn, database: database, running: make(chan struct{}, maxRunning)}
+// New returns the gate to a reader of a warehouse.
+func New(w *warehouse.Warehouse, r *warehouse.Reader) *Gate {
+	g := &Gate{conn: r.Conn(), database: r.Database(), own: w.Conn(), running: make(chan struct{}, MaxRunning), time: MaxTime}
+	for _, v := range warehouse.Views() {
+		g.views = append(g.views, v.Name)
+	}
+	return g
 }
 
 // Check returns the canonical form of a statement that may run. The error is a
@@ -95,14 +111,14 @@ func (g *Gate) Check(ctx context.Context, statement string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := known.checkTree(tree, g.database); err != nil {
+	if err := known.checkTree(tree); err != nil {
 		return "", err
 	}
 	plan, err := g.lines(ctx, "EXPLAIN QUERY TREE run_passes = 1 "+canonical)
 	if err != nil {
 		return "", err
 	}
-	return canonical, checkTables(plan, g.database)
+	return canonical, g.checkTables(plan)
 }
 
 // Column is a column of an answer: its name, and its type as the engine calls it.
@@ -117,12 +133,20 @@ func (g *Gate) Run(ctx context.Context, statement string, use func([]Column, dri
 	default:
 		return ErrBusy
 	}
+	within, cancel := context.WithTimeout(ctx, g.time)
+	defer cancel()
+	err := g.run(within, statement, use)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		return refuse("it took longer than %s: narrow it down, by site, type or time", g.time)
+	}
+	return err
+}
+
+func (g *Gate) run(ctx context.Context, statement string, use func([]Column, driver.Rows) error) error {
 	canonical, err := g.Check(ctx, statement)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, maxTime+5*time.Second)
-	defer cancel()
 	rows, err := g.conn.Query(clickhouse.Context(ctx, clickhouse.WithSettings(limits())), canonical)
 	if err != nil {
 		return explain(err)
@@ -171,16 +195,19 @@ func (g *Gate) columns(ctx context.Context, canonical string, rows driver.Rows) 
 // change them, nor anything else.
 func limits() clickhouse.Settings {
 	return clickhouse.Settings{
-		"readonly":              1,
-		"max_execution_time":    int(maxTime.Seconds()),
-		"max_memory_usage":      maxMemory,
-		"max_threads":           2,
-		"max_ast_depth":         200,
-		"max_ast_elements":      10_000,
-		"max_result_bytes":      0,
-		"max_query_size":        4 * MaxStatement,
-		"max_subquery_depth":    20,
-		"max_temporary_columns": 1000,
+		"readonly":           1,
+		"max_execution_time": int(MaxTime.Seconds()),
+		// What cannot be interrupted within a block is over with it.
+		"max_block_size": 8192,
+		"max_temporary_data_on_disk_size_for_query": maxSpill,
+		"max_memory_usage":                          MaxMemory,
+		"max_threads":                               2,
+		"max_ast_depth":                             200,
+		"max_ast_elements":                          10_000,
+		"max_result_bytes":                          0,
+		"max_query_size":                            4 * MaxStatement,
+		"max_subquery_depth":                        20,
+		"max_temporary_columns":                     1000,
 	}
 }
 
@@ -216,6 +243,9 @@ func explain(err error) error {
 	text, _, _ = strings.Cut(text, " in scope ")
 	// A page of what the parser would have liked better.
 	text, _, _ = strings.Cut(text, ". Expected one of: ")
+	if len(text) > maxError {
+		text = strings.ToValidUTF8(text[:maxError], "") + "..."
+	}
 	return refuse("%s", text)
 }
 
@@ -228,11 +258,14 @@ var nodes = []string{
 	"OrderByElement", "WindowDefinition", "WindowListElement",
 }
 
+// stateType is in the names of the types of states, in lower case.
+const stateType = "aggregatefunction"
+
 // tableFunctions are those that make rows of nothing.
 var tableFunctions = []string{"numbers", "zeros", "generate_series", "generateSeries", "values"}
 
 // checkTree looks at the lines of EXPLAIN AST, which are indented by depth.
-func (f *functions) checkTree(lines []string, database string) error {
+func (f *functions) checkTree(lines []string) error {
 	var parents []string
 	for _, line := range lines {
 		text := strings.TrimLeft(line, " ")
@@ -262,9 +295,11 @@ func (f *functions) checkTree(lines []string, database string) error {
 			if !f.harmless(name) {
 				return refuse("the function %s cannot be used", name)
 			}
+		case kind == "Literal" && strings.Contains(strings.ToLower(rest), stateType):
+			return refuse("states of aggregate functions cannot be used")
 		case kind == "TableIdentifier":
-			if other, _, ok := strings.Cut(name, "."); ok && other != database {
-				return refuse("the table %s cannot be read: only those of the warehouse can", name)
+			if strings.Contains(name, ".") {
+				return refuse("the table %s cannot be read: name a view alone, without a database", name)
 			}
 		}
 	}
@@ -278,10 +313,12 @@ var (
 
 // checkTables looks at the lines of EXPLAIN QUERY TREE: what the names of tables
 // turned out to stand for, wherever they were written.
-func checkTables(lines []string, database string) error {
+func (g *Gate) checkTables(lines []string) error {
 	for _, line := range lines {
 		text := strings.TrimLeft(line, " ")
 		switch {
+		case strings.Contains(strings.ToLower(text), stateType+"("):
+			return refuse("states of aggregate functions cannot be used")
 		case strings.HasPrefix(text, "TABLE_FUNCTION "):
 			if m := tableFunctionName.FindStringSubmatch(line); m == nil || !slices.Contains(tableFunctions, m[1]) {
 				return refuse("a table function of the statement cannot be used")
@@ -290,10 +327,15 @@ func checkTables(lines []string, database string) error {
 		case strings.HasPrefix(text, "TABLE"):
 			m := tableName.FindStringSubmatch(line)
 			// system.one has the one row of a SELECT without a table.
-			if m == nil || m[1] != "system.one" && !strings.HasPrefix(m[1], database+".") {
-				return refuse("a table of the statement cannot be read: only those of the warehouse can")
+			if m == nil || m[1] != "system.one" && !g.isView(m[1]) {
+				return refuse("a table of the statement cannot be read: there are %s", strings.Join(g.views, ", "))
 			}
 		}
 	}
 	return nil
+}
+
+func (g *Gate) isView(table string) bool {
+	view, ok := strings.CutPrefix(table, g.database+".")
+	return ok && slices.Contains(g.views, view)
 }

@@ -24,3 +24,13 @@ func (w *Warehouse) Over(with func(driver.Conn) driver.Conn) { w.conn = with(w.c
 
 // EnginePID is the process of the embedded engine: 0 while it is started again.
 func (w *Warehouse) EnginePID() int { return w.engine.(*embedded.Process).PID() }
+
+// PolicyStatements are those that give a server the policies.
+func PolicyStatements() (list []string) {
+	for _, p := range policies() {
+		if p.database == Database {
+			list = append(list, p.statement())
+		}
+	}
+	return list
+}

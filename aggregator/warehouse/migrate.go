@@ -107,6 +107,9 @@ func (w *Warehouse) MigrateTo(ctx context.Context, version uint32, logger *slog.
 	) ENGINE = ReplacingMergeTree ORDER BY version SETTINGS `+durable); err != nil {
 		return fmt.Errorf("preparing the schema: %w", err)
 	}
+	if err := w.makeReaderTable(ctx); err != nil {
+		return err
+	}
 	var current uint32
 	var applied []uint32
 	if err := w.conn.QueryRow(ctx, `SELECT max(version), groupUniqArray(version) FROM schema_migration`).Scan(&current, &applied); err != nil {

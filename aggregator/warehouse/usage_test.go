@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
@@ -34,6 +35,12 @@ func documented(t *testing.T, heading string) string {
 		t.Fatalf("docs/usage.md has no statement below %q", heading)
 	}
 	return statement
+}
+
+// asReader is a connection of a reader that sees everything.
+func asReader(t *testing.T, w *warehouse.Warehouse) driver.Conn {
+	t.Helper()
+	return reader(t, w, warehouse.ReaderScope{Name: "all", Everything: true}).Conn()
 }
 
 func between(from, until string) []any {
@@ -61,7 +68,7 @@ func TestDocumentedUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	statement := documented(t, "What was used")
-	rows, err := w.Conn().Query(t.Context(), statement, between("2026-03-04 10:00:00.000", "2026-03-04 12:00:00.000")...)
+	rows, err := asReader(t, w).Query(t.Context(), statement, between("2026-03-04 10:00:00.000", "2026-03-04 12:00:00.000")...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +156,7 @@ func TestDocumentedRequests(t *testing.T) {
 				}
 			}
 			statement := documented(t, "What was requested")
-			rows, err := w.Conn().Query(t.Context(), statement, between("2026-03-04 10:00:00.000", "2026-03-04 12:00:00.000")...)
+			rows, err := asReader(t, w).Query(t.Context(), statement, between("2026-03-04 10:00:00.000", "2026-03-04 12:00:00.000")...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -268,7 +275,7 @@ func TestDocumentedServerHours(t *testing.T) {
 				versions = append(versions, told(t, i, "openstack.compute.Server", test.name, line, server))
 			}
 			writeTwice(t, w, versions)
-			rows, err := w.Conn().Query(t.Context(), documented(t, "How long servers were there"),
+			rows, err := asReader(t, w).Query(t.Context(), documented(t, "How long servers were there"),
 				between("2026-03-04 10:00:00.000", "2026-03-04 12:00:00.000")...)
 			if err != nil {
 				t.Fatal(err)
@@ -322,7 +329,7 @@ func TestDocumentedPieceHours(t *testing.T) {
 		versions = append(versions, told(t, i, v[0], v[1], v[2], sized))
 	}
 	writeTwice(t, w, versions)
-	rows, err := w.Conn().Query(t.Context(), documented(t, "How long volumes, snapshots, images, addresses and balancers were there"),
+	rows, err := asReader(t, w).Query(t.Context(), documented(t, "How long volumes, snapshots, images, addresses and balancers were there"),
 		between("2026-03-04 10:00:00.000", "2026-03-04 12:00:00.000")...)
 	if err != nil {
 		t.Fatal(err)

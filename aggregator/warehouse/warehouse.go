@@ -15,6 +15,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,6 +49,11 @@ type Warehouse struct {
 	// inserts has one connection, for each keeps the room that the largest insert
 	// over it took, and those of conn are used by turns.
 	inserts driver.Conn
+	// options are those that conn was opened with; readers the connections of readers,
+	// under closing.
+	options clickhouse.Options
+	closing sync.Mutex
+	readers []driver.Conn
 	// types are those of the columns, by table and name.
 	types map[string]map[string]string
 	// search has the paths that a search by words looks at.
@@ -128,6 +134,9 @@ func (w *Warehouse) startEngine(ctx context.Context, dir string, o Options) (fun
 		return nil, err
 	}
 	o.Engine.Dir, o.Engine.Logger = dir, o.Logger
+	if o.Engine.Config, err = writeFence(filepath.Join(dir, "access")); err != nil {
+		return nil, fmt.Errorf("writing the engine's row policies: %w", err)
+	}
 	if len(o.EngineCommand) == 0 {
 		e, err := embedded.Open(ctx, o.Engine)
 		if err != nil {
@@ -173,6 +182,7 @@ func (w *Warehouse) connect(ctx context.Context, options *clickhouse.Options) er
 		return err
 	}
 	options.Auth.Database = Database
+	w.options = *options
 	if w.conn, err = clickhouse.Open(options); err != nil {
 		return err
 	}
@@ -203,7 +213,9 @@ func (w *Warehouse) Ping(ctx context.Context) error {
 // Close closes the connections, and stops the engine if it is embedded.
 func (w *Warehouse) Close() error {
 	var errs []error
-	for _, c := range []driver.Conn{w.inserts, w.conn} {
+	w.closing.Lock()
+	defer w.closing.Unlock()
+	for _, c := range append(w.readers, w.inserts, w.conn) {
 		if c != nil {
 			errs = append(errs, c.Close())
 		}

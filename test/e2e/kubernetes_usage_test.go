@@ -206,6 +206,8 @@ func documentedUsage(t *testing.T, db driver.Conn, heading string, from, until t
 		t.Fatal(err)
 	}
 	moment := func(at time.Time) string { return at.UTC().Format("2006-01-02 15:04:05.000") }
+	// The views are those of the reader that sees everything.
+	statement = strings.NewReplacer("FROM versions", "FROM reeve_reader_all.versions", "FROM usage", "FROM reeve_reader_all.usage").Replace(statement)
 	rows, err := db.Query(t.Context(), statement, clickhouse.Named("site", site), clickhouse.Named("from", moment(from)),
 		clickhouse.Named("until", moment(until)))
 	if err != nil {

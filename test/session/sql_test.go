@@ -60,7 +60,7 @@ func TestSQLOverTheAPI(t *testing.T) {
 		t.Errorf("%q", columns)
 	}
 
-	if columns, rows, _, err := run(&reevev1.RunSQLRequest{Statement: "SELECT uid FROM asset WHERE uid = 'none'"}); err != nil ||
+	if columns, rows, _, err := run(&reevev1.RunSQLRequest{Statement: "SELECT uid FROM assets WHERE uid = 'none'"}); err != nil ||
 		len(rows) != 0 || len(columns) != 1 {
 		t.Errorf("nothing: %q, %q, %v", columns, rows, err)
 	}

@@ -18,6 +18,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -465,6 +466,19 @@ func (f fakeExport) Export(_ context.Context, r *connect.Request[reevev1.ExportR
 	return stream.Send(&reevev1.ExportResponse{Summary: &reevev1.ExportSummary{
 		Rows: int64(len(site)), Bytes: int64(len(file)), Sha256: sum[:], Notes: []string{"2 cells are cut"},
 	}})
+}
+
+func (fakeQuery) GetSQLSchema(context.Context, *connect.Request[reevev1.GetSQLSchemaRequest]) (
+	*connect.Response[reevev1.GetSQLSchemaResponse], error) {
+	return connect.NewResponse(&reevev1.GetSQLSchemaResponse{
+		Views: []*reevev1.SQLView{
+			{Name: "assets", Comment: "what there is now", Columns: []*reevev1.SQLViewColumn{
+				{Name: "site", Type: "LowCardinality(String)", Comment: "the site"}, {Name: "labels", Type: "Map(String, String)", Comment: "labels, and tags"},
+			}},
+			{Name: "usage", Comment: "what assets used", Columns: []*reevev1.SQLViewColumn{{Name: "quantity", Type: "Float64", Comment: "how much"}}},
+		},
+		Limits: &reevev1.SQLLimits{Time: durationpb.New(time.Minute), MemoryBytes: 256 << 20, Rows: 100_000, AnswerBytes: 64 << 20, AtOnce: 2},
+	}), nil
 }
 
 func (f fakeEvents) ListEventTypes(_ context.Context, r *connect.Request[reevev1.ListEventTypesRequest]) (

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
@@ -21,7 +22,8 @@ import (
 
 type sqlOptions struct {
 	outputOptions
-	limit int
+	limit  int
+	schema bool
 }
 
 func (a *app) sqlCommand() *cobra.Command {
@@ -30,17 +32,30 @@ func (a *app) sqlCommand() *cobra.Command {
 		Use:   "sql STATEMENT",
 		Short: "Ask the warehouse with a SELECT statement",
 		Long: `Ask the warehouse with one SELECT statement of ClickHouse's dialect; - reads it from
-standard input. The tables are in docs/sql.md. It runs read-only and within limits of
-time, memory and size, and goes into the audit trail. json is one object a line.`,
-		Example: `  reeve sql "SELECT site, type, count() FROM asset FINAL WHERE NOT deleted GROUP BY ALL ORDER BY 3 DESC"
-  reeve sql -o csv - < report.sql > report.csv`,
-		Args:              exactly("STATEMENT"),
+standard input. --schema shows the views that can be asked, with their columns, and the
+limits of time, memory and size; docs/sql.md says more. It runs read-only, and goes
+into the audit trail. json is a list of objects, jsonl an object a line.`,
+		Example: `  reeve sql "SELECT site, type, count() FROM assets GROUP BY ALL ORDER BY 3 DESC"
+  reeve sql -o csv - < report.sql > report.csv
+  reeve sql --schema`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if o.schema {
+				return noArguments(cmd, args)
+			}
+			return exactly("STATEMENT")(cmd, args)
+		},
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.sql(cmd.Context(), args[0], o) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.schema {
+				return a.sqlSchema(cmd.Context(), o)
+			}
+			return a.sql(cmd.Context(), args[0], o)
+		},
 	}
-	o.addTo(cmd, output.Table, output.JSON, output.CSV)
+	o.addTo(cmd, output.Table, output.JSON, output.JSONL, output.CSV)
 	o.addNoHeaders(cmd)
 	cmd.Flags().IntVar(&o.limit, "limit", 0, "show at most this many rows; 0, and more than 100000, mean 100000")
+	cmd.Flags().BoolVar(&o.schema, "schema", false, "show what can be asked, and the limits")
 	return cmd
 }
 
@@ -65,22 +80,23 @@ func (a *app) sql(ctx context.Context, statement string, o sqlOptions) error {
 		return err
 	}
 	defer s.Close()
+	began := time.Now()
 	stream, err := s.Query.RunSQL(ctx, connect.NewRequest(&reevev1.RunSQLRequest{Statement: statement,
 		MaxRows: int32(min(o.limit, math.MaxInt32))}))
 	if err != nil {
 		return s.explain(err)
 	}
 	defer stream.Close()
-	var write func([]*structpb.ListValue) error
+	var w rowWriter
 	rows, truncated := 0, false
 	for stream.Receive() {
 		m := stream.Msg()
-		if write == nil {
-			if write, err = o.rowWriter(a, p, m.GetColumns()); err != nil {
+		if w == nil {
+			if w, err = o.rowWriter(a, p, m.GetColumns()); err != nil {
 				return err
 			}
 		}
-		if err := write(m.GetRows()); err != nil {
+		if err := w.write(m.GetRows()); err != nil {
 			return err
 		}
 		rows, truncated = rows+len(m.GetRows()), m.GetTruncated()
@@ -88,36 +104,128 @@ func (a *app) sql(ctx context.Context, statement string, o sqlOptions) error {
 	if err := stream.Err(); err != nil {
 		return s.explain(err)
 	}
+	took := time.Since(began)
+	if w != nil {
+		if err := w.end(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case truncated:
 		a.note("warning: the answer has more than the %d rows above: narrow the statement down, or count and group in it", rows)
 	case rows == 0 && isTable(p):
 		a.note("no rows found")
 	}
+	if isTable(p) && isTerminal(a.Stdout) {
+		// Whoever tries statements out should know what they may take. Aggregators of
+		// before do not say.
+		if schema, err := s.Query.GetSQLSchema(ctx, connect.NewRequest(&reevev1.GetSQLSchemaRequest{})); err == nil {
+			a.note("%d rows in %s; %s", rows, took.Round(time.Millisecond), limitsText(schema.Msg.GetLimits()))
+		}
+	}
 	return nil
 }
 
-// rowWriter returns what writes the rows of an answer as they come.
-func (o *sqlOptions) rowWriter(a *app, p *output.Printer, columns []*reevev1.SQLColumn) (func([]*structpb.ListValue) error, error) {
+// limitsText says what a statement may take.
+func limitsText(l *reevev1.SQLLimits) string {
+	return fmt.Sprintf("a statement may take %s and %d MiB, and answer %d rows and %d MiB; %d run at once", l.GetTime().AsDuration(),
+		l.GetMemoryBytes()>>20, l.GetRows(), l.GetAnswerBytes()>>20, l.GetAtOnce())
+}
+
+// sqlSchema shows the views with their columns: for people a section each, for
+// programs a row for each column.
+func (a *app) sqlSchema(ctx context.Context, o sqlOptions) error {
+	p, err := o.printer(a)
+	if err != nil {
+		return err
+	}
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	schema, err := s.Query.GetSQLSchema(ctx, connect.NewRequest(&reevev1.GetSQLSchemaRequest{}))
+	if err != nil {
+		return s.explain(err)
+	}
+	if isTable(p) {
+		details := output.NewDetails(p)
+		for _, v := range schema.Msg.GetViews() {
+			var rows [][]string
+			for _, c := range v.GetColumns() {
+				rows = append(rows, []string{c.GetName(), c.GetType(), c.GetComment()})
+			}
+			details.Section(output.Escape(v.GetName()+", "+v.GetComment()), []string{"COLUMN", "TYPE", "MEANING"}, rows)
+		}
+		details.Field("Limits", limitsText(schema.Msg.GetLimits()))
+		return details.Close()
+	}
+	w, err := o.rowWriter(a, p, []*reevev1.SQLColumn{{Name: "view"}, {Name: "column"}, {Name: "type"}, {Name: "comment"}})
+	if err != nil {
+		return err
+	}
+	for _, v := range schema.Msg.GetViews() {
+		for _, c := range v.GetColumns() {
+			row := &structpb.ListValue{}
+			for _, text := range []string{v.GetName(), c.GetName(), c.GetType(), c.GetComment()} {
+				row.Values = append(row.Values, structpb.NewStringValue(text))
+			}
+			if err := w.write([]*structpb.ListValue{row}); err != nil {
+				return err
+			}
+		}
+	}
+	return w.end()
+}
+
+// rowWriter writes the rows of an answer as they come.
+type rowWriter interface {
+	write([]*structpb.ListValue) error
+	end() error
+}
+
+func (o *sqlOptions) rowWriter(a *app, p *output.Printer, columns []*reevev1.SQLColumn) (rowWriter, error) {
 	switch p.Format {
 	case output.JSON:
-		return func(rows []*structpb.ListValue) error { return writeJSONRows(p.Writer, columns, rows) }, nil
+		return &jsonRows{w: p.Writer, columns: columns, begin: "[", between: ",\n", last: "]\n"}, nil
+	case output.JSONL:
+		return &jsonRows{w: p.Writer, columns: columns, between: "\n", last: "\n"}, nil
 	case output.CSV:
-		return csvWriter(a, p, columns)
+		return newCSVRows(a, p, columns)
 	}
 	list := make([]output.Column[*structpb.ListValue], len(columns))
 	for i, c := range columns {
 		list[i] = output.Column[*structpb.ListValue]{Heading: c.GetName(),
 			Value: func(row *structpb.ListValue) string { return valueText(valueAt(row, i)) }}
 	}
-	return output.NewList(p, "rows", list).Write, nil
+	return tableRows{output.NewList(p, "rows", list)}, nil
 }
 
-// writeJSONRows writes an object a line, with the columns in their order.
-func writeJSONRows(w io.Writer, columns []*reevev1.SQLColumn, rows []*structpb.ListValue) error {
+type tableRows struct {
+	list *output.List[*structpb.ListValue]
+}
+
+func (t tableRows) write(rows []*structpb.ListValue) error { return t.list.Write(rows) }
+func (t tableRows) end() error                             { return nil }
+
+// jsonRows writes an object for each row, with the columns in their order.
+type jsonRows struct {
+	w                    io.Writer
+	columns              []*reevev1.SQLColumn
+	begin, between, last string
+	count                int
+}
+
+func (j *jsonRows) write(rows []*structpb.ListValue) error {
 	var b strings.Builder
 	for _, row := range rows {
-		for i, c := range columns {
+		if j.count == 0 {
+			b.WriteString(j.begin)
+		} else {
+			b.WriteString(j.between)
+		}
+		j.count++
+		for i, c := range j.columns {
 			b.WriteString([]string{"{", ","}[min(i, 1)])
 			b.WriteString(jsonText(c.GetName()))
 			b.WriteByte(':')
@@ -127,9 +235,23 @@ func writeJSONRows(w io.Writer, columns []*reevev1.SQLColumn, rows []*structpb.L
 			}
 			b.Write(text)
 		}
-		b.WriteString("}\n")
+		b.WriteByte('}')
 	}
-	if _, err := io.WriteString(w, b.String()); err != nil {
+	return j.text(b.String())
+}
+
+func (j *jsonRows) end() error {
+	if j.count > 0 {
+		return j.text(j.last)
+	}
+	if j.begin == "" {
+		return nil
+	}
+	return j.text(j.begin + j.last)
+}
+
+func (j *jsonRows) text(s string) error {
+	if _, err := io.WriteString(j.w, s); err != nil {
 		return fmt.Errorf("writing output: %w", err)
 	}
 	return nil
@@ -143,37 +265,48 @@ func jsonText(s string) string {
 	return string(text)
 }
 
-func csvWriter(a *app, p *output.Printer, columns []*reevev1.SQLColumn) (func([]*structpb.ListValue) error, error) {
-	w := csv.NewWriter(p.Writer)
+// csvRows writes records, behind one with the names of the columns.
+type csvRows struct {
+	w      *csv.Writer
+	shown  func(string) string
+	record []string
+}
+
+func newCSVRows(a *app, p *output.Printer, columns []*reevev1.SQLColumn) (*csvRows, error) {
 	// What goes to a program is as it is; a terminal could be told things.
-	shown := func(s string) string { return s }
+	c := &csvRows{w: csv.NewWriter(p.Writer), shown: func(s string) string { return s }, record: make([]string, len(columns))}
 	if isTerminal(a.Stdout) {
-		shown = output.Escape
+		c.shown = output.Escape
 	}
-	record := make([]string, len(columns))
 	if !p.NoHeaders {
-		for i, c := range columns {
-			record[i] = shown(c.GetName())
+		for i, column := range columns {
+			c.record[i] = c.shown(column.GetName())
 		}
-		if err := w.Write(record); err != nil {
+		if err := c.w.Write(c.record); err != nil {
 			return nil, fmt.Errorf("writing output: %w", err)
 		}
 	}
-	return func(rows []*structpb.ListValue) error {
-		for _, row := range rows {
-			for i := range record {
-				record[i] = shown(valueText(valueAt(row, i)))
-			}
-			if err := w.Write(record); err != nil {
-				return fmt.Errorf("writing output: %w", err)
-			}
+	return c, nil
+}
+
+func (c *csvRows) write(rows []*structpb.ListValue) error {
+	for _, row := range rows {
+		for i := range c.record {
+			c.record[i] = c.shown(valueText(valueAt(row, i)))
 		}
-		w.Flush()
-		if err := w.Error(); err != nil {
+		if err := c.w.Write(c.record); err != nil {
 			return fmt.Errorf("writing output: %w", err)
 		}
-		return nil
-	}, nil
+	}
+	return c.end()
+}
+
+func (c *csvRows) end() error {
+	c.w.Flush()
+	if err := c.w.Error(); err != nil {
+		return fmt.Errorf("writing output: %w", err)
+	}
+	return nil
 }
 
 // valueAt returns a value of a row, which is null if the server left it out.

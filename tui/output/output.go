@@ -29,6 +29,8 @@ const (
 	Wide  Format = "wide"
 	JSON  Format = "json"
 	YAML  Format = "yaml"
+	// JSONL is an object a line, for rows without a message; Printer does not write it.
+	JSONL Format = "jsonl"
 	// CSV is for rows without a message; Printer does not write it.
 	CSV Format = "csv"
 	// Tree, Dot (of Graphviz) and Mermaid are for graphs; Printer writes their lines.

@@ -9,6 +9,7 @@ package reevev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
 	reflect "reflect"
 	sync "sync"
@@ -195,11 +196,312 @@ func (x *SQLColumn) GetType() string {
 	return ""
 }
 
+type GetSQLSchemaRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSQLSchemaRequest) Reset() {
+	*x = GetSQLSchemaRequest{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSQLSchemaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSQLSchemaRequest) ProtoMessage() {}
+
+func (x *GetSQLSchemaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSQLSchemaRequest.ProtoReflect.Descriptor instead.
+func (*GetSQLSchemaRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{3}
+}
+
+type GetSQLSchemaResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Views         []*SQLView             `protobuf:"bytes,1,rep,name=views,proto3" json:"views,omitempty"`
+	Limits        *SQLLimits             `protobuf:"bytes,2,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSQLSchemaResponse) Reset() {
+	*x = GetSQLSchemaResponse{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSQLSchemaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSQLSchemaResponse) ProtoMessage() {}
+
+func (x *GetSQLSchemaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSQLSchemaResponse.ProtoReflect.Descriptor instead.
+func (*GetSQLSchemaResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GetSQLSchemaResponse) GetViews() []*SQLView {
+	if x != nil {
+		return x.Views
+	}
+	return nil
+}
+
+func (x *GetSQLSchemaResponse) GetLimits() *SQLLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// SQLView is a view that statements can ask. Its name and columns stay; columns may
+// be added.
+type SQLView struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What a row is.
+	Comment       string           `protobuf:"bytes,2,opt,name=comment,proto3" json:"comment,omitempty"`
+	Columns       []*SQLViewColumn `protobuf:"bytes,3,rep,name=columns,proto3" json:"columns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SQLView) Reset() {
+	*x = SQLView{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SQLView) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SQLView) ProtoMessage() {}
+
+func (x *SQLView) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SQLView.ProtoReflect.Descriptor instead.
+func (*SQLView) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SQLView) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SQLView) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+func (x *SQLView) GetColumns() []*SQLViewColumn {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+type SQLViewColumn struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// ClickHouse's name of the type.
+	Type          string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Comment       string `protobuf:"bytes,3,opt,name=comment,proto3" json:"comment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SQLViewColumn) Reset() {
+	*x = SQLViewColumn{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SQLViewColumn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SQLViewColumn) ProtoMessage() {}
+
+func (x *SQLViewColumn) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SQLViewColumn.ProtoReflect.Descriptor instead.
+func (*SQLViewColumn) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SQLViewColumn) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SQLViewColumn) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *SQLViewColumn) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+// SQLLimits are what a statement may take.
+type SQLLimits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Time  *durationpb.Duration   `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// Bytes that it may use while it runs.
+	MemoryBytes int64 `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// Rows and bytes of its answer, which is cut there.
+	Rows        int32 `protobuf:"varint,3,opt,name=rows,proto3" json:"rows,omitempty"`
+	AnswerBytes int64 `protobuf:"varint,4,opt,name=answer_bytes,json=answerBytes,proto3" json:"answer_bytes,omitempty"`
+	// Bytes of its text.
+	StatementBytes int32 `protobuf:"varint,5,opt,name=statement_bytes,json=statementBytes,proto3" json:"statement_bytes,omitempty"`
+	// Statements of all callers that run at once.
+	AtOnce        int32 `protobuf:"varint,6,opt,name=at_once,json=atOnce,proto3" json:"at_once,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SQLLimits) Reset() {
+	*x = SQLLimits{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SQLLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SQLLimits) ProtoMessage() {}
+
+func (x *SQLLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SQLLimits.ProtoReflect.Descriptor instead.
+func (*SQLLimits) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SQLLimits) GetTime() *durationpb.Duration {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *SQLLimits) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *SQLLimits) GetRows() int32 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *SQLLimits) GetAnswerBytes() int64 {
+	if x != nil {
+		return x.AnswerBytes
+	}
+	return 0
+}
+
+func (x *SQLLimits) GetStatementBytes() int32 {
+	if x != nil {
+		return x.StatementBytes
+	}
+	return 0
+}
+
+func (x *SQLLimits) GetAtOnce() int32 {
+	if x != nil {
+		return x.AtOnce
+	}
+	return 0
+}
+
 var File_api_reeve_v1_query_proto protoreflect.FileDescriptor
 
 const file_api_reeve_v1_query_proto_rawDesc = "" +
 	"\n" +
-	"\x18api/reeve/v1/query.proto\x12\breeve.v1\x1a\x1cgoogle/protobuf/struct.proto\"H\n" +
+	"\x18api/reeve/v1/query.proto\x12\breeve.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"H\n" +
 	"\rRunSQLRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\x12\x19\n" +
 	"\bmax_rows\x18\x02 \x01(\x05R\amaxRows\"\x8d\x01\n" +
@@ -209,9 +511,29 @@ const file_api_reeve_v1_query_proto_rawDesc = "" +
 	"\ttruncated\x18\x03 \x01(\bR\ttruncated\"3\n" +
 	"\tSQLColumn\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04type\x18\x02 \x01(\tR\x04type2M\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\"\x15\n" +
+	"\x13GetSQLSchemaRequest\"l\n" +
+	"\x14GetSQLSchemaResponse\x12'\n" +
+	"\x05views\x18\x01 \x03(\v2\x11.reeve.v1.SQLViewR\x05views\x12+\n" +
+	"\x06limits\x18\x02 \x01(\v2\x13.reeve.v1.SQLLimitsR\x06limits\"j\n" +
+	"\aSQLView\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\acomment\x18\x02 \x01(\tR\acomment\x121\n" +
+	"\acolumns\x18\x03 \x03(\v2\x17.reeve.v1.SQLViewColumnR\acolumns\"Q\n" +
+	"\rSQLViewColumn\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x18\n" +
+	"\acomment\x18\x03 \x01(\tR\acomment\"\xd6\x01\n" +
+	"\tSQLLimits\x12-\n" +
+	"\x04time\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04time\x12!\n" +
+	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12\x12\n" +
+	"\x04rows\x18\x03 \x01(\x05R\x04rows\x12!\n" +
+	"\fanswer_bytes\x18\x04 \x01(\x03R\vanswerBytes\x12'\n" +
+	"\x0fstatement_bytes\x18\x05 \x01(\x05R\x0estatementBytes\x12\x17\n" +
+	"\aat_once\x18\x06 \x01(\x05R\x06atOnce2\xa1\x01\n" +
 	"\fQueryService\x12=\n" +
-	"\x06RunSQL\x12\x17.reeve.v1.RunSQLRequest\x1a\x18.reeve.v1.RunSQLResponse0\x01B7Z5github.com/reeve-cloud/reeve/pkg/api/reeve/v1;reevev1b\x06proto3"
+	"\x06RunSQL\x12\x17.reeve.v1.RunSQLRequest\x1a\x18.reeve.v1.RunSQLResponse0\x01\x12R\n" +
+	"\fGetSQLSchema\x12\x1d.reeve.v1.GetSQLSchemaRequest\x1a\x1e.reeve.v1.GetSQLSchemaResponse\"\x03\x90\x02\x01B7Z5github.com/reeve-cloud/reeve/pkg/api/reeve/v1;reevev1b\x06proto3"
 
 var (
 	file_api_reeve_v1_query_proto_rawDescOnce sync.Once
@@ -225,23 +547,35 @@ func file_api_reeve_v1_query_proto_rawDescGZIP() []byte {
 	return file_api_reeve_v1_query_proto_rawDescData
 }
 
-var file_api_reeve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_api_reeve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_api_reeve_v1_query_proto_goTypes = []any{
-	(*RunSQLRequest)(nil),      // 0: reeve.v1.RunSQLRequest
-	(*RunSQLResponse)(nil),     // 1: reeve.v1.RunSQLResponse
-	(*SQLColumn)(nil),          // 2: reeve.v1.SQLColumn
-	(*structpb.ListValue)(nil), // 3: google.protobuf.ListValue
+	(*RunSQLRequest)(nil),        // 0: reeve.v1.RunSQLRequest
+	(*RunSQLResponse)(nil),       // 1: reeve.v1.RunSQLResponse
+	(*SQLColumn)(nil),            // 2: reeve.v1.SQLColumn
+	(*GetSQLSchemaRequest)(nil),  // 3: reeve.v1.GetSQLSchemaRequest
+	(*GetSQLSchemaResponse)(nil), // 4: reeve.v1.GetSQLSchemaResponse
+	(*SQLView)(nil),              // 5: reeve.v1.SQLView
+	(*SQLViewColumn)(nil),        // 6: reeve.v1.SQLViewColumn
+	(*SQLLimits)(nil),            // 7: reeve.v1.SQLLimits
+	(*structpb.ListValue)(nil),   // 8: google.protobuf.ListValue
+	(*durationpb.Duration)(nil),  // 9: google.protobuf.Duration
 }
 var file_api_reeve_v1_query_proto_depIdxs = []int32{
 	2, // 0: reeve.v1.RunSQLResponse.columns:type_name -> reeve.v1.SQLColumn
-	3, // 1: reeve.v1.RunSQLResponse.rows:type_name -> google.protobuf.ListValue
-	0, // 2: reeve.v1.QueryService.RunSQL:input_type -> reeve.v1.RunSQLRequest
-	1, // 3: reeve.v1.QueryService.RunSQL:output_type -> reeve.v1.RunSQLResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	8, // 1: reeve.v1.RunSQLResponse.rows:type_name -> google.protobuf.ListValue
+	5, // 2: reeve.v1.GetSQLSchemaResponse.views:type_name -> reeve.v1.SQLView
+	7, // 3: reeve.v1.GetSQLSchemaResponse.limits:type_name -> reeve.v1.SQLLimits
+	6, // 4: reeve.v1.SQLView.columns:type_name -> reeve.v1.SQLViewColumn
+	9, // 5: reeve.v1.SQLLimits.time:type_name -> google.protobuf.Duration
+	0, // 6: reeve.v1.QueryService.RunSQL:input_type -> reeve.v1.RunSQLRequest
+	3, // 7: reeve.v1.QueryService.GetSQLSchema:input_type -> reeve.v1.GetSQLSchemaRequest
+	1, // 8: reeve.v1.QueryService.RunSQL:output_type -> reeve.v1.RunSQLResponse
+	4, // 9: reeve.v1.QueryService.GetSQLSchema:output_type -> reeve.v1.GetSQLSchemaResponse
+	8, // [8:10] is the sub-list for method output_type
+	6, // [6:8] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_api_reeve_v1_query_proto_init() }
@@ -255,7 +589,7 @@ func file_api_reeve_v1_query_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_reeve_v1_query_proto_rawDesc), len(file_api_reeve_v1_query_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

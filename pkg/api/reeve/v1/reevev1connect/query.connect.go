@@ -35,16 +35,21 @@ const (
 const (
 	// QueryServiceRunSQLProcedure is the fully-qualified name of the QueryService's RunSQL RPC.
 	QueryServiceRunSQLProcedure = "/reeve.v1.QueryService/RunSQL"
+	// QueryServiceGetSQLSchemaProcedure is the fully-qualified name of the QueryService's GetSQLSchema
+	// RPC.
+	QueryServiceGetSQLSchemaProcedure = "/reeve.v1.QueryService/GetSQLSchema"
 )
 
 // QueryServiceClient is a client for the reeve.v1.QueryService service.
 type QueryServiceClient interface {
-	// RunSQL runs one SELECT statement of ClickHouse's dialect over the tables of
-	// the warehouse, and streams its rows. Statements that change anything, that
-	// name settings, files, other machines or other tables, and functions that
-	// are not known to be harmless, are refused (INVALID_ARGUMENT). Who ran what
-	// goes to the audit trail first. It is for administrators.
+	// RunSQL runs one SELECT statement of ClickHouse's dialect over the views that
+	// GetSQLSchema has, and streams its rows. Statements that change anything, that
+	// name settings, files, other machines or tables, and functions that are not
+	// known to be harmless, are refused (INVALID_ARGUMENT). Who ran what goes to the
+	// audit trail first. It is for administrators.
 	RunSQL(context.Context, *connect.Request[v1.RunSQLRequest]) (*connect.ServerStreamForClient[v1.RunSQLResponse], error)
+	// GetSQLSchema says what RunSQL can ask, and within which limits.
+	GetSQLSchema(context.Context, *connect.Request[v1.GetSQLSchemaRequest]) (*connect.Response[v1.GetSQLSchemaResponse], error)
 }
 
 // NewQueryServiceClient constructs a client for the reeve.v1.QueryService service. By default, it
@@ -64,12 +69,20 @@ func NewQueryServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(queryServiceMethods.ByName("RunSQL")),
 			connect.WithClientOptions(opts...),
 		),
+		getSQLSchema: connect.NewClient[v1.GetSQLSchemaRequest, v1.GetSQLSchemaResponse](
+			httpClient,
+			baseURL+QueryServiceGetSQLSchemaProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("GetSQLSchema")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // queryServiceClient implements QueryServiceClient.
 type queryServiceClient struct {
-	runSQL *connect.Client[v1.RunSQLRequest, v1.RunSQLResponse]
+	runSQL       *connect.Client[v1.RunSQLRequest, v1.RunSQLResponse]
+	getSQLSchema *connect.Client[v1.GetSQLSchemaRequest, v1.GetSQLSchemaResponse]
 }
 
 // RunSQL calls reeve.v1.QueryService.RunSQL.
@@ -77,14 +90,21 @@ func (c *queryServiceClient) RunSQL(ctx context.Context, req *connect.Request[v1
 	return c.runSQL.CallServerStream(ctx, req)
 }
 
+// GetSQLSchema calls reeve.v1.QueryService.GetSQLSchema.
+func (c *queryServiceClient) GetSQLSchema(ctx context.Context, req *connect.Request[v1.GetSQLSchemaRequest]) (*connect.Response[v1.GetSQLSchemaResponse], error) {
+	return c.getSQLSchema.CallUnary(ctx, req)
+}
+
 // QueryServiceHandler is an implementation of the reeve.v1.QueryService service.
 type QueryServiceHandler interface {
-	// RunSQL runs one SELECT statement of ClickHouse's dialect over the tables of
-	// the warehouse, and streams its rows. Statements that change anything, that
-	// name settings, files, other machines or other tables, and functions that
-	// are not known to be harmless, are refused (INVALID_ARGUMENT). Who ran what
-	// goes to the audit trail first. It is for administrators.
+	// RunSQL runs one SELECT statement of ClickHouse's dialect over the views that
+	// GetSQLSchema has, and streams its rows. Statements that change anything, that
+	// name settings, files, other machines or tables, and functions that are not
+	// known to be harmless, are refused (INVALID_ARGUMENT). Who ran what goes to the
+	// audit trail first. It is for administrators.
 	RunSQL(context.Context, *connect.Request[v1.RunSQLRequest], *connect.ServerStream[v1.RunSQLResponse]) error
+	// GetSQLSchema says what RunSQL can ask, and within which limits.
+	GetSQLSchema(context.Context, *connect.Request[v1.GetSQLSchemaRequest]) (*connect.Response[v1.GetSQLSchemaResponse], error)
 }
 
 // NewQueryServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -100,10 +120,19 @@ func NewQueryServiceHandler(svc QueryServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(queryServiceMethods.ByName("RunSQL")),
 		connect.WithHandlerOptions(opts...),
 	)
+	queryServiceGetSQLSchemaHandler := connect.NewUnaryHandler(
+		QueryServiceGetSQLSchemaProcedure,
+		svc.GetSQLSchema,
+		connect.WithSchema(queryServiceMethods.ByName("GetSQLSchema")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/reeve.v1.QueryService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case QueryServiceRunSQLProcedure:
 			queryServiceRunSQLHandler.ServeHTTP(w, r)
+		case QueryServiceGetSQLSchemaProcedure:
+			queryServiceGetSQLSchemaHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -115,4 +144,8 @@ type UnimplementedQueryServiceHandler struct{}
 
 func (UnimplementedQueryServiceHandler) RunSQL(context.Context, *connect.Request[v1.RunSQLRequest], *connect.ServerStream[v1.RunSQLResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.QueryService.RunSQL is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) GetSQLSchema(context.Context, *connect.Request[v1.GetSQLSchemaRequest]) (*connect.Response[v1.GetSQLSchemaResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.QueryService.GetSQLSchema is not implemented"))
 }
