@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write what comes of the secrets in testdata into their files; read the difference before you keep it")
+var update = flag.Bool("update", false,
+	"write what comes of the secrets in testdata into their files; read the difference before you keep it")
 
 // corpus reads a file of cases: lines, each with what comes of it, or ? if that
 // is not said.

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/reeve-cloud/reeve/agent/redact/forms"
 )
 
 // Finding is a secret that was masked: where it was, and what told of it. It has
@@ -56,7 +58,7 @@ type mark struct {
 
 // edit is a secret in a text, and where its mask stands in what became of that.
 type edit struct {
-	secret
+	forms.Secret
 	at int
 }
 
@@ -66,15 +68,15 @@ func (t *trace) edited(edits []edit) {
 	var marks []mark
 	moved, n := 0, 0
 	take := func(e edit) {
-		marks = append(marks, mark{e.at, e.by})
-		moved = e.at + len(Mask) - e.to
+		marks = append(marks, mark{e.at, e.By})
+		moved = e.at + len(Mask) - e.To
 	}
 	for _, m := range t.marks {
-		for n < len(edits) && edits[n].from <= m.at {
+		for n < len(edits) && edits[n].From <= m.at {
 			take(edits[n])
 			n++
 		}
-		if n == 0 || m.at >= edits[n-1].to {
+		if n == 0 || m.at >= edits[n-1].To {
 			marks = append(marks, mark{m.at + moved, m.by})
 		}
 	}

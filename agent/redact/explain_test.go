@@ -16,7 +16,8 @@ func TestExplain(t *testing.T) {
 		in   string
 		want []Finding
 	}{
-		{`{"spec":{"env":[{"name":"A","value":"b"},{"name":"DB_PASSWORD","value":"Zq"}]}}`, []Finding{{"spec.env[1].value", 0, `name "password"`}}},
+		{`{"spec":{"env":[{"name":"A","value":"b"},{"name":"DB_PASSWORD","value":"Zq"}]}}`,
+			[]Finding{{"spec.env[1].value", 0, `name "password"`}}},
 		{`{"args":["mysql","-pZq1","--token","Zq2"]}`, []Finding{{"args[1]", 0, "argument of mysql"}, {"args[3]", 0, `name "token"`}}},
 		{`{"a":"{\"b\":[{\"apiKey\":\"Zq\"}]}"}`, []Finding{{"a: b[0].apiKey", 0, `name "api key"`}}},
 		{`{"tags":{"password:Zq":""}}`, []Finding{{"tags.password:[redacted]", 0, `name "password"`}}},

@@ -6,12 +6,12 @@
 // JSON Web Token, an access key of a known make. A name is that of a member or a
 // label, the name in {"name": "DB_PASSWORD", "value": ...} and its kin, a variable
 // of the environment, a flag (in a text or in an array of arguments), a key in a
-// text of several lines. All of them are held against one table (secretNames). Where
-// the name is no help, the program is: ipmitool -P, htpasswd -b (commands).
+// text of several lines. All of them are held against one table ([names]). Where
+// the name is no help, the program is: ipmitool -P, htpasswd -b ([forms]).
 //
 // Texts are taken apart as what they are: JSON within JSON within JSON, up to
 // maxNested deep; lines of YAML and of INI; command lines; Python's literals; XML;
-// also where quotes are escaped, or the end is cut off.
+// base64 of texts; also where quotes are escaped, or the end is cut off.
 //
 // What speaks about secrets and holds none stays: names, numbers under a plural
 // (a quota of secrets), switches, references to variables, sentences. What nothing
@@ -34,11 +34,13 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/reeve-cloud/reeve/agent/redact/forms"
+	"github.com/reeve-cloud/reeve/agent/redact/names"
 	"github.com/reeve-cloud/reeve/pkg/document"
 )
 
 // Mask stands where a secret was.
-const Mask = "[redacted]"
+const Mask = names.Mask
 
 // Rules say what is a secret. The zero value and nil have the built-in rules
 // alone. Rules may be used by several goroutines at once.
@@ -47,7 +49,7 @@ type Rules struct {
 	// built-in ones.
 	keys []*regexp.Regexp
 	// hints are in all texts that have such a name.
-	hints    *hints
+	hints    *forms.Hints
 	patterns []*regexp.Regexp
 	// key is that of uids; nil means ownKey.
 	key *Key
@@ -90,8 +92,8 @@ func New(keys, patterns []string) (*Rules, error) {
 		return nil, errors.Join(errs...)
 	}
 	if len(r.keys) > 0 {
-		r.hints = newHints()
-		r.hints.add(aboutNames, literals...)
+		r.hints = forms.NewHints()
+		r.hints.Add(forms.AboutNames, literals...)
 	}
 	return r, nil
 }
@@ -135,13 +137,13 @@ func (r *Rules) Labels(labels map[string]string) map[string]string {
 	defer d.release()
 	clean := make(map[string]string, len(labels))
 	value := func(j *judged, v string) string {
-		if j.has(v) {
+		if j.Has(v) {
 			return Mask
 		}
 		return d.text(v)
 	}
 	var held, named []string
-	taken := make(names)
+	taken := make(nameCounts)
 	for k, v := range labels {
 		if j := d.judge([]byte(k)); j.holds {
 			held = append(held, k)
@@ -150,7 +152,7 @@ func (r *Rules) Labels(labels map[string]string) map[string]string {
 		}
 	}
 	for k, v := range clean {
-		if looksChosen(k) && namesSecret(v) {
+		if names.LooksChosen(k) && names.CallsSecret(v) {
 			delete(clean, k)
 			delete(taken, k)
 			named = append(named, k)
@@ -168,11 +170,11 @@ func (r *Rules) Labels(labels map[string]string) map[string]string {
 	return clean
 }
 
-// names are those that are taken, with how often.
-type names map[string]int
+// nameCounts are those that are taken, with how often.
+type nameCounts map[string]int
 
 // apart returns the name, with a number behind it if it is taken.
-func (taken names) apart(name string) string {
+func (taken nameCounts) apart(name string) string {
 	unique := name
 	n := taken[name]
 	for ; taken[unique] > 0; n++ {
@@ -257,7 +259,7 @@ func (d *redactor) json(doc []byte) (clean []byte, renamed bool, err error) {
 		place = d.locate(doc)
 	}
 	d.walk = walk{doc: doc, in: document.NewReader(doc), place: place}
-	if err := d.value(verdict{}); err != nil {
+	if err := d.value(names.Verdict{}); err != nil {
 		return nil, false, err
 	}
 	if d.in.Peek() != 0 {
@@ -271,7 +273,7 @@ func (d *redactor) json(doc []byte) (clean []byte, renamed bool, err error) {
 
 // value goes over one value. Under the name of a secret every text and number is
 // masked.
-func (d *redactor) value(under verdict) error {
+func (d *redactor) value(under names.Verdict) error {
 	switch d.in.Peek() {
 	case '{':
 		return d.object(under)
@@ -282,7 +284,7 @@ func (d *redactor) value(under verdict) error {
 }
 
 // scalar looks at the value that was read last.
-func (d *redactor) scalar(raw []byte, under verdict) error {
+func (d *redactor) scalar(raw []byte, under names.Verdict) error {
 	if len(raw) == 0 {
 		return io.ErrUnexpectedEOF
 	}
@@ -290,16 +292,16 @@ func (d *redactor) scalar(raw []byte, under verdict) error {
 }
 
 // maskIn looks at a value, of which it is known whether a secret may show in it.
-func (d *redactor) maskIn(raw []byte, under verdict, suspicious bool) error {
+func (d *redactor) maskIn(raw []byte, under names.Verdict, suspicious bool) error {
 	switch {
-	case raw[0] == '"' && (under.secret || suspicious):
+	case raw[0] == '"' && (under.Secret || suspicious):
 		text, err := d.unquote(raw)
 		if err != nil {
 			return err
 		}
 		s := string(text)
-		if under.has(s) {
-			return d.maskAll(raw, under.rule)
+		if under.Has(s) {
+			return d.maskAll(raw, under.Rule)
 		}
 		if !suspicious {
 			return nil
@@ -308,15 +310,15 @@ func (d *redactor) maskIn(raw []byte, under verdict, suspicious bool) error {
 			return d.replace(raw, clean)
 		}
 	case raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9':
-		if under.secret && !under.counts && under.look == noLook {
-			return d.maskAll(raw, under.rule)
+		if under.Secret && !under.Counts && under.Look == names.NoLook {
+			return d.maskAll(raw, under.Rule)
 		}
 	}
 	return nil
 }
 
 // maskAll puts the mask in the place of the value that was read last.
-func (d *redactor) maskAll(raw []byte, by rule) error {
+func (d *redactor) maskAll(raw []byte, by names.Rule) error {
 	if d.trace != nil {
 		d.took(by.String())
 	}
@@ -350,12 +352,12 @@ func (d *redactor) unquote(raw []byte) (text []byte, err error) {
 
 // array goes over an array. The program is what stands before the arguments in
 // it, if it is known. One array in another may be a pair: ["DB_PASSWORD", "x"].
-func (d *redactor) array(under verdict, program []string, inner bool) error {
-	if under = under.items(); under.secret {
+func (d *redactor) array(under names.Verdict, program []string, inner bool) error {
+	if under = under.Items(); under.Secret {
 		program, inner = nil, false
 	}
-	start, asked := d.in, under.secret
-	var masked map[int]argument
+	start, asked := d.in, under.Secret
+	var masked map[int]forms.Argument
 	d.in.Bracket()
 	if d.depth++; d.depth > document.MaxDepth {
 		return errors.New("it is nested too deeply")
@@ -373,7 +375,7 @@ func (d *redactor) array(under verdict, program []string, inner bool) error {
 			// Most arrays are no command lines, and what shows that one is stands
 			// before what is a secret in it.
 			if !asked && raw[0] == '"' && (n == 0 && (inner || program != nil) || len(raw) > 3 && raw[1] == '-' ||
-				n < 3 && suspicious && anything.about(string(raw))&aboutPrograms != 0) {
+				n < 3 && suspicious && forms.Anything.About(string(raw))&forms.AboutPrograms != 0) {
 				asked, masked = true, d.arguments(start, program, inner)
 			}
 			if of, ok := masked[n]; ok && raw[0] == '"' {
@@ -391,28 +393,19 @@ func (d *redactor) array(under verdict, program []string, inner bool) error {
 	return nil
 }
 
-// items is the verdict on what an array holds.
-func (v verdict) items() verdict {
-	if v.look != noLook {
-		return verdict{}
-	}
-	v.counts = false
-	return v
-}
-
 // arguments takes an array for a command line, and returns what becomes of those
 // of its elements that are a secret, or have one in them, that does not show by itself.
-func (d *redactor) arguments(in document.Reader, program []string, inner bool) map[int]argument {
+func (d *redactor) arguments(in document.Reader, program []string, inner bool) map[int]forms.Argument {
 	args := append(program, d.strings(in)...)
 	if inner && len(args) == 2 {
-		if of := d.judge([]byte(args[0])); of.has(args[1]) {
-			return map[int]argument{1: {by: of.rule.String()}}
+		if of := d.judge([]byte(args[0])); of.Has(args[1]) {
+			return map[int]forms.Argument{1: {By: of.Rule.String()}}
 		}
-		if looksChosen(args[0]) && namesSecret(args[1]) {
-			return map[int]argument{0: {by: byItsValue}}
+		if names.LooksChosen(args[0]) && names.CallsSecret(args[1]) {
+			return map[int]forms.Argument{0: {By: byItsValue}}
 		}
 	}
-	masked := make(map[int]argument)
+	masked := make(map[int]forms.Argument)
 	for n, of := range d.commandLine(args) {
 		masked[n-len(program)] = of
 	}
@@ -420,15 +413,15 @@ func (d *redactor) arguments(in document.Reader, program []string, inner bool) m
 }
 
 // argument masks an argument, which was read last.
-func (d *redactor) argument(raw []byte, of argument) error {
+func (d *redactor) argument(raw []byte, of forms.Argument) error {
 	if d.trace != nil {
-		d.took(of.by)
+		d.took(of.By)
 	}
 	text, err := d.unquote(raw)
 	if err != nil {
 		return err
 	}
-	return d.replace(raw, string(text[:of.keep])+Mask)
+	return d.replace(raw, string(text[:of.Keep])+Mask)
 }
 
 // strings returns the texts in an array, with an empty one for what is none.
@@ -452,17 +445,17 @@ type pair struct {
 	named bool
 	// flagged says that the value is a secret, whatever its name.
 	flagged bool
-	verdict
+	names.Verdict
 }
 
-func (d *redactor) object(under verdict) error {
+func (d *redactor) object(under names.Verdict) error {
 	start := d.in
 	d.in.Bracket()
 	if d.depth++; d.depth > document.MaxDepth {
 		return errors.New("it is nested too deeply")
 	}
 	var p pair
-	var taken names
+	var taken nameCounts
 	for d.in.More() {
 		name := d.in.Value()
 		end := d.in.Offset()
@@ -471,17 +464,17 @@ func (d *redactor) object(under verdict) error {
 			return err
 		}
 		if len(key) <= 2 && isPrivatePart(string(key)) && d.has(start, "kty") {
-			if err := d.value(verdict{secret: true, rule: keyOfJWK}); err != nil {
+			if err := d.value(names.SecretBy("private key")); err != nil {
 				return err
 			}
 			continue
 		}
 		j := d.judge(key)
-		if !j.says && !under.secret { // most are
+		if !j.says && !under.Secret { // most are
 			if d.in.Peek() == '"' {
 				err = d.member(name, end, j, start, &taken)
 			} else {
-				err = d.value(verdict{})
+				err = d.value(names.Verdict{})
 			}
 			if err != nil {
 				return err
@@ -496,57 +489,57 @@ func (d *redactor) object(under verdict) error {
 				return err
 			}
 		}
-		at := j.verdict
-		if under.secret && under.look == noLook && !at.secret {
-			at = memberOf(string(key))
-			at.counts, at.rule = false, under.rule
+		at := j.Verdict
+		if under.Secret && under.Look == names.NoLook && !at.Secret {
+			at = names.MemberOf(string(key))
+			at.Counts, at.Rule = false, under.Rule
 		}
 		switch next := d.in.Peek(); {
-		case j.role == nameRole && next == '"' && !(j.secret && j.look == noLook):
+		case j.role == names.NameRole && next == '"' && !(j.Secret && j.Look == names.NoLook):
 			// A reference to a secret names it; that is no secret.
 			raw := d.in.Value()
 			p.named = true
-			if at.secret || d.suspicious(raw) {
+			if at.Secret || d.suspicious(raw) {
 				text, err := d.unquote(raw)
 				if err != nil {
 					return err
 				}
-				if len(text) > maxName {
+				if len(text) > names.MaxName {
 					text = nil
 				}
-				if of := d.judge(text); of.secret && (!p.secret || of.look == noLook) {
-					p.verdict = of.verdict
+				if of := d.judge(text); of.Secret && (!p.Secret || of.Look == names.NoLook) {
+					p.Verdict = of.Verdict
 				}
 				if err := d.maskIn(raw, at, true); err != nil {
 					return err
 				}
 			}
 			continue
-		case j.role == flagRole && next == 't':
+		case j.role == names.FlagRole && next == 't':
 			p.flagged = true
-		case j.role == ownedRole && (next == '{' || next == '['):
-			if of := d.nameOf(start); of.secret && of.look == noLook {
+		case j.role == names.OwnedRole && (next == '{' || next == '['):
+			if of := d.nameOf(start); of.Secret && of.Look == names.NoLook {
 				at = of
 			}
-		case j.role >= valueRole && (j.role == valueRole || next == '"'):
+		case j.role >= names.ValueRole && (j.role == names.ValueRole || next == '"'):
 			if !p.named {
-				p.named, p.verdict = true, d.nameOf(start)
+				p.named, p.Verdict = true, d.nameOf(start)
 			}
 			switch {
-			case p.secret && p.look == noLook:
-				at = p.verdict
+			case p.Secret && p.Look == names.NoLook:
+				at = p.Verdict
 			case p.flagged || d.nested > 0 && d.flagged(start):
-				at = verdict{secret: true, rule: table.rules["secret"]}
-			case p.secret:
-				at = p.verdict
+				at = names.SecretBy("secret")
+			case p.Secret:
+				at = p.Verdict
 			}
 		}
 		switch next := d.in.Peek(); {
-		case next == '[' && j.role == argumentsRole:
+		case next == '[' && j.role == names.ArgumentsRole:
 			err = d.array(at, d.programOf(start), false)
 		case next == '[':
 			err = d.array(at, nil, false)
-		case next == '"' && j.role == authRole:
+		case next == '"' && j.role == names.AuthRole:
 			err = d.auth(at)
 		default:
 			err = d.value(at)
@@ -562,13 +555,13 @@ func (d *redactor) object(under verdict) error {
 
 // member goes over a text under a name, that ends there, and says nothing of it. The
 // text may say that the name is the secret: {"hunter2x": "password"}.
-func (d *redactor) member(quoted []byte, end int, j *judged, object document.Reader, taken *names) error {
+func (d *redactor) member(quoted []byte, end int, j *judged, object document.Reader, taken *nameCounts) error {
 	raw := d.in.Value()
 	suspicious := d.suspicious(raw)
 	if !suspicious {
 		return nil
 	}
-	if j.chosen && len(raw) <= 26 && namesSecret(string(raw[1:len(raw)-1])) {
+	if j.chosen && len(raw) <= 26 && names.CallsSecret(string(raw[1:len(raw)-1])) {
 		if d.trace != nil {
 			d.tookName(j.name)
 		}
@@ -580,25 +573,25 @@ func (d *redactor) member(quoted []byte, end int, j *judged, object document.Rea
 			return err
 		}
 	}
-	return d.maskIn(raw, verdict{}, true)
+	return d.maskIn(raw, names.Verdict{}, true)
 }
 
 // nameOf returns the verdict on what names the value in an object.
-func (d *redactor) nameOf(in document.Reader) (v verdict) {
+func (d *redactor) nameOf(in document.Reader) (v names.Verdict) {
 	in.Bracket()
 	for in.More() {
 		key, err := d.unquote(in.Value())
 		if err != nil {
 			return v
 		}
-		named := d.judge(key).role == nameRole
+		named := d.judge(key).role == names.NameRole
 		raw := in.Value()
 		if !named || len(raw) < 2 || raw[0] != '"' {
 			continue
 		}
 		if text, err := d.unquote(raw); err == nil {
-			if of := d.judge(text); of.secret && (!v.secret || of.look == noLook) {
-				v = of.verdict
+			if of := d.judge(text); of.Secret && (!v.Secret || of.Look == names.NoLook) {
+				v = of.Verdict
 			}
 		}
 	}
@@ -623,7 +616,7 @@ func (d *redactor) flagged(object document.Reader) bool {
 	object.Bracket()
 	for object.More() {
 		raw := object.Value()
-		if value := object.Value(); string(value) == "true" && len(raw) > 2 && roleOf(string(raw[1:len(raw)-1])) == flagRole {
+		if value := object.Value(); string(value) == "true" && len(raw) > 2 && names.RoleOf(string(raw[1:len(raw)-1])) == names.FlagRole {
 			return true
 		}
 	}
@@ -638,8 +631,6 @@ func isPrivatePart(name string) bool {
 	}
 	return false
 }
-
-var keyOfJWK = table.rules["private key"]
 
 // programOf returns the command in an object, to which there are arguments.
 func (d *redactor) programOf(in document.Reader) []string {
@@ -665,7 +656,7 @@ func (d *redactor) programOf(in document.Reader) []string {
 
 // rename writes the name of a member, that was read last, without the secret that
 // is in it.
-func (d *redactor) rename(raw []byte, taken names) error {
+func (d *redactor) rename(raw []byte, taken nameCounts) error {
 	key, err := d.unquote(raw)
 	if err != nil {
 		return err
@@ -675,8 +666,8 @@ func (d *redactor) rename(raw []byte, taken names) error {
 }
 
 // others returns the names in an object that stay as they are.
-func (d *redactor) others(in document.Reader) names {
-	taken := make(names)
+func (d *redactor) others(in document.Reader) nameCounts {
+	taken := make(nameCounts)
 	in.Bracket()
 	for in.More() {
 		if key, err := d.unquote(in.Value()); err == nil && !d.judge(key).holds {
@@ -689,11 +680,11 @@ func (d *redactor) others(in document.Reader) names {
 
 // auth goes over the value of "auth", which in a registry's configuration is
 // user:password in base64, and in others says how one is let in.
-func (d *redactor) auth(under verdict) error {
+func (d *redactor) auth(under names.Verdict) error {
 	raw := d.in.Value()
 	pair, err := base64.StdEncoding.AppendDecode(nil, raw[1:len(raw)-1])
 	if err == nil && bytes.IndexByte(pair, ':') >= 0 {
-		under = verdict{secret: true, rule: table.rules["auth"]}
+		under = names.SecretBy("auth")
 	}
 	return d.scalar(raw, under)
 }

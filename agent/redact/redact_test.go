@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math/bits"
 	"os"
 	"path/filepath"
 	"slices"
@@ -224,7 +223,7 @@ func TestOwnRules(t *testing.T) {
 	if got := r.Labels(map[string]string{"db_adr": "x", "n": "ACME-123456789012"}); got["db_adr"] != Mask || got["n"] != Mask {
 		t.Errorf("labels: %v", got)
 	}
-	if (&Rules{}).judge("kod2").secret || !r.judge("kod2").secret {
+	if (&Rules{}).judge("kod2").Secret || !r.judge("kod2").Secret {
 		t.Error("rules are not kept apart")
 	}
 	var none *Rules
@@ -248,22 +247,9 @@ func TestBadRulesAreNamed(t *testing.T) {
 	}
 }
 
-// TestHints holds the quick look against the patterns that it stands before.
-func TestHints(t *testing.T) {
-	h := newHints()
-	h.add(1, "Pass", "//", "x")
-	for text, want := range map[string]bool{
-		"": false, "p": false, "x": true, "yX": true, "xy": true, "yxy": true, "comPASSion": true, "pas": false, "a/b": false, "a//": true,
-		"a//b": true, "/": false,
-	} {
-		if got := h.in([]byte(text)); got != want {
-			t.Errorf("%q: %v", text, got)
-		}
-	}
-}
-
 func TestLabels(t *testing.T) {
-	in := map[string]string{"tier": "front", "admin_pass": canary, "note": "password=" + canary, "hunter2Zq9": "password", "x3x4x5x6x": "token"}
+	in := map[string]string{"tier": "front", "admin_pass": canary, "note": "password=" + canary,
+		"hunter2Zq9": "password", "x3x4x5x6x": "token"}
 	got := builtin.Labels(in)
 	if got[Mask] != "password" || got[Mask+" 2"] != "token" {
 		t.Errorf("%v", got)
@@ -342,26 +328,6 @@ func FuzzText(f *testing.F) {
 			t.Fatalf("%q gave %q", s, builtin.Text(s))
 		}
 	})
-}
-
-// TestPlain shows that what is passed over quickly has none of the hints, but for
-// those of forms that are longer or have other characters in them.
-func TestPlain(t *testing.T) {
-	for _, group := range anything.groups {
-		for _, h := range group {
-			if len(h.text) >= minPlain && isPlain(h.text) && h.about < aboutForms {
-				t.Errorf("%q is in texts that are passed over", h.text)
-			}
-		}
-	}
-	for _, text := range []string{"5f6b0b62-7e70-4b0b-8c1a-0d6b7a2f9b11", "2026-11-30T22:10:00.000Z", "10.0.0.1:6443", "fe80::1", "0a:58:0a:01:02:03"} {
-		if !isPlain(text) {
-			t.Errorf("%q is looked through", text)
-		}
-	}
-	if len(forms) > 64-bits.TrailingZeros64(uint64(aboutForms)) {
-		t.Errorf("%d forms are more than there are topics", len(forms))
-	}
 }
 
 // BenchmarkDocuments has elements and objects as services and clusters answer

@@ -5,9 +5,11 @@ import (
 	"math/bits"
 	"regexp"
 	"strings"
-	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/reeve-cloud/reeve/agent/redact/forms"
+	"github.com/reeve-cloud/reeve/agent/redact/names"
 )
 
 const (
@@ -19,81 +21,9 @@ const (
 	maxRounds = 4
 )
 
-// shortEnds are what stands behind a short name where it has a value.
-const shortEnds = "=: \t\n\"'\\]<>,;)_-.%&$0123456789"
-
-// anything are hints of which one is in each text that holds a secret, but for
-// those of the operator.
-var anything = func() *hints {
-	h := newHints()
-	for _, row := range secretNames {
-		for w := range strings.SplitSeq(row.words, ", ") {
-			// Of two words the last is enough where it is key; others are common.
-			switch all := strings.Fields(w); {
-			case row.places&inQuery != 0:
-				h.add(aboutNames, w+"=")
-			case len(w) <= 3: // they are in many words: what stands behind a name must follow
-				for _, mark := range shortEnds {
-					h.add(aboutNames, w+string(mark))
-				}
-			case len(all) == 1:
-				h.add(aboutNames, w)
-			case all[len(all)-1] == "key":
-				h.add(aboutNames, "key")
-			default:
-				for _, mark := range []string{"", " ", "_", "-", "."} {
-					h.add(aboutNames, strings.Join(all, mark))
-				}
-			}
-		}
-	}
-	h.add(aboutPrograms, programs...)
-	h.add(aboutAddresses, "@", "://")
-	// Escapes of JSON stand between in raw text, or in place of what is looked for.
-	h.add(aboutEscapes, `"kty"`, `kty\"`, `auth\"`, `\" \"`, `\\u00`)
-	for n, f := range forms {
-		h.add(aboutForms<<n, f.needs...)
-	}
-	return h
-}()
-
-func (d *redactor) suspicious(text []byte) bool {
-	if showsNothing(d.Rules, text) {
-		return false
-	}
-	if len(d.patterns) > 0 || anything.in(text) || d.hints != nil && d.hints.in(text) {
-		return true
-	}
-	_, is := encoded(text, 0)
-	return is
-}
-
-// minPlain and maxPlain are how long what isPlain knows is.
-const minPlain, maxPlain = 8, 64
-
-// plain has the bytes of UUIDs, hashes, addresses, numbers and times. No hint of
-// minPlain bytes is made of them alone that is in a text with a secret of up to maxPlain.
-var plain = func() (table [256]bool) {
-	for _, c := range []byte("0123456789abcdef-:.TZ+\"") {
-		table[c] = true
-	}
-	return table
-}()
-
-// isPlain knows most of what identifies and measures, which holds no secret that shows,
-// more quickly than by looking for hints.
-func isPlain[T string | []byte](text T) bool {
-	for i := range len(text) {
-		if !plain[text[i]] {
-			return false
-		}
-	}
-	return true
-}
-
 // showsNothing reports quickly of most texts without a secret that there is none.
 func showsNothing[T string | []byte](r *Rules, text T) bool {
-	return len(text) >= minPlain && len(text) <= maxPlain && isPlain(text) && r.hints == nil && len(r.patterns) == 0
+	return len(text) >= forms.MinPlain && len(text) <= forms.MaxPlain && forms.IsPlain(text) && r.hints == nil && len(r.patterns) == 0
 }
 
 // text returns free text with the secrets in it masked.
@@ -117,18 +47,18 @@ func (d *redactor) rounds(s string) string {
 
 func (d *redactor) once(s string) string {
 	for n, p := range d.patterns {
-		var found secrets
+		var found forms.Secrets
 		for _, at := range p.FindAllStringIndex(s, -1) {
-			found = append(found, secret{span{at[0], at[1]}, fmt.Sprintf("redact.patterns[%d]", n)})
+			found = append(found, forms.Secret{Span: forms.Span{From: at[0], To: at[1]}, By: fmt.Sprintf("redact.patterns[%d]", n)})
 		}
 		s = d.mask(s, found)
 	}
-	about := anything.about(s)
+	about := forms.Anything.About(s)
 	if begin := s[:min(len(s), 16)]; strings.IndexByte(begin, ' ') >= 0 {
-		about |= anything.about(" " + begin) // a program may begin it
+		about |= forms.Anything.About(" " + begin) // a program may begin it
 	}
 	if d.hints != nil {
-		about |= d.hints.about(s)
+		about |= d.hints.About(s)
 	}
 	if about == 0 {
 		return d.base64(s)
@@ -138,22 +68,22 @@ func (d *redactor) once(s string) string {
 	}
 	s = d.base64(s)
 	// KEY=VALUE as a whole: the value may have any character in it.
-	if key, value, ok := strings.Cut(s, "="); ok && isName(key) && !strings.HasPrefix(value, "$(") {
+	if key, value, ok := strings.Cut(s, "="); ok && names.IsName(key) && !strings.HasPrefix(value, "$(") {
 		of := d.judge([]byte(key))
-		if of.has(value) && of.has(value[:strings.IndexAny(value+" ", " ,;&")]) && !moreVariables.MatchString(value) {
-			return d.mask(s, secrets{{span{len(key) + 1, len(s)}, of.rule.String()}})
+		if of.Has(value) && of.Has(value[:strings.IndexAny(value+" ", " ,;&")]) && !moreVariables.MatchString(value) {
+			return d.mask(s, forms.Secrets{{Span: forms.Span{From: len(key) + 1, To: len(s)}, By: of.Rule.String()}})
 		}
 	}
-	if about&aboutPrograms != 0 {
-		s = d.commandLines(s)
+	if about&forms.AboutPrograms != 0 {
+		s = d.mask(s, forms.CommandLines(s))
 	}
-	for which := about / aboutForms; which != 0; which &= which - 1 {
-		s = d.mask(s, forms[bits.TrailingZeros64(uint64(which))].find(s))
+	for which := about / forms.AboutForms; which != 0; which &= which - 1 {
+		s = d.mask(s, forms.All[bits.TrailingZeros64(uint64(which))].Find(s))
 	}
-	if about&aboutAddresses != 0 || strings.Contains(s, "//") {
-		s = d.mask(s, urls(s))
+	if about&forms.AboutAddresses != 0 || strings.Contains(s, "//") {
+		s = d.mask(s, forms.Addresses(s))
 	}
-	if about&aboutNames != 0 {
+	if about&forms.AboutNames != 0 {
 		s = d.scan(s)
 	}
 	return s
@@ -193,11 +123,13 @@ func (d *redactor) asJSON(s string) (clean string, ok bool) {
 	return s[:at] + string(masked) + s[at+len(inner):], true
 }
 
-func isName(s string) bool {
-	for _, r := range s {
-		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-.", r) {
-			return false
-		}
+func (d *redactor) suspicious(text []byte) bool {
+	if showsNothing(d.Rules, text) {
+		return false
 	}
-	return s != ""
+	if len(d.patterns) > 0 || forms.Anything.In(text) || d.hints != nil && d.hints.In(text) {
+		return true
+	}
+	_, is := forms.NextBase64(text, 0)
+	return is
 }

@@ -1,10 +1,11 @@
-package redact
+package forms
 
 import (
 	"path"
 	"regexp"
-	"slices"
 	"strings"
+
+	"github.com/reeve-cloud/reeve/agent/redact/names"
 )
 
 // commands are well-known programs with arguments that are secrets, or
@@ -18,7 +19,7 @@ var commands = []struct {
 	// mark stands in the value before the secret: USER%PASSWORD. Where it is missing there is none.
 	mark string
 	// verb are words behind which the nth word that is no flag is a secret, counted
-	// from 1; the last for -1. A flag that must be there may stand for it.
+	// From 1; the last for -1. A flag that must be there may stand for it.
 	verb string
 	// flagged says that verb is a flag.
 	flagged bool
@@ -151,10 +152,12 @@ var programs = func() []string {
 		sqoop ncftp ibmcloud openssl snmp iscsiadm keytool jarsigner gpg freerdp wpa_passphrase virsh htpasswd mcli
 		sqlplus expdp impdp sqlldr chpasswd kinit nmcli iwconfig mount.ceph cockroach kubeadm cryptsetup smbpasswd
 		mkpasswd mosquitto_ fence_ redfishtool cypher-shell rdesktop
-		wbinfo smbget kadmin addprinc add_principal change_password beeline elasticsearch-users mcrcon ilorest zkcli zookeeper- addauth neo4j-admin
+		wbinfo smbget kadmin addprinc add_principal change_password beeline elasticsearch-users mcrcon ilorest zkcli
+		zookeeper- addauth neo4j-admin
 		grafana-cli ngrok suseconnect ipmicfg ipmiutil freeipmi kubectl microk8s rootpw rclone influx gitlab-runner ttyd gotty transmission-
 		ss-server ss-local ss-redir ss-tunnel sslocal ssserver`)
-	short := `http https xh xhs db2 pro ua aws ank cpw open grafana bcp ncli 7z 7za zip docker podman nerdctl buildah skopeo oras crane helm oc az vault bao mc rman ceph rados rbd k3s rke2 rar net`
+	short := `http https xh xhs db2 pro ua aws ank cpw open grafana bcp ncli 7z 7za zip docker podman nerdctl buildah
+		skopeo oras crane helm oc az vault bao mc rman ceph rados rbd k3s rke2 rar net`
 	for name := range strings.FieldsSeq(short) {
 		list = append(list, " "+name+" ", "/"+name+" ", "\""+name+" ", "'"+name+" ", "\""+name+"\"", "'"+name+"'", "/"+name+"\"", "\n"+name+" ")
 	}
@@ -170,38 +173,15 @@ const (
 	maxBefore = 16
 )
 
-// commandLine returns which arguments are a secret, or have one in them: of those
-// behind flags with the name of a secret, and of those of known programs.
-func (d *redactor) commandLine(args []string) map[int]argument {
-	masked := programArguments(args)
-	for n, arg := range args {
-		if n+1 >= len(args) || len(arg) < 2 || arg[0] != '-' {
-			continue
-		}
-		name, of, to := strings.TrimLeft(arg, "-"), "", n+1
-		if isName(name) && !switches(name) {
-			of = name
-		}
-		// app -e DB_PASS X
-		if (arg == "-e" || arg == "--env" || arg == "--set") && n+2 < len(args) && isVariable(args[to]) && !isContainers(args[0]) {
-			of, to = args[to], n+2
-		}
-		if value, named := args[to], d.judge([]byte(of)); value != "" && value[0] != '-' && named.has(value) {
-			masked[to] = argument{by: named.rule.String()}
-		}
-	}
-	return masked
+// Argument is one that is a secret behind its first bytes, which are kept.
+type Argument struct {
+	Keep int
+	By   string
 }
 
-// argument is one that is a secret behind its first bytes, which are kept.
-type argument struct {
-	keep int
-	by   string
-}
-
-// programArguments returns which arguments of known programs are secrets.
-func programArguments(args []string) map[int]argument {
-	masked := make(map[int]argument)
+// Arguments returns which arguments of known programs are secrets.
+func Arguments(args []string) map[int]Argument {
+	masked := make(map[int]Argument)
 	looks := maxLooks
 	var room [96]byte
 	for n, arg := range args {
@@ -212,7 +192,7 @@ func programArguments(args []string) map[int]argument {
 			arg = arg[len(arg)-64:]
 		}
 		name := strings.TrimSuffix(path.Base(arg), ".exe")
-		if looks <= 0 || seek(anything, append(append(append(room[:0], ' '), name...), ' '), false)&aboutPrograms == 0 {
+		if looks <= 0 || seek(Anything, append(append(append(room[:0], ' '), name...), ' '), false)&AboutPrograms == 0 {
 			continue
 		}
 		rest := args[n+1 : min(len(args), n+1+maxArguments)]
@@ -222,8 +202,8 @@ func programArguments(args []string) map[int]argument {
 			}
 			looks -= len(rest)
 			c.apply(rest, func(k, keep int) {
-				if !harmless(rest[k][keep:]) {
-					masked[n+1+k] = argument{keep, "argument of " + name}
+				if !names.Harmless(rest[k][keep:]) {
+					masked[n+1+k] = Argument{keep, "argument of " + name}
 				}
 			})
 		}
@@ -286,35 +266,16 @@ func (c *command) apply(args []string, mask func(n, keep int)) {
 	}
 }
 
-// switches reports whether the name of a flag says that no value follows.
-func switches(name string) bool {
-	first, _, _ := strings.Cut(name, "-")
-	return slices.Contains([]string{"no", "skip", "disable", "ignore", "without", "allow", "use", "enable", "generate", "show", "rotate"},
-		first)
-}
-
-// isVariable reports whether a text is the name of a variable of the environment
-// as they are commonly written.
-func isVariable(s string) bool {
-	return s == strings.ToUpper(s) && isName(s) && strings.Contains(s, "_")
-}
-
-func isContainers(program string) bool {
-	return slices.Contains([]string{"docker", "podman", "nerdctl", "crictl"}, path.Base(program))
-}
-
-// commandLines masks what is a secret of known programs in the command lines in
-// a text.
-func (d *redactor) commandLines(s string) string {
-	var found secrets
-	shellWords(s, 0, len(s), 0, func(line []span) {
+// CommandLines finds the secrets of known programs in the command lines in a text.
+func CommandLines(s string) (found Secrets) {
+	shellWords(s, 0, len(s), 0, func(line []Span) {
 		args := make([]string, len(line))
 		for n, w := range line {
-			args[n] = s[w.from:w.to]
+			args[n] = s[w.From:w.To]
 		}
-		for n, of := range programArguments(args) {
-			found = append(found, secret{span{line[n].from + of.keep, line[n].to}, of.by})
+		for n, of := range Arguments(args) {
+			found = append(found, Secret{Span{line[n].From + of.Keep, line[n].To}, of.By})
 		}
 	})
-	return d.mask(s, found)
+	return found
 }

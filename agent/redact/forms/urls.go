@@ -1,8 +1,10 @@
-package redact
+package forms
 
 import (
 	"slices"
 	"strings"
+
+	"github.com/reeve-cloud/reeve/agent/redact/names"
 )
 
 // What addresses have that is a secret.
@@ -12,9 +14,9 @@ const (
 	byPath     = "path of an address"
 )
 
-// urls finds passwords in addresses, and what a part of a path says to nobody:
+// Addresses finds passwords in addresses, and what a part of a path says to nobody:
 // webhooks and manifests for joining carry their secret there.
-func urls(s string) (found secrets) {
+func Addresses(s string) (found Secrets) {
 	if !strings.Contains(s, "@") && !strings.Contains(s, "//") {
 		return nil
 	}
@@ -58,7 +60,7 @@ var isMark = [256]bool{' ': true, '\t': true, '\r': true, '\n': true, '"': true,
 
 // login finds the password in user:password@host, which begins there and ends with the address.
 // The password may have any character in it, for people do not encode it.
-func login(s, scheme string, begin, end int) (found secrets) {
+func login(s, scheme string, begin, end int) (found Secrets) {
 	address := s[begin:end]
 	authority := address
 	if n := strings.IndexAny(address, "/?#"); n >= 0 {
@@ -77,7 +79,7 @@ func login(s, scheme string, begin, end int) (found secrets) {
 		if last < colon || !isHost(address[last+1:]) || strings.HasPrefix(authority, "[") || strings.HasPrefix(authority, "$") {
 			return nil
 		}
-		return secrets{{span{begin + colon + 1, begin + last}, byPassword}}
+		return Secrets{{Span{begin + colon + 1, begin + last}, byPassword}}
 	}
 	// a@h1,b@h2: the users of several hosts.
 	parts := strings.Split(authority[:last], ",")
@@ -93,9 +95,10 @@ func login(s, scheme string, begin, end int) (found secrets) {
 		colon := strings.IndexByte(user, ':')
 		switch {
 		case colon >= 0 && colon+1 < len(user):
-			found = append(found, secret{span{begin + at + colon + 1, begin + at + len(user)}, byPassword})
-		case colon < 0 && (alone && user != "" || len(user) >= 20 || web && len(user) >= 8 && hasDigitAndLetter(user)) && !strings.ContainsAny(user, "$({%"):
-			found = append(found, secret{span{begin + at, begin + at + len(user)}, byUser})
+			found = append(found, Secret{Span{begin + at + colon + 1, begin + at + len(user)}, byPassword})
+		case colon < 0 && (alone && user != "" || len(user) >= 20 ||
+			web && len(user) >= 8 && names.HasDigitAndLetter(user)) && !strings.ContainsAny(user, "$({%"):
+			found = append(found, Secret{Span{begin + at, begin + at + len(user)}, byUser})
 		}
 		at += len(part) + 1
 	}
@@ -124,12 +127,12 @@ func isHost(s string) bool {
 }
 
 // callers are words of paths behind which there is what lets a caller in.
-var callers = set("hook hooks webhook webhooks import imports callback callbacks trigger triggers invite invites join incoming " +
+var callers = names.Set("hook hooks webhook webhooks import imports callback callbacks trigger triggers invite invites join incoming " +
 	"integrations services workflows webhookb2 rest enroll enrol register ingest notify collect events reset verify activate share shared " +
 	"heartbeat heartbeats capability capabilities b ping push inputs catch")
 
 // pathOf finds the parts of a path that are no words.
-func pathOf(s string, begin, end int) (found secrets) {
+func pathOf(s string, begin, end int) (found Secrets) {
 	end = begin + pathEnd(s[begin:end])
 	slash := strings.IndexByte(s[begin:end], '/')
 	if slash < 0 {
@@ -143,10 +146,10 @@ func pathOf(s string, begin, end int) (found secrets) {
 		}
 		part := s[from:to]
 		switch {
-		case harmless(part) || strings.Contains(part, ":"):
-		case called && (looksSecret(part) || isUUID(part) || random(part)),
-			len(part) >= 20 && capitals(part) && random(withoutMarks.Replace(part)):
-			found = append(found, secret{span{from, to}, byPath})
+		case names.Harmless(part) || strings.Contains(part, ":"):
+		case called && (names.LooksSecret(part) || isUUID(part) || names.Random(part)),
+			len(part) >= 20 && capitals(part) && names.Random(withoutMarks.Replace(part)):
+			found = append(found, Secret{Span{from, to}, byPath})
 		default:
 			found = append(found, longRuns(s, from, to)...)
 		}
@@ -167,14 +170,14 @@ func pathEnd(address string) int {
 var withoutMarks = strings.NewReplacer("-", "", ".", "")
 
 // longRuns finds runs of letters and digits that are longer than words.
-func longRuns(s string, from, to int) (found secrets) {
+func longRuns(s string, from, to int) (found Secrets) {
 	for i := from; i < to; {
 		j := i
 		for j < to && isLetter(s[j]) && s[j] != '+' {
 			j++
 		}
 		if j-i >= 24 {
-			found = append(found, secret{span{i, j}, byPath})
+			found = append(found, Secret{Span{i, j}, byPath})
 		}
 		i = j + 1
 	}
@@ -194,15 +197,11 @@ func capitals(s string) bool {
 }
 
 func isUUID(s string) bool {
-	return len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' && isID(s)
+	return len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' && names.IsID(s)
 }
 
-// noLogins are what stands before addresses of mail and the like.
-var noLogins = set("mailto to from cc bcc sip sips xmpp acct user group serviceaccount owner email mail by contact principal domain " +
-	"member maintainer maintainers author authors rfc822name upn uri urn id sha256 sha512 sha1 md5 git ssh")
-
 // bareLogins finds user:password@host where no scheme stands before.
-func bareLogins(s string) (found secrets) {
+func bareLogins(s string) (found Secrets) {
 	for at := 0; ; {
 		n := strings.IndexByte(s[at:], '@')
 		if n < 0 {
@@ -228,9 +227,10 @@ func bareLogins(s string) (found secrets) {
 		host := rest[:min(len(rest), 256)]
 		n = strings.IndexByte(host, ':')
 		withPort := n >= 0 && len(host) > n+1 && isPort(host[n+1:n+2])
-		if withPort || hasDigitAndLetter(pass) || strings.ContainsAny(pass, "!#$%^&*+?") {
-			if (!noLogins[strings.ToLower(user)] || strings.ContainsAny(host, ":/")) && !isPort(user) && isName(user) && !harmless(pass) {
-				found = append(found, secret{span{colon + 1, at - 1}, byPassword})
+		if withPort || names.HasDigitAndLetter(pass) || strings.ContainsAny(pass, "!#$%^&*+?") {
+			if (!names.NoLogins[strings.ToLower(user)] || strings.ContainsAny(host, ":/")) &&
+				!isPort(user) && names.IsName(user) && !names.Harmless(pass) {
+				found = append(found, Secret{Span{colon + 1, at - 1}, byPassword})
 			}
 		}
 	}

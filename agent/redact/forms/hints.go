@@ -1,36 +1,38 @@
-package redact
+package forms
 
 import (
 	"slices"
 	"strings"
+
+	"github.com/reeve-cloud/reeve/agent/redact/names"
 )
 
-// topics are what a text may be about, a bit each.
-type topics uint64
+// Topics are what a text may be about, a bit each.
+type Topics uint64
 
 const (
-	aboutNames topics = 1 << iota
-	aboutPrograms
-	aboutAddresses
+	AboutNames Topics = 1 << iota
+	AboutPrograms
+	AboutAddresses
 	aboutEscapes
-	// aboutForms is the bit of the first of forms. Others follow.
-	aboutForms
+	// AboutForms is the bit of the first of forms. Others follow.
+	AboutForms
 )
 
 // hint is a text, in small letters, that is in all texts about something.
 type hint struct {
 	text  string
-	about topics
+	about Topics
 }
 
-// hints are looked for in any case, all at once. Looking for them first keeps
+// Hints are looked for in any case, all at once. Looking for them first keeps
 // what takes longer away from nearly all text.
-type hints struct {
+type Hints struct {
 	// folded has for each byte what it counts for: a letter in either case for one of
 	// 26, all others for one of a few; and more than maxMix for a hint of one byte,
-	// of which single has the topics.
+	// of which single has the Topics.
 	folded [256]uint32
-	single [256]topics
+	single [256]Topics
 	// starts has a bit for what is mixed from three bytes that a hint begins with,
 	// and groups the hints of each.
 	starts [(maxMix + 1) / 64]uint64
@@ -63,15 +65,17 @@ func class(c byte) uint32 {
 	return 31
 }
 
-func newHints() *hints {
-	h := &hints{groups: make([][]hint, 1)}
+// NewHints returns none.
+func NewHints() *Hints {
+	h := &Hints{groups: make([][]hint, 1)}
 	for c := range h.folded {
 		h.folded[c] = class(byte(c))
 	}
 	return h
 }
 
-func (h *hints) add(about topics, texts ...string) {
+// Add adds texts of which each is in all texts about something.
+func (h *Hints) Add(about Topics, texts ...string) {
 	for _, t := range texts {
 		t = strings.ToLower(t)
 		switch len(t) {
@@ -92,7 +96,7 @@ func (h *hints) add(about topics, texts ...string) {
 }
 
 // start notes what a hint begins with.
-func (h *hints) start(t string, of hint) {
+func (h *Hints) start(t string, of hint) {
 	n := class(t[0])<<10 | class(t[1])<<5 | class(t[2])
 	if h.starts[n/64] |= 1 << (n % 64); h.group[n] == 0 {
 		h.group[n] = uint16(len(h.groups))
@@ -103,14 +107,14 @@ func (h *hints) start(t string, of hint) {
 	}
 }
 
-// in reports whether any of the hints is in a text.
-func (h *hints) in(text []byte) bool { return seek(h, text, true) != 0 }
+// In reports whether any of the hints is in a text.
+func (h *Hints) In(text []byte) bool { return seek(h, text, true) != 0 }
 
-// about returns what a text may be about.
-func (h *hints) about(text string) topics { return seek(h, text, false) }
+// About returns what a text may be about.
+func (h *Hints) About(text string) Topics { return seek(h, text, false) }
 
 // seek looks for all hints, or for the first.
-func seek[T string | []byte](h *hints, text T, first bool) (found topics) {
+func seek[T string | []byte](h *Hints, text T, first bool) (found Topics) {
 	var n uint32
 	for i := range len(text) {
 		if n = n<<5&maxMix | h.folded[text[i]]; n > maxMix {
@@ -157,3 +161,41 @@ var lower = func() (table [256]byte) {
 	}
 	return table
 }()
+
+// Anything are hints of which one is in each text that holds a secret, but for
+// those of the operator.
+var Anything = func() *Hints {
+	h := NewHints()
+	h.Add(AboutNames, names.Hints()...)
+	h.Add(AboutPrograms, programs...)
+	h.Add(AboutAddresses, "@", "://")
+	// Escapes of JSON stand between in raw text, or in place of what is looked for.
+	h.Add(aboutEscapes, `"kty"`, `kty\"`, `auth\"`, `\" \"`, `\\u00`)
+	for n, f := range All {
+		h.Add(AboutForms<<n, f.needs...)
+	}
+	return h
+}()
+
+// MinPlain and maxPlain are how long what isPlain knows is.
+const MinPlain, MaxPlain = 8, 64
+
+// plain has the bytes of UUIDs, hashes, addresses, numbers and times. No hint of
+// MinPlain bytes is made of them alone that is in a text with a secret of up to maxPlain.
+var plain = func() (table [256]bool) {
+	for _, c := range []byte("0123456789abcdef-:.TZ+\"") {
+		table[c] = true
+	}
+	return table
+}()
+
+// IsPlain knows most of what identifies and measures, which holds no secret that shows,
+// more quickly than by looking for hints.
+func IsPlain[T string | []byte](text T) bool {
+	for i := range len(text) {
+		if !plain[text[i]] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,16 +1,20 @@
-package redact
+package names
 
 import (
 	"regexp"
 	"strings"
+	"unicode"
 )
 
-// look is how a value looks that is no secret though its name speaks of one.
-type look uint8
+// Mask stands where a secret was.
+const Mask = "[redacted]"
+
+// Look is how a value looks that is no secret though its name speaks of one.
+type Look uint8
 
 const (
-	// noLook: no look saves a value but that of every harmless one.
-	noLook look = iota
+	// NoLook: no look saves a value but that of every harmless one.
+	NoLook Look = iota
 	// anyLook: whatever it looks like.
 	anyLook
 	// idLook is that of identifiers and of words from a list.
@@ -23,9 +27,9 @@ const (
 	wordLook
 )
 
-// harmless reports whether a text is no secret, whatever its name: it says that
+// Harmless reports whether a text is no secret, whatever its name: it says that
 // there is none, switches something, or stands for a value that is elsewhere.
-func harmless(text string) bool {
+func Harmless(text string) bool {
 	switch strings.ToLower(text) {
 	case "%s", "%v", "%d", "%q", "%w",
 		"", "true", "false", "null", "nil", "none", "undefined", "~", "yes", "no", "on", "off":
@@ -71,26 +75,26 @@ func refers(text string) bool {
 // reads is a command in the place of a value that gets it from elsewhere.
 var reads = regexp.MustCompile(`^\((?:<|cat |printenv |head |openssl rand|aws |kubectl |vault |op |pass |gcloud |az )[^()$]*\)$`)
 
-// has reports whether a text is a secret under a name with such a verdict.
-func (v verdict) has(text string) bool {
+// Has reports whether a text is a secret under a name with such a verdict.
+func (v Verdict) Has(text string) bool {
 	switch {
-	case !v.secret || harmless(text):
+	case !v.Secret || Harmless(text):
 		return false
-	case v.counts && isQuantity(text):
+	case v.Counts && isQuantity(text):
 		return false
 	}
-	switch v.look {
-	case noLook:
-		return !keyFile.MatchString(text) && !isPath(text) && !(v.rule == secretRule && secretPath.MatchString(text) && !looksSecret(text)) &&
+	switch v.Look {
+	case NoLook:
+		return !keyFile.MatchString(text) && !isPath(text) && !(v.Rule == secretRule && secretPath.MatchString(text) && !LooksSecret(text)) &&
 			!accounts.MatchString(text)
 	case pathLook:
-		return !strings.ContainsAny(text, `/\.`) && looksSecret(text)
+		return !strings.ContainsAny(text, `/\.`) && LooksSecret(text)
 	case dirLook:
 		return text[0] != '/'
 	case idLook:
-		return !isID(text) && looksSecret(text)
+		return !IsID(text) && LooksSecret(text)
 	}
-	return looksSecret(text) && !isID(text) || isLogin(text)
+	return LooksSecret(text) && !IsID(text) || IsLogin(text)
 }
 
 // keyFile is the name of a file with a key, written from the root.
@@ -98,7 +102,7 @@ var keyFile = regexp.MustCompile(`^(?:/[\w.-]+)+\.(?:key|pem|crt|cert|cer|p12|pf
 
 // isPath knows paths from the root, in small letters.
 func isPath(text string) bool {
-	return text[0] == '/' && lowPath.MatchString(text) && !looksSecret(text)
+	return text[0] == '/' && lowPath.MatchString(text) && !LooksSecret(text)
 }
 
 var lowPath = regexp.MustCompile(`^(?:/[a-z0-9_.-]+){2,}$`)
@@ -127,8 +131,8 @@ func isQuantity(text string) bool {
 	return false
 }
 
-// isID knows UUIDs, hashes, numbers, and names in lower case with hyphens.
-func isID(text string) bool {
+// IsID knows UUIDs, hashes, numbers, and names in lower case with hyphens.
+func IsID(text string) bool {
 	hex, digits := true, true
 	for i := range len(text) {
 		c := text[i]
@@ -143,10 +147,10 @@ var notRandom = strings.NewReplacer("k8s", "", "k3s", "", "s3", "", "ec2", "", "
 	"i18n", "", "http2", "", "h2c", "", "ipv4", "", "ipv6", "", "argon2id", "", "pbkdf2", "", "v1beta", "", "v1alpha", "",
 	"v2beta", "", "2fa", "", "log4j", "", "web3", "", "p12", "", "v1", "", "v2", "", "v3", "")
 
-// looksSecret reports whether a text looks as nobody would write a word: a part
+// LooksSecret reports whether a text looks as nobody would write a word: a part
 // of it has letters behind digits, or is in base64. It is asked only where a name
 // leaves it open.
-func looksSecret(text string) bool {
+func LooksSecret(text string) bool {
 	if strings.ContainsAny(text, " \t\n{}()<>") {
 		return false
 	}
@@ -155,7 +159,7 @@ func looksSecret(text string) bool {
 		if i < len(text) && !strings.ContainsRune("-_./:,=", rune(text[i])) {
 			continue
 		}
-		if word := text[part:i]; mixed(word) && !(len(word) < len(text) && isID(word)) {
+		if word := text[part:i]; mixed(word) && !(len(word) < len(text) && IsID(word)) {
 			return true
 		}
 		part = i + 1
@@ -184,9 +188,9 @@ func mixed(word string) bool {
 	return state == 3
 }
 
-// random reports whether a text has capitals, small letters and digits without
+// Random reports whether a text has capitals, small letters and digits without
 // any mark, or is so long that it is no word.
-func random(text string) bool {
+func Random(text string) bool {
 	var upper, small, digit, other int
 	for i := range len(text) {
 		switch c := text[i]; {
@@ -205,19 +209,20 @@ func random(text string) bool {
 	return len(text) >= 8 && upper > 0 && small > 0 && digit > 0 || len(text) >= 20 && digit > 1 && upper+small > 1 && other == 0
 }
 
-// looksChosen reports whether a name looks as nobody would call a thing.
-func looksChosen(name string) bool {
-	return len(name) < maxName && !isID(name) && (looksSecret(name) || random(name))
+// LooksChosen reports whether a name looks as nobody would call a thing.
+func LooksChosen(name string) bool {
+	return len(name) < MaxName && !IsID(name) && (LooksSecret(name) || Random(name))
 }
 
-// isLogin reports whether a text is user:password.
-func isLogin(text string) bool {
+// IsLogin reports whether a text is user:password.
+func IsLogin(text string) bool {
 	user, pass, ok := strings.Cut(text, ":")
-	return ok && user != "" && !noLogins[user] && len(pass) > 2 && hasDigitAndLetter(pass) &&
+	return ok && user != "" && !NoLogins[user] && len(pass) > 2 && HasDigitAndLetter(pass) &&
 		!strings.HasPrefix(pass, "/") && !strings.ContainsAny(text, " \t\n,{}")
 }
 
-func hasDigitAndLetter(s string) bool {
+// HasDigitAndLetter reports whether a text has a digit and a letter of ASCII.
+func HasDigitAndLetter(s string) bool {
 	var digit, letter bool
 	for i := range len(s) {
 		digit = digit || s[i] >= '0' && s[i] <= '9'
@@ -228,22 +233,37 @@ func hasDigitAndLetter(s string) bool {
 
 // openers are words with which a message goes on behind "secret:" or "token:",
 // in place of a value.
-var openers = set(`the a an no not is was are were has had have this that these it its of in on at to for from by with without and or as
+var openers = Set(`the a an no not is was are were has had have this that these it its of in on at to for from by with without and or as
 	because if when get got post put patch delete list watch dial read write open connect lookup parse load fetch
 	connection request response server client context error err failed failure cannot could can unable unexpected invalid illegal bad wrong
 	missing required expected empty unknown unsupported unauthorized unauthenticated forbidden denied refused rejected expired revoked
 	timeout timed deadline eof stream net tls http https rpc json yaml x509 remote i/o already exists not-found notfound found
 	signature must should may does did do been being will would but only must use using flag flags option options value values key name
-	file path field so too there which what while whose who authentication authorization permission access user service internal volume secret configmap
+	file path field so too there which what while whose who authentication authorization permission access user service
+	internal volume secret configmap
 	malformed mismatch mismatched corrupt corrupted incorrect insufficient unavailable operation object resource resources namespace
 	stale locked disabled enabled deleted removed updated created rotated rotation refreshed mounted ok success successful successfully
 	serviceaccounts secrets pods nodes configmaps namespaces pending ready unset nil none null undefined true false <nil>`)
 
-// isProse reports whether what follows "token: " in a text goes on with a
+// IsProse reports whether what follows "token: " in a text goes on with a
 // sentence rather than with a value.
-func isProse(rest string) bool {
+func IsProse(rest string) bool {
 	word, _, _ := strings.Cut(strings.TrimLeft(rest, " \t"), " ")
 	word, _, _ = strings.Cut(word, "\n")
 	word = strings.ToLower(strings.Trim(word, `.,;:!?()"'`))
 	return openers[word]
 }
+
+// IsName reports whether a text may be a name: letters, digits, and _ - .
+func IsName(s string) bool {
+	for _, r := range s {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-.", r) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// NoLogins are what stands before addresses of mail and the like.
+var NoLogins = Set("mailto to from cc bcc sip sips xmpp acct user group serviceaccount owner email mail by contact principal domain " +
+	"member maintainer maintainers author authors rfc822name upn uri urn id sha256 sha512 sha1 md5 git ssh")

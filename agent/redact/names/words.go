@@ -1,4 +1,7 @@
-package redact
+// Package names says what a name says of its value: one table of words makes a name
+// that of a secret, and says where in a name each word counts. Where that leaves it open,
+// the value's looks decide.
+package names
 
 import (
 	"fmt"
@@ -6,6 +9,9 @@ import (
 	"strings"
 	"unicode"
 )
+
+// MaxName is how long a name is at most.
+const MaxName = 128
 
 // place says where a word of the table counts. A name is that of a member of an
 // object, a label, a variable of the environment, a flag, a key in a text, or what
@@ -23,11 +29,11 @@ const (
 	ending
 	// inQuery: as the whole name of a parameter in the query of a URL.
 	inQuery
-	// bare: a value follows it in a text without any mark: requirepass X.
+	// Bare: a value follows it in a text without any mark: requirepass X.
 	bare
 	// vague: its value is masked only where it looks like a secret.
 	vague
-	// password: what stands behind it in a text is taken for a secret more easily.
+	// Password: what stands behind it in a text is taken for a secret more easily.
 	password
 )
 
@@ -38,7 +44,8 @@ var secretNames = []struct {
 	words  string
 }{
 	{inName | inside | password, "password, passwd, passphrase, passwrd"},
-	{inName | password, "passwords, pwd, pswd, pswrd, psw, passw, pword, pass phrase, pass word, passwort, kennwort, senha, contraseña, contrasena, clave, " +
+	{inName | password, "passwords, pwd, pswd, pswrd, psw, passw, pword, pass phrase, pass word, passwort, kennwort, " +
+		"senha, contraseña, contrasena, clave, " +
 		"mot de passe, wachtwoord, hasło, haslo, salasana, lösenord, losenord, adgangskode, parola, heslo, jelszó, jelszo, lozinka, şifre, " +
 		"mật khẩu, пароль, пароля, 密码, 密碼, 口令, パスワード, 비밀번호, 암호, סיסמה, كلمة السر, كلمة المرور, รหัสผ่าน"},
 	{inName | ending | password, "pass"},
@@ -82,10 +89,11 @@ var secretNames = []struct {
 
 // harmlessEnds are the last words of names that speak about a secret and hold
 // none, with how their values look: one that looks otherwise is a secret.
-var harmlessEnds = func() map[string]look {
-	ends := make(map[string]look)
-	for l, list := range map[look]string{
-		anyLook: "min max minimum maximum lifetime name names namespace namespaces ref refs reference references count size length bytes enabled disabled " +
+var harmlessEnds = func() map[string]Look {
+	ends := make(map[string]Look)
+	for l, list := range map[Look]string{
+		anyLook: "min max minimum maximum lifetime name names namespace namespaces ref refs reference references count size " +
+			"length bytes enabled disabled " +
 			"required ttl seconds minutes hours " +
 			"days expiry expires expired expiration created updated deleted time timestamp at optional age rotation interval " +
 			"timeout used hard limit total rate through thru stdin prompt only fd uses immutable attempts failures errors retries",
@@ -110,30 +118,41 @@ var harmlessMembers = map[string]bool{
 // falseEnds are words that end like one of a secret and are none.
 var falseEnds = []string{"compass", "bypass", "trespass", "encompass", "surpass", "overpass", "underpass"}
 
-// verdict is what a name says of its value.
-type verdict struct {
-	// secret says that the value is one, unless it looks like something else.
-	secret bool
-	// look is how a value looks that is none.
-	look look
+// Verdict is what a name says of its value.
+type Verdict struct {
+	// Secret says that the value is one, unless it looks like something else.
+	Secret bool
+	// Look is how a value looks that is none.
+	Look Look
 	// plain says that the value of a number is none: the name counts secrets.
-	counts bool
-	// password and bare are those of the table.
-	password, bare bool
-	// rule says which word of the table, or which of the operator's names, it was.
-	rule rule
+	Counts bool
+	// Password and bare are those of the table.
+	Password, Bare bool
+	// Rule says which word of the table, or which of the operator's names, it was.
+	Rule Rule
 }
 
-// rule is what made a name that of a secret: a word of the table, by its place in
+// Items is the verdict on what an array holds.
+func (v Verdict) Items() Verdict {
+	if v.Look != NoLook {
+		return Verdict{}
+	}
+	v.Counts = false
+	return v
+}
+
+// Rule is what made a name that of a secret: a word of the table, by its place in
 // table.said, or one of the operator's names, counted from ownRules.
-type rule uint16
+type Rule uint16
 
-const ownRules rule = 1 << 15
+// OwnRule is the first of the operator's names.
+const OwnRule Rule = 1 << 15
 
-func (r rule) String() string {
+// String names the word, or the place in the operator's settings.
+func (r Rule) String() string {
 	switch {
-	case r >= ownRules:
-		return fmt.Sprintf("redact.keys[%d]", r-ownRules)
+	case r >= OwnRule:
+		return fmt.Sprintf("redact.keys[%d]", r-OwnRule)
 	case r > 0:
 		return table.said[r]
 	}
@@ -146,18 +165,18 @@ type lists struct {
 	inside, endings []string
 	longest         int // the most words in a row
 	// rules are of all words, each of which has one, and said is what is said of each.
-	rules map[string]rule
+	rules map[string]Rule
 	said  []string
 }
 
 var table = func() lists {
-	l := lists{byWord: make(map[string]place), said: []string{""}, rules: make(map[string]rule)}
+	l := lists{byWord: make(map[string]place), said: []string{""}, rules: make(map[string]Rule)}
 	for _, row := range secretNames {
 		for w := range strings.SplitSeq(row.words, ", ") {
 			if l.byWord[w] == 0 {
-				l.rules[w] = rule(len(l.said))
+				l.rules[w] = Rule(len(l.said))
 				if joined := strings.ReplaceAll(w, " ", ""); l.rules[joined] == 0 {
-					l.rules[joined] = rule(len(l.said))
+					l.rules[joined] = Rule(len(l.said))
 				}
 				l.said = append(l.said, fmt.Sprintf("name %q", w))
 			}
@@ -176,6 +195,57 @@ var table = func() lists {
 	return l
 }()
 
+// shortEnds are what stands behind a short name where it has a value.
+const shortEnds = "=: \t\n\"'\\]<>,;)_-.%&$0123456789"
+
+// Hints returns texts, in small letters, of which one is in each text in which a name
+// of a secret stands with its value.
+func Hints() (list []string) {
+	for _, row := range secretNames {
+		for w := range strings.SplitSeq(row.words, ", ") {
+			// Of two words the last is enough where it is key; others are common.
+			switch all := strings.Fields(w); {
+			case row.places&inQuery != 0:
+				list = append(list, w+"=")
+			case len(w) <= 3: // they are in many words
+				for _, mark := range shortEnds {
+					list = append(list, w+string(mark))
+				}
+			case len(all) == 1:
+				list = append(list, w)
+			case all[len(all)-1] == "key":
+				list = append(list, "key")
+			default:
+				for _, mark := range []string{"", " ", "_", "-", "."} {
+					list = append(list, strings.Join(all, mark))
+				}
+			}
+		}
+	}
+	return list
+}
+
+// SecretBy is the verdict on what a word of the table names.
+func SecretBy(word string) Verdict { return Verdict{Secret: true, Rule: table.rules[word]} }
+
+// JudgePair holds the last two words of a text against the table: a name that is
+// written with a blank between, as in "api key".
+func JudgePair(text string) (v Verdict, ok bool) {
+	ws := split(text)
+	if len(ws) < 2 {
+		return v, false
+	}
+	pair := ws[len(ws)-2] + " " + singular(ws[len(ws)-1])
+	p := table.byWord[pair]
+	return SecretBy(pair), p&inName != 0 && p&vague == 0
+}
+
+// JudgeParameter holds the name of a parameter in an address against the table.
+func JudgeParameter(name string) (v Verdict, ok bool) {
+	name = strings.ToLower(name)
+	return SecretBy(name), table.byWord[name]&inQuery != 0
+}
+
 // plural says that a word counts, or lists, what the table has in the singular.
 func singular(w string) string {
 	if s, ok := strings.CutSuffix(w, "s"); ok && !strings.HasSuffix(s, "s") && len(s) > 2 {
@@ -185,14 +255,15 @@ func singular(w string) string {
 }
 
 // without are first words that say that there is no secret.
-var without = set("nopasswd nopassword nopass passwordless")
+var without = Set("nopasswd nopassword nopass passwordless")
 
 // references are the ends of names that name a secret.
-var references = [][]string{{"pull", "secret"}, {"pull", "secrets"}, {"existing", "secret"}, {"tls", "secret"}, {"password", "key"}, {"load", "credential"},
+var references = [][]string{
+	{"pull", "secret"}, {"pull", "secrets"}, {"existing", "secret"}, {"tls", "secret"}, {"password", "key"}, {"load", "credential"},
 	{"load", "credential", "encrypted"}, {"import", "credential"}}
 
 // ofWhole are words before hash that say what it is of: nothing that could be tried.
-var ofWhole = set("cert certificate image template chart file git commit spec config content")
+var ofWhole = Set("cert certificate image template chart file git commit spec config content")
 
 // ends reports whether words end with any of some others.
 func ends(words []string, with [][]string) bool {
@@ -204,13 +275,13 @@ func ends(words []string, with [][]string) bool {
 // counting are first words of names that say how many there are.
 var counting = []string{"count", "num", "number", "max", "min", "total", "limits", "requests", "used", "hard"}
 
-// judgeName holds a name against the table.
-func judgeName(name string) verdict {
+// Judge holds a name against the table.
+func Judge(name string) Verdict {
 	ws := split(name)
 	if len(ws) == 0 {
-		return verdict{}
+		return Verdict{}
 	}
-	v, found, strong := verdict{}, place(0), false
+	v, found, strong := Verdict{}, place(0), false
 	for i := range ws {
 		for n := 1; n <= table.longest && i+n <= len(ws); n++ {
 			word := strings.Join(ws[i:i+n], " ")
@@ -225,7 +296,7 @@ func judgeName(name string) verdict {
 			}
 			if p&inName != 0 || p&atEnd != 0 && i+n == len(ws) {
 				found |= p
-				v.rule = table.rules[word]
+				v.Rule = table.rules[word]
 				strong = strong || p&vague == 0
 				// The secret_id of Vault's AppRole is its password.
 				if i+n == len(ws) && n > 1 {
@@ -236,49 +307,49 @@ func judgeName(name string) verdict {
 	}
 	joined := strings.Join(ws, "")
 	if without[ws[0]] || ws[0] == "no" && found&password != 0 { // NOPASSWD
-		return verdict{}
+		return Verdict{}
 	}
 	for _, w := range table.inside {
 		if strings.Contains(joined, w) {
 			found |= inside
-			v.rule = max(v.rule, table.rules[w])
-			v.password = v.password || w[0] == 'p' && w[1] == 'a'
+			v.Rule = max(v.Rule, table.rules[w])
+			v.Password = v.Password || w[0] == 'p' && w[1] == 'a'
 		}
 	}
 	for _, w := range table.endings {
 		if strings.HasSuffix(joined, w) && !slices.ContainsFunc(falseEnds, func(end string) bool { return strings.HasSuffix(joined, end) }) {
 			found |= ending
-			v.rule = max(v.rule, table.rules[w])
+			v.Rule = max(v.Rule, table.rules[w])
 		}
 	}
 	if found == 0 {
 		return v
 	}
-	v.password = v.password || found&password != 0
-	v.bare = found&bare != 0
+	v.Password = v.Password || found&password != 0
+	v.Bare = found&bare != 0
 	last := ws[len(ws)-1]
 	end, harmless := harmlessEnds[last]
 	strong = strong || found&(inside|ending) != 0 && found&(inName|atEnd) == 0
 	switch {
 	case ends(ws, references), last == "hash" && len(ws) > 1 && ofWhole[ws[len(ws)-2]], ws[0] == "checksum":
-		return verdict{secret: true, look: wordLook, rule: v.rule}
+		return Verdict{Secret: true, Look: wordLook, Rule: v.Rule}
 	case name == "PWD" || name == "OLDPWD":
-		return verdict{secret: true, look: dirLook, rule: v.rule}
+		return Verdict{Secret: true, Look: dirLook, Rule: v.Rule}
 	case harmless && !(found&atEnd != 0 && table.byWord[strings.Join(ws[max(0, len(ws)-2):], " ")] != 0):
 		if end == anyLook {
-			return verdict{}
+			return Verdict{}
 		}
-		return verdict{secret: true, look: end, rule: v.rule}
+		return Verdict{Secret: true, Look: end, Rule: v.Rule}
 	case !strong:
-		return verdict{secret: true, look: wordLook, rule: v.rule}
+		return Verdict{Secret: true, Look: wordLook, Rule: v.Rule}
 	}
-	v.secret = true
-	v.counts = singular(last) != last || slices.Contains(counting, ws[0])
+	v.Secret = true
+	v.Counts = singular(last) != last || slices.Contains(counting, ws[0])
 	return v
 }
 
-// namesSecret reports whether a text is nothing but what secrets are called.
-func namesSecret(text string) bool {
+// CallsSecret reports whether a text is nothing but what secrets are called.
+func CallsSecret(text string) bool {
 	if len(text) > 24 {
 		return false
 	}
@@ -286,41 +357,42 @@ func namesSecret(text string) bool {
 	return p&inName != 0 && p&vague == 0
 }
 
-// memberOf is what the name of a member says of it where the object's own name
+// MemberOf is what the name of a member says of it where the object's own name
 // was that of a secret.
-func memberOf(name string) verdict {
+func MemberOf(name string) Verdict {
 	if harmlessMembers[strings.ToLower(name)] {
-		return verdict{}
+		return Verdict{}
 	}
 	switch strings.ToLower(name) {
 	case "key", // which of a secret's, or a key
 		"description", "title", "summary", "comment", "hint", "help", "example":
-		return verdict{secret: true, look: wordLook}
+		return Verdict{Secret: true, Look: wordLook}
 	}
 	if ws := split(name); len(ws) > 0 {
 		if end, ok := harmlessEnds[ws[len(ws)-1]]; ok {
 			if end == anyLook {
-				return verdict{}
+				return Verdict{}
 			}
-			return verdict{secret: true, look: end}
+			return Verdict{Secret: true, Look: end}
 		}
 	}
-	return verdict{secret: true}
+	return Verdict{Secret: true}
 }
 
 // names and values are the members, by the last word of their names in the
 // singular, that make a pair: {"name": "DB_PASSWORD", "value": ...}. The value of
 // a loose one is a text, or none of the pair.
 var (
-	pairNames = set("name key id header var variable parameter param field property attribute setting option label title type k env envvar")
-	pairValue = set("value val v")
-	pairLoose = set("content data text default string literal password")
+	pairNames = Set("name key id header var variable parameter param field property attribute setting option label title type k env envvar")
+	pairValue = Set("value val v")
+	pairLoose = Set("content data text default string literal password")
 )
 
 // flagNames are switches that say that the value beside them is a secret.
-var flagNames = set("sensitive issensitive secure issecure secret issecret masked ismasked hidden confidential private")
+var flagNames = Set("sensitive issensitive secure issecure secret issecret masked ismasked hidden confidential private")
 
-func set(list string) map[string]bool {
+// Set makes a set of the words in a list.
+func Set(list string) map[string]bool {
 	m := make(map[string]bool)
 	for w := range strings.FieldsSeq(list) {
 		m[w] = true
@@ -328,124 +400,51 @@ func set(list string) map[string]bool {
 	return m
 }
 
-// role is the part of a member in a pair of name and value.
-type role uint8
+// Role is the part of a member in a pair of name and value.
+type Role uint8
 
 const (
-	noRole role = iota
-	// argumentsRole is that of the arguments of a command that stands beside them, and
-	// authRole that of what may be user:password in base64.
-	argumentsRole
-	authRole
-	// flagRole says of the object that its value is a secret, and ownedRole is what an object
-	// has that is called by its type: Terraform's.
-	flagRole
-	ownedRole
-	nameRole
-	valueRole
-	looseRole
+	NoRole Role = iota
+	// ArgumentsRole is that of the arguments of a command that stands beside them, and
+	// AuthRole that of what may be user:password in base64.
+	ArgumentsRole
+	AuthRole
+	// FlagRole says of the object that its value is a secret, and ownedRole is what an object
+	// Has that is called by its type: Terraform's.
+	FlagRole
+	OwnedRole
+	NameRole
+	ValueRole
+	LooseRole
 )
 
-// roleOf returns the part that a member of that name can have.
-func roleOf(name string) role {
+// RoleOf returns the part that a member of that name can have.
+func RoleOf(name string) Role {
 	switch {
 	case name == "args", name == "arguments":
-		return argumentsRole
+		return ArgumentsRole
 	case name == "auth":
-		return authRole
+		return AuthRole
 	case name == "instances", name == "attributes":
-		return ownedRole
+		return OwnedRole
 	case flagNames[strings.ToLower(strings.ReplaceAll(name, "_", ""))]:
-		return flagRole
+		return FlagRole
 	case len(name) > 24:
-		return noRole
+		return NoRole
 	}
 	ws := split(name)
 	if len(ws) == 0 || len(ws) > 3 {
-		return noRole
+		return NoRole
 	}
 	switch last := singular(ws[len(ws)-1]); {
 	case pairValue[last]:
-		return valueRole
+		return ValueRole
 	case pairNames[last]:
-		return nameRole
+		return NameRole
 	case pairLoose[last] && len(ws) == 1:
-		return looseRole
+		return LooseRole
 	}
-	return noRole
-}
-
-// judged is what is remembered of a name.
-type judged struct {
-	verdict
-	role role
-	// holds says that the name has a secret in itself, and says that any of this is so.
-	holds, says bool
-	// chosen says that the name looks as nobody would call a thing.
-	chosen bool
-	name   string
-	// next is what was judged behind it the last time. Documents of one type have the same
-	// names in the same order, so most often it is what is asked for next.
-	next *judged
-}
-
-// verdicts remembers of names what they say: documents of one type have the
-// same keys, and taking them apart is what redaction would otherwise spend its time on.
-type verdicts map[string]*judged
-
-// These bound the memory: there is no end of keys in labels.
-const (
-	maxVerdicts = 4096
-	maxVerdict  = 128 // bytes of a key
-)
-
-// judge says what a name says of its value, and of itself.
-func (d *redactor) judge(name []byte) *judged {
-	if j := d.last.next; j != nil && j.name == string(name) {
-		d.last = j
-		return j
-	}
-	last := d.last
-	j := d.verdicts[string(name)]
-	if j == nil {
-		j = d.judgeAnew(name)
-	}
-	if len(name) <= maxVerdict { // of others nothing is kept
-		last.next, d.last = j, j
-	}
-	return j
-}
-
-func (d *redactor) judgeAnew(name []byte) *judged {
-	j := &judged{name: string(name), verdict: d.Rules.judge(string(name)), role: roleOf(string(name))}
-	j.holds = d.suspicious(name) && d.quietly(string(name)) != string(name)
-	j.chosen = looksChosen(j.name)
-	j.says = j.secret || j.role != noRole || j.holds
-	if len(name) > maxVerdict {
-		return j
-	}
-	if len(d.verdicts) >= maxVerdicts {
-		d.forget()
-	}
-	d.verdicts[string(name)] = j
-	return j
-}
-
-// forget makes room. What is forgotten leads to nothing that is kept.
-func (d *redactor) forget() {
-	clear(d.verdicts)
-	d.last.next = nil
-	d.last = new(judged)
-}
-
-// judge holds a name against the table and the operator's names.
-func (r *Rules) judge(name string) verdict {
-	for n, key := range r.keys {
-		if key.MatchString(name) {
-			return verdict{secret: true, rule: ownRules + rule(min(n, int(ownRules)-1))}
-		}
-	}
-	return judgeName(name)
+	return NoRole
 }
 
 // split takes a name apart into lower-case words at marks and at changes of case.

@@ -1,4 +1,4 @@
-package redact
+package forms
 
 import (
 	"encoding/base64"
@@ -22,9 +22,9 @@ var isEncoded = func() (table [256]bool) {
 	return table
 }()
 
-// encoded returns the next part of a text, from a place on, that is base64 of a text by
+// NextBase64 returns the next part of a text, from a place on, that is base64 of a text by
 // its looks, or ok false.
-func encoded[T string | []byte](s T, from int) (part span, ok bool) {
+func NextBase64[T string | []byte](s T, from int) (part Span, ok bool) {
 	for i := from + minEncoded - 1; i < len(s); i += minEncoded {
 		if !isEncoded[s[i]] {
 			continue
@@ -46,7 +46,7 @@ func encoded[T string | []byte](s T, from int) (part span, ok bool) {
 		for n := 0; n < 2 && end < len(s) && s[end] == '='; n++ {
 			end++
 		}
-		return span{begin, end}, true
+		return Span{begin, end}, true
 	}
 	return part, false
 }
@@ -74,31 +74,8 @@ func beginsText[T string | []byte](s T) bool {
 
 func isPrinted(c byte) bool { return c >= ' ' && c < 0x7f || c == '\n' || c == '\t' || c == '\r' }
 
-// base64 masks what is a text in base64 that has a secret in it.
-func (d *redactor) base64(s string) string {
-	if d.nested >= maxNested {
-		return s
-	}
-	var found secrets
-	for from := 0; ; {
-		part, ok := encoded(s, from)
-		if !ok {
-			return d.mask(s, found)
-		}
-		from = part.to
-		if text := decode(s[part.from:part.to]); text != "" {
-			d.nested++
-			clean := d.quietly(text)
-			d.nested--
-			if clean != text {
-				found = append(found, secret{part, "secret in base64"})
-			}
-		}
-	}
-}
-
-// decode returns the text that is encoded, or an empty one if it is none.
-func decode(s string) string {
+// DecodeBase64 returns the text that is encoded, or an empty one if it is none.
+func DecodeBase64(s string) string {
 	s = strings.TrimRight(s[:min(len(s), maxEncoded)], "=")
 	if len(s)%4 == 1 {
 		s = s[:len(s)-1]

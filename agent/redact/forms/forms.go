@@ -1,13 +1,16 @@
-package redact
+// Package forms finds secrets in texts by what they look like, and by what stands around
+// them: keys and tokens of known makes, passwords in addresses, lines of configuration files,
+// arguments of well-known programs. Names are no part of it.
+package forms
 
 import (
 	"regexp"
 	"strings"
 )
 
-// form is a text that holds a secret, whatever stands around it.
-type form struct {
-	// by says what it is.
+// Form is a text that holds a secret, whatever stands around it.
+type Form struct {
+	// By says what it is.
 	by string
 	// expr has groups around the secret, which stay. All else that matches is masked.
 	expr *regexp.Regexp
@@ -17,35 +20,36 @@ type form struct {
 	words bool
 }
 
-func newForm(by, expr string, needs ...string) form {
-	return form{by: by, expr: regexp.MustCompile(expr), needs: needs}
+func newForm(by, expr string, needs ...string) Form {
+	return Form{by: by, expr: regexp.MustCompile(expr), needs: needs}
 }
 
 // wordless is a form of which a word is no secret.
-func wordless(f form) form {
+func wordless(f Form) Form {
 	f.words = true
 	return f
 }
 
-// find returns the secrets of that form in a text.
-func (f *form) find(s string) (found secrets) {
+// Find returns the secrets of that form in a text.
+func (f *Form) Find(s string) (found Secrets) {
 	for _, at := range f.expr.FindAllStringSubmatchIndex(s, -1) {
 		from := at[0]
 		for g := 2; g < len(at); g += 2 {
 			if at[g] >= 0 {
-				found = append(found, secret{span{from, at[g]}, f.by})
+				found = append(found, Secret{Span{from, at[g]}, f.by})
 				from = at[g+1]
 			}
 		}
 		if last := s[from:at[1]]; f.words && strings.Trim(last[min(1, len(last)):], "abcdefghijklmnopqrstuvwxyz.") == "" {
 			continue
 		}
-		found = append(found, secret{span{from, at[1]}, f.by})
+		found = append(found, Secret{Span{from, at[1]}, f.by})
 	}
 	return found
 }
 
-var forms = []form{
+// All are the forms. Those that keep others from being seen come first.
+var All = []Form{
 	newForm("private key",
 		`(?s)-{4,5} ?BEGIN [A-Za-z0-9 ]*(?:PRIVATE KEY|Static key V1)(?: BLOCK)? ?-{4,5}.*?`+
 			`(?:-{4,5} ?END [A-Za-z0-9 ]*(?:PRIVATE KEY|Static key V1)(?: BLOCK)? ?-{4,5}|$)`, "private key", "static key v1"),
@@ -66,17 +70,20 @@ var forms = []form{
 			`[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|sk-(?:ant|proj|svcacct)-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|`+
 			`dckr_pat_[A-Za-z0-9_-]{20,}|hv[sbr]\.[A-Za-z0-9_-]{20,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{35}|`+
 			`GOCSPX-[A-Za-z0-9_-]{20,}|dop_v1_[a-f0-9]{32,}|glsa_[A-Za-z0-9_]{20,}|AGE-SECRET-KEY-1[A-Z0-9]{30,}|`+
-			`pypi-[A-Za-z0-9_-]{40,}|rubygems_[a-f0-9]{32,}|cio[A-Za-z0-9]{32}|ATATT3[A-Za-z0-9_=-]{40,}|ATBB[A-Za-z0-9]{20,}|GR1348941[A-Za-z0-9_-]{15,}|`+
+			`pypi-[A-Za-z0-9_-]{40,}|rubygems_[a-f0-9]{32,}|cio[A-Za-z0-9]{32}|ATATT3[A-Za-z0-9_=-]{40,}|ATBB[A-Za-z0-9]{20,}|`+
+			`GR1348941[A-Za-z0-9_-]{15,}|`+
 			`tskey-[a-z]+-[A-Za-z0-9-]{20,}|dckr_oat_[A-Za-z0-9_-]{20,}|SWMTKN-1-[a-z0-9]+-[a-z0-9]+|K10[a-f0-9]{32,}::[\w:.-]+|`+
 			`[A-Za-z0-9]{10,}\.atlasv1\.[A-Za-z0-9_=-]{20,}|pul-[a-f0-9]{40}|dapi[a-f0-9]{32}(?:-\d)?|sq[upa]_[a-f0-9]{40}|`+
 			`glc_[A-Za-z0-9+/=]{20,}|NR(?:AK|JS|II|AL|RA)-[A-Za-z0-9_-]{16,}|sntry[su]_[A-Za-z0-9+/=_-]{20,}|lin_(?:api|oauth)_[A-Za-z0-9]{30,}|`+
-			`ntn_[A-Za-z0-9]{30,}|fig[duo]r?_[A-Za-z0-9_-]{30,}|sk-[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}|r8_[A-Za-z0-9]{30,}|gsk_[A-Za-z0-9]{40,}|`+
+			`ntn_[A-Za-z0-9]{30,}|fig[duo]r?_[A-Za-z0-9_-]{30,}|sk-[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}|r8_[A-Za-z0-9]{30,}|`+
+			`gsk_[A-Za-z0-9]{40,}|`+
 			`pplx-[A-Za-z0-9]{40,}|sb[ps]_[a-z0-9]{40}|pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.-]{30,}|fm[12][ar]?_[A-Za-z0-9+/=_-]{30,}|`+
 			`dp\.(?:st|pt|ct|sa|scim|audit)\.[A-Za-z0-9_.-]{30,}|sdk-[a-f0-9]{8}-[a-f0-9]{4}-4[a-f0-9]{3}-[89ab][a-f0-9]{3}-[a-f0-9]{12}|`+
 			`dt0[a-z]\d\d\.[A-Z0-9]{24}\.[A-Z0-9]{64}|key-[a-f0-9][a-z0-9]{31}|key-\d[a-z0-9]{31}|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|`+
 			`ya29\.[A-Za-z0-9_-]{20,}|1//0[A-Za-z0-9_-]{40,}|LTAI[A-Za-z0-9]{16,24}|AKID[A-Za-z0-9]{32}|AKC[pP][A-Za-z0-9]{60,}|oy2[a-z0-9]{43}|`+
 			`oy2[A-Za-z0-9]{40,}|bku[at]_[a-f0-9]{40}|CCIP(?:AT|RJ)_[A-Za-z0-9_]{20,}|ops_eyJ[A-Za-z0-9_=-]{20,}|CFPAT-[A-Za-z0-9_-]{30,}|`+
-			`PMAK-[a-f0-9]{24}-[a-f0-9]{34}|HRKU-[A-Za-z0-9_-]{30,}|s\.[A-Za-z0-9]{24}\b|nfp_[A-Za-z0-9]{30,}|rnd_[A-Za-z0-9]{28,}|nbp_[A-Za-z0-9]{30,}|`+
+			`PMAK-[a-f0-9]{24}-[a-f0-9]{34}|HRKU-[A-Za-z0-9_-]{30,}|s\.[A-Za-z0-9]{24}\b|nfp_[A-Za-z0-9]{30,}|rnd_[A-Za-z0-9]{28,}|`+
+			`nbp_[A-Za-z0-9]{30,}|`+
 			`lsv2_(?:pt|sk)_[a-f0-9]{32}_[a-f0-9]{10}|ph[cx]_[A-Za-z0-9]{40,}|EAAC[A-Za-z0-9]{30,}|`+
 			`reeve-join-1\.[A-Za-z0-9_-]+)`,
 		"AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_",
@@ -85,7 +92,8 @@ var forms = []form{
 		"pypi-", "rubygems_", "cio", "ATATT3", "ATBB", "GR1348941", "tskey-", "dckr_oat_", "SWMTKN-1-", "::server:", "::node:", ".atlasv1.",
 		"pul-", "dapi0", "dapi1", "dapi2", "dapi3", "dapi4", "dapi5", "dapi6", "dapi7", "dapi8", "dapi9", "dapia", "dapib", "dapic", "dapid",
 		"dapie", "dapif", "squ_", "sqp_", "sqa_", "glc_", "NRAK-", "NRJS-", "NRII-", "NRAL-", "NRRA-", "sntrys_", "sntryu_", "lin_api_",
-		"lin_oauth_", "ntn_", "figd_", "figu_", "figo_", "T3BlbkFJ", "r8_", "gsk_", "pplx-", "sbp_", "sbs_", "pscale_", "fm1_", "fm2_", "fm1r_", "fm2a_",
+		"lin_oauth_", "ntn_", "figd_", "figu_", "figo_", "T3BlbkFJ", "r8_", "gsk_", "pplx-", "sbp_", "sbs_", "pscale_", "fm1_", "fm2_",
+		"fm1r_", "fm2a_",
 		"dp.st.", "dp.pt.", "dp.ct.", "dp.sa.", "dp.scim.", "dp.audit.", "sdk-", "dt0", "key-", "shpat_", "shpca_", "shppa_",
 		"shpss_", "ya29.", "1//0", "LTAI", "AKID", "AKCp", "oy2", "bkua_", "bkut_", "CCIPAT_", "CCIPRJ_", "ops_eyJ", "CFPAT-", "PMAK-", "HRKU-",
 		" s.", "=s.", "\"s.", ":s.", "nfp_", "rnd_", "nbp_", "lsv2_", "phc_", "phx_", "EAAC",
@@ -95,7 +103,8 @@ var forms = []form{
 	newForm("address that is a secret", `(?i)(hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/webhooks/|`+
 		`\.webhook\.office\.com/|api\.telegram\.org/bot|hc-ping\.com/|nosnch\.in/|hooks\.zapier\.com/hooks/catch/|`+
 		`maker\.ifttt\.com/trigger/\w+/(?:json/)?with/key/|cronitor\.link/)[^\s"']+`,
-		"hooks.slack", "api/webhooks/", "webhook.office", "api.telegram", "hc-ping.com", "nosnch.in", "hooks.zapier", "maker.ifttt", "cronitor.link"),
+		"hooks.slack", "api/webhooks/", "webhook.office", "api.telegram", "hc-ping.com", "nosnch.in", "hooks.zapier", "maker.ifttt",
+		"cronitor.link"),
 	// A password in Go's form of the address of a MySQL, and in Oracle's.
 	newForm("password in an address", `\b([\w.\-]+:)[^\s@"']+(@(?:tcp|unix|udp)\()`, "@tcp(", "@unix(", "@udp("),
 	newForm("password in an address", `(?i)(jdbc:oracle:\w+:[^/\s"']+/)[^\s"']+(@)`, "jdbc:oracle"),
@@ -126,36 +135,45 @@ var forms = []form{
 	newForm("password for chpasswd", `(\bchpasswd\b[^\n]*<<[^\n]*\n)(?:[\w.-]+:[^\n]*\n)*[\w.-]+:[^\n]*`, "chpasswd"),
 	newForm("password for chpasswd",
 		`(\bchpasswd:(?:[^\n]*\n){0,4}?\s*\{?\s*list:\s*\[\s*)[^\[\]\n][^\]\n]*`, "chpasswd"),
-	newForm("password for chpasswd", `(\bchpasswd:(?:[^\n]*\n){0,4}?\s*list:\s*\|?-?[ \t]*\n)(?:[ \t]*(?:-[ \t]*)?["']?[\w.-]+:[^\s:][^\n]*(?:\n|$))+`,
+	newForm("password for chpasswd",
+		`(\bchpasswd:(?:[^\n]*\n){0,4}?\s*list:\s*\|?-?[ \t]*\n)(?:[ \t]*(?:-[ \t]*)?["']?[\w.-]+:[^\s:][^\n]*(?:\n|$))+`,
 		"chpasswd"),
 	newForm("password sent to a prompt", `(?i)(assword[^\n]{0,80}?\bsend(?:_slow)?\s+(?:--?\w*\s+)*\\*["'])[^"'\\]+`, "send "),
 	newForm("password of a user of Redis", `(\b(?:on|off)\s+)[>#][^\s"']+(\s+[~&+%@-])`, "on >", "on #", "off >", "off #"),
 	newForm("password hash", `(\$(?:[1567]|2[abxy]?|g?y|apr1|argon2(?:id?|d)|scrypt|pbkdf2[\w-]*)\$)[./A-Za-z0-9$=,+-]{16,}`,
 		"$1$", "$5$", "$6$", "$7$", "$2$", "$2a$", "$2b$", "$2x$", "$2y$", "$y$", "$gy$", "$apr1$", "$argon2", "$scrypt$", "$pbkdf2"),
-	newForm("password hash", `(\bpbkdf2_\w+\$\d+\$|\bgrub\.pbkdf2\.sha512\.\d+\.|\bSCRAM-SHA-\d+\$\d+:|\{(?:S?SHA(?:256|384|512)?|S?MD5|CRYPT)\}|`+
-		`\b[0-9A-Fa-f]{32}:)(?:[0-9a-fA-F]{32}(?::::)|[A-Za-z0-9+/=$.:-]{16,})`,
+	newForm("password hash",
+		`(\bpbkdf2_\w+\$\d+\$|\bgrub\.pbkdf2\.sha512\.\d+\.|\bSCRAM-SHA-\d+\$\d+:|\{(?:S?SHA(?:256|384|512)?|S?MD5|CRYPT)\}|`+
+			`\b[0-9A-Fa-f]{32}:)(?:[0-9a-fA-F]{32}(?::::)|[A-Za-z0-9+/=$.:-]{16,})`,
 		"pbkdf2_", "grub.pbkdf2", "SCRAM-SHA-", "{sha", "{ssha", "{md5}", "{smd5}", "{crypt}", ":::"),
 	newForm("password in SQL", `(?i)(\b(?:old_)?password\(\s*\\*["'])[^"'\\]+(\\*["']\s*\))`, "password("),
 	newForm("password in SQL", `(?i)(\bpragma\s+(?:hex)?(?:re)?key\s*=\s*\\*["'])[^"'\\]+`, "pragma "),
 	newForm("shared secret of IPsec", `(?i)(:\s*(?:PSK|EAP|XAUTH|NTLM)\s+\\*["'])[^"'\\\n]+`, ": psk", ": eap", ": xauth", ": ntlm"),
 	newForm("key of Ceph", `\bAQ[A-Za-z0-9+/]{36}==`, "=="),
-	newForm("password for OpenVPN", `(\bpassword\s+\\*"(?:Private Key|Auth|HTTP Proxy|SOCKS Proxy)\\*"\s+)[^\s"']+`, `password "`, `password \"`),
+	newForm("password for OpenVPN",
+		`(\bpassword\s+\\*"(?:Private Key|Auth|HTTP Proxy|SOCKS Proxy)\\*"\s+)[^\s"']+`, `password "`, `password \"`),
 	newForm("answer of preseed", `(?m)(^\s*d-i\s+\S*(?:passw|passphrase|wpa|wep)\S*\s+(?:password|string)\s+)\S[^\n]*$`, "d-i "),
 	newForm(".npmrc", `(?m)((?:^|:)_auth\s*=\s*"?)[^\s"]+`, "_auth"),
 	newForm("sasl_passwd", `(?m)^(\[?[\w.-]+\]?:\d+\s+[\w.@+-]+:)\S+$`, "]:", ":587", ":465", ":25 "),
 	newForm("password in an address", `(\bregister\s*=>?\s*[\w.-]+:)[^@\s]+(@)`, "register ="),
 	newForm("login=USER:PASSWORD", `(?i)(\b(?:login|proxyauth|userpwd)=[\w.\\-]+:)[^\s,;"'/]+`, "login=", "proxyauth=", "userpwd="),
-	newForm("password in code", `(?i)(\b(?:mysqli?_connect|mysqli|pymysql\.connect|mysqldb\.connect|connector\.connect|new\s+pdo|getconnection|dbi->connect)`+
-		`\s*\(\s*[ub]?\\*["'][^"'\n]*["']\s*,\s*[ub]?\\*["'][^"'\n]*["']\s*,\s*[ub]?\\*["'])[^"'\\\n]+`,
+	newForm("password in code",
+		`(?i)(\b(?:mysqli?_connect|mysqli|pymysql\.connect|mysqldb\.connect|connector\.connect|new\s+pdo|getconnection|dbi->connect)`+
+			`\s*\(\s*[ub]?\\*["'][^"'\n]*["']\s*,\s*[ub]?\\*["'][^"'\n]*["']\s*,\s*[ub]?\\*["'])[^"'\\\n]+`,
 		"connect(", "mysqli(", "new pdo", "getconnection"),
-	newForm("password in code", `(?i)((?:\b(?:http(?:basic|digest)auth|\w*passwordauthentication|usernamepasswordcredentials|networkcredential|basic_?auth|ftp_login|authenticate)|`+
-		`\.login|\bauth\s*=)\s*\(?\s*[ub]?\\*["'][^"'\n]*["']\s*,\s*[ub]?\\*["'])[^"'\\\n]+`,
-		"basicauth", "digestauth", "basic_auth", "passwordauthentication", "passwordcredentials", "networkcredential", "ftp_login", ".login(", "auth=(", "auth = (",
+	newForm("password in code",
+		`(?i)((?:\b(?:http(?:basic|digest)auth|\w*passwordauthentication|usernamepasswordcredentials|networkcredential|basic_?auth|`+
+			`ftp_login|authenticate)|`+
+			`\.login|\bauth\s*=)\s*\(?\s*[ub]?\\*["'][^"'\n]*["']\s*,\s*[ub]?\\*["'])[^"'\\\n]+`,
+		"basicauth", "digestauth", "basic_auth", "passwordauthentication", "passwordcredentials", "networkcredential", "ftp_login",
+		".login(", "auth=(", "auth = (",
 		"authenticate("),
 	newForm("ConvertTo-SecureString", `(?i)(convertto-securestring\s+(?:-string\s+)?\\*["'])[^"'\\\n]+`, "convertto-securestring"),
 	newForm("password in XML", `(?is)(<\w*password>\s*<value>)[^<]+`, "<value>"),
-	newForm("command of a protocol", `(?m)^((?:PASS|AUTH\s+(?:PLAIN|LOGIN|XOAUTH2))\s+)[^\s]+[ \t\r]*$`, "pass ", "auth plain", "auth login", "auth xoauth2"),
-	newForm("default of a variable", `(?is)(\bvariable\s+\\*"\w*(?:passw|secret|token|credential|api_?key)\w*\\*"\s*\{[^}]*?\bdefault\s*=\s*\\*")[^"\\]+`,
+	newForm("command of a protocol",
+		`(?m)^((?:PASS|AUTH\s+(?:PLAIN|LOGIN|XOAUTH2))\s+)[^\s]+[ \t\r]*$`, "pass ", "auth plain", "auth login", "auth xoauth2"),
+	newForm("default of a variable",
+		`(?is)(\bvariable\s+\\*"\w*(?:passw|secret|token|credential|api_?key)\w*\\*"\s*\{[^}]*?\bdefault\s*=\s*\\*")[^"\\]+`,
 		"variable \"", "variable \\\""),
 	newForm("qemu's secret", `(\bsecret,(?:[\w.-]+=[^,\s]*,)*data=)[^,\s"']+`, "secret,"),
 	// Configurations of programs and of network devices.
@@ -171,8 +189,10 @@ var forms = []form{
 		`insecure-password|encrypted-password|ospf\s+authentication-key|authentication-key(?:\s+\d+\s+md5)?|password\s+[0-9]|`+
 		`pre-shared-key\s+(?:ascii-text|hexadecimal|local|remote)(?:\s+\d)?|key-string(?:\s+\d)?)\s+["']?)[^\s"';]+`,
 		"community ", "enable secret", "enable password", "username ", "neighbor ", "message-digest-key", "tacacs", "radius",
-		"pre-shared-key", "key-string", "com2sec", "trapsink", "trap2sink", "informsink", "authcommunity", "inguser", "goinguser", "insecure-password",
-		"encrypted-password", "authentication-key", "password 0", "password 5", "password 6", "password 7", "password 8", "password 9", "key 7"),
+		"pre-shared-key", "key-string", "com2sec", "trapsink", "trap2sink", "informsink", "authcommunity", "inguser", "goinguser",
+		"insecure-password",
+		"encrypted-password", "authentication-key", "password 0", "password 5", "password 6", "password 7", "password 8", "password 9",
+		"key 7"),
 	newForm("password of a network device", `(?i)(\bkey\s+7\s+)[0-9a-f]{6,}`, "key 7"),
 	newForm("pgbouncer's list of users", `(?m)^(\s*"[^"\n]+"\s+")[^"\n]+("\s*)$`, `" "`),
 }
