@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
+	"github.com/reeve-cloud/reeve/aggregator/query"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/scope"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
@@ -46,6 +47,8 @@ type Inventory struct {
 	Logger  *slog.Logger
 	// Scopes says who looks after what.
 	Scopes *scope.Scopes
+	// Engine answers questions about the assets.
+	Engine *query.Engine
 }
 
 var _ reevev1connect.InventoryServiceHandler = (*Inventory)(nil)
@@ -65,7 +68,7 @@ func (s *Inventory) silent() map[string]time.Time {
 	return silent
 }
 
-// SilentAgents returns the agents that are not heard from, by their ids.
+// SilentAgents returns the agents that are not heard from.
 func (s *Inventory) SilentAgents() []string { return agentIDs(s.silent()) }
 
 func agentIDs(silent map[string]time.Time) []string {
@@ -84,61 +87,6 @@ func (s *Inventory) unavailable(ctx context.Context, err error) error {
 	}
 	s.Logger.Error("the warehouse failed a query", "error", err)
 	return connect.NewError(connect.CodeUnavailable, errors.New("the warehouse does not answer; the aggregator's log says why"))
-}
-
-// ListAssets implements the inventory service.
-func (s *Inventory) ListAssets(ctx context.Context, r *connect.Request[reevev1.ListAssetsRequest]) (
-	*connect.Response[reevev1.ListAssetsResponse], error) {
-	m := r.Msg
-	size, err := checkPageSize(m.GetPageSize())
-	if err != nil {
-		return nil, err
-	}
-	states, err := wantedStates(m.GetStates())
-	if err != nil {
-		return nil, err
-	}
-	filter := fmt.Sprintf("%q %q %v", m.GetSite(), m.GetType(), states)
-	after, err := decodePageToken(m.GetPageToken(), "assets", filter)
-	if err != nil {
-		return nil, err
-	}
-	silent := s.silent()
-	q := warehouse.AssetQuery{
-		Site: m.GetSite(), Type: m.GetType(), States: states, Silent: agentIDs(silent),
-		Limit: size + 1, WithDocument: m.GetView() == reevev1.AssetView_ASSET_VIEW_FULL,
-	}
-	if after != "" {
-		if q.After, err = parseAssetKey(after); err != nil {
-			return nil, err
-		}
-	}
-	if q.WithDocument {
-		fit, err := s.Warehouse.AssetsWithin(ctx, q, pageBytes)
-		if err != nil {
-			return nil, s.unavailable(ctx, err)
-		}
-		size = min(size, max(fit, 1))
-		q.Limit = size + 1
-	}
-	list, err := s.Warehouse.Assets(ctx, q)
-	if err != nil {
-		return nil, s.unavailable(ctx, err)
-	}
-	response := &reevev1.ListAssetsResponse{}
-	if len(list) > size {
-		list = list[:size]
-		last := list[size-1]
-		response.NextPageToken = encodePageToken("assets", filter, formatAssetKey(last.Site, last.Type, last.UID))
-	}
-	for i := range list {
-		a, err := s.asset(&list[i], silent)
-		if err != nil {
-			return nil, s.unavailable(ctx, err)
-		}
-		response.Assets = append(response.Assets, a)
-	}
-	return connect.NewResponse(response), nil
 }
 
 // wantedStates returns the states that are asked for: all but the deleted by
@@ -181,6 +129,9 @@ func parseAssetKey(s string) (*warehouse.AssetKey, error) {
 // GetAsset implements the inventory service.
 func (s *Inventory) GetAsset(ctx context.Context, r *connect.Request[reevev1.GetAssetRequest]) (
 	*connect.Response[reevev1.GetAssetResponse], error) {
+	if r.Msg.GetAsOf() != nil {
+		return s.assetThen(ctx, r.Msg)
+	}
 	silent := s.silent()
 	found, err := s.find(ctx, r.Msg, silent, true)
 	if err != nil {
@@ -249,17 +200,30 @@ func (s *Inventory) find(ctx context.Context, r named, silent map[string]time.Ti
 	list, err := s.Warehouse.Assets(ctx, warehouse.AssetQuery{
 		Site: r.GetSite(), Type: r.GetType(), UID: r.GetUid(), Silent: agentIDs(silent), Limit: 2, WithDocument: withDocument,
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, s.unavailable(ctx, err)
-	case len(list) == 0:
-		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no asset %q", r.GetUid()))
-	case len(list) > 1:
-		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf(
-			"several assets have the uid %q, among them %s of site %s and %s of site %s: give the site and the type",
-			r.GetUid(), list[0].Type, list[0].Site, list[1].Type, list[1].Site))
+	}
+	keys := make([]warehouse.AssetKey, len(list))
+	for i, a := range list {
+		keys[i] = warehouse.AssetKey{Site: a.Site, Type: a.Type, UID: a.UID}
+	}
+	if err := exactlyOne(r.GetUid(), keys); err != nil {
+		return nil, err
 	}
 	return &list[0], nil
+}
+
+// exactlyOne returns an error unless one asset has a uid, of those that were found.
+func exactlyOne(uid string, list []warehouse.AssetKey) error {
+	switch {
+	case len(list) == 0:
+		return connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no asset %q", uid))
+	case len(list) > 1:
+		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf(
+			"several assets have the uid %q, among them %s of site %s and %s of site %s: give the site and the type",
+			uid, list[0].Type, list[0].Site, list[1].Type, list[1].Site))
+	}
+	return nil
 }
 
 // ListChanges implements the inventory service.

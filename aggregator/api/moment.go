@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -11,6 +12,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/query"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
+	"github.com/reeve-cloud/reeve/pkg/filter"
 )
 
 // asOf is as of when something is asked: now, if nothing is said.
@@ -20,6 +22,9 @@ func asOf(at *timestamppb.Timestamp) (query.Moment, error) {
 	}
 	if err := at.CheckValid(); err != nil {
 		return query.Moment{}, invalid("as_of", "%w", err)
+	}
+	if at.AsTime().Before(time.Unix(0, 0)) {
+		return query.Moment{}, invalid("as_of", "%s: must not be before 1970", at.AsTime().Format(time.RFC3339))
 	}
 	return query.At(at.AsTime()), nil
 }
@@ -34,6 +39,9 @@ func queryError(ctx context.Context, logger *slog.Logger, err error) error {
 	}
 	if errors.Is(err, query.ErrRequest) {
 		return connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	if _, ok := errors.AsType[filter.Errors](err); ok {
+		return filterError("filter", "", err)
 	}
 	logger.ErrorContext(ctx, "the warehouse failed a query", "error", err)
 	return connect.NewError(connect.CodeUnavailable, errors.New("the warehouse does not answer; the aggregator's log says why"))

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/reeve-cloud/reeve/aggregator/query"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/sqlgate"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
@@ -31,9 +32,11 @@ const (
 type Query struct {
 	// Gate is where statements go through. It may be nil: none is run then, because of
 	// what NoGate says.
-	Gate     *sqlgate.Gate
-	NoGate   string
-	Reader   *warehouse.Reader
+	Gate   *sqlgate.Gate
+	NoGate string
+	Reader *warehouse.Reader
+	// Engine answers questions about the assets.
+	Engine   *query.Engine
 	Registry *registry.Registry
 	Logger   *slog.Logger
 }

@@ -152,11 +152,12 @@ func (a *Centre) open(ctx context.Context) error {
 	remover := removal.New(removal.Options{Registry: a.registry, Warehouse: a.warehouse, Logger: logger,
 		Forgotten: func(site string) { scopes.Forget(site); paths.Forget(site) }})
 	inventory := &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger, Scopes: scopes}
+	inventory.Engine = query.New(query.Options{Warehouse: a.warehouse, Silent: inventory.SilentAgents, Catalogue: query.Paths(paths), Logger: logger})
+	people.Engine = inventory.Engine
 	exports, err := export.NewJobs(filepath.Join(c.DataDir, "export"), a.registry.Store().FreeSpace)
 	if err != nil {
 		return err
 	}
-	questions := query.New(query.Options{Warehouse: a.warehouse, Silent: inventory.SilentAgents, Logger: logger})
 	descriptors, err := admission.Descriptors()
 	if err != nil {
 		return err
@@ -175,7 +176,7 @@ func (a *Centre) open(ctx context.Context) error {
 		Scope:   &api.Scope{Scopes: scopes, Warehouse: a.warehouse, Registry: a.registry, Ingest: in, Logger: logger},
 		Query:   people,
 		Export:  &api.Export{Inventory: inventory, Registry: a.registry, Jobs: exports, Logger: logger},
-		Graph:   &api.Graph{Inventory: inventory, Walker: graph.New(questions)},
+		Graph:   &api.Graph{Inventory: inventory, Walker: graph.New(inventory.Engine)},
 		Metrics: a.metrics, Logger: logger,
 	})
 	if err != nil {

@@ -138,7 +138,7 @@ func (c *compiler) compare(n *filter.Compare) string {
 	switch n.Op {
 	case filter.Exists:
 		if f.Space == filter.Document && len(f.Picks) == 0 {
-			return o.some + " OR " + c.someBelow(f.Name)
+			return c.someBelow(f.Name)
 		}
 		return o.some
 	case filter.Equal:
@@ -211,22 +211,43 @@ func part(value, text string, w filter.Value) string {
 	return fmt.Sprintf("startsWith(%s, %s)", value, text)
 }
 
-// has returns the condition that a value has a text in any case: lower is of the letters A
-// to Z alone, as filter.Fold is.
+// has returns the condition that a value has a text in any case.
 func (c *compiler) has(value string, w filter.Value) string {
 	if w.Before == w.After {
 		w.Before, w.After = true, true
 	}
-	return part("lower("+value+")", c.s.text(filter.Fold(w.Text)), w)
+	text := filter.Fold(w.Text)
+	return part(folded(value, text), c.s.text(text), w)
 }
 
-// someBelow returns the condition that there is a value at a path below one of the
-// document.
-func (c *compiler) someBelow(path string) string {
-	if !c.source.history {
-		return fmt.Sprintf("arrayExists(k -> startsWith(k, %s), fields.keys)", c.s.text(path+"."))
+// folded is filter.Fold of a value in which a text is looked for: of what is ASCII only
+// that becomes ASCII.
+func folded(value, text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return r > 0x7f }) {
+		return "replaceAll(lowerUTF8(" + value + "), 'ς', 'σ')"
 	}
-	return fmt.Sprintf("arrayExists(x -> %s, %s)", anything("x"), below(c.s, "[document]", path))
+	return "lower(" + value + ")"
+}
+
+// someBelow returns the condition that there is a value at a path of the document or below
+// it.
+func (c *compiler) someBelow(path string) string {
+	if c.source.history {
+		return fmt.Sprintf("arrayExists(x -> %s, %s)", anything("x"), below(c.s, "[document]", path))
+	}
+	// The names of all paths are much to read. Of what is there now the catalogue knows.
+	if c.engine.catalogue != nil && c.selection.Moment.Now() && !c.states && len(c.selection.States) == 0 {
+		if paths, complete := c.engine.catalogue.Below(c.selection.Type, path); complete {
+			list := []string{field(path) + " != ''"}
+			for _, p := range paths {
+				if p != path {
+					list = append(list, field(p)+" != ''")
+				}
+			}
+			return strings.Join(list, " OR ")
+		}
+	}
+	return fmt.Sprintf("%s != '' OR arrayExists(k -> startsWith(k, %s), fields.keys)", field(path), c.s.text(path+"."))
 }
 
 // orMember returns the condition that what is found is there, or that there is something
@@ -240,13 +261,7 @@ func (c *compiler) orMember(n *filter.Compare, found string) string {
 		if v.Before || v.After {
 			continue
 		}
-		path := n.Field.Name + "." + v.Text
-		if c.engine.catalogue != nil {
-			if known, _ := c.engine.catalogue.Known(c.selection.Type, path); !known {
-				continue
-			}
-		}
-		list = append(list, c.source.path(c.s, path)+" != ''", c.someBelow(path))
+		list = append(list, c.someBelow(n.Field.Name+"."+v.Text))
 	}
 	return strings.Join(list, " OR ")
 }

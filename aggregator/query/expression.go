@@ -292,6 +292,9 @@ func (p *expressionParser) call(name string, at int) (*expression, error) {
 	if len(operands) < count[0] || len(operands) > count[1] {
 		return nil, p.wrong(at, "%s takes %d to %d numbers", name, count[0], count[1])
 	}
+	if op == "round" && len(operands) == 2 && operands[1].op != "number" {
+		return nil, p.wrong(at, "the second number of %s is how many digits stay: a plain number", name)
+	}
 	x, err := p.node(op, false, operands...)
 	if err != nil {
 		return nil, err

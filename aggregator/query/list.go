@@ -493,8 +493,7 @@ func (l *list) newest(ctx context.Context, candidates []Row, asked time.Time) ([
 		// What has changed since is looked for in the history by the same statement.
 		conditions = append(conditions, "version <= "+s.whole(l.selection.Moment.stamp()))
 	}
-	s.put("SELECT site, type, uid, max(version), argMax(ingest_id, (version, received_at)), argMax(received_at, (version, received_at)), any(id) ",
-		"FROM asset PREWHERE ", strings.Join(conditions, " AND "), " GROUP BY site, type, uid")
+	s.put(newestStatement, "PREWHERE ", strings.Join(conditions, " AND "), " GROUP BY site, type, uid")
 	err := l.engine.run(ctx, l.selection.Class, "listing assets", s, func(answer driver.Rows) error {
 		var k warehouse.AssetKey
 		var n newest
@@ -526,6 +525,9 @@ func (l *list) newest(ctx context.Context, candidates []Row, asked time.Time) ([
 	}
 	return rows, nil
 }
+
+const newestStatement = "SELECT site, type, uid, max(version), argMax(ingest_id, (version, received_at)), " +
+	"argMax(received_at, (version, received_at)), any(id) FROM asset "
 
 // replacedWithin is how long before a list was asked for a version must have been received
 // to have been among its candidates for certain.

@@ -25,6 +25,8 @@ func (k kindsOf) Known(_, path string) (bool, []string) {
 	return true, nil
 }
 
+func (k kindsOf) Below(_, path string) ([]string, bool) { return nil, false }
+
 var testKinds = kindsOf{"spec.size": filter.Numeric, "spec.when": filter.Time, "spec.took": filter.Span, "spec.word": filter.Text}
 
 // sortedBy is a field that lists are sorted by, with what the model sorts by.

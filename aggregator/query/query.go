@@ -62,6 +62,9 @@ type Catalogue interface {
 	// Known reports whether any asset of a type ever had the path, or one below it, and
 	// if not, which paths have names like it. Where it cannot tell it says so by true.
 	Known(assetType, path string) (known bool, nearest []string)
+	// Below returns the paths that begin with a path, itself among them, that assets have
+	// which are not deleted. complete says that there are no others.
+	Below(assetType, path string) (paths []string, complete bool)
 }
 
 // Engine answers questions about one warehouse. Its methods may be called concurrently.

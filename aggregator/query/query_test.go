@@ -80,6 +80,12 @@ func asked(t *testing.T, e *Engine, selections []Selection) [][]string {
 func TestFiltersAsTheModelHasThem(t *testing.T) {
 	e, estate := newEngine(t, 7, 150, 6)
 	g := &generator{Rand: rand.New(rand.NewPCG(3, 4)), estate: estate}
+	known := &allPaths{}
+	for _, v := range estate.alive(1 << 63) {
+		for path := range v.texts {
+			known.paths = append(known.paths, path)
+		}
+	}
 	moments := []Moment{{}, {}, At(estate.start.Add(20 * time.Hour)), At(estate.start.Add(50*time.Hour + 30*time.Minute)), At(estate.start.Add(time.Hour))}
 	const batch = 10
 	rounds, found := 40, 0
@@ -89,6 +95,10 @@ func TestFiltersAsTheModelHasThem(t *testing.T) {
 	for round := range rounds {
 		var questions []question
 		var selections []Selection
+		// With the catalogue, and without.
+		if e.catalogue = nil; round%2 == 0 {
+			e.catalogue = known
+		}
 		for range batch {
 			q := g.question(g.IntN(4))
 			questions = append(questions, q)
@@ -146,4 +156,19 @@ func few(list, other []string) []string {
 		}
 	}
 	return only
+}
+
+// allPaths is a catalogue that knows all paths.
+type allPaths struct {
+	kindsOf
+	paths []string
+}
+
+func (a *allPaths) Below(_, path string) (list []string, complete bool) {
+	for _, p := range a.paths {
+		if (p == path || strings.HasPrefix(p, path+".")) && !slices.Contains(list, p) {
+			list = append(list, p)
+		}
+	}
+	return list, true
 }

@@ -52,33 +52,39 @@ func (c *compiler) relatedNow(n *filter.Related) string {
 		" OR (type, uid) IN " + edges("to_type, to_uid", "dir = 'out'", keys, far)
 }
 
-// relatedThen looks at the edges as of the moment: those of today that are not younger,
-// and those of the versions of what has changed since. Each is seen from both ends; an end
-// is a site with the number of an asset, or no site with that of a type and uid anywhere.
+// relatedThen looks at the edges as of the moment.
 func (c *compiler) relatedThen(n *filter.Related) string {
-	stamp := c.s.whole(c.selection.Moment.stamp())
-	all := *c.plan
-	all.selection = Selection{Moment: c.selection.Moment}
-	all.filter = &filter.Filter{}
-	kind := ""
-	if n.Kind != "" {
-		kind = " WHERE kind = " + c.s.text(n.Kind)
-	}
-	edges := "SELECT site, from_id, from_type, kind, to_id, to_type, to_uid FROM relation FINAL " +
-		"WHERE dir = 'out' AND NOT deleted AND version <= " + stamp +
-		" UNION ALL SELECT site, id AS from_id, type AS from_type, edge.1 AS kind, sipHash64(site, to_type, to_uid) AS to_id, " +
-		"edge.2 AS to_type, edge.3 AS to_uid FROM (SELECT site, id, type, arrayJoin(arrayZip(edges.kind, edges.type, edges.uid)) AS edge " +
-		"FROM asset_version FINAL PREWHERE " + all.past(c.s) + " WHERE operation != 'deleted')"
-	const from, to, anywhere = "(toString(site), from_id)", "(toString(site), to_id)", "('', sipHash64('', to_type, to_uid))"
-	ends := "SELECT arrayJoin(arrayConcat([(" + from + ", " + to + "), (" + to + ", " + from + ")], if(" + far + ", [(" + from + ", " + anywhere + "), (" +
-		anywhere + ", " + from + ")], []))) AS end FROM (" + edges + ")" + kind
-	neighbours := "(SELECT end.1 FROM (" + ends + ")"
+	neighbours := "(SELECT end.1 FROM (" + c.ends(n.Kind) + ")"
 	if n.Node != nil {
 		neighbours += " WHERE end.2 IN (SELECT arrayJoin([(toString(site), id), ('', far_id)]) FROM " +
 			c.others(n, constant("site", "site"), constant("id", "id"), constant("far_id", "sipHash64('', type, uid)")) + ")"
 	}
 	neighbours += ")"
 	return "(toString(site), id) IN " + neighbours + " OR ('', sipHash64('', type, uid)) IN " + neighbours
+}
+
+// ends returns a SELECT of all edges of a kind as pairs of their ends, each edge in both
+// directions: now, or as of the moment those of today that are not younger, and those of
+// the versions of what has changed since. An end is a site with the number of an asset, or
+// no site with that of a type and uid anywhere.
+func (c *compiler) ends(kind string) string {
+	edges := "SELECT site, from_id, from_type, kind, to_id, to_type, to_uid FROM relation FINAL WHERE dir = 'out' AND NOT deleted"
+	if !c.selection.Moment.Now() {
+		all := *c.plan
+		all.selection = Selection{Moment: c.selection.Moment}
+		all.filter = &filter.Filter{}
+		edges += " AND version <= " + c.s.whole(c.selection.Moment.stamp()) +
+			" UNION ALL SELECT site, id AS from_id, type AS from_type, edge.1 AS kind, sipHash64(site, to_type, to_uid) AS to_id, " +
+			"edge.2 AS to_type, edge.3 AS to_uid FROM (SELECT site, id, type, arrayJoin(arrayZip(edges.kind, edges.type, edges.uid)) AS edge " +
+			"FROM asset_version FINAL PREWHERE " + all.past(c.s) + " WHERE operation != 'deleted')"
+	}
+	condition := ""
+	if kind != "" {
+		condition = " WHERE kind = " + c.s.text(kind)
+	}
+	const from, to, anywhere = "(toString(site), from_id)", "(toString(site), to_id)", "('', sipHash64('', to_type, to_uid))"
+	return "SELECT arrayJoin(arrayConcat([(" + from + ", " + to + "), (" + to + ", " + from + ")], if(" + far + ", [(" + from + ", " + anywhere + "), (" +
+		anywhere + ", " + from + ")], []))) AS end FROM (" + edges + ")" + condition
 }
 
 // asksState reports whether a filter asks for the state of the asset itself.

@@ -130,16 +130,19 @@ func (p *plan) keys(s *statement) []string {
 	if p.selection.Type != "" {
 		list = append(list, "type = "+s.text(p.selection.Type))
 	}
-	for _, c := range conjuncts(p.filter.Root) {
-		// The engine finds the parts of a table by the types themselves, and not by what
-		// is true of them.
-		if compare, ok := c.(*filter.Compare); ok && compare.Field.Space == filter.Fixed && compare.Field.Name == "type" {
-			of := compiler{plan: p, s: s, source: new(source)}
-			list = append(list, "type IN (SELECT type FROM asset WHERE "+of.node(c)+" GROUP BY type)")
+	for _, n := range conjuncts(p.filter.Root) {
+		compare, ok := n.(*filter.Compare)
+		if !ok || compare.Field.Space != filter.Fixed {
+			continue
 		}
-		if compare, ok := c.(*filter.Compare); ok && compare.Field.Space == filter.Fixed && compare.Field.Name == "site" {
-			of := compiler{plan: p, s: s, source: new(source)}
-			list = append(list, of.node(c))
+		c := compiler{plan: p, s: s, source: new(source)}
+		switch compare.Field.Name {
+		case "type":
+			// The engine finds the parts of a table by the types themselves, and not by what
+			// is true of them.
+			list = append(list, "type IN (SELECT type FROM asset WHERE "+c.node(n)+" GROUP BY type)")
+		case "site", "uid":
+			list = append(list, c.node(n))
 		}
 	}
 	return list

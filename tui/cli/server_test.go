@@ -412,7 +412,9 @@ func (f fakeEvents) ListEvents(_ context.Context, r *connect.Request[reevev1.Lis
 
 // fakeQuery answers every statement with rows of all kinds, in two messages, and one
 // that asks for it with an error.
-type fakeQuery struct{}
+type fakeQuery struct {
+	reevev1connect.UnimplementedQueryServiceHandler
+}
 
 func (fakeQuery) RunSQL(_ context.Context, r *connect.Request[reevev1.RunSQLRequest],
 	stream *connect.ServerStream[reevev1.RunSQLResponse]) error {

@@ -79,6 +79,58 @@ func (State) EnumDescriptor() ([]byte, []int) {
 	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{0}
 }
 
+// TotalSize says how exactly assets are counted beside a list.
+type TotalSize int32
+
+const (
+	// Not at all.
+	TotalSize_TOTAL_SIZE_UNSPECIFIED TotalSize = 0
+	// For 300 milliseconds: the total is at least so much where that is not enough.
+	TotalSize_TOTAL_SIZE_AT_LEAST TotalSize = 1
+	TotalSize_TOTAL_SIZE_EXACT    TotalSize = 2
+)
+
+// Enum value maps for TotalSize.
+var (
+	TotalSize_name = map[int32]string{
+		0: "TOTAL_SIZE_UNSPECIFIED",
+		1: "TOTAL_SIZE_AT_LEAST",
+		2: "TOTAL_SIZE_EXACT",
+	}
+	TotalSize_value = map[string]int32{
+		"TOTAL_SIZE_UNSPECIFIED": 0,
+		"TOTAL_SIZE_AT_LEAST":    1,
+		"TOTAL_SIZE_EXACT":       2,
+	}
+)
+
+func (x TotalSize) Enum() *TotalSize {
+	p := new(TotalSize)
+	*p = x
+	return p
+}
+
+func (x TotalSize) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TotalSize) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_reeve_v1_inventory_proto_enumTypes[1].Descriptor()
+}
+
+func (TotalSize) Type() protoreflect.EnumType {
+	return &file_api_reeve_v1_inventory_proto_enumTypes[1]
+}
+
+func (x TotalSize) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TotalSize.Descriptor instead.
+func (TotalSize) EnumDescriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{1}
+}
+
 type AssetView int32
 
 const (
@@ -113,11 +165,11 @@ func (x AssetView) String() string {
 }
 
 func (AssetView) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_reeve_v1_inventory_proto_enumTypes[1].Descriptor()
+	return file_api_reeve_v1_inventory_proto_enumTypes[2].Descriptor()
 }
 
 func (AssetView) Type() protoreflect.EnumType {
-	return &file_api_reeve_v1_inventory_proto_enumTypes[1]
+	return &file_api_reeve_v1_inventory_proto_enumTypes[2]
 }
 
 func (x AssetView) Number() protoreflect.EnumNumber {
@@ -126,7 +178,7 @@ func (x AssetView) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AssetView.Descriptor instead.
 func (AssetView) EnumDescriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{1}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{2}
 }
 
 type Change_Operation int32
@@ -165,11 +217,11 @@ func (x Change_Operation) String() string {
 }
 
 func (Change_Operation) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_reeve_v1_inventory_proto_enumTypes[2].Descriptor()
+	return file_api_reeve_v1_inventory_proto_enumTypes[3].Descriptor()
 }
 
 func (Change_Operation) Type() protoreflect.EnumType {
-	return &file_api_reeve_v1_inventory_proto_enumTypes[2]
+	return &file_api_reeve_v1_inventory_proto_enumTypes[3]
 }
 
 func (x Change_Operation) Number() protoreflect.EnumNumber {
@@ -178,7 +230,7 @@ func (x Change_Operation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Change_Operation.Descriptor instead.
 func (Change_Operation) EnumDescriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{9, 0}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{12, 0}
 }
 
 type Gap_Reason int32
@@ -220,11 +272,11 @@ func (x Gap_Reason) String() string {
 }
 
 func (Gap_Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_reeve_v1_inventory_proto_enumTypes[3].Descriptor()
+	return file_api_reeve_v1_inventory_proto_enumTypes[4].Descriptor()
 }
 
 func (Gap_Reason) Type() protoreflect.EnumType {
-	return &file_api_reeve_v1_inventory_proto_enumTypes[3]
+	return &file_api_reeve_v1_inventory_proto_enumTypes[4]
 }
 
 func (x Gap_Reason) Number() protoreflect.EnumNumber {
@@ -233,7 +285,7 @@ func (x Gap_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Gap_Reason.Descriptor instead.
 func (Gap_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{12, 0}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{15, 0}
 }
 
 type Asset struct {
@@ -266,7 +318,9 @@ type Asset struct {
 	DisconnectTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=disconnect_time,json=disconnectTime,proto3" json:"disconnect_time,omitempty"`
 	// All that the source said of it, redacted. Only GetAsset fills it in, and
 	// ListAssets with the full view.
-	Document      *structpb.Struct `protobuf:"bytes,18,opt,name=document,proto3" json:"document,omitempty"`
+	Document *structpb.Struct `protobuf:"bytes,18,opt,name=document,proto3" json:"document,omitempty"`
+	// The values of the columns that ListAssets was asked for, in their order.
+	Columns       []*ColumnValues `protobuf:"bytes,19,rep,name=columns,proto3" json:"columns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +481,192 @@ func (x *Asset) GetDocument() *structpb.Struct {
 	return nil
 }
 
+func (x *Asset) GetColumns() []*ColumnValues {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+// ColumnValues are the values that an asset has of a column: none, one or several. All
+// are texts, as the document has them.
+type ColumnValues struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Values        []string               `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ColumnValues) Reset() {
+	*x = ColumnValues{}
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ColumnValues) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ColumnValues) ProtoMessage() {}
+
+func (x *ColumnValues) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ColumnValues.ProtoReflect.Descriptor instead.
+func (*ColumnValues) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ColumnValues) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+// FilterProblem is what is wrong with a filter, or probably meant otherwise.
+type FilterProblem struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where: bytes of the filter.
+	Start   int32  `protobuf:"varint,1,opt,name=start,proto3" json:"start,omitempty"`
+	End     int32  `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// Texts that could stand in that place, the likeliest first.
+	Mends         []string `protobuf:"bytes,4,rep,name=mends,proto3" json:"mends,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilterProblem) Reset() {
+	*x = FilterProblem{}
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilterProblem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilterProblem) ProtoMessage() {}
+
+func (x *FilterProblem) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilterProblem.ProtoReflect.Descriptor instead.
+func (*FilterProblem) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *FilterProblem) GetStart() int32 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *FilterProblem) GetEnd() int32 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *FilterProblem) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *FilterProblem) GetMends() []string {
+	if x != nil {
+		return x.Mends
+	}
+	return nil
+}
+
+// FilterError is a detail of INVALID_ARGUMENT where a filter is wrong.
+type FilterError struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The field of the request that has it.
+	Field         string           `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
+	Filter        string           `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	Problems      []*FilterProblem `protobuf:"bytes,3,rep,name=problems,proto3" json:"problems,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilterError) Reset() {
+	*x = FilterError{}
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilterError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilterError) ProtoMessage() {}
+
+func (x *FilterError) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilterError.ProtoReflect.Descriptor instead.
+func (*FilterError) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *FilterError) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *FilterError) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *FilterError) GetProblems() []*FilterProblem {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
 type ListAssetsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most this many; 0 means 100, and more than 1000 is cut to 1000.
@@ -434,17 +674,32 @@ type ListAssetsRequest struct {
 	// next_page_token of the page before, with all else unchanged.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Only this site, this type, these states. By default the deleted are left out.
-	Site          string    `protobuf:"bytes,3,opt,name=site,proto3" json:"site,omitempty"`
-	Type          string    `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
-	States        []State   `protobuf:"varint,5,rep,packed,name=states,proto3,enum=reeve.v1.State" json:"states,omitempty"`
-	View          AssetView `protobuf:"varint,6,opt,name=view,proto3,enum=reeve.v1.AssetView" json:"view,omitempty"`
+	Site   string    `protobuf:"bytes,3,opt,name=site,proto3" json:"site,omitempty"`
+	Type   string    `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	States []State   `protobuf:"varint,5,rep,packed,name=states,proto3,enum=reeve.v1.State" json:"states,omitempty"`
+	View   AssetView `protobuf:"varint,6,opt,name=view,proto3,enum=reeve.v1.AssetView" json:"view,omitempty"`
+	// Only what passes this; docs/filter.md describes the language. Where it asks for a
+	// state the deleted are not left out.
+	Filter string `protobuf:"bytes,7,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Fields parted by commas, each perhaps with desc behind it: "spec.nodeName, created
+	// desc". What has no value comes last. By default, and where all else is equal, the
+	// order is that of site, type and uid.
+	OrderBy string `protobuf:"bytes,8,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	// Fields whose values are answered as Asset.columns: 100 at most.
+	Columns []string `protobuf:"bytes,9,rep,name=columns,proto3" json:"columns,omitempty"`
+	// As of when; now by default. Who was heard from is not known of the past: there an
+	// asset is ACTIVE or DELETED.
+	AsOf  *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	Total TotalSize              `protobuf:"varint,11,opt,name=total,proto3,enum=reeve.v1.TotalSize" json:"total,omitempty"`
+	// A path that no asset has is an error, and no warning.
+	Strict        bool `protobuf:"varint,12,opt,name=strict,proto3" json:"strict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListAssetsRequest) Reset() {
 	*x = ListAssetsRequest{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[1]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -456,7 +711,7 @@ func (x *ListAssetsRequest) String() string {
 func (*ListAssetsRequest) ProtoMessage() {}
 
 func (x *ListAssetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[1]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -469,7 +724,7 @@ func (x *ListAssetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAssetsRequest.ProtoReflect.Descriptor instead.
 func (*ListAssetsRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{1}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListAssetsRequest) GetPageSize() int32 {
@@ -514,18 +769,67 @@ func (x *ListAssetsRequest) GetView() AssetView {
 	return AssetView_ASSET_VIEW_UNSPECIFIED
 }
 
+func (x *ListAssetsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListAssetsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+func (x *ListAssetsRequest) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *ListAssetsRequest) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
+}
+
+func (x *ListAssetsRequest) GetTotal() TotalSize {
+	if x != nil {
+		return x.Total
+	}
+	return TotalSize_TOTAL_SIZE_UNSPECIFIED
+}
+
+func (x *ListAssetsRequest) GetStrict() bool {
+	if x != nil {
+		return x.Strict
+	}
+	return false
+}
+
 type ListAssetsResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Assets []*Asset               `protobuf:"bytes,1,rep,name=assets,proto3" json:"assets,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The one way of writing what the filter means.
+	CanonicalFilter string           `protobuf:"bytes,3,opt,name=canonical_filter,json=canonicalFilter,proto3" json:"canonical_filter,omitempty"`
+	Warnings        []*FilterProblem `protobuf:"bytes,4,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// How many assets there are in all, if that was asked for: at least so many, unless
+	// total_exact.
+	TotalSize     int64 `protobuf:"varint,5,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
+	TotalExact    bool  `protobuf:"varint,6,opt,name=total_exact,json=totalExact,proto3" json:"total_exact,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListAssetsResponse) Reset() {
 	*x = ListAssetsResponse{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[2]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -537,7 +841,7 @@ func (x *ListAssetsResponse) String() string {
 func (*ListAssetsResponse) ProtoMessage() {}
 
 func (x *ListAssetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[2]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -550,7 +854,7 @@ func (x *ListAssetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAssetsResponse.ProtoReflect.Descriptor instead.
 func (*ListAssetsResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{2}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListAssetsResponse) GetAssets() []*Asset {
@@ -567,19 +871,49 @@ func (x *ListAssetsResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListAssetsResponse) GetCanonicalFilter() string {
+	if x != nil {
+		return x.CanonicalFilter
+	}
+	return ""
+}
+
+func (x *ListAssetsResponse) GetWarnings() []*FilterProblem {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *ListAssetsResponse) GetTotalSize() int64 {
+	if x != nil {
+		return x.TotalSize
+	}
+	return 0
+}
+
+func (x *ListAssetsResponse) GetTotalExact() bool {
+	if x != nil {
+		return x.TotalExact
+	}
+	return false
+}
+
 type GetAssetRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Uid   string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
 	// Needed only where more than one asset has the uid.
-	Site          string `protobuf:"bytes,2,opt,name=site,proto3" json:"site,omitempty"`
-	Type          string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	Site string `protobuf:"bytes,2,opt,name=site,proto3" json:"site,omitempty"`
+	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	// As of when; now by default.
+	AsOf          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetAssetRequest) Reset() {
 	*x = GetAssetRequest{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[3]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -591,7 +925,7 @@ func (x *GetAssetRequest) String() string {
 func (*GetAssetRequest) ProtoMessage() {}
 
 func (x *GetAssetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[3]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -604,7 +938,7 @@ func (x *GetAssetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAssetRequest.ProtoReflect.Descriptor instead.
 func (*GetAssetRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{3}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetAssetRequest) GetUid() string {
@@ -628,18 +962,27 @@ func (x *GetAssetRequest) GetType() string {
 	return ""
 }
 
+func (x *GetAssetRequest) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
+}
+
 type GetAssetResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Asset *Asset                 `protobuf:"bytes,1,opt,name=asset,proto3" json:"asset,omitempty"`
 	// Edges from the asset, and edges from others to it.
-	Relations     []*Relation `protobuf:"bytes,2,rep,name=relations,proto3" json:"relations,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Relations []*Relation `protobuf:"bytes,2,rep,name=relations,proto3" json:"relations,omitempty"`
+	// Some edges of the moment are not known: versions from before edges were kept.
+	RelationsUnknown bool `protobuf:"varint,3,opt,name=relations_unknown,json=relationsUnknown,proto3" json:"relations_unknown,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *GetAssetResponse) Reset() {
 	*x = GetAssetResponse{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[4]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +994,7 @@ func (x *GetAssetResponse) String() string {
 func (*GetAssetResponse) ProtoMessage() {}
 
 func (x *GetAssetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[4]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +1007,7 @@ func (x *GetAssetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAssetResponse.ProtoReflect.Descriptor instead.
 func (*GetAssetResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{4}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetAssetResponse) GetAsset() *Asset {
@@ -679,6 +1022,13 @@ func (x *GetAssetResponse) GetRelations() []*Relation {
 		return x.Relations
 	}
 	return nil
+}
+
+func (x *GetAssetResponse) GetRelationsUnknown() bool {
+	if x != nil {
+		return x.RelationsUnknown
+	}
+	return false
 }
 
 // AssetType is a type of assets. Asked for one site, its title and layout are that
@@ -701,7 +1051,7 @@ type AssetType struct {
 
 func (x *AssetType) Reset() {
 	*x = AssetType{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[5]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +1063,7 @@ func (x *AssetType) String() string {
 func (*AssetType) ProtoMessage() {}
 
 func (x *AssetType) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[5]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -726,7 +1076,7 @@ func (x *AssetType) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssetType.ProtoReflect.Descriptor instead.
 func (*AssetType) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{5}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AssetType) GetName() string {
@@ -771,7 +1121,7 @@ type ListAssetTypesRequest struct {
 
 func (x *ListAssetTypesRequest) Reset() {
 	*x = ListAssetTypesRequest{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[6]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -783,7 +1133,7 @@ func (x *ListAssetTypesRequest) String() string {
 func (*ListAssetTypesRequest) ProtoMessage() {}
 
 func (x *ListAssetTypesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[6]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -796,7 +1146,7 @@ func (x *ListAssetTypesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAssetTypesRequest.ProtoReflect.Descriptor instead.
 func (*ListAssetTypesRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{6}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListAssetTypesRequest) GetPageSize() int32 {
@@ -831,7 +1181,7 @@ type ListAssetTypesResponse struct {
 
 func (x *ListAssetTypesResponse) Reset() {
 	*x = ListAssetTypesResponse{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[7]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +1193,7 @@ func (x *ListAssetTypesResponse) String() string {
 func (*ListAssetTypesResponse) ProtoMessage() {}
 
 func (x *ListAssetTypesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[7]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +1206,7 @@ func (x *ListAssetTypesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAssetTypesResponse.ProtoReflect.Descriptor instead.
 func (*ListAssetTypesResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{7}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListAssetTypesResponse) GetAssetTypes() []*AssetType {
@@ -886,7 +1236,7 @@ type Relation struct {
 
 func (x *Relation) Reset() {
 	*x = Relation{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[8]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +1248,7 @@ func (x *Relation) String() string {
 func (*Relation) ProtoMessage() {}
 
 func (x *Relation) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[8]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +1261,7 @@ func (x *Relation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relation.ProtoReflect.Descriptor instead.
 func (*Relation) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{8}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Relation) GetKind() string {
@@ -972,7 +1322,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[9]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1334,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[9]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1347,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{9}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Change) GetUid() string {
@@ -1099,7 +1449,7 @@ type ListChangesRequest struct {
 
 func (x *ListChangesRequest) Reset() {
 	*x = ListChangesRequest{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[10]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1461,7 @@ func (x *ListChangesRequest) String() string {
 func (*ListChangesRequest) ProtoMessage() {}
 
 func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[10]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1474,7 @@ func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListChangesRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{10}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListChangesRequest) GetPageSize() int32 {
@@ -1179,7 +1529,7 @@ type ListChangesResponse struct {
 
 func (x *ListChangesResponse) Reset() {
 	*x = ListChangesResponse{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[11]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1191,7 +1541,7 @@ func (x *ListChangesResponse) String() string {
 func (*ListChangesResponse) ProtoMessage() {}
 
 func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[11]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1204,7 +1554,7 @@ func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListChangesResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{11}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListChangesResponse) GetChanges() []*Change {
@@ -1252,7 +1602,7 @@ type Gap struct {
 
 func (x *Gap) Reset() {
 	*x = Gap{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[12]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1614,7 @@ func (x *Gap) String() string {
 func (*Gap) ProtoMessage() {}
 
 func (x *Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[12]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1627,7 @@ func (x *Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gap.ProtoReflect.Descriptor instead.
 func (*Gap) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{12}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Gap) GetSite() string {
@@ -1398,7 +1748,7 @@ type ListGapsRequest struct {
 
 func (x *ListGapsRequest) Reset() {
 	*x = ListGapsRequest{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[13]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1760,7 @@ func (x *ListGapsRequest) String() string {
 func (*ListGapsRequest) ProtoMessage() {}
 
 func (x *ListGapsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[13]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1773,7 @@ func (x *ListGapsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGapsRequest.ProtoReflect.Descriptor instead.
 func (*ListGapsRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{13}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListGapsRequest) GetPageSize() int32 {
@@ -1458,7 +1808,7 @@ type ListGapsResponse struct {
 
 func (x *ListGapsResponse) Reset() {
 	*x = ListGapsResponse{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[14]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1820,7 @@ func (x *ListGapsResponse) String() string {
 func (*ListGapsResponse) ProtoMessage() {}
 
 func (x *ListGapsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[14]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1833,7 @@ func (x *ListGapsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGapsResponse.ProtoReflect.Descriptor instead.
 func (*ListGapsResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{14}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListGapsResponse) GetGaps() []*Gap {
@@ -1511,7 +1861,7 @@ type WatchChangesRequest struct {
 
 func (x *WatchChangesRequest) Reset() {
 	*x = WatchChangesRequest{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[15]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +1873,7 @@ func (x *WatchChangesRequest) String() string {
 func (*WatchChangesRequest) ProtoMessage() {}
 
 func (x *WatchChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[15]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +1886,7 @@ func (x *WatchChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchChangesRequest.ProtoReflect.Descriptor instead.
 func (*WatchChangesRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{15}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchChangesRequest) GetSite() string {
@@ -1562,7 +1912,7 @@ type WatchChangesResponse struct {
 
 func (x *WatchChangesResponse) Reset() {
 	*x = WatchChangesResponse{}
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[16]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1574,7 +1924,7 @@ func (x *WatchChangesResponse) String() string {
 func (*WatchChangesResponse) ProtoMessage() {}
 
 func (x *WatchChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_inventory_proto_msgTypes[16]
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1587,7 +1937,7 @@ func (x *WatchChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchChangesResponse.ProtoReflect.Descriptor instead.
 func (*WatchChangesResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{16}
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchChangesResponse) GetChanges() []*Change {
@@ -1601,7 +1951,7 @@ var File_api_reeve_v1_inventory_proto protoreflect.FileDescriptor
 
 const file_api_reeve_v1_inventory_proto_rawDesc = "" +
 	"\n" +
-	"\x1capi/reeve/v1/inventory.proto\x12\breeve.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x05\n" +
+	"\x1capi/reeve/v1/inventory.proto\x12\breeve.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x06\n" +
 	"\x05Asset\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x12\n" +
@@ -1624,10 +1974,22 @@ const file_api_reeve_v1_inventory_proto_rawDesc = "" +
 	"\vdelete_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"deleteTime\x12C\n" +
 	"\x0fdisconnect_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\x0edisconnectTime\x123\n" +
-	"\bdocument\x18\x12 \x01(\v2\x17.google.protobuf.StructR\bdocument\x1a9\n" +
+	"\bdocument\x18\x12 \x01(\v2\x17.google.protobuf.StructR\bdocument\x120\n" +
+	"\acolumns\x18\x13 \x03(\v2\x16.reeve.v1.ColumnValuesR\acolumns\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc9\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"&\n" +
+	"\fColumnValues\x12\x16\n" +
+	"\x06values\x18\x01 \x03(\tR\x06values\"g\n" +
+	"\rFilterProblem\x12\x14\n" +
+	"\x05start\x18\x01 \x01(\x05R\x05start\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\x05R\x03end\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x14\n" +
+	"\x05mends\x18\x04 \x03(\tR\x05mends\"p\n" +
+	"\vFilterError\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12\x16\n" +
+	"\x06filter\x18\x02 \x01(\tR\x06filter\x123\n" +
+	"\bproblems\x18\x03 \x03(\v2\x17.reeve.v1.FilterProblemR\bproblems\"\x8a\x03\n" +
 	"\x11ListAssetsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
@@ -1635,17 +1997,32 @@ const file_api_reeve_v1_inventory_proto_rawDesc = "" +
 	"\x04site\x18\x03 \x01(\tR\x04site\x12\x12\n" +
 	"\x04type\x18\x04 \x01(\tR\x04type\x12'\n" +
 	"\x06states\x18\x05 \x03(\x0e2\x0f.reeve.v1.StateR\x06states\x12'\n" +
-	"\x04view\x18\x06 \x01(\x0e2\x13.reeve.v1.AssetViewR\x04view\"e\n" +
+	"\x04view\x18\x06 \x01(\x0e2\x13.reeve.v1.AssetViewR\x04view\x12\x16\n" +
+	"\x06filter\x18\a \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\b \x01(\tR\aorderBy\x12\x18\n" +
+	"\acolumns\x18\t \x03(\tR\acolumns\x12/\n" +
+	"\x05as_of\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\x12)\n" +
+	"\x05total\x18\v \x01(\x0e2\x13.reeve.v1.TotalSizeR\x05total\x12\x16\n" +
+	"\x06strict\x18\f \x01(\bR\x06strict\"\x85\x02\n" +
 	"\x12ListAssetsResponse\x12'\n" +
 	"\x06assets\x18\x01 \x03(\v2\x0f.reeve.v1.AssetR\x06assets\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"K\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12)\n" +
+	"\x10canonical_filter\x18\x03 \x01(\tR\x0fcanonicalFilter\x123\n" +
+	"\bwarnings\x18\x04 \x03(\v2\x17.reeve.v1.FilterProblemR\bwarnings\x12\x1d\n" +
+	"\n" +
+	"total_size\x18\x05 \x01(\x03R\ttotalSize\x12\x1f\n" +
+	"\vtotal_exact\x18\x06 \x01(\bR\n" +
+	"totalExact\"|\n" +
 	"\x0fGetAssetRequest\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12\x12\n" +
-	"\x04type\x18\x03 \x01(\tR\x04type\"k\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\x12/\n" +
+	"\x05as_of\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\x98\x01\n" +
 	"\x10GetAssetResponse\x12%\n" +
 	"\x05asset\x18\x01 \x01(\v2\x0f.reeve.v1.AssetR\x05asset\x120\n" +
-	"\trelations\x18\x02 \x03(\v2\x12.reeve.v1.RelationR\trelations\"\x8b\x01\n" +
+	"\trelations\x18\x02 \x03(\v2\x12.reeve.v1.RelationR\trelations\x12+\n" +
+	"\x11relations_unknown\x18\x03 \x01(\bR\x10relationsUnknown\"\x8b\x01\n" +
 	"\tAssetType\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12/\n" +
@@ -1737,7 +2114,11 @@ const file_api_reeve_v1_inventory_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ACTIVE\x10\x01\x12\x16\n" +
 	"\x12STATE_DISCONNECTED\x10\x02\x12\x11\n" +
-	"\rSTATE_DELETED\x10\x03*R\n" +
+	"\rSTATE_DELETED\x10\x03*V\n" +
+	"\tTotalSize\x12\x1a\n" +
+	"\x16TOTAL_SIZE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13TOTAL_SIZE_AT_LEAST\x10\x01\x12\x14\n" +
+	"\x10TOTAL_SIZE_EXACT\x10\x02*R\n" +
 	"\tAssetView\x12\x1a\n" +
 	"\x16ASSET_VIEW_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ASSET_VIEW_BASIC\x10\x01\x12\x13\n" +
@@ -1763,79 +2144,89 @@ func file_api_reeve_v1_inventory_proto_rawDescGZIP() []byte {
 	return file_api_reeve_v1_inventory_proto_rawDescData
 }
 
-var file_api_reeve_v1_inventory_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_api_reeve_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_api_reeve_v1_inventory_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_api_reeve_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_api_reeve_v1_inventory_proto_goTypes = []any{
 	(State)(0),                     // 0: reeve.v1.State
-	(AssetView)(0),                 // 1: reeve.v1.AssetView
-	(Change_Operation)(0),          // 2: reeve.v1.Change.Operation
-	(Gap_Reason)(0),                // 3: reeve.v1.Gap.Reason
-	(*Asset)(nil),                  // 4: reeve.v1.Asset
-	(*ListAssetsRequest)(nil),      // 5: reeve.v1.ListAssetsRequest
-	(*ListAssetsResponse)(nil),     // 6: reeve.v1.ListAssetsResponse
-	(*GetAssetRequest)(nil),        // 7: reeve.v1.GetAssetRequest
-	(*GetAssetResponse)(nil),       // 8: reeve.v1.GetAssetResponse
-	(*AssetType)(nil),              // 9: reeve.v1.AssetType
-	(*ListAssetTypesRequest)(nil),  // 10: reeve.v1.ListAssetTypesRequest
-	(*ListAssetTypesResponse)(nil), // 11: reeve.v1.ListAssetTypesResponse
-	(*Relation)(nil),               // 12: reeve.v1.Relation
-	(*Change)(nil),                 // 13: reeve.v1.Change
-	(*ListChangesRequest)(nil),     // 14: reeve.v1.ListChangesRequest
-	(*ListChangesResponse)(nil),    // 15: reeve.v1.ListChangesResponse
-	(*Gap)(nil),                    // 16: reeve.v1.Gap
-	(*ListGapsRequest)(nil),        // 17: reeve.v1.ListGapsRequest
-	(*ListGapsResponse)(nil),       // 18: reeve.v1.ListGapsResponse
-	(*WatchChangesRequest)(nil),    // 19: reeve.v1.WatchChangesRequest
-	(*WatchChangesResponse)(nil),   // 20: reeve.v1.WatchChangesResponse
-	nil,                            // 21: reeve.v1.Asset.LabelsEntry
-	(*timestamppb.Timestamp)(nil),  // 22: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),        // 23: google.protobuf.Struct
+	(TotalSize)(0),                 // 1: reeve.v1.TotalSize
+	(AssetView)(0),                 // 2: reeve.v1.AssetView
+	(Change_Operation)(0),          // 3: reeve.v1.Change.Operation
+	(Gap_Reason)(0),                // 4: reeve.v1.Gap.Reason
+	(*Asset)(nil),                  // 5: reeve.v1.Asset
+	(*ColumnValues)(nil),           // 6: reeve.v1.ColumnValues
+	(*FilterProblem)(nil),          // 7: reeve.v1.FilterProblem
+	(*FilterError)(nil),            // 8: reeve.v1.FilterError
+	(*ListAssetsRequest)(nil),      // 9: reeve.v1.ListAssetsRequest
+	(*ListAssetsResponse)(nil),     // 10: reeve.v1.ListAssetsResponse
+	(*GetAssetRequest)(nil),        // 11: reeve.v1.GetAssetRequest
+	(*GetAssetResponse)(nil),       // 12: reeve.v1.GetAssetResponse
+	(*AssetType)(nil),              // 13: reeve.v1.AssetType
+	(*ListAssetTypesRequest)(nil),  // 14: reeve.v1.ListAssetTypesRequest
+	(*ListAssetTypesResponse)(nil), // 15: reeve.v1.ListAssetTypesResponse
+	(*Relation)(nil),               // 16: reeve.v1.Relation
+	(*Change)(nil),                 // 17: reeve.v1.Change
+	(*ListChangesRequest)(nil),     // 18: reeve.v1.ListChangesRequest
+	(*ListChangesResponse)(nil),    // 19: reeve.v1.ListChangesResponse
+	(*Gap)(nil),                    // 20: reeve.v1.Gap
+	(*ListGapsRequest)(nil),        // 21: reeve.v1.ListGapsRequest
+	(*ListGapsResponse)(nil),       // 22: reeve.v1.ListGapsResponse
+	(*WatchChangesRequest)(nil),    // 23: reeve.v1.WatchChangesRequest
+	(*WatchChangesResponse)(nil),   // 24: reeve.v1.WatchChangesResponse
+	nil,                            // 25: reeve.v1.Asset.LabelsEntry
+	(*timestamppb.Timestamp)(nil),  // 26: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),        // 27: google.protobuf.Struct
 }
 var file_api_reeve_v1_inventory_proto_depIdxs = []int32{
 	0,  // 0: reeve.v1.Asset.state:type_name -> reeve.v1.State
-	21, // 1: reeve.v1.Asset.labels:type_name -> reeve.v1.Asset.LabelsEntry
-	22, // 2: reeve.v1.Asset.create_time:type_name -> google.protobuf.Timestamp
-	22, // 3: reeve.v1.Asset.update_time:type_name -> google.protobuf.Timestamp
-	22, // 4: reeve.v1.Asset.observe_time:type_name -> google.protobuf.Timestamp
-	22, // 5: reeve.v1.Asset.delete_time:type_name -> google.protobuf.Timestamp
-	22, // 6: reeve.v1.Asset.disconnect_time:type_name -> google.protobuf.Timestamp
-	23, // 7: reeve.v1.Asset.document:type_name -> google.protobuf.Struct
-	0,  // 8: reeve.v1.ListAssetsRequest.states:type_name -> reeve.v1.State
-	1,  // 9: reeve.v1.ListAssetsRequest.view:type_name -> reeve.v1.AssetView
-	4,  // 10: reeve.v1.ListAssetsResponse.assets:type_name -> reeve.v1.Asset
-	4,  // 11: reeve.v1.GetAssetResponse.asset:type_name -> reeve.v1.Asset
-	12, // 12: reeve.v1.GetAssetResponse.relations:type_name -> reeve.v1.Relation
-	23, // 13: reeve.v1.AssetType.layout:type_name -> google.protobuf.Struct
-	9,  // 14: reeve.v1.ListAssetTypesResponse.asset_types:type_name -> reeve.v1.AssetType
-	2,  // 15: reeve.v1.Change.operation:type_name -> reeve.v1.Change.Operation
-	22, // 16: reeve.v1.Change.observe_time:type_name -> google.protobuf.Timestamp
-	22, // 17: reeve.v1.Change.receive_time:type_name -> google.protobuf.Timestamp
-	23, // 18: reeve.v1.Change.document:type_name -> google.protobuf.Struct
-	1,  // 19: reeve.v1.ListChangesRequest.view:type_name -> reeve.v1.AssetView
-	13, // 20: reeve.v1.ListChangesResponse.changes:type_name -> reeve.v1.Change
-	3,  // 21: reeve.v1.Gap.reason:type_name -> reeve.v1.Gap.Reason
-	22, // 22: reeve.v1.Gap.earliest_time:type_name -> google.protobuf.Timestamp
-	22, // 23: reeve.v1.Gap.latest_time:type_name -> google.protobuf.Timestamp
-	22, // 24: reeve.v1.Gap.receive_time:type_name -> google.protobuf.Timestamp
-	16, // 25: reeve.v1.ListGapsResponse.gaps:type_name -> reeve.v1.Gap
-	13, // 26: reeve.v1.WatchChangesResponse.changes:type_name -> reeve.v1.Change
-	5,  // 27: reeve.v1.InventoryService.ListAssets:input_type -> reeve.v1.ListAssetsRequest
-	7,  // 28: reeve.v1.InventoryService.GetAsset:input_type -> reeve.v1.GetAssetRequest
-	10, // 29: reeve.v1.InventoryService.ListAssetTypes:input_type -> reeve.v1.ListAssetTypesRequest
-	14, // 30: reeve.v1.InventoryService.ListChanges:input_type -> reeve.v1.ListChangesRequest
-	17, // 31: reeve.v1.InventoryService.ListGaps:input_type -> reeve.v1.ListGapsRequest
-	19, // 32: reeve.v1.InventoryService.WatchChanges:input_type -> reeve.v1.WatchChangesRequest
-	6,  // 33: reeve.v1.InventoryService.ListAssets:output_type -> reeve.v1.ListAssetsResponse
-	8,  // 34: reeve.v1.InventoryService.GetAsset:output_type -> reeve.v1.GetAssetResponse
-	11, // 35: reeve.v1.InventoryService.ListAssetTypes:output_type -> reeve.v1.ListAssetTypesResponse
-	15, // 36: reeve.v1.InventoryService.ListChanges:output_type -> reeve.v1.ListChangesResponse
-	18, // 37: reeve.v1.InventoryService.ListGaps:output_type -> reeve.v1.ListGapsResponse
-	20, // 38: reeve.v1.InventoryService.WatchChanges:output_type -> reeve.v1.WatchChangesResponse
-	33, // [33:39] is the sub-list for method output_type
-	27, // [27:33] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	25, // 1: reeve.v1.Asset.labels:type_name -> reeve.v1.Asset.LabelsEntry
+	26, // 2: reeve.v1.Asset.create_time:type_name -> google.protobuf.Timestamp
+	26, // 3: reeve.v1.Asset.update_time:type_name -> google.protobuf.Timestamp
+	26, // 4: reeve.v1.Asset.observe_time:type_name -> google.protobuf.Timestamp
+	26, // 5: reeve.v1.Asset.delete_time:type_name -> google.protobuf.Timestamp
+	26, // 6: reeve.v1.Asset.disconnect_time:type_name -> google.protobuf.Timestamp
+	27, // 7: reeve.v1.Asset.document:type_name -> google.protobuf.Struct
+	6,  // 8: reeve.v1.Asset.columns:type_name -> reeve.v1.ColumnValues
+	7,  // 9: reeve.v1.FilterError.problems:type_name -> reeve.v1.FilterProblem
+	0,  // 10: reeve.v1.ListAssetsRequest.states:type_name -> reeve.v1.State
+	2,  // 11: reeve.v1.ListAssetsRequest.view:type_name -> reeve.v1.AssetView
+	26, // 12: reeve.v1.ListAssetsRequest.as_of:type_name -> google.protobuf.Timestamp
+	1,  // 13: reeve.v1.ListAssetsRequest.total:type_name -> reeve.v1.TotalSize
+	5,  // 14: reeve.v1.ListAssetsResponse.assets:type_name -> reeve.v1.Asset
+	7,  // 15: reeve.v1.ListAssetsResponse.warnings:type_name -> reeve.v1.FilterProblem
+	26, // 16: reeve.v1.GetAssetRequest.as_of:type_name -> google.protobuf.Timestamp
+	5,  // 17: reeve.v1.GetAssetResponse.asset:type_name -> reeve.v1.Asset
+	16, // 18: reeve.v1.GetAssetResponse.relations:type_name -> reeve.v1.Relation
+	27, // 19: reeve.v1.AssetType.layout:type_name -> google.protobuf.Struct
+	13, // 20: reeve.v1.ListAssetTypesResponse.asset_types:type_name -> reeve.v1.AssetType
+	3,  // 21: reeve.v1.Change.operation:type_name -> reeve.v1.Change.Operation
+	26, // 22: reeve.v1.Change.observe_time:type_name -> google.protobuf.Timestamp
+	26, // 23: reeve.v1.Change.receive_time:type_name -> google.protobuf.Timestamp
+	27, // 24: reeve.v1.Change.document:type_name -> google.protobuf.Struct
+	2,  // 25: reeve.v1.ListChangesRequest.view:type_name -> reeve.v1.AssetView
+	17, // 26: reeve.v1.ListChangesResponse.changes:type_name -> reeve.v1.Change
+	4,  // 27: reeve.v1.Gap.reason:type_name -> reeve.v1.Gap.Reason
+	26, // 28: reeve.v1.Gap.earliest_time:type_name -> google.protobuf.Timestamp
+	26, // 29: reeve.v1.Gap.latest_time:type_name -> google.protobuf.Timestamp
+	26, // 30: reeve.v1.Gap.receive_time:type_name -> google.protobuf.Timestamp
+	20, // 31: reeve.v1.ListGapsResponse.gaps:type_name -> reeve.v1.Gap
+	17, // 32: reeve.v1.WatchChangesResponse.changes:type_name -> reeve.v1.Change
+	9,  // 33: reeve.v1.InventoryService.ListAssets:input_type -> reeve.v1.ListAssetsRequest
+	11, // 34: reeve.v1.InventoryService.GetAsset:input_type -> reeve.v1.GetAssetRequest
+	14, // 35: reeve.v1.InventoryService.ListAssetTypes:input_type -> reeve.v1.ListAssetTypesRequest
+	18, // 36: reeve.v1.InventoryService.ListChanges:input_type -> reeve.v1.ListChangesRequest
+	21, // 37: reeve.v1.InventoryService.ListGaps:input_type -> reeve.v1.ListGapsRequest
+	23, // 38: reeve.v1.InventoryService.WatchChanges:input_type -> reeve.v1.WatchChangesRequest
+	10, // 39: reeve.v1.InventoryService.ListAssets:output_type -> reeve.v1.ListAssetsResponse
+	12, // 40: reeve.v1.InventoryService.GetAsset:output_type -> reeve.v1.GetAssetResponse
+	15, // 41: reeve.v1.InventoryService.ListAssetTypes:output_type -> reeve.v1.ListAssetTypesResponse
+	19, // 42: reeve.v1.InventoryService.ListChanges:output_type -> reeve.v1.ListChangesResponse
+	22, // 43: reeve.v1.InventoryService.ListGaps:output_type -> reeve.v1.ListGapsResponse
+	24, // 44: reeve.v1.InventoryService.WatchChanges:output_type -> reeve.v1.WatchChangesResponse
+	39, // [39:45] is the sub-list for method output_type
+	33, // [33:39] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_api_reeve_v1_inventory_proto_init() }
@@ -1848,8 +2239,8 @@ func file_api_reeve_v1_inventory_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_reeve_v1_inventory_proto_rawDesc), len(file_api_reeve_v1_inventory_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   18,
+			NumEnums:      5,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -11,6 +11,7 @@ import (
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -22,6 +23,2259 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+type GroupKey_Bucket int32
+
+const (
+	GroupKey_BUCKET_UNSPECIFIED GroupKey_Bucket = 0
+	GroupKey_BUCKET_HOUR        GroupKey_Bucket = 1
+	GroupKey_BUCKET_DAY         GroupKey_Bucket = 2
+	GroupKey_BUCKET_WEEK        GroupKey_Bucket = 3
+	GroupKey_BUCKET_MONTH       GroupKey_Bucket = 4
+	GroupKey_BUCKET_YEAR        GroupKey_Bucket = 5
+)
+
+// Enum value maps for GroupKey_Bucket.
+var (
+	GroupKey_Bucket_name = map[int32]string{
+		0: "BUCKET_UNSPECIFIED",
+		1: "BUCKET_HOUR",
+		2: "BUCKET_DAY",
+		3: "BUCKET_WEEK",
+		4: "BUCKET_MONTH",
+		5: "BUCKET_YEAR",
+	}
+	GroupKey_Bucket_value = map[string]int32{
+		"BUCKET_UNSPECIFIED": 0,
+		"BUCKET_HOUR":        1,
+		"BUCKET_DAY":         2,
+		"BUCKET_WEEK":        3,
+		"BUCKET_MONTH":       4,
+		"BUCKET_YEAR":        5,
+	}
+)
+
+func (x GroupKey_Bucket) Enum() *GroupKey_Bucket {
+	p := new(GroupKey_Bucket)
+	*p = x
+	return p
+}
+
+func (x GroupKey_Bucket) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GroupKey_Bucket) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_reeve_v1_query_proto_enumTypes[0].Descriptor()
+}
+
+func (GroupKey_Bucket) Type() protoreflect.EnumType {
+	return &file_api_reeve_v1_query_proto_enumTypes[0]
+}
+
+func (x GroupKey_Bucket) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GroupKey_Bucket.Descriptor instead.
+func (GroupKey_Bucket) EnumDescriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{8, 0}
+}
+
+type GroupValue_Function int32
+
+const (
+	// Counts assets: those that have a value, if there is a field.
+	GroupValue_FUNCTION_UNSPECIFIED GroupValue_Function = 0
+	GroupValue_FUNCTION_COUNT       GroupValue_Function = 1
+	// Counts different values.
+	GroupValue_FUNCTION_DISTINCT GroupValue_Function = 2
+	// Of numbers with their units, moments or durations, whichever the field has.
+	GroupValue_FUNCTION_SUM     GroupValue_Function = 3
+	GroupValue_FUNCTION_AVERAGE GroupValue_Function = 4
+	GroupValue_FUNCTION_MIN     GroupValue_Function = 5
+	GroupValue_FUNCTION_MAX     GroupValue_Function = 6
+	// Interpolated between values.
+	GroupValue_FUNCTION_QUANTILE GroupValue_Function = 7
+)
+
+// Enum value maps for GroupValue_Function.
+var (
+	GroupValue_Function_name = map[int32]string{
+		0: "FUNCTION_UNSPECIFIED",
+		1: "FUNCTION_COUNT",
+		2: "FUNCTION_DISTINCT",
+		3: "FUNCTION_SUM",
+		4: "FUNCTION_AVERAGE",
+		5: "FUNCTION_MIN",
+		6: "FUNCTION_MAX",
+		7: "FUNCTION_QUANTILE",
+	}
+	GroupValue_Function_value = map[string]int32{
+		"FUNCTION_UNSPECIFIED": 0,
+		"FUNCTION_COUNT":       1,
+		"FUNCTION_DISTINCT":    2,
+		"FUNCTION_SUM":         3,
+		"FUNCTION_AVERAGE":     4,
+		"FUNCTION_MIN":         5,
+		"FUNCTION_MAX":         6,
+		"FUNCTION_QUANTILE":    7,
+	}
+)
+
+func (x GroupValue_Function) Enum() *GroupValue_Function {
+	p := new(GroupValue_Function)
+	*p = x
+	return p
+}
+
+func (x GroupValue_Function) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GroupValue_Function) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_reeve_v1_query_proto_enumTypes[1].Descriptor()
+}
+
+func (GroupValue_Function) Type() protoreflect.EnumType {
+	return &file_api_reeve_v1_query_proto_enumTypes[1]
+}
+
+func (x GroupValue_Function) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GroupValue_Function.Descriptor instead.
+func (GroupValue_Function) EnumDescriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{9, 0}
+}
+
+type GroupColumn_Unit int32
+
+const (
+	GroupColumn_UNIT_UNSPECIFIED GroupColumn_Unit = 0
+	// Milliseconds since 1970.
+	GroupColumn_UNIT_MOMENT GroupColumn_Unit = 1
+	// Seconds.
+	GroupColumn_UNIT_DURATION GroupColumn_Unit = 2
+)
+
+// Enum value maps for GroupColumn_Unit.
+var (
+	GroupColumn_Unit_name = map[int32]string{
+		0: "UNIT_UNSPECIFIED",
+		1: "UNIT_MOMENT",
+		2: "UNIT_DURATION",
+	}
+	GroupColumn_Unit_value = map[string]int32{
+		"UNIT_UNSPECIFIED": 0,
+		"UNIT_MOMENT":      1,
+		"UNIT_DURATION":    2,
+	}
+)
+
+func (x GroupColumn_Unit) Enum() *GroupColumn_Unit {
+	p := new(GroupColumn_Unit)
+	*p = x
+	return p
+}
+
+func (x GroupColumn_Unit) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GroupColumn_Unit) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_reeve_v1_query_proto_enumTypes[2].Descriptor()
+}
+
+func (GroupColumn_Unit) Type() protoreflect.EnumType {
+	return &file_api_reeve_v1_query_proto_enumTypes[2]
+}
+
+func (x GroupColumn_Unit) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GroupColumn_Unit.Descriptor instead.
+func (GroupColumn_Unit) EnumDescriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{15, 0}
+}
+
+type FilterSuggestion_Kind int32
+
+const (
+	FilterSuggestion_KIND_UNSPECIFIED FilterSuggestion_Kind = 0
+	FilterSuggestion_KIND_FIELD       FilterSuggestion_Kind = 1
+	FilterSuggestion_KIND_OPERATOR    FilterSuggestion_Kind = 2
+	FilterSuggestion_KIND_VALUE       FilterSuggestion_Kind = 3
+	FilterSuggestion_KIND_KEYWORD     FilterSuggestion_Kind = 4
+	FilterSuggestion_KIND_RELATION    FilterSuggestion_Kind = 5
+)
+
+// Enum value maps for FilterSuggestion_Kind.
+var (
+	FilterSuggestion_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_FIELD",
+		2: "KIND_OPERATOR",
+		3: "KIND_VALUE",
+		4: "KIND_KEYWORD",
+		5: "KIND_RELATION",
+	}
+	FilterSuggestion_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_FIELD":       1,
+		"KIND_OPERATOR":    2,
+		"KIND_VALUE":       3,
+		"KIND_KEYWORD":     4,
+		"KIND_RELATION":    5,
+	}
+)
+
+func (x FilterSuggestion_Kind) Enum() *FilterSuggestion_Kind {
+	p := new(FilterSuggestion_Kind)
+	*p = x
+	return p
+}
+
+func (x FilterSuggestion_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FilterSuggestion_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_reeve_v1_query_proto_enumTypes[3].Descriptor()
+}
+
+func (FilterSuggestion_Kind) Type() protoreflect.EnumType {
+	return &file_api_reeve_v1_query_proto_enumTypes[3]
+}
+
+func (x FilterSuggestion_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FilterSuggestion_Kind.Descriptor instead.
+func (FilterSuggestion_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{24, 0}
+}
+
+// AssetSelection says which assets are asked for.
+type AssetSelection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// docs/filter.md describes the language. Empty is all.
+	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Only this site, this type, these states. By default, and where the filter does not
+	// ask for a state, the deleted are left out.
+	Site   string  `protobuf:"bytes,2,opt,name=site,proto3" json:"site,omitempty"`
+	Type   string  `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	States []State `protobuf:"varint,4,rep,packed,name=states,proto3,enum=reeve.v1.State" json:"states,omitempty"`
+	// As of when; now by default.
+	AsOf *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	// A path that no asset has is an error, and no warning.
+	Strict        bool `protobuf:"varint,6,opt,name=strict,proto3" json:"strict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssetSelection) Reset() {
+	*x = AssetSelection{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssetSelection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssetSelection) ProtoMessage() {}
+
+func (x *AssetSelection) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssetSelection.ProtoReflect.Descriptor instead.
+func (*AssetSelection) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *AssetSelection) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *AssetSelection) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *AssetSelection) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *AssetSelection) GetStates() []State {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *AssetSelection) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
+}
+
+func (x *AssetSelection) GetStrict() bool {
+	if x != nil {
+		return x.Strict
+	}
+	return false
+}
+
+// FilterAnswer is what is said of the filter of a request.
+type FilterAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The one way of writing what it means.
+	CanonicalFilter string           `protobuf:"bytes,1,opt,name=canonical_filter,json=canonicalFilter,proto3" json:"canonical_filter,omitempty"`
+	Warnings        []*FilterProblem `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *FilterAnswer) Reset() {
+	*x = FilterAnswer{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilterAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilterAnswer) ProtoMessage() {}
+
+func (x *FilterAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilterAnswer.ProtoReflect.Descriptor instead.
+func (*FilterAnswer) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *FilterAnswer) GetCanonicalFilter() string {
+	if x != nil {
+		return x.CanonicalFilter
+	}
+	return ""
+}
+
+func (x *FilterAnswer) GetWarnings() []*FilterProblem {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+type CountAssetsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Selection     *AssetSelection        `protobuf:"bytes,1,opt,name=selection,proto3" json:"selection,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountAssetsRequest) Reset() {
+	*x = CountAssetsRequest{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountAssetsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountAssetsRequest) ProtoMessage() {}
+
+func (x *CountAssetsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountAssetsRequest.ProtoReflect.Descriptor instead.
+func (*CountAssetsRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *CountAssetsRequest) GetSelection() *AssetSelection {
+	if x != nil {
+		return x.Selection
+	}
+	return nil
+}
+
+type CountAssetsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Count         int64                  `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	Filter        *FilterAnswer          `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountAssetsResponse) Reset() {
+	*x = CountAssetsResponse{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountAssetsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountAssetsResponse) ProtoMessage() {}
+
+func (x *CountAssetsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountAssetsResponse.ProtoReflect.Descriptor instead.
+func (*CountAssetsResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CountAssetsResponse) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *CountAssetsResponse) GetFilter() *FilterAnswer {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+type ListFacetsRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Selection *AssetSelection        `protobuf:"bytes,1,opt,name=selection,proto3" json:"selection,omitempty"`
+	// One to eight fields, as in a filter.
+	Fields []string `protobuf:"bytes,2,rep,name=fields,proto3" json:"fields,omitempty"`
+	// How many values of each are answered, the commonest first: 0 means 10, at most 100.
+	Limit         int32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFacetsRequest) Reset() {
+	*x = ListFacetsRequest{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFacetsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFacetsRequest) ProtoMessage() {}
+
+func (x *ListFacetsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFacetsRequest.ProtoReflect.Descriptor instead.
+func (*ListFacetsRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListFacetsRequest) GetSelection() *AssetSelection {
+	if x != nil {
+		return x.Selection
+	}
+	return nil
+}
+
+func (x *ListFacetsRequest) GetFields() []string {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+func (x *ListFacetsRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ListFacetsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Facets        []*Facet               `protobuf:"bytes,1,rep,name=facets,proto3" json:"facets,omitempty"`
+	Filter        *FilterAnswer          `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFacetsResponse) Reset() {
+	*x = ListFacetsResponse{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFacetsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFacetsResponse) ProtoMessage() {}
+
+func (x *ListFacetsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFacetsResponse.ProtoReflect.Descriptor instead.
+func (*ListFacetsResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListFacetsResponse) GetFacets() []*Facet {
+	if x != nil {
+		return x.Facets
+	}
+	return nil
+}
+
+func (x *ListFacetsResponse) GetFilter() *FilterAnswer {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+type Facet struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Field string                 `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
+	// An asset that has several values counts with each of them.
+	Values []*FacetValue `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
+	// How many values there are in all, and how many assets have none.
+	DistinctValues int64 `protobuf:"varint,3,opt,name=distinct_values,json=distinctValues,proto3" json:"distinct_values,omitempty"`
+	MissingAssets  int64 `protobuf:"varint,4,opt,name=missing_assets,json=missingAssets,proto3" json:"missing_assets,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Facet) Reset() {
+	*x = Facet{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Facet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Facet) ProtoMessage() {}
+
+func (x *Facet) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Facet.ProtoReflect.Descriptor instead.
+func (*Facet) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Facet) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *Facet) GetValues() []*FacetValue {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *Facet) GetDistinctValues() int64 {
+	if x != nil {
+		return x.DistinctValues
+	}
+	return 0
+}
+
+func (x *Facet) GetMissingAssets() int64 {
+	if x != nil {
+		return x.MissingAssets
+	}
+	return 0
+}
+
+type FacetValue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Value         string                 `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	Assets        int64                  `protobuf:"varint,2,opt,name=assets,proto3" json:"assets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FacetValue) Reset() {
+	*x = FacetValue{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FacetValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FacetValue) ProtoMessage() {}
+
+func (x *FacetValue) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FacetValue.ProtoReflect.Descriptor instead.
+func (*FacetValue) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *FacetValue) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *FacetValue) GetAssets() int64 {
+	if x != nil {
+		return x.Assets
+	}
+	return 0
+}
+
+// GroupKey is what assets are grouped by.
+type GroupKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A field, as in a filter.
+	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
+	// The name in the answer; by default the field.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Moments are grouped into periods of UTC.
+	Bucket GroupKey_Bucket `protobuf:"varint,3,opt,name=bucket,proto3,enum=reeve.v1.GroupKey_Bucket" json:"bucket,omitempty"`
+	// An asset with several values counts once for each of them. By default it is in one
+	// group, of all its values, which are parted by U+001F.
+	Each          bool `protobuf:"varint,4,opt,name=each,proto3" json:"each,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupKey) Reset() {
+	*x = GroupKey{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupKey) ProtoMessage() {}
+
+func (x *GroupKey) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupKey.ProtoReflect.Descriptor instead.
+func (*GroupKey) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *GroupKey) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *GroupKey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GroupKey) GetBucket() GroupKey_Bucket {
+	if x != nil {
+		return x.Bucket
+	}
+	return GroupKey_BUCKET_UNSPECIFIED
+}
+
+func (x *GroupKey) GetEach() bool {
+	if x != nil {
+		return x.Each
+	}
+	return false
+}
+
+// GroupValue is a value of each group.
+type GroupValue struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A word of letters, digits and underscores.
+	Name     string              `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Function GroupValue_Function `protobuf:"varint,2,opt,name=function,proto3,enum=reeve.v1.GroupValue_Function" json:"function,omitempty"`
+	Field    string              `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
+	// Of a quantile, above 0 and below 1.
+	Level float64 `protobuf:"fixed64,4,opt,name=level,proto3" json:"level,omitempty"`
+	// Only assets that pass this count.
+	Filter        string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupValue) Reset() {
+	*x = GroupValue{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupValue) ProtoMessage() {}
+
+func (x *GroupValue) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupValue.ProtoReflect.Descriptor instead.
+func (*GroupValue) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GroupValue) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GroupValue) GetFunction() GroupValue_Function {
+	if x != nil {
+		return x.Function
+	}
+	return GroupValue_FUNCTION_UNSPECIFIED
+}
+
+func (x *GroupValue) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *GroupValue) GetLevel() float64 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *GroupValue) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+// ComputedValue is computed of other values of a group: numbers, names, + - * / and
+// brackets, abs, round, least, greatest, coalesce.
+type ComputedValue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Expression    string                 `protobuf:"bytes,2,opt,name=expression,proto3" json:"expression,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComputedValue) Reset() {
+	*x = ComputedValue{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComputedValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComputedValue) ProtoMessage() {}
+
+func (x *ComputedValue) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComputedValue.ProtoReflect.Descriptor instead.
+func (*ComputedValue) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ComputedValue) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ComputedValue) GetExpression() string {
+	if x != nil {
+		return x.Expression
+	}
+	return ""
+}
+
+type AnalyzeAssetsRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Selection *AssetSelection        `protobuf:"bytes,1,opt,name=selection,proto3" json:"selection,omitempty"`
+	// Six at most. Without any, all is one group.
+	GroupBy []*GroupKey `protobuf:"bytes,2,rep,name=group_by,json=groupBy,proto3" json:"group_by,omitempty"`
+	// Twenty at most; by default the count.
+	Values   []*GroupValue    `protobuf:"bytes,3,rep,name=values,proto3" json:"values,omitempty"`
+	Computed []*ComputedValue `protobuf:"bytes,4,rep,name=computed,proto3" json:"computed,omitempty"`
+	// Only groups for which this is true: "count > 10 AND cores / count >= 2".
+	Having string `protobuf:"bytes,5,opt,name=having,proto3" json:"having,omitempty"`
+	// The values of one more key become columns: the commonest, pivot_limit of them (0
+	// means 10, at most 50), and one for all others.
+	Pivot      *GroupKey `protobuf:"bytes,6,opt,name=pivot,proto3" json:"pivot,omitempty"`
+	PivotLimit int32     `protobuf:"varint,7,opt,name=pivot_limit,json=pivotLimit,proto3" json:"pivot_limit,omitempty"`
+	// Names of keys and values, each perhaps with desc behind it. By default the first
+	// value, the largest first.
+	OrderBy string `protobuf:"bytes,8,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	// How many groups are answered: 0 means 100, at most 1000.
+	Limit int32 `protobuf:"varint,9,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Adds one group for all that are not answered, and one for all that is selected.
+	Others        bool `protobuf:"varint,10,opt,name=others,proto3" json:"others,omitempty"`
+	Totals        bool `protobuf:"varint,11,opt,name=totals,proto3" json:"totals,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnalyzeAssetsRequest) Reset() {
+	*x = AnalyzeAssetsRequest{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnalyzeAssetsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnalyzeAssetsRequest) ProtoMessage() {}
+
+func (x *AnalyzeAssetsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnalyzeAssetsRequest.ProtoReflect.Descriptor instead.
+func (*AnalyzeAssetsRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *AnalyzeAssetsRequest) GetSelection() *AssetSelection {
+	if x != nil {
+		return x.Selection
+	}
+	return nil
+}
+
+func (x *AnalyzeAssetsRequest) GetGroupBy() []*GroupKey {
+	if x != nil {
+		return x.GroupBy
+	}
+	return nil
+}
+
+func (x *AnalyzeAssetsRequest) GetValues() []*GroupValue {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *AnalyzeAssetsRequest) GetComputed() []*ComputedValue {
+	if x != nil {
+		return x.Computed
+	}
+	return nil
+}
+
+func (x *AnalyzeAssetsRequest) GetHaving() string {
+	if x != nil {
+		return x.Having
+	}
+	return ""
+}
+
+func (x *AnalyzeAssetsRequest) GetPivot() *GroupKey {
+	if x != nil {
+		return x.Pivot
+	}
+	return nil
+}
+
+func (x *AnalyzeAssetsRequest) GetPivotLimit() int32 {
+	if x != nil {
+		return x.PivotLimit
+	}
+	return 0
+}
+
+func (x *AnalyzeAssetsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+func (x *AnalyzeAssetsRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *AnalyzeAssetsRequest) GetOthers() bool {
+	if x != nil {
+		return x.Others
+	}
+	return false
+}
+
+func (x *AnalyzeAssetsRequest) GetTotals() bool {
+	if x != nil {
+		return x.Totals
+	}
+	return false
+}
+
+// Group is a row of an analysis.
+type Group struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The texts of the keys; empty where there is no value.
+	Keys   []string      `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	Values *GroupNumbers `protobuf:"bytes,2,opt,name=values,proto3" json:"values,omitempty"`
+	// For each value of the pivot.
+	Pivot         []*GroupNumbers `protobuf:"bytes,3,rep,name=pivot,proto3" json:"pivot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Group) Reset() {
+	*x = Group{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Group) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Group) ProtoMessage() {}
+
+func (x *Group) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Group.ProtoReflect.Descriptor instead.
+func (*Group) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Group) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Group) GetValues() *GroupNumbers {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *Group) GetPivot() []*GroupNumbers {
+	if x != nil {
+		return x.Pivot
+	}
+	return nil
+}
+
+// GroupNumbers are the values of a group in their order; null where there is none.
+type GroupNumbers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Numbers       []*structpb.Value      `protobuf:"bytes,1,rep,name=numbers,proto3" json:"numbers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupNumbers) Reset() {
+	*x = GroupNumbers{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupNumbers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupNumbers) ProtoMessage() {}
+
+func (x *GroupNumbers) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupNumbers.ProtoReflect.Descriptor instead.
+func (*GroupNumbers) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *GroupNumbers) GetNumbers() []*structpb.Value {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
+type AnalyzeAssetsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The names of keys, and of values with those that are computed.
+	Keys        []string       `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	Values      []*GroupColumn `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
+	Groups      []*Group       `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
+	PivotValues []string       `protobuf:"bytes,4,rep,name=pivot_values,json=pivotValues,proto3" json:"pivot_values,omitempty"`
+	// One more column stands for all values of the pivot that are not among them.
+	PivotOthers bool   `protobuf:"varint,5,opt,name=pivot_others,json=pivotOthers,proto3" json:"pivot_others,omitempty"`
+	Others      *Group `protobuf:"bytes,6,opt,name=others,proto3" json:"others,omitempty"`
+	Totals      *Group `protobuf:"bytes,7,opt,name=totals,proto3" json:"totals,omitempty"`
+	// There are more groups.
+	More          bool          `protobuf:"varint,8,opt,name=more,proto3" json:"more,omitempty"`
+	Filter        *FilterAnswer `protobuf:"bytes,9,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnalyzeAssetsResponse) Reset() {
+	*x = AnalyzeAssetsResponse{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnalyzeAssetsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnalyzeAssetsResponse) ProtoMessage() {}
+
+func (x *AnalyzeAssetsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnalyzeAssetsResponse.ProtoReflect.Descriptor instead.
+func (*AnalyzeAssetsResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *AnalyzeAssetsResponse) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *AnalyzeAssetsResponse) GetValues() []*GroupColumn {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *AnalyzeAssetsResponse) GetGroups() []*Group {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *AnalyzeAssetsResponse) GetPivotValues() []string {
+	if x != nil {
+		return x.PivotValues
+	}
+	return nil
+}
+
+func (x *AnalyzeAssetsResponse) GetPivotOthers() bool {
+	if x != nil {
+		return x.PivotOthers
+	}
+	return false
+}
+
+func (x *AnalyzeAssetsResponse) GetOthers() *Group {
+	if x != nil {
+		return x.Others
+	}
+	return nil
+}
+
+func (x *AnalyzeAssetsResponse) GetTotals() *Group {
+	if x != nil {
+		return x.Totals
+	}
+	return nil
+}
+
+func (x *AnalyzeAssetsResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *AnalyzeAssetsResponse) GetFilter() *FilterAnswer {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+type GroupColumn struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Unit          GroupColumn_Unit       `protobuf:"varint,2,opt,name=unit,proto3,enum=reeve.v1.GroupColumn_Unit" json:"unit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupColumn) Reset() {
+	*x = GroupColumn{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupColumn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupColumn) ProtoMessage() {}
+
+func (x *GroupColumn) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupColumn.ProtoReflect.Descriptor instead.
+func (*GroupColumn) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *GroupColumn) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GroupColumn) GetUnit() GroupColumn_Unit {
+	if x != nil {
+		return x.Unit
+	}
+	return GroupColumn_UNIT_UNSPECIFIED
+}
+
+type QuerySeriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without as_of.
+	Selection *AssetSelection `protobuf:"bytes,1,opt,name=selection,proto3" json:"selection,omitempty"`
+	// Periods of UTC; the values of each are as of its end.
+	Interval GroupKey_Bucket `protobuf:"varint,2,opt,name=interval,proto3,enum=reeve.v1.GroupKey_Bucket" json:"interval,omitempty"`
+	// The periods that have any part between these; by default the last 30, up to now.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	EndTime   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	GroupBy   []*GroupKey            `protobuf:"bytes,5,rep,name=group_by,json=groupBy,proto3" json:"group_by,omitempty"`
+	Values    []*GroupValue          `protobuf:"bytes,6,rep,name=values,proto3" json:"values,omitempty"`
+	// How many groups have a series: those with most assets. 0 means 10, at most 100.
+	Limit int32 `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Adds one for all other groups.
+	Others        bool `protobuf:"varint,8,opt,name=others,proto3" json:"others,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuerySeriesRequest) Reset() {
+	*x = QuerySeriesRequest{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuerySeriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuerySeriesRequest) ProtoMessage() {}
+
+func (x *QuerySeriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuerySeriesRequest.ProtoReflect.Descriptor instead.
+func (*QuerySeriesRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *QuerySeriesRequest) GetSelection() *AssetSelection {
+	if x != nil {
+		return x.Selection
+	}
+	return nil
+}
+
+func (x *QuerySeriesRequest) GetInterval() GroupKey_Bucket {
+	if x != nil {
+		return x.Interval
+	}
+	return GroupKey_BUCKET_UNSPECIFIED
+}
+
+func (x *QuerySeriesRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *QuerySeriesRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *QuerySeriesRequest) GetGroupBy() []*GroupKey {
+	if x != nil {
+		return x.GroupBy
+	}
+	return nil
+}
+
+func (x *QuerySeriesRequest) GetValues() []*GroupValue {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *QuerySeriesRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *QuerySeriesRequest) GetOthers() bool {
+	if x != nil {
+		return x.Others
+	}
+	return false
+}
+
+type QuerySeriesResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Keys   []string               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	Values []*GroupColumn         `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
+	// The beginnings of the periods.
+	Times         []*timestamppb.Timestamp `protobuf:"bytes,3,rep,name=times,proto3" json:"times,omitempty"`
+	Series        []*Series                `protobuf:"bytes,4,rep,name=series,proto3" json:"series,omitempty"`
+	Others        *Series                  `protobuf:"bytes,5,opt,name=others,proto3" json:"others,omitempty"`
+	Filter        *FilterAnswer            `protobuf:"bytes,6,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuerySeriesResponse) Reset() {
+	*x = QuerySeriesResponse{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuerySeriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuerySeriesResponse) ProtoMessage() {}
+
+func (x *QuerySeriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuerySeriesResponse.ProtoReflect.Descriptor instead.
+func (*QuerySeriesResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *QuerySeriesResponse) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *QuerySeriesResponse) GetValues() []*GroupColumn {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *QuerySeriesResponse) GetTimes() []*timestamppb.Timestamp {
+	if x != nil {
+		return x.Times
+	}
+	return nil
+}
+
+func (x *QuerySeriesResponse) GetSeries() []*Series {
+	if x != nil {
+		return x.Series
+	}
+	return nil
+}
+
+func (x *QuerySeriesResponse) GetOthers() *Series {
+	if x != nil {
+		return x.Others
+	}
+	return nil
+}
+
+func (x *QuerySeriesResponse) GetFilter() *FilterAnswer {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+type Series struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Keys  []string               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// For each of the times.
+	Points        []*GroupNumbers `protobuf:"bytes,2,rep,name=points,proto3" json:"points,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Series) Reset() {
+	*x = Series{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Series) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Series) ProtoMessage() {}
+
+func (x *Series) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Series.ProtoReflect.Descriptor instead.
+func (*Series) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Series) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Series) GetPoints() []*GroupNumbers {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+type JoinAssetsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What pairs are made of. as_of is that of the left one.
+	Left  *AssetSelection `protobuf:"bytes,1,opt,name=left,proto3" json:"left,omitempty"`
+	Right *AssetSelection `protobuf:"bytes,2,opt,name=right,proto3" json:"right,omitempty"`
+	// The kind of relation, in either direction; empty is any.
+	Relation string `protobuf:"bytes,3,opt,name=relation,proto3" json:"relation,omitempty"`
+	// Fields whose values are answered.
+	LeftColumns  []string `protobuf:"bytes,4,rep,name=left_columns,json=leftColumns,proto3" json:"left_columns,omitempty"`
+	RightColumns []string `protobuf:"bytes,5,rep,name=right_columns,json=rightColumns,proto3" json:"right_columns,omitempty"`
+	// Also what is left and has no such relation.
+	Outer bool `protobuf:"varint,6,opt,name=outer,proto3" json:"outer,omitempty"`
+	// 0 means 100, at most 1000.
+	PageSize      int32  `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinAssetsRequest) Reset() {
+	*x = JoinAssetsRequest{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinAssetsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinAssetsRequest) ProtoMessage() {}
+
+func (x *JoinAssetsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinAssetsRequest.ProtoReflect.Descriptor instead.
+func (*JoinAssetsRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *JoinAssetsRequest) GetLeft() *AssetSelection {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+func (x *JoinAssetsRequest) GetRight() *AssetSelection {
+	if x != nil {
+		return x.Right
+	}
+	return nil
+}
+
+func (x *JoinAssetsRequest) GetRelation() string {
+	if x != nil {
+		return x.Relation
+	}
+	return ""
+}
+
+func (x *JoinAssetsRequest) GetLeftColumns() []string {
+	if x != nil {
+		return x.LeftColumns
+	}
+	return nil
+}
+
+func (x *JoinAssetsRequest) GetRightColumns() []string {
+	if x != nil {
+		return x.RightColumns
+	}
+	return nil
+}
+
+func (x *JoinAssetsRequest) GetOuter() bool {
+	if x != nil {
+		return x.Outer
+	}
+	return false
+}
+
+func (x *JoinAssetsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *JoinAssetsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type JoinAssetsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pairs         []*AssetPair           `protobuf:"bytes,1,rep,name=pairs,proto3" json:"pairs,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	LeftFilter    *FilterAnswer          `protobuf:"bytes,3,opt,name=left_filter,json=leftFilter,proto3" json:"left_filter,omitempty"`
+	RightFilter   *FilterAnswer          `protobuf:"bytes,4,opt,name=right_filter,json=rightFilter,proto3" json:"right_filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinAssetsResponse) Reset() {
+	*x = JoinAssetsResponse{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinAssetsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinAssetsResponse) ProtoMessage() {}
+
+func (x *JoinAssetsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinAssetsResponse.ProtoReflect.Descriptor instead.
+func (*JoinAssetsResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *JoinAssetsResponse) GetPairs() []*AssetPair {
+	if x != nil {
+		return x.Pairs
+	}
+	return nil
+}
+
+func (x *JoinAssetsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *JoinAssetsResponse) GetLeftFilter() *FilterAnswer {
+	if x != nil {
+		return x.LeftFilter
+	}
+	return nil
+}
+
+func (x *JoinAssetsResponse) GetRightFilter() *FilterAnswer {
+	if x != nil {
+		return x.RightFilter
+	}
+	return nil
+}
+
+type AssetPair struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// With uid, type, site, name and columns.
+	Left *Asset `protobuf:"bytes,1,opt,name=left,proto3" json:"left,omitempty"`
+	// Absent where there is none.
+	Right         *Asset `protobuf:"bytes,2,opt,name=right,proto3" json:"right,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssetPair) Reset() {
+	*x = AssetPair{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssetPair) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssetPair) ProtoMessage() {}
+
+func (x *AssetPair) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssetPair.ProtoReflect.Descriptor instead.
+func (*AssetPair) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *AssetPair) GetLeft() *Asset {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+func (x *AssetPair) GetRight() *Asset {
+	if x != nil {
+		return x.Right
+	}
+	return nil
+}
+
+type SuggestFilterRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Filter string                 `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Where somebody types: a byte of the filter.
+	Cursor int32 `protobuf:"varint,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Of which type and site assets are asked for, where that does not stand in the filter.
+	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	Site string `protobuf:"bytes,4,opt,name=site,proto3" json:"site,omitempty"`
+	// 0 means 20, at most 100.
+	Limit         int32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuggestFilterRequest) Reset() {
+	*x = SuggestFilterRequest{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuggestFilterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuggestFilterRequest) ProtoMessage() {}
+
+func (x *SuggestFilterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuggestFilterRequest.ProtoReflect.Descriptor instead.
+func (*SuggestFilterRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *SuggestFilterRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *SuggestFilterRequest) GetCursor() int32 {
+	if x != nil {
+		return x.Cursor
+	}
+	return 0
+}
+
+func (x *SuggestFilterRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *SuggestFilterRequest) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *SuggestFilterRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type SuggestFilterResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is replaced by what is chosen: bytes of the filter.
+	Start         int32               `protobuf:"varint,1,opt,name=start,proto3" json:"start,omitempty"`
+	End           int32               `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
+	Suggestions   []*FilterSuggestion `protobuf:"bytes,3,rep,name=suggestions,proto3" json:"suggestions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuggestFilterResponse) Reset() {
+	*x = SuggestFilterResponse{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuggestFilterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuggestFilterResponse) ProtoMessage() {}
+
+func (x *SuggestFilterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuggestFilterResponse.ProtoReflect.Descriptor instead.
+func (*SuggestFilterResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *SuggestFilterResponse) GetStart() int32 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *SuggestFilterResponse) GetEnd() int32 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *SuggestFilterResponse) GetSuggestions() []*FilterSuggestion {
+	if x != nil {
+		return x.Suggestions
+	}
+	return nil
+}
+
+type FilterSuggestion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it stands in the filter, in quotes where it needs them.
+	Text string                `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	Kind FilterSuggestion_Kind `protobuf:"varint,2,opt,name=kind,proto3,enum=reeve.v1.FilterSuggestion_Kind" json:"kind,omitempty"`
+	// What it is, for people.
+	Help string `protobuf:"bytes,3,opt,name=help,proto3" json:"help,omitempty"`
+	// About how many assets have it; 0 where that is not known.
+	Assets        int64 `protobuf:"varint,4,opt,name=assets,proto3" json:"assets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilterSuggestion) Reset() {
+	*x = FilterSuggestion{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilterSuggestion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilterSuggestion) ProtoMessage() {}
+
+func (x *FilterSuggestion) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilterSuggestion.ProtoReflect.Descriptor instead.
+func (*FilterSuggestion) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *FilterSuggestion) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *FilterSuggestion) GetKind() FilterSuggestion_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return FilterSuggestion_KIND_UNSPECIFIED
+}
+
+func (x *FilterSuggestion) GetHelp() string {
+	if x != nil {
+		return x.Help
+	}
+	return ""
+}
+
+func (x *FilterSuggestion) GetAssets() int64 {
+	if x != nil {
+		return x.Assets
+	}
+	return 0
+}
+
+type ExplainQueryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Selection     *AssetSelection        `protobuf:"bytes,1,opt,name=selection,proto3" json:"selection,omitempty"`
+	OrderBy       string                 `protobuf:"bytes,2,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	Columns       []string               `protobuf:"bytes,3,rep,name=columns,proto3" json:"columns,omitempty"`
+	PageSize      int32                  `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainQueryRequest) Reset() {
+	*x = ExplainQueryRequest{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainQueryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainQueryRequest) ProtoMessage() {}
+
+func (x *ExplainQueryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainQueryRequest.ProtoReflect.Descriptor instead.
+func (*ExplainQueryRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ExplainQueryRequest) GetSelection() *AssetSelection {
+	if x != nil {
+		return x.Selection
+	}
+	return nil
+}
+
+func (x *ExplainQueryRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+func (x *ExplainQueryRequest) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *ExplainQueryRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+type ExplainQueryResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Filter *FilterAnswer          `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// How the answer is made, a step each.
+	Steps         []string              `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	Statements    []*ExplainedStatement `protobuf:"bytes,3,rep,name=statements,proto3" json:"statements,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainQueryResponse) Reset() {
+	*x = ExplainQueryResponse{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainQueryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainQueryResponse) ProtoMessage() {}
+
+func (x *ExplainQueryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainQueryResponse.ProtoReflect.Descriptor instead.
+func (*ExplainQueryResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ExplainQueryResponse) GetFilter() *FilterAnswer {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *ExplainQueryResponse) GetSteps() []string {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *ExplainQueryResponse) GetStatements() []*ExplainedStatement {
+	if x != nil {
+		return x.Statements
+	}
+	return nil
+}
+
+type ExplainedStatement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Purpose       string                 `protobuf:"bytes,1,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	Sql           string                 `protobuf:"bytes,2,opt,name=sql,proto3" json:"sql,omitempty"`
+	Parameters    []*ExplainedParameter  `protobuf:"bytes,3,rep,name=parameters,proto3" json:"parameters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainedStatement) Reset() {
+	*x = ExplainedStatement{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainedStatement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainedStatement) ProtoMessage() {}
+
+func (x *ExplainedStatement) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainedStatement.ProtoReflect.Descriptor instead.
+func (*ExplainedStatement) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ExplainedStatement) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
+func (x *ExplainedStatement) GetSql() string {
+	if x != nil {
+		return x.Sql
+	}
+	return ""
+}
+
+func (x *ExplainedStatement) GetParameters() []*ExplainedParameter {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+type ExplainedParameter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Value         string                 `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainedParameter) Reset() {
+	*x = ExplainedParameter{}
+	mi := &file_api_reeve_v1_query_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainedParameter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainedParameter) ProtoMessage() {}
+
+func (x *ExplainedParameter) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_query_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainedParameter.ProtoReflect.Descriptor instead.
+func (*ExplainedParameter) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ExplainedParameter) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ExplainedParameter) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ExplainedParameter) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
 
 type RunSQLRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -35,7 +2289,7 @@ type RunSQLRequest struct {
 
 func (x *RunSQLRequest) Reset() {
 	*x = RunSQLRequest{}
-	mi := &file_api_reeve_v1_query_proto_msgTypes[0]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -47,7 +2301,7 @@ func (x *RunSQLRequest) String() string {
 func (*RunSQLRequest) ProtoMessage() {}
 
 func (x *RunSQLRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_query_proto_msgTypes[0]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -60,7 +2314,7 @@ func (x *RunSQLRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunSQLRequest.ProtoReflect.Descriptor instead.
 func (*RunSQLRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{0}
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RunSQLRequest) GetStatement() string {
@@ -94,7 +2348,7 @@ type RunSQLResponse struct {
 
 func (x *RunSQLResponse) Reset() {
 	*x = RunSQLResponse{}
-	mi := &file_api_reeve_v1_query_proto_msgTypes[1]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -106,7 +2360,7 @@ func (x *RunSQLResponse) String() string {
 func (*RunSQLResponse) ProtoMessage() {}
 
 func (x *RunSQLResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_query_proto_msgTypes[1]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -119,7 +2373,7 @@ func (x *RunSQLResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunSQLResponse.ProtoReflect.Descriptor instead.
 func (*RunSQLResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{1}
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RunSQLResponse) GetColumns() []*SQLColumn {
@@ -154,7 +2408,7 @@ type SQLColumn struct {
 
 func (x *SQLColumn) Reset() {
 	*x = SQLColumn{}
-	mi := &file_api_reeve_v1_query_proto_msgTypes[2]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -166,7 +2420,7 @@ func (x *SQLColumn) String() string {
 func (*SQLColumn) ProtoMessage() {}
 
 func (x *SQLColumn) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_query_proto_msgTypes[2]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -179,7 +2433,7 @@ func (x *SQLColumn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SQLColumn.ProtoReflect.Descriptor instead.
 func (*SQLColumn) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{2}
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SQLColumn) GetName() string {
@@ -204,7 +2458,7 @@ type GetSQLSchemaRequest struct {
 
 func (x *GetSQLSchemaRequest) Reset() {
 	*x = GetSQLSchemaRequest{}
-	mi := &file_api_reeve_v1_query_proto_msgTypes[3]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -216,7 +2470,7 @@ func (x *GetSQLSchemaRequest) String() string {
 func (*GetSQLSchemaRequest) ProtoMessage() {}
 
 func (x *GetSQLSchemaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_query_proto_msgTypes[3]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -229,7 +2483,7 @@ func (x *GetSQLSchemaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSQLSchemaRequest.ProtoReflect.Descriptor instead.
 func (*GetSQLSchemaRequest) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{3}
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{32}
 }
 
 type GetSQLSchemaResponse struct {
@@ -242,7 +2496,7 @@ type GetSQLSchemaResponse struct {
 
 func (x *GetSQLSchemaResponse) Reset() {
 	*x = GetSQLSchemaResponse{}
-	mi := &file_api_reeve_v1_query_proto_msgTypes[4]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -254,7 +2508,7 @@ func (x *GetSQLSchemaResponse) String() string {
 func (*GetSQLSchemaResponse) ProtoMessage() {}
 
 func (x *GetSQLSchemaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_query_proto_msgTypes[4]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -267,7 +2521,7 @@ func (x *GetSQLSchemaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSQLSchemaResponse.ProtoReflect.Descriptor instead.
 func (*GetSQLSchemaResponse) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{4}
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetSQLSchemaResponse) GetViews() []*SQLView {
@@ -298,7 +2552,7 @@ type SQLView struct {
 
 func (x *SQLView) Reset() {
 	*x = SQLView{}
-	mi := &file_api_reeve_v1_query_proto_msgTypes[5]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +2564,7 @@ func (x *SQLView) String() string {
 func (*SQLView) ProtoMessage() {}
 
 func (x *SQLView) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_query_proto_msgTypes[5]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +2577,7 @@ func (x *SQLView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SQLView.ProtoReflect.Descriptor instead.
 func (*SQLView) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{5}
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SQLView) GetName() string {
@@ -359,7 +2613,7 @@ type SQLViewColumn struct {
 
 func (x *SQLViewColumn) Reset() {
 	*x = SQLViewColumn{}
-	mi := &file_api_reeve_v1_query_proto_msgTypes[6]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +2625,7 @@ func (x *SQLViewColumn) String() string {
 func (*SQLViewColumn) ProtoMessage() {}
 
 func (x *SQLViewColumn) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_query_proto_msgTypes[6]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +2638,7 @@ func (x *SQLViewColumn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SQLViewColumn.ProtoReflect.Descriptor instead.
 func (*SQLViewColumn) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{6}
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SQLViewColumn) GetName() string {
@@ -427,7 +2681,7 @@ type SQLLimits struct {
 
 func (x *SQLLimits) Reset() {
 	*x = SQLLimits{}
-	mi := &file_api_reeve_v1_query_proto_msgTypes[7]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -439,7 +2693,7 @@ func (x *SQLLimits) String() string {
 func (*SQLLimits) ProtoMessage() {}
 
 func (x *SQLLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_api_reeve_v1_query_proto_msgTypes[7]
+	mi := &file_api_reeve_v1_query_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -452,7 +2706,7 @@ func (x *SQLLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SQLLimits.ProtoReflect.Descriptor instead.
 func (*SQLLimits) Descriptor() ([]byte, []int) {
-	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{7}
+	return file_api_reeve_v1_query_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SQLLimits) GetTime() *durationpb.Duration {
@@ -501,7 +2755,193 @@ var File_api_reeve_v1_query_proto protoreflect.FileDescriptor
 
 const file_api_reeve_v1_query_proto_rawDesc = "" +
 	"\n" +
-	"\x18api/reeve/v1/query.proto\x12\breeve.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"H\n" +
+	"\x18api/reeve/v1/query.proto\x12\breeve.v1\x1a\x1capi/reeve/v1/inventory.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x01\n" +
+	"\x0eAssetSelection\x12\x16\n" +
+	"\x06filter\x18\x01 \x01(\tR\x06filter\x12\x12\n" +
+	"\x04site\x18\x02 \x01(\tR\x04site\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\x12'\n" +
+	"\x06states\x18\x04 \x03(\x0e2\x0f.reeve.v1.StateR\x06states\x12/\n" +
+	"\x05as_of\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\x12\x16\n" +
+	"\x06strict\x18\x06 \x01(\bR\x06strict\"n\n" +
+	"\fFilterAnswer\x12)\n" +
+	"\x10canonical_filter\x18\x01 \x01(\tR\x0fcanonicalFilter\x123\n" +
+	"\bwarnings\x18\x02 \x03(\v2\x17.reeve.v1.FilterProblemR\bwarnings\"L\n" +
+	"\x12CountAssetsRequest\x126\n" +
+	"\tselection\x18\x01 \x01(\v2\x18.reeve.v1.AssetSelectionR\tselection\"[\n" +
+	"\x13CountAssetsResponse\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\x12.\n" +
+	"\x06filter\x18\x02 \x01(\v2\x16.reeve.v1.FilterAnswerR\x06filter\"y\n" +
+	"\x11ListFacetsRequest\x126\n" +
+	"\tselection\x18\x01 \x01(\v2\x18.reeve.v1.AssetSelectionR\tselection\x12\x16\n" +
+	"\x06fields\x18\x02 \x03(\tR\x06fields\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x05R\x05limit\"m\n" +
+	"\x12ListFacetsResponse\x12'\n" +
+	"\x06facets\x18\x01 \x03(\v2\x0f.reeve.v1.FacetR\x06facets\x12.\n" +
+	"\x06filter\x18\x02 \x01(\v2\x16.reeve.v1.FilterAnswerR\x06filter\"\x9b\x01\n" +
+	"\x05Facet\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12,\n" +
+	"\x06values\x18\x02 \x03(\v2\x14.reeve.v1.FacetValueR\x06values\x12'\n" +
+	"\x0fdistinct_values\x18\x03 \x01(\x03R\x0edistinctValues\x12%\n" +
+	"\x0emissing_assets\x18\x04 \x01(\x03R\rmissingAssets\":\n" +
+	"\n" +
+	"FacetValue\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\tR\x05value\x12\x16\n" +
+	"\x06assets\x18\x02 \x01(\x03R\x06assets\"\xf2\x01\n" +
+	"\bGroupKey\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x121\n" +
+	"\x06bucket\x18\x03 \x01(\x0e2\x19.reeve.v1.GroupKey.BucketR\x06bucket\x12\x12\n" +
+	"\x04each\x18\x04 \x01(\bR\x04each\"u\n" +
+	"\x06Bucket\x12\x16\n" +
+	"\x12BUCKET_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vBUCKET_HOUR\x10\x01\x12\x0e\n" +
+	"\n" +
+	"BUCKET_DAY\x10\x02\x12\x0f\n" +
+	"\vBUCKET_WEEK\x10\x03\x12\x10\n" +
+	"\fBUCKET_MONTH\x10\x04\x12\x0f\n" +
+	"\vBUCKET_YEAR\x10\x05\"\xd4\x02\n" +
+	"\n" +
+	"GroupValue\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x129\n" +
+	"\bfunction\x18\x02 \x01(\x0e2\x1d.reeve.v1.GroupValue.FunctionR\bfunction\x12\x14\n" +
+	"\x05field\x18\x03 \x01(\tR\x05field\x12\x14\n" +
+	"\x05level\x18\x04 \x01(\x01R\x05level\x12\x16\n" +
+	"\x06filter\x18\x05 \x01(\tR\x06filter\"\xb2\x01\n" +
+	"\bFunction\x12\x18\n" +
+	"\x14FUNCTION_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eFUNCTION_COUNT\x10\x01\x12\x15\n" +
+	"\x11FUNCTION_DISTINCT\x10\x02\x12\x10\n" +
+	"\fFUNCTION_SUM\x10\x03\x12\x14\n" +
+	"\x10FUNCTION_AVERAGE\x10\x04\x12\x10\n" +
+	"\fFUNCTION_MIN\x10\x05\x12\x10\n" +
+	"\fFUNCTION_MAX\x10\x06\x12\x15\n" +
+	"\x11FUNCTION_QUANTILE\x10\a\"C\n" +
+	"\rComputedValue\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
+	"\n" +
+	"expression\x18\x02 \x01(\tR\n" +
+	"expression\"\xa4\x03\n" +
+	"\x14AnalyzeAssetsRequest\x126\n" +
+	"\tselection\x18\x01 \x01(\v2\x18.reeve.v1.AssetSelectionR\tselection\x12-\n" +
+	"\bgroup_by\x18\x02 \x03(\v2\x12.reeve.v1.GroupKeyR\agroupBy\x12,\n" +
+	"\x06values\x18\x03 \x03(\v2\x14.reeve.v1.GroupValueR\x06values\x123\n" +
+	"\bcomputed\x18\x04 \x03(\v2\x17.reeve.v1.ComputedValueR\bcomputed\x12\x16\n" +
+	"\x06having\x18\x05 \x01(\tR\x06having\x12(\n" +
+	"\x05pivot\x18\x06 \x01(\v2\x12.reeve.v1.GroupKeyR\x05pivot\x12\x1f\n" +
+	"\vpivot_limit\x18\a \x01(\x05R\n" +
+	"pivotLimit\x12\x19\n" +
+	"\border_by\x18\b \x01(\tR\aorderBy\x12\x14\n" +
+	"\x05limit\x18\t \x01(\x05R\x05limit\x12\x16\n" +
+	"\x06others\x18\n" +
+	" \x01(\bR\x06others\x12\x16\n" +
+	"\x06totals\x18\v \x01(\bR\x06totals\"y\n" +
+	"\x05Group\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\tR\x04keys\x12.\n" +
+	"\x06values\x18\x02 \x01(\v2\x16.reeve.v1.GroupNumbersR\x06values\x12,\n" +
+	"\x05pivot\x18\x03 \x03(\v2\x16.reeve.v1.GroupNumbersR\x05pivot\"@\n" +
+	"\fGroupNumbers\x120\n" +
+	"\anumbers\x18\x01 \x03(\v2\x16.google.protobuf.ValueR\anumbers\"\xdf\x02\n" +
+	"\x15AnalyzeAssetsResponse\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\tR\x04keys\x12-\n" +
+	"\x06values\x18\x02 \x03(\v2\x15.reeve.v1.GroupColumnR\x06values\x12'\n" +
+	"\x06groups\x18\x03 \x03(\v2\x0f.reeve.v1.GroupR\x06groups\x12!\n" +
+	"\fpivot_values\x18\x04 \x03(\tR\vpivotValues\x12!\n" +
+	"\fpivot_others\x18\x05 \x01(\bR\vpivotOthers\x12'\n" +
+	"\x06others\x18\x06 \x01(\v2\x0f.reeve.v1.GroupR\x06others\x12'\n" +
+	"\x06totals\x18\a \x01(\v2\x0f.reeve.v1.GroupR\x06totals\x12\x12\n" +
+	"\x04more\x18\b \x01(\bR\x04more\x12.\n" +
+	"\x06filter\x18\t \x01(\v2\x16.reeve.v1.FilterAnswerR\x06filter\"\x93\x01\n" +
+	"\vGroupColumn\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12.\n" +
+	"\x04unit\x18\x02 \x01(\x0e2\x1a.reeve.v1.GroupColumn.UnitR\x04unit\"@\n" +
+	"\x04Unit\x12\x14\n" +
+	"\x10UNIT_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vUNIT_MOMENT\x10\x01\x12\x11\n" +
+	"\rUNIT_DURATION\x10\x02\"\x80\x03\n" +
+	"\x12QuerySeriesRequest\x126\n" +
+	"\tselection\x18\x01 \x01(\v2\x18.reeve.v1.AssetSelectionR\tselection\x125\n" +
+	"\binterval\x18\x02 \x01(\x0e2\x19.reeve.v1.GroupKey.BucketR\binterval\x129\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12-\n" +
+	"\bgroup_by\x18\x05 \x03(\v2\x12.reeve.v1.GroupKeyR\agroupBy\x12,\n" +
+	"\x06values\x18\x06 \x03(\v2\x14.reeve.v1.GroupValueR\x06values\x12\x14\n" +
+	"\x05limit\x18\a \x01(\x05R\x05limit\x12\x16\n" +
+	"\x06others\x18\b \x01(\bR\x06others\"\x8e\x02\n" +
+	"\x13QuerySeriesResponse\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\tR\x04keys\x12-\n" +
+	"\x06values\x18\x02 \x03(\v2\x15.reeve.v1.GroupColumnR\x06values\x120\n" +
+	"\x05times\x18\x03 \x03(\v2\x1a.google.protobuf.TimestampR\x05times\x12(\n" +
+	"\x06series\x18\x04 \x03(\v2\x10.reeve.v1.SeriesR\x06series\x12(\n" +
+	"\x06others\x18\x05 \x01(\v2\x10.reeve.v1.SeriesR\x06others\x12.\n" +
+	"\x06filter\x18\x06 \x01(\v2\x16.reeve.v1.FilterAnswerR\x06filter\"L\n" +
+	"\x06Series\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\tR\x04keys\x12.\n" +
+	"\x06points\x18\x02 \x03(\v2\x16.reeve.v1.GroupNumbersR\x06points\"\xa7\x02\n" +
+	"\x11JoinAssetsRequest\x12,\n" +
+	"\x04left\x18\x01 \x01(\v2\x18.reeve.v1.AssetSelectionR\x04left\x12.\n" +
+	"\x05right\x18\x02 \x01(\v2\x18.reeve.v1.AssetSelectionR\x05right\x12\x1a\n" +
+	"\brelation\x18\x03 \x01(\tR\brelation\x12!\n" +
+	"\fleft_columns\x18\x04 \x03(\tR\vleftColumns\x12#\n" +
+	"\rright_columns\x18\x05 \x03(\tR\frightColumns\x12\x14\n" +
+	"\x05outer\x18\x06 \x01(\bR\x05outer\x12\x1b\n" +
+	"\tpage_size\x18\a \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\b \x01(\tR\tpageToken\"\xdb\x01\n" +
+	"\x12JoinAssetsResponse\x12)\n" +
+	"\x05pairs\x18\x01 \x03(\v2\x13.reeve.v1.AssetPairR\x05pairs\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x127\n" +
+	"\vleft_filter\x18\x03 \x01(\v2\x16.reeve.v1.FilterAnswerR\n" +
+	"leftFilter\x129\n" +
+	"\fright_filter\x18\x04 \x01(\v2\x16.reeve.v1.FilterAnswerR\vrightFilter\"W\n" +
+	"\tAssetPair\x12#\n" +
+	"\x04left\x18\x01 \x01(\v2\x0f.reeve.v1.AssetR\x04left\x12%\n" +
+	"\x05right\x18\x02 \x01(\v2\x0f.reeve.v1.AssetR\x05right\"\x84\x01\n" +
+	"\x14SuggestFilterRequest\x12\x16\n" +
+	"\x06filter\x18\x01 \x01(\tR\x06filter\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\x05R\x06cursor\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\x12\x12\n" +
+	"\x04site\x18\x04 \x01(\tR\x04site\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x05R\x05limit\"}\n" +
+	"\x15SuggestFilterResponse\x12\x14\n" +
+	"\x05start\x18\x01 \x01(\x05R\x05start\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\x05R\x03end\x12<\n" +
+	"\vsuggestions\x18\x03 \x03(\v2\x1a.reeve.v1.FilterSuggestionR\vsuggestions\"\xfd\x01\n" +
+	"\x10FilterSuggestion\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x123\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1f.reeve.v1.FilterSuggestion.KindR\x04kind\x12\x12\n" +
+	"\x04help\x18\x03 \x01(\tR\x04help\x12\x16\n" +
+	"\x06assets\x18\x04 \x01(\x03R\x06assets\"t\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"KIND_FIELD\x10\x01\x12\x11\n" +
+	"\rKIND_OPERATOR\x10\x02\x12\x0e\n" +
+	"\n" +
+	"KIND_VALUE\x10\x03\x12\x10\n" +
+	"\fKIND_KEYWORD\x10\x04\x12\x11\n" +
+	"\rKIND_RELATION\x10\x05\"\x9f\x01\n" +
+	"\x13ExplainQueryRequest\x126\n" +
+	"\tselection\x18\x01 \x01(\v2\x18.reeve.v1.AssetSelectionR\tselection\x12\x19\n" +
+	"\border_by\x18\x02 \x01(\tR\aorderBy\x12\x18\n" +
+	"\acolumns\x18\x03 \x03(\tR\acolumns\x12\x1b\n" +
+	"\tpage_size\x18\x04 \x01(\x05R\bpageSize\"\x9a\x01\n" +
+	"\x14ExplainQueryResponse\x12.\n" +
+	"\x06filter\x18\x01 \x01(\v2\x16.reeve.v1.FilterAnswerR\x06filter\x12\x14\n" +
+	"\x05steps\x18\x02 \x03(\tR\x05steps\x12<\n" +
+	"\n" +
+	"statements\x18\x03 \x03(\v2\x1c.reeve.v1.ExplainedStatementR\n" +
+	"statements\"~\n" +
+	"\x12ExplainedStatement\x12\x18\n" +
+	"\apurpose\x18\x01 \x01(\tR\apurpose\x12\x10\n" +
+	"\x03sql\x18\x02 \x01(\tR\x03sql\x12<\n" +
+	"\n" +
+	"parameters\x18\x03 \x03(\v2\x1c.reeve.v1.ExplainedParameterR\n" +
+	"parameters\"R\n" +
+	"\x12ExplainedParameter\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"H\n" +
 	"\rRunSQLRequest\x12\x1c\n" +
 	"\tstatement\x18\x01 \x01(\tR\tstatement\x12\x19\n" +
 	"\bmax_rows\x18\x02 \x01(\x05R\amaxRows\"\x8d\x01\n" +
@@ -530,10 +2970,19 @@ const file_api_reeve_v1_query_proto_rawDesc = "" +
 	"\x04rows\x18\x03 \x01(\x05R\x04rows\x12!\n" +
 	"\fanswer_bytes\x18\x04 \x01(\x03R\vanswerBytes\x12'\n" +
 	"\x0fstatement_bytes\x18\x05 \x01(\x05R\x0estatementBytes\x12\x17\n" +
-	"\aat_once\x18\x06 \x01(\x05R\x06atOnce2\xa1\x01\n" +
+	"\aat_once\x18\x06 \x01(\x05R\x06atOnce2\xe1\x05\n" +
 	"\fQueryService\x12=\n" +
 	"\x06RunSQL\x12\x17.reeve.v1.RunSQLRequest\x1a\x18.reeve.v1.RunSQLResponse0\x01\x12R\n" +
-	"\fGetSQLSchema\x12\x1d.reeve.v1.GetSQLSchemaRequest\x1a\x1e.reeve.v1.GetSQLSchemaResponse\"\x03\x90\x02\x01B7Z5github.com/reeve-cloud/reeve/pkg/api/reeve/v1;reevev1b\x06proto3"
+	"\fGetSQLSchema\x12\x1d.reeve.v1.GetSQLSchemaRequest\x1a\x1e.reeve.v1.GetSQLSchemaResponse\"\x03\x90\x02\x01\x12O\n" +
+	"\vCountAssets\x12\x1c.reeve.v1.CountAssetsRequest\x1a\x1d.reeve.v1.CountAssetsResponse\"\x03\x90\x02\x01\x12L\n" +
+	"\n" +
+	"ListFacets\x12\x1b.reeve.v1.ListFacetsRequest\x1a\x1c.reeve.v1.ListFacetsResponse\"\x03\x90\x02\x01\x12U\n" +
+	"\rAnalyzeAssets\x12\x1e.reeve.v1.AnalyzeAssetsRequest\x1a\x1f.reeve.v1.AnalyzeAssetsResponse\"\x03\x90\x02\x01\x12O\n" +
+	"\vQuerySeries\x12\x1c.reeve.v1.QuerySeriesRequest\x1a\x1d.reeve.v1.QuerySeriesResponse\"\x03\x90\x02\x01\x12L\n" +
+	"\n" +
+	"JoinAssets\x12\x1b.reeve.v1.JoinAssetsRequest\x1a\x1c.reeve.v1.JoinAssetsResponse\"\x03\x90\x02\x01\x12U\n" +
+	"\rSuggestFilter\x12\x1e.reeve.v1.SuggestFilterRequest\x1a\x1f.reeve.v1.SuggestFilterResponse\"\x03\x90\x02\x01\x12R\n" +
+	"\fExplainQuery\x12\x1d.reeve.v1.ExplainQueryRequest\x1a\x1e.reeve.v1.ExplainQueryResponse\"\x03\x90\x02\x01B7Z5github.com/reeve-cloud/reeve/pkg/api/reeve/v1;reevev1b\x06proto3"
 
 var (
 	file_api_reeve_v1_query_proto_rawDescOnce sync.Once
@@ -547,35 +2996,138 @@ func file_api_reeve_v1_query_proto_rawDescGZIP() []byte {
 	return file_api_reeve_v1_query_proto_rawDescData
 }
 
-var file_api_reeve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_api_reeve_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_api_reeve_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_api_reeve_v1_query_proto_goTypes = []any{
-	(*RunSQLRequest)(nil),        // 0: reeve.v1.RunSQLRequest
-	(*RunSQLResponse)(nil),       // 1: reeve.v1.RunSQLResponse
-	(*SQLColumn)(nil),            // 2: reeve.v1.SQLColumn
-	(*GetSQLSchemaRequest)(nil),  // 3: reeve.v1.GetSQLSchemaRequest
-	(*GetSQLSchemaResponse)(nil), // 4: reeve.v1.GetSQLSchemaResponse
-	(*SQLView)(nil),              // 5: reeve.v1.SQLView
-	(*SQLViewColumn)(nil),        // 6: reeve.v1.SQLViewColumn
-	(*SQLLimits)(nil),            // 7: reeve.v1.SQLLimits
-	(*structpb.ListValue)(nil),   // 8: google.protobuf.ListValue
-	(*durationpb.Duration)(nil),  // 9: google.protobuf.Duration
+	(GroupKey_Bucket)(0),          // 0: reeve.v1.GroupKey.Bucket
+	(GroupValue_Function)(0),      // 1: reeve.v1.GroupValue.Function
+	(GroupColumn_Unit)(0),         // 2: reeve.v1.GroupColumn.Unit
+	(FilterSuggestion_Kind)(0),    // 3: reeve.v1.FilterSuggestion.Kind
+	(*AssetSelection)(nil),        // 4: reeve.v1.AssetSelection
+	(*FilterAnswer)(nil),          // 5: reeve.v1.FilterAnswer
+	(*CountAssetsRequest)(nil),    // 6: reeve.v1.CountAssetsRequest
+	(*CountAssetsResponse)(nil),   // 7: reeve.v1.CountAssetsResponse
+	(*ListFacetsRequest)(nil),     // 8: reeve.v1.ListFacetsRequest
+	(*ListFacetsResponse)(nil),    // 9: reeve.v1.ListFacetsResponse
+	(*Facet)(nil),                 // 10: reeve.v1.Facet
+	(*FacetValue)(nil),            // 11: reeve.v1.FacetValue
+	(*GroupKey)(nil),              // 12: reeve.v1.GroupKey
+	(*GroupValue)(nil),            // 13: reeve.v1.GroupValue
+	(*ComputedValue)(nil),         // 14: reeve.v1.ComputedValue
+	(*AnalyzeAssetsRequest)(nil),  // 15: reeve.v1.AnalyzeAssetsRequest
+	(*Group)(nil),                 // 16: reeve.v1.Group
+	(*GroupNumbers)(nil),          // 17: reeve.v1.GroupNumbers
+	(*AnalyzeAssetsResponse)(nil), // 18: reeve.v1.AnalyzeAssetsResponse
+	(*GroupColumn)(nil),           // 19: reeve.v1.GroupColumn
+	(*QuerySeriesRequest)(nil),    // 20: reeve.v1.QuerySeriesRequest
+	(*QuerySeriesResponse)(nil),   // 21: reeve.v1.QuerySeriesResponse
+	(*Series)(nil),                // 22: reeve.v1.Series
+	(*JoinAssetsRequest)(nil),     // 23: reeve.v1.JoinAssetsRequest
+	(*JoinAssetsResponse)(nil),    // 24: reeve.v1.JoinAssetsResponse
+	(*AssetPair)(nil),             // 25: reeve.v1.AssetPair
+	(*SuggestFilterRequest)(nil),  // 26: reeve.v1.SuggestFilterRequest
+	(*SuggestFilterResponse)(nil), // 27: reeve.v1.SuggestFilterResponse
+	(*FilterSuggestion)(nil),      // 28: reeve.v1.FilterSuggestion
+	(*ExplainQueryRequest)(nil),   // 29: reeve.v1.ExplainQueryRequest
+	(*ExplainQueryResponse)(nil),  // 30: reeve.v1.ExplainQueryResponse
+	(*ExplainedStatement)(nil),    // 31: reeve.v1.ExplainedStatement
+	(*ExplainedParameter)(nil),    // 32: reeve.v1.ExplainedParameter
+	(*RunSQLRequest)(nil),         // 33: reeve.v1.RunSQLRequest
+	(*RunSQLResponse)(nil),        // 34: reeve.v1.RunSQLResponse
+	(*SQLColumn)(nil),             // 35: reeve.v1.SQLColumn
+	(*GetSQLSchemaRequest)(nil),   // 36: reeve.v1.GetSQLSchemaRequest
+	(*GetSQLSchemaResponse)(nil),  // 37: reeve.v1.GetSQLSchemaResponse
+	(*SQLView)(nil),               // 38: reeve.v1.SQLView
+	(*SQLViewColumn)(nil),         // 39: reeve.v1.SQLViewColumn
+	(*SQLLimits)(nil),             // 40: reeve.v1.SQLLimits
+	(State)(0),                    // 41: reeve.v1.State
+	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
+	(*FilterProblem)(nil),         // 43: reeve.v1.FilterProblem
+	(*structpb.Value)(nil),        // 44: google.protobuf.Value
+	(*Asset)(nil),                 // 45: reeve.v1.Asset
+	(*structpb.ListValue)(nil),    // 46: google.protobuf.ListValue
+	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
 }
 var file_api_reeve_v1_query_proto_depIdxs = []int32{
-	2, // 0: reeve.v1.RunSQLResponse.columns:type_name -> reeve.v1.SQLColumn
-	8, // 1: reeve.v1.RunSQLResponse.rows:type_name -> google.protobuf.ListValue
-	5, // 2: reeve.v1.GetSQLSchemaResponse.views:type_name -> reeve.v1.SQLView
-	7, // 3: reeve.v1.GetSQLSchemaResponse.limits:type_name -> reeve.v1.SQLLimits
-	6, // 4: reeve.v1.SQLView.columns:type_name -> reeve.v1.SQLViewColumn
-	9, // 5: reeve.v1.SQLLimits.time:type_name -> google.protobuf.Duration
-	0, // 6: reeve.v1.QueryService.RunSQL:input_type -> reeve.v1.RunSQLRequest
-	3, // 7: reeve.v1.QueryService.GetSQLSchema:input_type -> reeve.v1.GetSQLSchemaRequest
-	1, // 8: reeve.v1.QueryService.RunSQL:output_type -> reeve.v1.RunSQLResponse
-	4, // 9: reeve.v1.QueryService.GetSQLSchema:output_type -> reeve.v1.GetSQLSchemaResponse
-	8, // [8:10] is the sub-list for method output_type
-	6, // [6:8] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	41, // 0: reeve.v1.AssetSelection.states:type_name -> reeve.v1.State
+	42, // 1: reeve.v1.AssetSelection.as_of:type_name -> google.protobuf.Timestamp
+	43, // 2: reeve.v1.FilterAnswer.warnings:type_name -> reeve.v1.FilterProblem
+	4,  // 3: reeve.v1.CountAssetsRequest.selection:type_name -> reeve.v1.AssetSelection
+	5,  // 4: reeve.v1.CountAssetsResponse.filter:type_name -> reeve.v1.FilterAnswer
+	4,  // 5: reeve.v1.ListFacetsRequest.selection:type_name -> reeve.v1.AssetSelection
+	10, // 6: reeve.v1.ListFacetsResponse.facets:type_name -> reeve.v1.Facet
+	5,  // 7: reeve.v1.ListFacetsResponse.filter:type_name -> reeve.v1.FilterAnswer
+	11, // 8: reeve.v1.Facet.values:type_name -> reeve.v1.FacetValue
+	0,  // 9: reeve.v1.GroupKey.bucket:type_name -> reeve.v1.GroupKey.Bucket
+	1,  // 10: reeve.v1.GroupValue.function:type_name -> reeve.v1.GroupValue.Function
+	4,  // 11: reeve.v1.AnalyzeAssetsRequest.selection:type_name -> reeve.v1.AssetSelection
+	12, // 12: reeve.v1.AnalyzeAssetsRequest.group_by:type_name -> reeve.v1.GroupKey
+	13, // 13: reeve.v1.AnalyzeAssetsRequest.values:type_name -> reeve.v1.GroupValue
+	14, // 14: reeve.v1.AnalyzeAssetsRequest.computed:type_name -> reeve.v1.ComputedValue
+	12, // 15: reeve.v1.AnalyzeAssetsRequest.pivot:type_name -> reeve.v1.GroupKey
+	17, // 16: reeve.v1.Group.values:type_name -> reeve.v1.GroupNumbers
+	17, // 17: reeve.v1.Group.pivot:type_name -> reeve.v1.GroupNumbers
+	44, // 18: reeve.v1.GroupNumbers.numbers:type_name -> google.protobuf.Value
+	19, // 19: reeve.v1.AnalyzeAssetsResponse.values:type_name -> reeve.v1.GroupColumn
+	16, // 20: reeve.v1.AnalyzeAssetsResponse.groups:type_name -> reeve.v1.Group
+	16, // 21: reeve.v1.AnalyzeAssetsResponse.others:type_name -> reeve.v1.Group
+	16, // 22: reeve.v1.AnalyzeAssetsResponse.totals:type_name -> reeve.v1.Group
+	5,  // 23: reeve.v1.AnalyzeAssetsResponse.filter:type_name -> reeve.v1.FilterAnswer
+	2,  // 24: reeve.v1.GroupColumn.unit:type_name -> reeve.v1.GroupColumn.Unit
+	4,  // 25: reeve.v1.QuerySeriesRequest.selection:type_name -> reeve.v1.AssetSelection
+	0,  // 26: reeve.v1.QuerySeriesRequest.interval:type_name -> reeve.v1.GroupKey.Bucket
+	42, // 27: reeve.v1.QuerySeriesRequest.start_time:type_name -> google.protobuf.Timestamp
+	42, // 28: reeve.v1.QuerySeriesRequest.end_time:type_name -> google.protobuf.Timestamp
+	12, // 29: reeve.v1.QuerySeriesRequest.group_by:type_name -> reeve.v1.GroupKey
+	13, // 30: reeve.v1.QuerySeriesRequest.values:type_name -> reeve.v1.GroupValue
+	19, // 31: reeve.v1.QuerySeriesResponse.values:type_name -> reeve.v1.GroupColumn
+	42, // 32: reeve.v1.QuerySeriesResponse.times:type_name -> google.protobuf.Timestamp
+	22, // 33: reeve.v1.QuerySeriesResponse.series:type_name -> reeve.v1.Series
+	22, // 34: reeve.v1.QuerySeriesResponse.others:type_name -> reeve.v1.Series
+	5,  // 35: reeve.v1.QuerySeriesResponse.filter:type_name -> reeve.v1.FilterAnswer
+	17, // 36: reeve.v1.Series.points:type_name -> reeve.v1.GroupNumbers
+	4,  // 37: reeve.v1.JoinAssetsRequest.left:type_name -> reeve.v1.AssetSelection
+	4,  // 38: reeve.v1.JoinAssetsRequest.right:type_name -> reeve.v1.AssetSelection
+	25, // 39: reeve.v1.JoinAssetsResponse.pairs:type_name -> reeve.v1.AssetPair
+	5,  // 40: reeve.v1.JoinAssetsResponse.left_filter:type_name -> reeve.v1.FilterAnswer
+	5,  // 41: reeve.v1.JoinAssetsResponse.right_filter:type_name -> reeve.v1.FilterAnswer
+	45, // 42: reeve.v1.AssetPair.left:type_name -> reeve.v1.Asset
+	45, // 43: reeve.v1.AssetPair.right:type_name -> reeve.v1.Asset
+	28, // 44: reeve.v1.SuggestFilterResponse.suggestions:type_name -> reeve.v1.FilterSuggestion
+	3,  // 45: reeve.v1.FilterSuggestion.kind:type_name -> reeve.v1.FilterSuggestion.Kind
+	4,  // 46: reeve.v1.ExplainQueryRequest.selection:type_name -> reeve.v1.AssetSelection
+	5,  // 47: reeve.v1.ExplainQueryResponse.filter:type_name -> reeve.v1.FilterAnswer
+	31, // 48: reeve.v1.ExplainQueryResponse.statements:type_name -> reeve.v1.ExplainedStatement
+	32, // 49: reeve.v1.ExplainedStatement.parameters:type_name -> reeve.v1.ExplainedParameter
+	35, // 50: reeve.v1.RunSQLResponse.columns:type_name -> reeve.v1.SQLColumn
+	46, // 51: reeve.v1.RunSQLResponse.rows:type_name -> google.protobuf.ListValue
+	38, // 52: reeve.v1.GetSQLSchemaResponse.views:type_name -> reeve.v1.SQLView
+	40, // 53: reeve.v1.GetSQLSchemaResponse.limits:type_name -> reeve.v1.SQLLimits
+	39, // 54: reeve.v1.SQLView.columns:type_name -> reeve.v1.SQLViewColumn
+	47, // 55: reeve.v1.SQLLimits.time:type_name -> google.protobuf.Duration
+	33, // 56: reeve.v1.QueryService.RunSQL:input_type -> reeve.v1.RunSQLRequest
+	36, // 57: reeve.v1.QueryService.GetSQLSchema:input_type -> reeve.v1.GetSQLSchemaRequest
+	6,  // 58: reeve.v1.QueryService.CountAssets:input_type -> reeve.v1.CountAssetsRequest
+	8,  // 59: reeve.v1.QueryService.ListFacets:input_type -> reeve.v1.ListFacetsRequest
+	15, // 60: reeve.v1.QueryService.AnalyzeAssets:input_type -> reeve.v1.AnalyzeAssetsRequest
+	20, // 61: reeve.v1.QueryService.QuerySeries:input_type -> reeve.v1.QuerySeriesRequest
+	23, // 62: reeve.v1.QueryService.JoinAssets:input_type -> reeve.v1.JoinAssetsRequest
+	26, // 63: reeve.v1.QueryService.SuggestFilter:input_type -> reeve.v1.SuggestFilterRequest
+	29, // 64: reeve.v1.QueryService.ExplainQuery:input_type -> reeve.v1.ExplainQueryRequest
+	34, // 65: reeve.v1.QueryService.RunSQL:output_type -> reeve.v1.RunSQLResponse
+	37, // 66: reeve.v1.QueryService.GetSQLSchema:output_type -> reeve.v1.GetSQLSchemaResponse
+	7,  // 67: reeve.v1.QueryService.CountAssets:output_type -> reeve.v1.CountAssetsResponse
+	9,  // 68: reeve.v1.QueryService.ListFacets:output_type -> reeve.v1.ListFacetsResponse
+	18, // 69: reeve.v1.QueryService.AnalyzeAssets:output_type -> reeve.v1.AnalyzeAssetsResponse
+	21, // 70: reeve.v1.QueryService.QuerySeries:output_type -> reeve.v1.QuerySeriesResponse
+	24, // 71: reeve.v1.QueryService.JoinAssets:output_type -> reeve.v1.JoinAssetsResponse
+	27, // 72: reeve.v1.QueryService.SuggestFilter:output_type -> reeve.v1.SuggestFilterResponse
+	30, // 73: reeve.v1.QueryService.ExplainQuery:output_type -> reeve.v1.ExplainQueryResponse
+	65, // [65:74] is the sub-list for method output_type
+	56, // [56:65] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_api_reeve_v1_query_proto_init() }
@@ -583,18 +3135,20 @@ func file_api_reeve_v1_query_proto_init() {
 	if File_api_reeve_v1_query_proto != nil {
 		return
 	}
+	file_api_reeve_v1_inventory_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_reeve_v1_query_proto_rawDesc), len(file_api_reeve_v1_query_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   8,
+			NumEnums:      4,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_api_reeve_v1_query_proto_goTypes,
 		DependencyIndexes: file_api_reeve_v1_query_proto_depIdxs,
+		EnumInfos:         file_api_reeve_v1_query_proto_enumTypes,
 		MessageInfos:      file_api_reeve_v1_query_proto_msgTypes,
 	}.Build()
 	File_api_reeve_v1_query_proto = out.File

@@ -55,7 +55,8 @@ const (
 
 // InventoryServiceClient is a client for the reeve.v1.InventoryService service.
 type InventoryServiceClient interface {
-	// ListAssets lists the current state of assets, ordered by site, type and uid.
+	// ListAssets lists assets that pass a filter, in any order, as they are now or were at
+	// a moment.
 	ListAssets(context.Context, *connect.Request[v1.ListAssetsRequest]) (*connect.Response[v1.ListAssetsResponse], error)
 	// GetAsset returns one asset with its document and relations.
 	GetAsset(context.Context, *connect.Request[v1.GetAssetRequest]) (*connect.Response[v1.GetAssetResponse], error)
@@ -168,7 +169,8 @@ func (c *inventoryServiceClient) WatchChanges(ctx context.Context, req *connect.
 
 // InventoryServiceHandler is an implementation of the reeve.v1.InventoryService service.
 type InventoryServiceHandler interface {
-	// ListAssets lists the current state of assets, ordered by site, type and uid.
+	// ListAssets lists assets that pass a filter, in any order, as they are now or were at
+	// a moment.
 	ListAssets(context.Context, *connect.Request[v1.ListAssetsRequest]) (*connect.Response[v1.ListAssetsResponse], error)
 	// GetAsset returns one asset with its document and relations.
 	GetAsset(context.Context, *connect.Request[v1.GetAssetRequest]) (*connect.Response[v1.GetAssetResponse], error)

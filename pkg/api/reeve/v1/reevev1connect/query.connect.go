@@ -38,6 +38,25 @@ const (
 	// QueryServiceGetSQLSchemaProcedure is the fully-qualified name of the QueryService's GetSQLSchema
 	// RPC.
 	QueryServiceGetSQLSchemaProcedure = "/reeve.v1.QueryService/GetSQLSchema"
+	// QueryServiceCountAssetsProcedure is the fully-qualified name of the QueryService's CountAssets
+	// RPC.
+	QueryServiceCountAssetsProcedure = "/reeve.v1.QueryService/CountAssets"
+	// QueryServiceListFacetsProcedure is the fully-qualified name of the QueryService's ListFacets RPC.
+	QueryServiceListFacetsProcedure = "/reeve.v1.QueryService/ListFacets"
+	// QueryServiceAnalyzeAssetsProcedure is the fully-qualified name of the QueryService's
+	// AnalyzeAssets RPC.
+	QueryServiceAnalyzeAssetsProcedure = "/reeve.v1.QueryService/AnalyzeAssets"
+	// QueryServiceQuerySeriesProcedure is the fully-qualified name of the QueryService's QuerySeries
+	// RPC.
+	QueryServiceQuerySeriesProcedure = "/reeve.v1.QueryService/QuerySeries"
+	// QueryServiceJoinAssetsProcedure is the fully-qualified name of the QueryService's JoinAssets RPC.
+	QueryServiceJoinAssetsProcedure = "/reeve.v1.QueryService/JoinAssets"
+	// QueryServiceSuggestFilterProcedure is the fully-qualified name of the QueryService's
+	// SuggestFilter RPC.
+	QueryServiceSuggestFilterProcedure = "/reeve.v1.QueryService/SuggestFilter"
+	// QueryServiceExplainQueryProcedure is the fully-qualified name of the QueryService's ExplainQuery
+	// RPC.
+	QueryServiceExplainQueryProcedure = "/reeve.v1.QueryService/ExplainQuery"
 )
 
 // QueryServiceClient is a client for the reeve.v1.QueryService service.
@@ -50,6 +69,20 @@ type QueryServiceClient interface {
 	RunSQL(context.Context, *connect.Request[v1.RunSQLRequest]) (*connect.ServerStreamForClient[v1.RunSQLResponse], error)
 	// GetSQLSchema says what RunSQL can ask, and within which limits.
 	GetSQLSchema(context.Context, *connect.Request[v1.GetSQLSchemaRequest]) (*connect.Response[v1.GetSQLSchemaResponse], error)
+	// CountAssets counts the assets that pass a filter, exactly.
+	CountAssets(context.Context, *connect.Request[v1.CountAssetsRequest]) (*connect.Response[v1.CountAssetsResponse], error)
+	// ListFacets counts which values up to eight fields have.
+	ListFacets(context.Context, *connect.Request[v1.ListFacetsRequest]) (*connect.Response[v1.ListFacetsResponse], error)
+	// AnalyzeAssets groups assets and computes values of each group.
+	AnalyzeAssets(context.Context, *connect.Request[v1.AnalyzeAssetsRequest]) (*connect.Response[v1.AnalyzeAssetsResponse], error)
+	// QuerySeries groups assets as they were at the ends of periods.
+	QuerySeries(context.Context, *connect.Request[v1.QuerySeriesRequest]) (*connect.Response[v1.QuerySeriesResponse], error)
+	// JoinAssets lists pairs of assets that have a relation.
+	JoinAssets(context.Context, *connect.Request[v1.JoinAssetsRequest]) (*connect.Response[v1.JoinAssetsResponse], error)
+	// SuggestFilter says what may stand where somebody types in a filter.
+	SuggestFilter(context.Context, *connect.Request[v1.SuggestFilterRequest]) (*connect.Response[v1.SuggestFilterResponse], error)
+	// ExplainQuery says how a list would be made: in words, and the SQL.
+	ExplainQuery(context.Context, *connect.Request[v1.ExplainQueryRequest]) (*connect.Response[v1.ExplainQueryResponse], error)
 }
 
 // NewQueryServiceClient constructs a client for the reeve.v1.QueryService service. By default, it
@@ -76,13 +109,69 @@ func NewQueryServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		countAssets: connect.NewClient[v1.CountAssetsRequest, v1.CountAssetsResponse](
+			httpClient,
+			baseURL+QueryServiceCountAssetsProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("CountAssets")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listFacets: connect.NewClient[v1.ListFacetsRequest, v1.ListFacetsResponse](
+			httpClient,
+			baseURL+QueryServiceListFacetsProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("ListFacets")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		analyzeAssets: connect.NewClient[v1.AnalyzeAssetsRequest, v1.AnalyzeAssetsResponse](
+			httpClient,
+			baseURL+QueryServiceAnalyzeAssetsProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("AnalyzeAssets")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		querySeries: connect.NewClient[v1.QuerySeriesRequest, v1.QuerySeriesResponse](
+			httpClient,
+			baseURL+QueryServiceQuerySeriesProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("QuerySeries")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		joinAssets: connect.NewClient[v1.JoinAssetsRequest, v1.JoinAssetsResponse](
+			httpClient,
+			baseURL+QueryServiceJoinAssetsProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("JoinAssets")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		suggestFilter: connect.NewClient[v1.SuggestFilterRequest, v1.SuggestFilterResponse](
+			httpClient,
+			baseURL+QueryServiceSuggestFilterProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("SuggestFilter")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		explainQuery: connect.NewClient[v1.ExplainQueryRequest, v1.ExplainQueryResponse](
+			httpClient,
+			baseURL+QueryServiceExplainQueryProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("ExplainQuery")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // queryServiceClient implements QueryServiceClient.
 type queryServiceClient struct {
-	runSQL       *connect.Client[v1.RunSQLRequest, v1.RunSQLResponse]
-	getSQLSchema *connect.Client[v1.GetSQLSchemaRequest, v1.GetSQLSchemaResponse]
+	runSQL        *connect.Client[v1.RunSQLRequest, v1.RunSQLResponse]
+	getSQLSchema  *connect.Client[v1.GetSQLSchemaRequest, v1.GetSQLSchemaResponse]
+	countAssets   *connect.Client[v1.CountAssetsRequest, v1.CountAssetsResponse]
+	listFacets    *connect.Client[v1.ListFacetsRequest, v1.ListFacetsResponse]
+	analyzeAssets *connect.Client[v1.AnalyzeAssetsRequest, v1.AnalyzeAssetsResponse]
+	querySeries   *connect.Client[v1.QuerySeriesRequest, v1.QuerySeriesResponse]
+	joinAssets    *connect.Client[v1.JoinAssetsRequest, v1.JoinAssetsResponse]
+	suggestFilter *connect.Client[v1.SuggestFilterRequest, v1.SuggestFilterResponse]
+	explainQuery  *connect.Client[v1.ExplainQueryRequest, v1.ExplainQueryResponse]
 }
 
 // RunSQL calls reeve.v1.QueryService.RunSQL.
@@ -95,6 +184,41 @@ func (c *queryServiceClient) GetSQLSchema(ctx context.Context, req *connect.Requ
 	return c.getSQLSchema.CallUnary(ctx, req)
 }
 
+// CountAssets calls reeve.v1.QueryService.CountAssets.
+func (c *queryServiceClient) CountAssets(ctx context.Context, req *connect.Request[v1.CountAssetsRequest]) (*connect.Response[v1.CountAssetsResponse], error) {
+	return c.countAssets.CallUnary(ctx, req)
+}
+
+// ListFacets calls reeve.v1.QueryService.ListFacets.
+func (c *queryServiceClient) ListFacets(ctx context.Context, req *connect.Request[v1.ListFacetsRequest]) (*connect.Response[v1.ListFacetsResponse], error) {
+	return c.listFacets.CallUnary(ctx, req)
+}
+
+// AnalyzeAssets calls reeve.v1.QueryService.AnalyzeAssets.
+func (c *queryServiceClient) AnalyzeAssets(ctx context.Context, req *connect.Request[v1.AnalyzeAssetsRequest]) (*connect.Response[v1.AnalyzeAssetsResponse], error) {
+	return c.analyzeAssets.CallUnary(ctx, req)
+}
+
+// QuerySeries calls reeve.v1.QueryService.QuerySeries.
+func (c *queryServiceClient) QuerySeries(ctx context.Context, req *connect.Request[v1.QuerySeriesRequest]) (*connect.Response[v1.QuerySeriesResponse], error) {
+	return c.querySeries.CallUnary(ctx, req)
+}
+
+// JoinAssets calls reeve.v1.QueryService.JoinAssets.
+func (c *queryServiceClient) JoinAssets(ctx context.Context, req *connect.Request[v1.JoinAssetsRequest]) (*connect.Response[v1.JoinAssetsResponse], error) {
+	return c.joinAssets.CallUnary(ctx, req)
+}
+
+// SuggestFilter calls reeve.v1.QueryService.SuggestFilter.
+func (c *queryServiceClient) SuggestFilter(ctx context.Context, req *connect.Request[v1.SuggestFilterRequest]) (*connect.Response[v1.SuggestFilterResponse], error) {
+	return c.suggestFilter.CallUnary(ctx, req)
+}
+
+// ExplainQuery calls reeve.v1.QueryService.ExplainQuery.
+func (c *queryServiceClient) ExplainQuery(ctx context.Context, req *connect.Request[v1.ExplainQueryRequest]) (*connect.Response[v1.ExplainQueryResponse], error) {
+	return c.explainQuery.CallUnary(ctx, req)
+}
+
 // QueryServiceHandler is an implementation of the reeve.v1.QueryService service.
 type QueryServiceHandler interface {
 	// RunSQL runs one SELECT statement of ClickHouse's dialect over the views that
@@ -105,6 +229,20 @@ type QueryServiceHandler interface {
 	RunSQL(context.Context, *connect.Request[v1.RunSQLRequest], *connect.ServerStream[v1.RunSQLResponse]) error
 	// GetSQLSchema says what RunSQL can ask, and within which limits.
 	GetSQLSchema(context.Context, *connect.Request[v1.GetSQLSchemaRequest]) (*connect.Response[v1.GetSQLSchemaResponse], error)
+	// CountAssets counts the assets that pass a filter, exactly.
+	CountAssets(context.Context, *connect.Request[v1.CountAssetsRequest]) (*connect.Response[v1.CountAssetsResponse], error)
+	// ListFacets counts which values up to eight fields have.
+	ListFacets(context.Context, *connect.Request[v1.ListFacetsRequest]) (*connect.Response[v1.ListFacetsResponse], error)
+	// AnalyzeAssets groups assets and computes values of each group.
+	AnalyzeAssets(context.Context, *connect.Request[v1.AnalyzeAssetsRequest]) (*connect.Response[v1.AnalyzeAssetsResponse], error)
+	// QuerySeries groups assets as they were at the ends of periods.
+	QuerySeries(context.Context, *connect.Request[v1.QuerySeriesRequest]) (*connect.Response[v1.QuerySeriesResponse], error)
+	// JoinAssets lists pairs of assets that have a relation.
+	JoinAssets(context.Context, *connect.Request[v1.JoinAssetsRequest]) (*connect.Response[v1.JoinAssetsResponse], error)
+	// SuggestFilter says what may stand where somebody types in a filter.
+	SuggestFilter(context.Context, *connect.Request[v1.SuggestFilterRequest]) (*connect.Response[v1.SuggestFilterResponse], error)
+	// ExplainQuery says how a list would be made: in words, and the SQL.
+	ExplainQuery(context.Context, *connect.Request[v1.ExplainQueryRequest]) (*connect.Response[v1.ExplainQueryResponse], error)
 }
 
 // NewQueryServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -127,12 +265,75 @@ func NewQueryServiceHandler(svc QueryServiceHandler, opts ...connect.HandlerOpti
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	queryServiceCountAssetsHandler := connect.NewUnaryHandler(
+		QueryServiceCountAssetsProcedure,
+		svc.CountAssets,
+		connect.WithSchema(queryServiceMethods.ByName("CountAssets")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	queryServiceListFacetsHandler := connect.NewUnaryHandler(
+		QueryServiceListFacetsProcedure,
+		svc.ListFacets,
+		connect.WithSchema(queryServiceMethods.ByName("ListFacets")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	queryServiceAnalyzeAssetsHandler := connect.NewUnaryHandler(
+		QueryServiceAnalyzeAssetsProcedure,
+		svc.AnalyzeAssets,
+		connect.WithSchema(queryServiceMethods.ByName("AnalyzeAssets")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	queryServiceQuerySeriesHandler := connect.NewUnaryHandler(
+		QueryServiceQuerySeriesProcedure,
+		svc.QuerySeries,
+		connect.WithSchema(queryServiceMethods.ByName("QuerySeries")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	queryServiceJoinAssetsHandler := connect.NewUnaryHandler(
+		QueryServiceJoinAssetsProcedure,
+		svc.JoinAssets,
+		connect.WithSchema(queryServiceMethods.ByName("JoinAssets")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	queryServiceSuggestFilterHandler := connect.NewUnaryHandler(
+		QueryServiceSuggestFilterProcedure,
+		svc.SuggestFilter,
+		connect.WithSchema(queryServiceMethods.ByName("SuggestFilter")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	queryServiceExplainQueryHandler := connect.NewUnaryHandler(
+		QueryServiceExplainQueryProcedure,
+		svc.ExplainQuery,
+		connect.WithSchema(queryServiceMethods.ByName("ExplainQuery")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/reeve.v1.QueryService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case QueryServiceRunSQLProcedure:
 			queryServiceRunSQLHandler.ServeHTTP(w, r)
 		case QueryServiceGetSQLSchemaProcedure:
 			queryServiceGetSQLSchemaHandler.ServeHTTP(w, r)
+		case QueryServiceCountAssetsProcedure:
+			queryServiceCountAssetsHandler.ServeHTTP(w, r)
+		case QueryServiceListFacetsProcedure:
+			queryServiceListFacetsHandler.ServeHTTP(w, r)
+		case QueryServiceAnalyzeAssetsProcedure:
+			queryServiceAnalyzeAssetsHandler.ServeHTTP(w, r)
+		case QueryServiceQuerySeriesProcedure:
+			queryServiceQuerySeriesHandler.ServeHTTP(w, r)
+		case QueryServiceJoinAssetsProcedure:
+			queryServiceJoinAssetsHandler.ServeHTTP(w, r)
+		case QueryServiceSuggestFilterProcedure:
+			queryServiceSuggestFilterHandler.ServeHTTP(w, r)
+		case QueryServiceExplainQueryProcedure:
+			queryServiceExplainQueryHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -148,4 +349,32 @@ func (UnimplementedQueryServiceHandler) RunSQL(context.Context, *connect.Request
 
 func (UnimplementedQueryServiceHandler) GetSQLSchema(context.Context, *connect.Request[v1.GetSQLSchemaRequest]) (*connect.Response[v1.GetSQLSchemaResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.QueryService.GetSQLSchema is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) CountAssets(context.Context, *connect.Request[v1.CountAssetsRequest]) (*connect.Response[v1.CountAssetsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.QueryService.CountAssets is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) ListFacets(context.Context, *connect.Request[v1.ListFacetsRequest]) (*connect.Response[v1.ListFacetsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.QueryService.ListFacets is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) AnalyzeAssets(context.Context, *connect.Request[v1.AnalyzeAssetsRequest]) (*connect.Response[v1.AnalyzeAssetsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.QueryService.AnalyzeAssets is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) QuerySeries(context.Context, *connect.Request[v1.QuerySeriesRequest]) (*connect.Response[v1.QuerySeriesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.QueryService.QuerySeries is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) JoinAssets(context.Context, *connect.Request[v1.JoinAssetsRequest]) (*connect.Response[v1.JoinAssetsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.QueryService.JoinAssets is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) SuggestFilter(context.Context, *connect.Request[v1.SuggestFilterRequest]) (*connect.Response[v1.SuggestFilterResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.QueryService.SuggestFilter is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) ExplainQuery(context.Context, *connect.Request[v1.ExplainQueryRequest]) (*connect.Response[v1.ExplainQueryResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.QueryService.ExplainQuery is not implemented"))
 }

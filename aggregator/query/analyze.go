@@ -1,0 +1,661 @@
+package query
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/reeve-cloud/reeve/pkg/document"
+	"github.com/reeve-cloud/reeve/pkg/filter"
+)
+
+const (
+	// MaxKeys, MaxMeasures and MaxComputed are how many keys, values and computed values
+	// an analysis has, MaxGroups how many groups are answered, MaxPivot how many values are
+	// turned into columns.
+	MaxKeys     = 6
+	MaxMeasures = 20
+	MaxComputed = 20
+	MaxGroups   = 1000
+	MaxPivot    = 50
+)
+
+// Bucket is the length of time that moments are grouped into.
+type Bucket uint8
+
+// The buckets, in UTC; weeks begin on Monday. The zero one groups nothing.
+const (
+	NoBucket Bucket = iota
+	Hour
+	Day
+	Week
+	Month
+	Year
+)
+
+// Key is what assets are grouped by.
+type Key struct {
+	// Name is that in the answer; empty is the field.
+	Name, Field string
+	// Bucket groups the moments of the field.
+	Bucket Bucket
+	// Each has an asset with several values counted once for each of them. Otherwise it
+	// is in one group, of all its values.
+	Each bool
+}
+
+// Function is how values of a group become one.
+type Function uint8
+
+// The functions. Count is of assets: without a field of all, otherwise of those that have a
+// value. Distinct counts different values. The others are of numbers, moments and
+// durations, and take all values where an asset has several.
+const (
+	Count Function = iota
+	Distinct
+	Sum
+	Average
+	Min
+	Max
+	Quantile
+)
+
+// Measure is a value of each group.
+type Measure struct {
+	// Name is a word of letters, digits and underscores.
+	Name     string
+	Function Function
+	Field    string
+	// Level is that of a Quantile, above 0 and below 1.
+	Level float64
+	// Filter says which assets of the group count. Empty is all.
+	Filter string
+}
+
+// Computed is a value that is computed of others: see [Analysis].
+type Computed struct{ Name, Expression string }
+
+// AnalyzeQuery asks for groups of assets.
+type AnalyzeQuery struct {
+	Selection
+	// Keys may be empty: then all is one group.
+	Keys []Key
+	// Measures may be empty: then it is one, count.
+	Measures []Measure
+	// Computed are expressions over the names of measures and of computed values before.
+	Computed []Computed
+	// Having is a comparison of the same names that groups must fulfil.
+	Having string
+	// Pivot turns the values of one more key into columns, the commonest PivotLimit of
+	// them (0 is 10); what is left is one more.
+	Pivot      *Key
+	PivotLimit int
+	// Sort is by names of keys, measures and computed values; empty is the first measure,
+	// the largest first.
+	Sort []Order
+	// Limit is how many groups are answered; 0 is 100.
+	Limit int
+	// Others adds up all groups that are not answered, Totals all that is selected.
+	Others, Totals bool
+}
+
+// Group is a row of an analysis.
+type Group struct {
+	// Keys has the text of each key; empty where there is no value.
+	Keys []string
+	// Values has the measures, then what is computed. Nil is none.
+	Values []*float64
+	// Pivot has the values for each value of the pivot.
+	Pivot [][]*float64
+}
+
+// Analysis is the answer of Analyze. Times are milliseconds since 1970, durations seconds.
+type Analysis struct {
+	Answered
+	// Keys are the names of the keys, and Values those of the values.
+	Keys, Values []string
+	// Kinds are those of the values: filter.Numeric, filter.Time or filter.Span.
+	Kinds  []filter.Kind
+	Groups []Group
+	// PivotValues are those of the pivot; PivotOthers says that one more stands for all
+	// that are not among them.
+	PivotValues []string
+	PivotOthers bool
+	// Others and Totals are nil where they were not asked for, or where there are no others.
+	Others, Totals *Group
+	// More says that there are more groups than are answered.
+	More bool
+}
+
+// measure is a measure that is understood.
+type measure struct {
+	Measure
+	kind filter.Kind
+	// column has what is aggregated, of each asset, and condition which assets count.
+	column, condition *column
+}
+
+// analysis is what is grouped, understood.
+type analysis struct {
+	*plan
+	keys     []column
+	names    []string
+	each     []bool
+	measures []measure
+	computed []*expression
+	values   []string
+	having   *expression
+	pivot    *column
+}
+
+// reserved are names that values cannot have, for something is done by them.
+var errName = errors.New("must be a word of letters, digits and underscores that begins with a letter")
+
+func checkName(name string) error {
+	if name == "" || len(name) > 64 || name[0] >= '0' && name[0] <= '9' ||
+		strings.ContainsFunc(name, func(r rune) bool { return r > 0x7f || !nameByte(byte(r)) }) {
+		return errName
+	}
+	if slices.Contains([]string{"AND", "OR", "NOT"}, name) {
+		return fmt.Errorf("%s is a word of expressions", name)
+	}
+	return nil
+}
+
+func (e *Engine) newAnalysis(ctx context.Context, scope Scope, q AnalyzeQuery) (*analysis, error) {
+	switch {
+	case len(q.Keys) > MaxKeys:
+		return nil, wrong("group_by", "%d keys: there may be %d", len(q.Keys), MaxKeys)
+	case len(q.Measures) > MaxMeasures:
+		return nil, wrong("values", "%d values: there may be %d", len(q.Measures), MaxMeasures)
+	case len(q.Computed) > MaxComputed:
+		return nil, wrong("computed", "%d values: there may be %d", len(q.Computed), MaxComputed)
+	case q.Limit < 0 || q.Limit > MaxGroups:
+		return nil, wrong("limit", "%d: must be 0 to %d", q.Limit, MaxGroups)
+	case q.PivotLimit < 0 || q.PivotLimit > MaxPivot:
+		return nil, wrong("pivot_limit", "%d: must be 0 to %d", q.PivotLimit, MaxPivot)
+	}
+	p, err := e.plan(ctx, scope, q.Selection)
+	if err != nil {
+		return nil, err
+	}
+	a := &analysis{plan: p}
+	for i, k := range q.Keys {
+		c, name, err := p.key("group_by", fmt.Sprintf("k%d", i), k)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(a.names, name) {
+			return nil, wrong("group_by", "%s is there twice", name)
+		}
+		a.keys, a.names, a.each = append(a.keys, c), append(a.names, name), append(a.each, k.Each)
+	}
+	if q.Pivot != nil {
+		c, _, err := p.key("pivot", "pivot_", *q.Pivot)
+		if err != nil {
+			return nil, err
+		}
+		a.pivot = &c
+	}
+	measures := q.Measures
+	if len(measures) == 0 {
+		measures = []Measure{{Name: "count"}}
+	}
+	for i, m := range measures {
+		if err := a.addMeasure(i, m); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range q.Computed {
+		if err := a.newName("computed", c.Name); err != nil {
+			return nil, err
+		}
+		x, err := parseExpression(c.Expression, a.values, false)
+		if err != nil {
+			return nil, &RequestError{Part: "computed: " + c.Name, Reason: err}
+		}
+		a.computed, a.values = append(a.computed, x), append(a.values, c.Name)
+	}
+	if q.Having != "" {
+		if a.having, err = parseExpression(q.Having, a.values, true); err != nil {
+			return nil, &RequestError{Part: "having", Reason: err}
+		}
+	}
+	return a, nil
+}
+
+func (a *analysis) newName(part, name string) error {
+	if err := checkName(name); err != nil {
+		return wrong(part, "%q: %w", name, err)
+	}
+	if slices.Contains(a.values, name) {
+		return wrong(part, "%s is there twice", name)
+	}
+	return nil
+}
+
+// key returns the column of a key, and its name in the answer.
+func (p *plan) key(part, column_ string, k Key) (column, string, error) {
+	f, err := parseField(part, k.Field)
+	if err != nil {
+		return column{}, "", err
+	}
+	c := column{name: column_, of: p.textOf(f)}
+	if k.Bucket != NoBucket {
+		at := p.millisOf(f)
+		start := map[Bucket]string{Hour: "toStartOfHour", Day: "toStartOfDay", Week: "toMonday", Month: "toStartOfMonth", Year: "toStartOfYear"}[k.Bucket]
+		format := map[Bucket]string{Hour: "%Y-%m-%dT%H:00Z", Month: "%Y-%m", Year: "%Y"}[k.Bucket]
+		c.of = func(s *statement, src *source) string {
+			return fmt.Sprintf("ifNull(formatDateTime(%s(fromUnixTimestamp64Milli(%s, 'UTC')), '%s'), '')", start, at(s, src), cmp.Or(format, "%Y-%m-%d"))
+		}
+	}
+	return c, cmp.Or(k.Name, f.String()), nil
+}
+
+// millisOf returns the expression of a field as a moment in milliseconds, or NULL.
+func (p *plan) millisOf(f filter.Field) func(*statement, *source) string {
+	if f.Space == filter.Fixed && isTime(f.Name) {
+		return func(*statement, *source) string {
+			return "nullIf(toUnixTimestamp64Milli(" + attributes[f.Name] + "), 0)"
+		}
+	}
+	text := p.textOf(f)
+	return func(s *statement, src *source) string { return moment(text(s, src)) }
+}
+
+func (a *analysis) addMeasure(i int, m Measure) error {
+	if err := a.newName("values", m.Name); err != nil {
+		return err
+	}
+	part := "values: " + m.Name
+	understood := measure{Measure: m, kind: filter.Numeric}
+	if m.Function != Count && m.Field == "" {
+		return wrong(part, "the field is missing")
+	}
+	if m.Function == Quantile && !(m.Level > 0 && m.Level < 1) {
+		return wrong(part, "the level %v must be above 0 and below 1, as 0.95", m.Level)
+	}
+	if m.Field != "" {
+		f, err := parseField(part, m.Field)
+		if err != nil {
+			return err
+		}
+		understood.column = &column{name: fmt.Sprintf("v%d", i), of: a.valuesOf(f, m.Function)}
+		if kind := a.kind(f); m.Function != Count && m.Function != Distinct && (kind == filter.Time || kind == filter.Span) {
+			understood.kind = kind
+			if kind == filter.Time && (m.Function == Sum || m.Function == Average) {
+				return wrong(part, "moments have a smallest and a largest, but no sum and no average")
+			}
+		}
+	}
+	if m.Filter != "" {
+		f, err := filter.Parse(m.Filter)
+		if err != nil {
+			return &RequestError{Part: part, Reason: err}
+		}
+		if f.Root != nil {
+			understood.condition = &column{name: fmt.Sprintf("c%d", i), of: func(s *statement, src *source) string {
+				c := compiler{plan: a.plan, s: s, source: src}
+				return c.node(f.Root)
+			}}
+		}
+	}
+	a.measures, a.values = append(a.measures, understood), append(a.values, m.Name)
+	return nil
+}
+
+// valuesOf returns the expression of the list of values that a function is of: texts for
+// counting, numbers otherwise.
+func (p *plan) valuesOf(f filter.Field, function Function) func(*statement, *source) string {
+	text := p.textOf(f)
+	texts := func(s *statement, src *source) string {
+		if src.history && f.Space == filter.Document && len(f.Picks) == 0 {
+			return src.list(f.Name)
+		}
+		return fmt.Sprintf("arrayFilter(v -> v != '', splitByChar(%s, %s))", s.text(document.Separator), text(s, src))
+	}
+	if function == Count || function == Distinct {
+		return texts
+	}
+	if f.Space == filter.Fixed && isTime(f.Name) {
+		at := p.millisOf(f)
+		return func(s *statement, src *source) string {
+			return "arrayMap(v -> toFloat64(assumeNotNull(v)), arrayFilter(v -> isNotNull(v), [" + at(s, src) + "]))"
+		}
+	}
+	read := map[filter.Kind]func(string) string{filter.Time: moment, filter.Span: duration}[p.kind(f)]
+	if read == nil {
+		read = number
+	}
+	return func(s *statement, src *source) string {
+		return "arrayMap(v -> toFloat64(assumeNotNull(v)), arrayFilter(v -> isNotNull(v), arrayMap(v -> " + read("v") + ", " + texts(s, src) + ")))"
+	}
+}
+
+// aggregate returns the name of the engine's function for a measure, with its parameters
+// and arguments.
+func (m *measure) aggregate() (name, parameters, arguments string) {
+	name, arguments = "count", ""
+	if m.column != nil {
+		arguments = m.column.name
+	}
+	switch m.Function {
+	case Count:
+		if m.column != nil {
+			name, arguments = "sum", "toUInt64(notEmpty("+m.column.name+"))"
+		}
+	case Distinct:
+		name = "uniqExactArray"
+	case Sum:
+		name = "sumOrNullArray"
+	case Average:
+		name = "avgOrNullArray"
+	case Min:
+		name = "minOrNullArray"
+	case Max:
+		name = "maxOrNullArray"
+	case Quantile:
+		name, parameters = "quantileExactInclusiveOrNullArray", "("+strconv.FormatFloat(m.Level, 'g', -1, 64)+")"
+	}
+	if m.condition != nil {
+		name += "If"
+		arguments = strings.TrimPrefix(arguments+", "+m.condition.name, ", ")
+	}
+	return name, parameters, arguments
+}
+
+// columns are all that the groups are made of.
+func (a *analysis) columns() []column {
+	list := slices.Clone(a.keys)
+	if a.pivot != nil {
+		list = append(list, *a.pivot)
+	}
+	for _, m := range a.measures {
+		if m.column != nil {
+			list = append(list, *m.column)
+		}
+		if m.condition != nil {
+			list = append(list, *m.condition)
+		}
+	}
+	return list
+}
+
+// rows returns a SELECT, in brackets, of what is grouped. Apart has each value of a key
+// have a row of its own, where that is asked for.
+func (a *analysis) rows(s *statement, apart bool) string {
+	columns := a.columns()
+	rows := a.plan.rows(s, columns...)
+	if !apart || !slices.Contains(a.each, true) {
+		return rows
+	}
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = c.name
+		if i < len(a.each) && a.each[i] {
+			list[i] = fmt.Sprintf("arrayJoin(arrayDistinct(splitByChar(%s, %s_))) AS %s", s.text(document.Separator), c.name, c.name)
+		}
+	}
+	inner := make([]string, len(columns))
+	for i, c := range columns {
+		inner[i] = c.name
+		if i < len(a.each) && a.each[i] {
+			inner[i] = c.name + " AS " + c.name + "_"
+		}
+	}
+	return "(SELECT " + strings.Join(list, ", ") + " FROM (SELECT " + strings.Join(inner, ", ") + " FROM " + rows + "))"
+}
+
+// computedColumns are the values that are computed, over the measures a0, a1 ...
+func (a *analysis) computedColumns(s *statement) []string {
+	var list []string
+	column := func(name string) string { return "a" + strconv.Itoa(slices.Index(a.values, name)) }
+	for i, x := range a.computed {
+		list = append(list, fmt.Sprintf("toNullable(toFloat64(%s)) AS a%d", x.sql(s, column), len(a.measures)+i))
+	}
+	return list
+}
+
+// aggregated returns the measures as columns a0, a1 ...
+func (a *analysis) aggregated() []string {
+	list := make([]string, len(a.measures))
+	for i, m := range a.measures {
+		name, parameters, arguments := m.aggregate()
+		list[i] = fmt.Sprintf("toNullable(toFloat64(%s%s(%s))) AS a%d", name, parameters, arguments, i)
+	}
+	return list
+}
+
+// valueColumns are the names of all values.
+func (a *analysis) valueColumns() []string {
+	list := make([]string, len(a.values))
+	for i := range list {
+		list[i] = "a" + strconv.Itoa(i)
+	}
+	return list
+}
+
+// groups groups rows by columns, which may be none, and returns the keys and values of each
+// group. tail is what follows: a condition, an order and a limit over the columns.
+func (a *analysis) groups(ctx context.Context, s *statement, rows string, by []string, tail string) (list []Group, err error) {
+	inner := append(slices.Clone(by), append(a.aggregated(), "count() AS rows_")...)
+	names := make([]string, len(by))
+	for i, b := range by {
+		names[i] = b
+		if _, alias, ok := cutLast(b, " AS "); ok {
+			names[i] = alias
+		}
+	}
+	s.put("SELECT ", strings.Join(append(slices.Clone(names), a.valueColumns()...), ", "), " FROM (")
+	text := "SELECT " + strings.Join(inner, ", ") + " FROM " + rows
+	if len(by) > 0 {
+		text += " GROUP BY " + strings.Join(names, ", ")
+	}
+	// What is computed may need what was computed before.
+	for _, c := range a.computedColumns(s) {
+		text = "SELECT *, " + c + " FROM (" + text + ")"
+	}
+	s.put(text, ")", tail)
+	err = a.engine.run(ctx, a.selection.Class, "grouping assets", s, func(answer driver.Rows) error {
+		g := Group{Keys: make([]string, len(by)), Values: make([]*float64, len(a.values))}
+		targets := make([]any, 0, len(by)+len(a.values))
+		for i := range g.Keys {
+			targets = append(targets, &g.Keys[i])
+		}
+		for i := range g.Values {
+			targets = append(targets, &g.Values[i])
+		}
+		if err := answer.Scan(targets...); err != nil {
+			return fmt.Errorf("reading the warehouse's answer: %w", err)
+		}
+		list = append(list, g)
+		return nil
+	})
+	return list, err
+}
+
+func (a *analysis) keyColumns() []string {
+	list := make([]string, len(a.keys))
+	for i, k := range a.keys {
+		list[i] = k.name
+	}
+	return list
+}
+
+// among is the condition that keys are those of one of the groups.
+func (a *analysis) among(s *statement, groups []Group) string {
+	if len(a.keys) == 0 || len(groups) == 0 {
+		return "1"
+	}
+	tuples := make([]string, len(groups))
+	for i, g := range groups {
+		places := make([]string, len(g.Keys))
+		for j, k := range g.Keys {
+			places[j] = s.text(k)
+		}
+		tuples[i] = "(" + strings.Join(places, ", ") + ")"
+		if len(places) == 1 {
+			tuples[i] = places[0]
+		}
+	}
+	return "(" + strings.Join(a.keyColumns(), ", ") + ") IN (" + strings.Join(tuples, ", ") + ")"
+}
+
+// order returns the ORDER BY of groups: in the end by the keys, so that it is always one.
+func (a *analysis) order(sort []Order) (string, error) {
+	var list []string
+	for _, o := range sort {
+		way := descending(o.Desc)
+		if i := slices.Index(a.values, o.Field); i >= 0 {
+			list = append(list, fmt.Sprintf("a%d%s NULLS LAST", i, way))
+		} else if i := slices.Index(a.names, o.Field); i >= 0 {
+			list = append(list, fmt.Sprintf("k%d%s", i, way))
+		} else {
+			return "", wrong("order_by", "%q is no key and no value: they are %s", o.Field, strings.Join(slices.Concat(a.names, a.values), ", "))
+		}
+	}
+	if len(sort) == 0 && len(a.keys) > 0 {
+		list = append(list, "a0 DESC NULLS LAST")
+	}
+	list = append(list, a.keyColumns()...)
+	if len(list) == 0 {
+		return "", nil
+	}
+	return " ORDER BY " + strings.Join(list, ", "), nil
+}
+
+// Analyze groups assets.
+func (e *Engine) Analyze(ctx context.Context, scope Scope, q AnalyzeQuery) (*Analysis, error) {
+	a, err := e.newAnalysis(ctx, scope, q)
+	if err != nil {
+		return nil, err
+	}
+	answer := &Analysis{Answered: a.answered, Keys: a.names, Values: a.values}
+	for i := range a.values {
+		kind := filter.Numeric
+		if i < len(a.measures) {
+			kind = a.measures[i].kind
+		}
+		answer.Kinds = append(answer.Kinds, kind)
+	}
+	limit := cmp.Or(q.Limit, 100)
+	s := new(statement)
+	rows := a.rows(s, true)
+	tail := ""
+	if a.having != nil {
+		tail = " WHERE " + a.having.sql(s, func(name string) string { return "a" + strconv.Itoa(slices.Index(a.values, name)) })
+	}
+	order, err := a.order(q.Sort)
+	if err != nil {
+		return nil, err
+	}
+	tail += order + " LIMIT " + strconv.Itoa(limit+1)
+	if answer.Groups, err = a.groups(ctx, s, rows, a.keyColumns(), tail); err != nil {
+		return nil, err
+	}
+	if answer.More = len(answer.Groups) > limit; answer.More {
+		answer.Groups = answer.Groups[:limit]
+	}
+	if q.Others && len(a.keys) > 0 {
+		if answer.Others, err = a.whole(ctx, true, func(s *statement) string { return "NOT " + bracket(a.among(s, answer.Groups)) }); err != nil {
+			return nil, err
+		}
+		if len(answer.Groups) == 0 {
+			answer.Others = nil
+		}
+	}
+	if q.Totals {
+		if answer.Totals, err = a.whole(ctx, false, func(*statement) string { return "1" }); err != nil {
+			return nil, err
+		}
+	}
+	if a.pivot != nil {
+		if err := a.pivoted(ctx, answer, cmp.Or(q.PivotLimit, 10)); err != nil {
+			return nil, err
+		}
+	}
+	return answer, nil
+}
+
+// whole adds up all rows that fulfil a condition: nil if there are none, unless they are all.
+func (a *analysis) whole(ctx context.Context, apart bool, condition func(*statement) string) (*Group, error) {
+	s := new(statement)
+	rows := "(SELECT * FROM " + a.rows(s, apart) + " WHERE " + condition(s) + ")"
+	tail := ""
+	if apart {
+		tail = " WHERE rows_ > 0"
+	}
+	list, err := a.groups(ctx, s, rows, nil, tail)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return &list[0], nil
+}
+
+// pivoted fills in the values for each value of the pivot.
+func (a *analysis) pivoted(ctx context.Context, answer *Analysis, limit int) error {
+	s := new(statement)
+	top, err := a.groups(ctx, s, a.rows(s, true), []string{"pivot_"}, " ORDER BY rows_ DESC, pivot_ LIMIT "+strconv.Itoa(limit+1))
+	if err != nil {
+		return err
+	}
+	if answer.PivotOthers = len(top) > limit; answer.PivotOthers {
+		top = top[:limit]
+	}
+	for _, g := range top {
+		answer.PivotValues = append(answer.PivotValues, g.Keys[0])
+	}
+	width := len(answer.PivotValues)
+	if answer.PivotOthers {
+		width++
+	}
+	// fill gives groups, by their keys, what the rows that fulfil a condition have.
+	fill := func(by []string, apart bool, condition func(*statement) string, group func(keys []string) *Group) error {
+		s := new(statement)
+		shown := s.texts(answer.PivotValues)
+		rows := "(SELECT * FROM " + a.rows(s, apart) + " WHERE " + condition(s) + ")"
+		cells, err := a.groups(ctx, s, rows, append(slices.Clone(by), fmt.Sprintf("toString(indexOf(%s, pivot_)) AS at_", shown)), "")
+		if err != nil {
+			return err
+		}
+		for _, c := range cells {
+			g := group(c.Keys[:len(by)])
+			at, err := strconv.Atoi(c.Keys[len(by)])
+			if at--; err != nil || g == nil || at >= width {
+				continue
+			}
+			if at < 0 {
+				at = width - 1
+			}
+			g.Pivot[at] = c.Values
+		}
+		return nil
+	}
+	byKeys := make(map[string]*Group, len(answer.Groups))
+	for i := range answer.Groups {
+		answer.Groups[i].Pivot = make([][]*float64, width)
+		byKeys[strings.Join(answer.Groups[i].Keys, "\x00")] = &answer.Groups[i]
+	}
+	if err := fill(a.keyColumns(), true, func(s *statement) string { return a.among(s, answer.Groups) },
+		func(keys []string) *Group { return byKeys[strings.Join(keys, "\x00")] }); err != nil {
+		return err
+	}
+	if g := answer.Others; g != nil {
+		g.Pivot = make([][]*float64, width)
+		if err := fill(nil, true, func(s *statement) string { return "NOT " + bracket(a.among(s, answer.Groups)) },
+			func([]string) *Group { return g }); err != nil {
+			return err
+		}
+	}
+	if g := answer.Totals; g != nil {
+		g.Pivot = make([][]*float64, width)
+		return fill(nil, false, func(*statement) string { return "1" }, func([]string) *Group { return g })
+	}
+	return nil
+}
