@@ -83,30 +83,13 @@ func (p *parser) argument(f Field, op Op, start int) Node {
 			return p.compare(Pos{from, p.pos}, f, op, v)
 		}, true)
 	}
-	open := p.pos
 	p.list = &Compare{Field: f, Op: op}
 	n := p.composite(item, "*")
 	p.list = nil
 	if n == nil || len(p.errors) > failed {
 		return nil
 	}
-	if and, ok := n.(*And); ok && op == Equal && f.Space != Document {
-		p.warn(open, p.pos, "no asset has several values of "+f.String()+"; is OR meant?", p.alternatives(open, and))
-	}
 	return gather(n, Pos{start, p.pos})
-}
-
-// alternatives writes a list of values with OR between them.
-func (p *parser) alternatives(open int, and *And) string {
-	texts := make([]string, len(and.Nodes))
-	for i, n := range and.Nodes {
-		start, end := n.Span()
-		texts[i] = p.text[start:end]
-		if _, or := n.(*Or); or && !strings.HasPrefix(texts[i], "(") {
-			texts[i] = "(" + texts[i] + ")"
-		}
-	}
-	return "(" + strings.Join(texts, " OR ") + ")"
 }
 
 // gather makes one comparison of alternatives in a list.

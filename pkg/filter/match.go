@@ -210,7 +210,7 @@ func (c *Compare) prepare() (*prepared, error) {
 		}
 		p.expression = re
 	case Equal:
-		if len(c.Values) < 8 || slices.ContainsFunc(c.Values, func(v Value) bool { return v.Before || v.After }) {
+		if len(c.Values) < 8 || slices.ContainsFunc(c.Values, Value.open) {
 			break
 		}
 		p.texts = make(map[string]bool, len(c.Values))
@@ -355,6 +355,9 @@ func (v Value) equal(text string) bool {
 	return text == v.Text
 }
 
+// open reports whether a * stands at an end.
+func (v Value) open() bool { return v.Before || v.After }
+
 // picker goes through a document to the elements that are picked.
 type picker struct {
 	in    document.Reader
@@ -363,11 +366,18 @@ type picker struct {
 	below bool
 	holds func(text []byte) bool
 	text  []byte
+	depth int
 }
 
 // value goes through the value that comes next: path leads on from it to the next pick, of which so many are done. It
 // returns true as soon as a value holds.
 func (w *picker) value(path string, done int) bool {
+	w.depth++
+	defer func() { w.depth-- }()
+	if w.depth > document.MaxDepth { // no document that was taken is so deep
+		w.in.Value()
+		return false
+	}
 	there := path == ""
 	last := done == len(w.picks)
 	switch w.in.Peek() {
@@ -409,7 +419,7 @@ func (w *picker) value(path string, done int) bool {
 		return there && last && len(w.text) > 0 && w.holds(w.text)
 	default:
 		raw := w.in.Value()
-		return there && last && raw[0] != 'n' && w.holds(raw)
+		return there && last && len(raw) > 0 && raw[0] != 'n' && w.holds(raw)
 	}
 	return false
 }

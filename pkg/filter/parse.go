@@ -3,6 +3,7 @@ package filter
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -20,6 +21,7 @@ func Parse(text string) (*Filter, error) {
 	root := p.expression(p.term, false)
 	p.checkTree(root, 0)
 	if len(p.errors) == 0 {
+		p.checkNever(root)
 		f := &Filter{Root: root, Warnings: p.warnings}
 		canonical := f.Canonical()
 		switch {
@@ -523,4 +525,29 @@ func (p *parser) checkTree(n Node, depth int) {
 			p.stop(start, end, fmt.Sprintf("more than %d terms", MaxTerms))
 		}
 	}
+}
+
+// checkNever warns of rows that ask one and the same field to be two things. Only documents have several values of one.
+func (p *parser) checkNever(root Node) {
+	Walk(root, func(n Node) bool {
+		and, ok := n.(*And)
+		if !ok {
+			return true
+		}
+		seen := map[string]*Compare{}
+		for _, n := range and.Nodes {
+			c, ok := n.(*Compare)
+			if !ok || c.Op != Equal || c.Field.Space == Document || c.Field.kind() == Time || slices.ContainsFunc(c.Values, Value.open) {
+				continue
+			}
+			name := c.Field.String()
+			if before := seen[name]; before == nil {
+				seen[name] = c
+			} else if !slices.ContainsFunc(c.Values, func(v Value) bool { return slices.Contains(before.Values, v) }) {
+				p.warn(c.Start, c.End, "no asset passes: "+name+" is to be something else before; is OR meant?")
+			}
+		}
+		return true
+	})
+	p.warnings.sorted()
 }

@@ -122,13 +122,13 @@ func (p *parser) pick(r *path, base *string) (*string, bool) {
 // whole is the path of the document that was read, without what was picked.
 func (r *path) whole() string {
 	f, _, _ := resolve(r.Name)
-	path := f.Name
+	keys := []string{f.Name}
 	for _, k := range r.Picks {
 		if k.Path != "" {
-			path += "." + k.Path
+			keys = append(keys, k.Path)
 		}
 	}
-	return path
+	return strings.Join(keys, ".")
 }
 
 // piece reads a text in quotes, or one of the runes told.

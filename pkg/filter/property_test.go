@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/reeve-cloud/reeve/pkg/document"
 )
 
 // maker makes random trees and texts of random parts.
@@ -511,4 +513,41 @@ func (m maker) reading() string {
 		}
 	}
 	return b.String()
+}
+
+// FuzzDocument looks for elements in documents that may be none.
+func FuzzDocument(f *testing.F) {
+	v, w := readVectors(f)
+	for _, name := range w.names {
+		f.Add([]byte(w.assets[name].Document))
+	}
+	f.Add([]byte(`{"items":[{"id":2,"v":`))
+	f.Add([]byte(strings.Repeat(`[`, 1000)))
+	var filters []*Filter
+	for _, text := range []string{"items[id=2].v=y", "items[id=2]:*", "a[b=c].d[e=f].g~x", "status.conditions[type=Ready].status=True", "a.b.c=x", "list:t"} {
+		parsed, err := Parse(text)
+		if err != nil {
+			f.Fatal(err)
+		}
+		filters = append(filters, parsed)
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		fixed := map[string]string{"name": "x"}
+		canonical, err := document.Canonical(doc)
+		if err != nil {
+			for _, filter := range filters {
+				// What it says of no document does not matter, as long as it ends.
+				_, _ = filter.Match(&Asset{Document: doc}, &w.env)
+			}
+			return
+		}
+		other := &world{assets: map[string]*Asset{}, names: []string{"x"}, model: model{things: map[string]*thing{}}, env: Env{Now: v.Now}}
+		if _, err := document.Fields(canonical); err != nil {
+			return
+		}
+		other.add(t, "x", fixed, nil, canonical, nil)
+		for _, filter := range filters {
+			other.match(t, filter)
+		}
+	})
 }
