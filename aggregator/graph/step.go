@@ -80,20 +80,21 @@ func (e *ends) parameters() []any {
 	return []any{clickhouse.Named("types", e.types), clickhouse.Named("sites", e.sites), clickhouse.Named("uids", e.uids)}
 }
 
-// directions is the condition for the rows of relation that a walk goes by.
+// directions is the condition for the rows of relation that a walk goes by. That each is of
+// an asset that is asked for, and not of one with the same number, is for own to say.
 func (b *builder) directions() string {
+	const of = "from_id IN (SELECT arrayJoin(arrayConcat(" + ids + ", " + farIDs + ")))"
 	switch b.r.Direction {
 	case Out:
 		return "dir = 'out' AND from_id IN (SELECT arrayJoin(" + ids + "))"
 	case In:
-		return "(dir = 'in' AND from_id IN (SELECT arrayJoin(" + ids + ")) OR dir = 'far' AND from_id IN (SELECT arrayJoin(" + farIDs + ")))"
+		return "dir != 'out' AND " + of
 	}
-	return "(dir != 'far' AND from_id IN (SELECT arrayJoin(" + ids + ")) OR dir = 'far' AND from_id IN (SELECT arrayJoin(" + farIDs + ")))"
+	return of
 }
 
 // narrow adds the conditions of the request for kinds and types.
 func (b *builder) narrow(conditions []string, parameters []any) ([]string, []any) {
-	conditions = append(conditions, "from_id IN (SELECT arrayJoin(arrayConcat("+ids+", "+farIDs+")))")
 	for _, c := range []struct {
 		list            []string
 		name, condition string
@@ -115,16 +116,17 @@ func (b *builder) neighboursNow(ctx context.Context, of []warehouse.AssetKey) (l
 		known[i] = b.graph.Nodes[i].AssetKey
 	}
 	nodes := endsOf(known)
-	conditions, parameters := b.narrow([]string{b.directions(), "NOT deleted"}, append(from.parameters(),
+	conditions, parameters := b.narrow([]string{b.directions()}, append(from.parameters(),
 		clickhouse.Named("known_types", nodes.types), clickhouse.Named("known_sites", nodes.sites), clickhouse.Named("known_uids", nodes.uids)))
 	err = b.rows(ctx, fmt.Sprintf(`
-		WITH to_id IN (SELECT arrayJoin(arrayMap((s, t, u) -> sipHash64(s, t, u), {known_sites:Array(String)}, {known_types:Array(String)}, `+
-		`{known_uids:Array(String)}))) AS known
-		SELECT site, from_type, from_uid, toString(dir), kind, to_type, groupArrayIf(to_uid, known), countIf(NOT known),
+		SELECT site, from_type, from_uid, direction, kind, to_type, groupArrayIf(to_uid, known), countIf(NOT known),
 			groupArraySortedIf(%d)(to_uid, NOT known)
-		FROM relation FINAL WHERE %s
-		GROUP BY site, from_id, from_type, from_uid, dir, kind, to_type
-		ORDER BY site, from_type, from_uid, dir, kind, to_type LIMIT %d`, b.r.Fold, strings.Join(conditions, " AND "), maxRows+1),
+		FROM (SELECT site, any(from_type) AS from_type, any(from_uid) AS from_uid, toString(dir) AS direction, kind, any(to_type) AS to_type,
+				any(to_uid) AS to_uid, to_id IN (SELECT arrayJoin(arrayMap((s, t, u) -> sipHash64(s, t, u), {known_sites:Array(String)},
+				{known_types:Array(String)}, {known_uids:Array(String)}))) AS known
+			FROM relation WHERE %s GROUP BY from_id, dir, kind, to_id, site HAVING NOT argMax(deleted, version))
+		GROUP BY site, from_type, from_uid, direction, kind, to_type
+		ORDER BY site, from_type, from_uid, direction, kind, to_type LIMIT %d`, b.r.Fold, strings.Join(conditions, " AND "), maxRows+1),
 		parameters, func(rows driver.Rows) error {
 			var u bundle
 			var site, fromType, fromUID, dir string
