@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -220,6 +221,81 @@ func TestCredentialsThatAreRevoked(t *testing.T) {
 		t.Fatalf("with the new token: %v", err)
 	}
 	out.wait("a b")
+}
+
+// TestRedirectsElsewhere: the credentials go to the host that the kubeconfig names, and to
+// no other.
+func TestRedirectsElsewhere(t *testing.T) {
+	var told atomic.Int32
+	elsewhere := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		told.Add(1)
+		fmt.Fprint(w, `{"metadata":{"resourceVersion":"9"},"items":[]}`)
+	}))
+	defer elsewhere.Close()
+	s := &script{t: t, version: "5", items: []string{widget("a", "3")}}
+	var to atomic.Value
+	to.Store("")
+	api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch where := to.Load().(string); {
+		case !strings.HasPrefix(r.URL.Path, "/apis/example.com/") || where == "" || r.URL.Query().Has("here"):
+			s.ServeHTTP(w, r)
+		default:
+			http.Redirect(w, r, where+r.URL.Path+"?here", http.StatusTemporaryRedirect)
+		}
+	})
+	c, _ := begin(t, api, options{}, "token")
+	out := newSink(t)
+	if err := c.Sweep(t.Context(), widgetScope, out); err != nil {
+		t.Fatal(err)
+	}
+	to.Store(elsewhere.URL)
+	if err := c.Sweep(t.Context(), widgetScope, out); err == nil || !strings.Contains(err.Error(), "to which the credentials are not sent") {
+		t.Errorf("error %v", err)
+	}
+	out.wait("a")
+	if told.Load() > 0 {
+		t.Error("another host was asked, with the token")
+	}
+	s.mu.Lock()
+	s.items = append(s.items, widget("b", "4"))
+	s.mu.Unlock()
+	to.Store("/.")
+	if err := c.Sweep(t.Context(), widgetScope, out); err != nil {
+		t.Errorf("at the same host: %v", err)
+	}
+	out.wait("a b")
+}
+
+// TestPagesWithoutEnd: a list that goes in a circle is none, and is given up soon.
+func TestPagesWithoutEnd(t *testing.T) {
+	for name, page := range map[string]func(token string) (more string, item string){
+		"one token":   func(string) (string, string) { return "x", widget("a", "1") },
+		"two tokens":  func(token string) (string, string) { return map[string]string{"x": "y"}[token] + "x", widget("a", "1") },
+		"one page":    func(token string) (string, string) { return token + "x", widget("a", "1") },
+		"three pages": func(token string) (string, string) { return token + "x", widget(fmt.Sprint("w", len(token)%3), "1") },
+		"empty pages": func(token string) (string, string) { return token + "x", "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			l := &lists{script: script{t: t, version: "5", items: []string{widget("a", "3"), widget("b", "4")}}}
+			c, _ := begin(t, l, options{})
+			out := newSink(t)
+			if err := c.Sweep(t.Context(), widgetScope, out); err != nil {
+				t.Fatal(err)
+			}
+			l.answer = func(w http.ResponseWriter, r *http.Request) {
+				asked++
+				more, item := page(r.URL.Query().Get("continue"))
+				fmt.Fprintf(w, `{"metadata":{"resourceVersion":"7","continue":%q},"items":[%s]}`, more, item)
+			}
+			if err := c.Sweep(t.Context(), widgetScope, out); err == nil || !strings.Contains(err.Error(), "no end") {
+				t.Errorf("error %v", err)
+			}
+			if out.wait("a b"); asked > 12 {
+				t.Errorf("%d pages were asked for", asked)
+			}
+		})
+	}
 }
 
 // TestAKubeconfigThatLeadsElsewhere: the objects of another cluster are not taken for

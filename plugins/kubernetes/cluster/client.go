@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -108,7 +109,31 @@ func newClient(config *rest.Config) (*rest.RESTClient, error) {
 	// Deprecation warnings are about a choice that the server itself makes here:
 	// the versions that it prefers.
 	config.WarningHandlerWithContext = rest.NoWarnings{}
-	return rest.UnversionedRESTClientFor(config)
+	h, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	own := *h // it may be the one that all share
+	own.CheckRedirect = sameHost
+	return rest.UnversionedRESTClientForConfigAndClient(config, &own)
+}
+
+// maxRedirects is how many redirects a request follows.
+const maxRedirects = 3
+
+// errRedirect is an answer that leads elsewhere.
+var errRedirect = errors.New("the answer is a redirect to another host, to which the credentials are not sent")
+
+// sameHost follows redirects at the host that the kubeconfig names: the credentials are
+// added to each request, wherever it goes.
+func sameHost(to *http.Request, via []*http.Request) error {
+	switch first := via[0].URL; {
+	case to.URL.Host != first.Host || to.URL.Scheme != first.Scheme:
+		return fmt.Errorf("%w: %s://%s", errRedirect, to.URL.Scheme, to.URL.Host)
+	case len(via) > maxRedirects:
+		return errors.New("the redirects have no end")
+	}
+	return nil
 }
 
 // identify asks which cluster it is.

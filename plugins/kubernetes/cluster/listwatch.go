@@ -29,7 +29,7 @@ const (
 	// pageSize is how many objects a page of a list has.
 	pageSize = 500
 	// maxEmptyPages is how many pages in a row may have none.
-	maxEmptyPages = 100
+	maxEmptyPages = 10
 )
 
 // Query narrows a list or a watch.
@@ -232,7 +232,15 @@ func (s *silence) end(err error) error {
 func (c *Cluster) pages(ctx context.Context, kind object.Kind, q Query, visit func(*object.Object) error, again func()) (List, error) {
 	list, next, limit, objects := List{}, "", pageSize, 0
 	empty := 0 // pages without an object, in a row
+	// begun are the objects that pages begin with: no two begin with the same one, unless
+	// they go in a circle.
+	begun, begins, circle := make(map[[2]string]bool), true, false
 	count := func(o *object.Object) error {
+		if begins {
+			begins = false
+			first := [2]string{o.Meta.Namespace, o.Meta.Name}
+			circle, begun[first] = circle || begun[first], true
+		}
 		objects++
 		return visit(o)
 	}
@@ -245,10 +253,12 @@ func (c *Cluster) pages(ctx context.Context, kind object.Kind, q Query, visit fu
 			request.Param("continue", next)
 		}
 		before := objects
+		begins = true
 		page, more, err := c.page(ctx, request, kind, count)
 		switch {
 		case Expired(err) && limit > 0:
 			list, next, limit, objects = List{}, "", 0, 0
+			clear(begun)
 			again()
 			continue
 		case err != nil:
@@ -264,7 +274,7 @@ func (c *Cluster) pages(ctx context.Context, kind object.Kind, q Query, visit fu
 		switch {
 		case more == "":
 			return list, list.check(objects)
-		case more == next || empty > maxEmptyPages:
+		case more == next || circle || empty > maxEmptyPages:
 			return List{}, fmt.Errorf("the list has no end: %d objects, and each page points to another one", objects)
 		}
 		next = more
