@@ -30,9 +30,9 @@ const (
 	// healthy is how many kinds are beside the bad one.
 	healthy = 20
 	// soon is within what healthy kinds are collected, and their changes: they take a
-	// second or two where nothing is the matter, and what waits for the bad one waits a
-	// minute at least.
-	soon = 25 * time.Second
+	// second or two where nothing is the matter, and 20 s where the bad one has its
+	// service asked less often (429). What waits for the bad one waits a minute at least.
+	soon = 45 * time.Second
 	// From settled on, for watched, requests to the bad kind are counted: at most one a
 	// second. A try may be ten of them, and the pauses between tries are some 20 s by then.
 	settled, watched = time.Minute, 30 * time.Second
@@ -46,8 +46,10 @@ type habit struct {
 
 // server is one that has healthy kinds and a bad one.
 type server interface {
-	// scopes are the names of the healthy kinds in their collector.
+	// scopes are the names of the healthy kinds in their collector, and followed those
+	// of which changes are seen within seconds.
 	scopes() []string
+	followed() []string
 	// change makes one more object of each healthy kind.
 	change()
 	// asked is how often the bad kind was asked for.
@@ -138,12 +140,12 @@ func hold(t *testing.T, s server, description plugin.Description, collector plug
 	}()
 	began := time.Now()
 	// arrived waits until each scope has so many assets.
-	arrived := func(what string, n int) {
+	arrived := func(what string, scopes []string, n int) {
 		t.Helper()
 		since := time.Now()
 		for {
 			var missing []string
-			for _, scope := range append(s.scopes(), "second/s") {
+			for _, scope := range append(scopes, "second/s") {
 				want := n
 				if scope == "second/s" {
 					want = n - 2
@@ -163,19 +165,22 @@ func hold(t *testing.T, s server, description plugin.Description, collector plug
 				return
 			}
 			if time.Since(since) > soon {
-				t.Fatalf("%s: after %v %d of %d scopes are not as they should be: %s", what, soon, len(missing), healthy+1,
+				t.Fatalf("%s: after %v %d of %d scopes are not as they should be: %s", what, soon, len(missing), len(scopes)+1,
 					strings.Join(missing, ", "))
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
 	}
-	arrived("listed", 3)
+	if n := len(s.scopes()); n < healthy {
+		t.Fatalf("%d kinds are healthy", n)
+	}
+	arrived("listed", s.scopes(), 3)
 	time.Sleep(time.Until(began.Add(settled)))
 	before := s.asked()
 	s.change()
 	list("a", "b")
 	counted := time.Now()
-	arrived("changed", 4)
+	arrived("changed", s.followed(), 4)
 	time.Sleep(time.Until(counted.Add(watched)))
 	n, all := s.asked()-before, s.asked()
 	took := time.Since(counted)

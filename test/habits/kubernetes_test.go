@@ -35,6 +35,8 @@ func (s *cluster) scopes() (names []string) {
 	return names
 }
 
+func (s *cluster) followed() []string { return s.scopes() }
+
 func (s *cluster) change() {
 	s.changes.Lock()
 	defer s.changes.Unlock()

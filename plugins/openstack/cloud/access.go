@@ -59,14 +59,14 @@ func (a Access) resolve() (credentials, error) {
 	if err := entry.supported(); err != nil {
 		return fail(err)
 	}
-	options := []clouds.ParseOption{clouds.WithCloudName(text.name), clouds.WithCloudsYAML(bytes.NewReader(text.clouds))}
+	options := []clouds.ParseOption{clouds.WithCloudName(text.name), clouds.WithCloudsYAML(bytes.NewReader(unquoteVerify(text.clouds)))}
 	public := text.public
 	if public == nil {
 		public = []byte("public-clouds: {}") // else the library looks elsewhere
 	}
 	options = append(options, clouds.WithCloudsPublicYAML(bytes.NewReader(public)))
 	if text.secure != nil {
-		options = append(options, clouds.WithSecureYAML(bytes.NewReader(text.secure)))
+		options = append(options, clouds.WithSecureYAML(bytes.NewReader(unquoteVerify(text.secure))))
 	}
 	if a.Interface != "" {
 		options = append(options, clouds.WithEndpointType(a.Interface))

@@ -162,8 +162,9 @@ func (e entry) supported() error {
 		return errors.New("auth is missing")
 	}
 	if v, ok := e["verify"]; ok && v != nil {
-		if _, ok := v.(bool); !ok {
-			return errors.New("verify must be true or false, without quotes")
+		text, _ := v.(string)
+		if _, ok := v.(bool); !ok && !strings.EqualFold(text, "true") && !strings.EqualFold(text, "false") {
+			return errors.New("verify must be true or false")
 		}
 	}
 	if way := strings.ToLower(e.text("auth_type")); !slices.Contains(supportedTypes, way) {
@@ -181,6 +182,12 @@ func (e entry) supported() error {
 	}
 	return nil
 }
+
+// verifyText finds a verify that is given as a text, which OpenStack's clients read.
+var verifyText = regexp.MustCompile(`(?im)(^\s*|[{,]\s*)(["']?verify["']?\s*:\s*)["'](true|false)["']`)
+
+// unquoteVerify makes a truth of a verify that is a text.
+func unquoteVerify(file []byte) []byte { return verifyText.ReplaceAll(file, []byte("${1}${2}${3}")) }
 
 // quoted finds what a parser repeats of a file.
 var quoted = regexp.MustCompile("`[^`]*`")

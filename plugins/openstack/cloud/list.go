@@ -99,6 +99,7 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 	// before the next page is asked for, the ones before it do as well.
 	var keys []string
 	linked, restarts, overlap := false, 0, 0
+	var circle circle
 	// asked are the pages that were asked for, where the service leads to the next.
 	asked := make(map[string]bool)
 	for {
@@ -143,6 +144,7 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 					return done, fmt.Errorf("listing %s of %s: its elements moved each of %d times that it was read", l.Path, s.API.Name, restarts)
 				}
 				done.Elements, keys, overlap, l.known = 0, nil, 0, ""
+				circle.begun = nil
 				query.Del("offset")
 				continue
 			}
@@ -152,6 +154,9 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 			if p.elements == overlap {
 				return done, nil
 			}
+		}
+		if circle.closes(p) {
+			return done, fmt.Errorf("listing %s of %s: %d pages, and they lead in a circle", l.Path, s.API.Name, done.Pages)
 		}
 		done.Elements += p.elements - overlap
 		if len(p.keys) > 0 {
@@ -169,6 +174,33 @@ func (s *Service) List(ctx context.Context, l List, visit func(jsontext.Value) e
 			return done, nil
 		}
 	}
+}
+
+// maxEmpty is how many pages in a row may be empty, and lead to another.
+const maxEmpty = 10
+
+// circle tells pages that lead in a circle, by the elements that they begin with.
+type circle struct {
+	begun map[string]bool
+	empty int
+}
+
+// closes takes note of a page, and reports whether it was there before.
+func (c *circle) closes(p page) bool {
+	if p.elements == 0 {
+		c.empty++
+		return c.empty > maxEmpty
+	}
+	c.empty = 0
+	if len(p.keys) == 0 {
+		return false
+	}
+	if c.begun == nil {
+		c.begun = make(map[string]bool)
+	}
+	again := c.begun[p.keys[0]]
+	c.begun[p.keys[0]] = true
+	return again
 }
 
 // overlap is how many elements of a page the next one has, too. A page of one may
