@@ -3,6 +3,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -64,6 +65,9 @@ func Run(ctx context.Context, args []string, system System) int {
 		return exitUsage
 	default:
 		a.note("%s", err)
+		if e, ok := errors.AsType[*explained](err); ok {
+			a.more(e.more)
+		}
 		return exitFailure
 	}
 }
@@ -125,6 +129,9 @@ Sign in with "reeve login", then look around with "reeve get".`,
 		a.getCommand(),
 		a.watchCommand(),
 		a.graphCommand(),
+		a.analyzeCommand(),
+		a.facetsCommand(),
+		a.joinCommand(),
 		a.sqlCommand(),
 		a.exportCommand(),
 		a.versionCommand(),
@@ -173,6 +180,13 @@ func noArguments(cmd *cobra.Command, args []string) error {
 func (a *app) note(format string, args ...any) {
 	// There is nowhere to say that standard error is closed.
 	_, _ = fmt.Fprintf(a.Stderr, "reeve: %s\n", output.Escape(fmt.Sprintf(format, args...)))
+}
+
+// more writes lines that belong to the note before.
+func (a *app) more(lines []string) {
+	for _, line := range lines {
+		_, _ = fmt.Fprintln(a.Stderr, output.Escape(line))
+	}
 }
 
 // say writes a line of output.

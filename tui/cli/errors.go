@@ -34,7 +34,9 @@ func isUsage(err error) bool {
 
 // explained is an error in words that the user can act on.
 type explained struct {
-	text  string
+	text string
+	// more are lines that show what is meant.
+	more  []string
 	cause error
 }
 
@@ -50,6 +52,9 @@ func explain(err error, c config.Context, timeout time.Duration) error {
 	e, ok := errors.AsType[*connect.Error](err)
 	if !ok {
 		return err
+	}
+	if lines := filterLines(e); len(lines) > 0 {
+		return &explained{text: lines[0], more: lines[1:], cause: err}
 	}
 	text := explainTransport(e, c, timeout)
 	if text == "" {

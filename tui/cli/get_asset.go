@@ -60,6 +60,7 @@ func (s *session) resolveType(ctx context.Context, o *assetOptions) error {
 type getAssetOptions struct {
 	outputOptions
 	assetOptions
+	asOf string
 }
 
 func (a *app) getAssetCommand() *cobra.Command {
@@ -77,11 +78,16 @@ func (a *app) getAssetCommand() *cobra.Command {
 	o.outputOptions.addTo(cmd, output.Table, output.Wide, output.JSON, output.YAML)
 	o.addNoHeaders(cmd)
 	o.assetOptions.addTo(a, cmd)
+	cmd.Flags().StringVar(&o.asOf, "as-of", "", "as of this moment: a date, a time, or a span such as -7d")
 	return cmd
 }
 
 func (a *app) getAsset(ctx context.Context, o getAssetOptions) error {
 	p, err := o.printer(a)
+	if err != nil {
+		return err
+	}
+	at, err := a.asOf(o.asOf)
 	if err != nil {
 		return err
 	}
@@ -93,7 +99,7 @@ func (a *app) getAsset(ctx context.Context, o getAssetOptions) error {
 	if err := s.resolveType(ctx, &o.assetOptions); err != nil {
 		return err
 	}
-	answer, err := s.Inventory.GetAsset(ctx, connect.NewRequest(&reevev1.GetAssetRequest{Uid: o.uid, Site: o.site, Type: o.typ}))
+	answer, err := s.Inventory.GetAsset(ctx, connect.NewRequest(&reevev1.GetAssetRequest{Uid: o.uid, Site: o.site, Type: o.typ, AsOf: at}))
 	if err != nil {
 		return s.explainAsset(ctx, err, o.assetOptions)
 	}

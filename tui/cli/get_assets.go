@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -10,14 +11,16 @@ import (
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/nearest"
+	"github.com/reeve-cloud/reeve/tui/client"
 	"github.com/reeve-cloud/reeve/tui/output"
 )
 
 type getAssetsOptions struct {
 	siteListOptions
-	typ    string
-	states []string
-	full   bool
+	selectOptions
+	sort                 string
+	columns              []string
+	full, count, explain bool
 }
 
 func (a *app) getAssetsCommand() *cobra.Command {
@@ -26,29 +29,33 @@ func (a *app) getAssetsCommand() *cobra.Command {
 		Use:   "assets",
 		Short: "List the assets",
 		Long: `List the assets, ordered by site, type and uid. The deleted are left out unless
---state asks for them. With --type the table has the columns of that type; its
-name may be the whole of it, or its end, or the plural of that, in any case.`,
+--state or the filter asks for them. With --type the table has the columns of that
+type; its name may be the whole of it, or its end, or the plural of that, in any case.
+docs/query.md has more examples.`,
 		Example: `  reeve get assets --site seoul-1 --type openstack.compute.Server
-  reeve get assets --type pods
+  reeve get assets -l 'type:pod status!=Running' --sort 'created desc' --limit 20
+  reeve get assets -l 'spec.nodeName=n7' --columns name,status,spec.nodeName -o csv
+  reeve get assets --type pods --as-of -7d --count
   reeve get assets --state disconnected,deleted -o wide
   reeve get assets --full -o json`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.getAssets(cmd.Context(), o) },
 	}
-	o.addTo(a, cmd)
-	cmd.Flags().StringVar(&o.typ, "type", "", "only this type (reeve get types lists them)")
-	cmd.Flags().StringSliceVar(&o.states, "state", nil, "only these states: active, disconnected, deleted")
-	cmd.Flags().BoolVar(&o.full, "full", false, "with the documents (json and yaml)")
-	a.complete(cmd, "type", a.completeTypes)
+	o.outputOptions.addTo(cmd, output.Table, output.Wide, output.JSON, output.JSONL, output.YAML, output.CSV, output.Name)
+	o.addNoHeaders(cmd)
+	o.selectOptions.addTo(a, cmd)
+	f := cmd.Flags()
+	f.IntVar(&o.limit, "limit", 0, "show at most this many; 0 is all")
+	f.StringVar(&o.sort, "sort", "", "fields to sort by, parted by commas, each perhaps with desc behind it: 'spec.nodeName, created desc'")
+	f.StringSliceVar(&o.columns, "columns", nil, "fields to show: name, labels.app, spec.nodeName, status.conditions[type=Ready].status ...")
+	f.BoolVar(&o.count, "count", false, "show only how many there are")
+	f.BoolVar(&o.explain, "explain", false, "show how the list would be made, and the SQL, and do not make it")
+	f.BoolVar(&o.full, "full", false, "with the documents (json, jsonl and yaml)")
 	a.complete(cmd, "state", func(context.Context) []string { return stateNames })
 	return cmd
 }
 
 func (a *app) getAssets(ctx context.Context, o getAssetsOptions) error {
-	states, err := parseStates(o.states)
-	if err != nil {
-		return err
-	}
 	view, err := o.view(o.full)
 	if err != nil {
 		return err
@@ -60,7 +67,7 @@ func (a *app) getAssets(ctx context.Context, o getAssetsOptions) error {
 	defer s.Close()
 	columns := assetColumns(p)
 	if o.typ != "" {
-		t, err := s.assetType(ctx, o.site, o.typ)
+		t, err := s.assetType(ctx, o.selectOptions.site, o.typ)
 		if err != nil {
 			return err
 		}
@@ -70,26 +77,144 @@ func (a *app) getAssets(ctx context.Context, o getAssetsOptions) error {
 			// It was checked where it was taken in, so it is newer than this client.
 			a.note("warning: showing the columns that every type has: %v", err)
 		}
-		if l != nil && len(l.Columns) > 0 && isTable(p) {
+		if l != nil && isTable(p) && len(o.columns) == 0 && !o.count && !o.explain {
 			columns, view = layoutColumns(p, l), reevev1.AssetView_ASSET_VIEW_FULL
 			o.page = documentPage
 		}
 	}
-	return listFrom(ctx, s, o.siteListOptions, p, "assets", columns,
-		func(ctx context.Context, size int32, token string) ([]*reevev1.Asset, string, error) {
-			answer, err := s.Inventory.ListAssets(ctx, connect.NewRequest(&reevev1.ListAssetsRequest{
-				PageSize:  size,
-				PageToken: token,
-				Site:      o.site,
-				Type:      o.typ,
-				States:    states,
-				View:      view,
-			}))
-			if err != nil {
-				return nil, "", err
+	selection, err := a.selection(&o.selectOptions)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.explain:
+		return s.explainList(ctx, p, &reevev1.ExplainQueryRequest{Selection: selection, OrderBy: o.sort, Columns: o.columns})
+	case o.count:
+		return s.countAssets(ctx, p, selection)
+	case len(o.columns) > 0:
+		columns = chosenColumns(o.columns)
+	}
+	warned := false
+	pages := func(ctx context.Context, size int32, token string) ([]*reevev1.Asset, string, error) {
+		answer, err := s.Inventory.ListAssets(ctx, connect.NewRequest(&reevev1.ListAssetsRequest{
+			PageSize:  size,
+			PageToken: token,
+			Site:      selection.GetSite(),
+			Type:      selection.GetType(),
+			States:    selection.GetStates(),
+			View:      view,
+			Filter:    selection.GetFilter(),
+			OrderBy:   o.sort,
+			Columns:   o.columns,
+			AsOf:      selection.GetAsOf(),
+		}))
+		if err != nil {
+			return nil, "", err
+		}
+		if !warned {
+			a.warnings(o.filter, answer.Msg.GetWarnings())
+			warned = true
+		}
+		return answer.Msg.GetAssets(), answer.Msg.GetNextPageToken(), nil
+	}
+	o.siteListOptions.site = selection.GetSite()
+	switch p.Format {
+	case output.JSONL, output.Name, output.CSV:
+		return s.streamAssets(ctx, p, o, columns, pages)
+	}
+	return listFrom(ctx, s, o.siteListOptions, p, "assets", columns, pages)
+}
+
+// streamAssets writes assets in a format that has a line for each.
+func (s *session) streamAssets(ctx context.Context, p *output.Printer, o getAssetsOptions, columns []output.Column[*reevev1.Asset],
+	pages client.PageFunc[*reevev1.Asset]) error {
+	size := o.page
+	if size == 0 {
+		size = defaultPage
+	}
+	headings := make([]string, 0, len(columns))
+	for _, c := range columns {
+		headings = append(headings, c.Heading)
+	}
+	if len(o.columns) > 0 {
+		headings = o.columns
+	}
+	if p.Format == output.CSV {
+		if err := s.app.writeCSV(p, headings, nil); err != nil {
+			return err
+		}
+	}
+	return s.explain(client.Pages(ctx, o.limit, size, pages, func(page []*reevev1.Asset) error {
+		var rows [][]string
+		for _, asset := range page {
+			switch p.Format {
+			case output.JSONL:
+				if err := p.Line(asset); err != nil {
+					return err
+				}
+			case output.Name:
+				if err := p.Lines([]string{asset.GetUid()}); err != nil {
+					return err
+				}
+			default:
+				row := make([]string, len(columns))
+				for i, c := range columns {
+					row[i] = c.Value(asset)
+				}
+				rows = append(rows, row)
 			}
-			return answer.Msg.GetAssets(), answer.Msg.GetNextPageToken(), nil
-		})
+		}
+		return s.app.writeCSV(p, nil, rows)
+	}))
+}
+
+// chosenColumns are those that were asked for.
+func chosenColumns(fields []string) []output.Column[*reevev1.Asset] {
+	columns := make([]output.Column[*reevev1.Asset], len(fields))
+	for i, f := range fields {
+		columns[i] = output.Column[*reevev1.Asset]{Heading: strings.ToUpper(f), Value: func(asset *reevev1.Asset) string {
+			if i >= len(asset.GetColumns()) {
+				return "" // a server of the version before
+			}
+			return strings.Join(asset.GetColumns()[i].GetValues(), ", ")
+		}}
+	}
+	return columns
+}
+
+func (s *session) countAssets(ctx context.Context, p *output.Printer, selection *reevev1.AssetSelection) error {
+	answer, err := s.Query.CountAssets(ctx, connect.NewRequest(&reevev1.CountAssetsRequest{Selection: selection}))
+	if err != nil {
+		return s.explain(err)
+	}
+	s.app.warnings(selection.GetFilter(), answer.Msg.GetFilter().GetWarnings())
+	switch p.Format {
+	case output.JSON, output.YAML:
+		return p.Document(answer.Msg)
+	case output.JSONL:
+		return p.Line(answer.Msg)
+	}
+	return p.Lines([]string{fmt.Sprint(answer.Msg.GetCount())})
+}
+
+// explainList shows how a list would be made.
+func (s *session) explainList(ctx context.Context, p *output.Printer, r *reevev1.ExplainQueryRequest) error {
+	answer, err := s.Query.ExplainQuery(ctx, connect.NewRequest(r))
+	if err != nil {
+		return s.explain(err)
+	}
+	s.app.warnings(r.GetSelection().GetFilter(), answer.Msg.GetFilter().GetWarnings())
+	if !isTable(p) {
+		return p.Document(answer.Msg)
+	}
+	lines := answer.Msg.GetSteps()
+	for _, st := range answer.Msg.GetStatements() {
+		lines = append(lines, "", "-- "+st.GetPurpose(), st.GetSql())
+		for _, v := range st.GetParameters() {
+			lines = append(lines, fmt.Sprintf("-- %s %s = %s", v.GetName(), v.GetType(), v.GetValue()))
+		}
+	}
+	return p.Lines(lines)
 }
 
 // view returns the view to ask for, and sets the page size for it.
@@ -97,7 +222,7 @@ func (o *listOptions) view(full bool) (reevev1.AssetView, error) {
 	if !full {
 		return reevev1.AssetView_ASSET_VIEW_BASIC, nil
 	}
-	if o.format != string(output.JSON) && o.format != string(output.YAML) {
+	if o.format != string(output.JSON) && o.format != string(output.YAML) && o.format != string(output.JSONL) {
 		return 0, usagef("--full: a table has no place for documents; use it with -o json or -o yaml")
 	}
 	o.page = documentPage

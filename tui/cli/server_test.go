@@ -325,10 +325,18 @@ func (f fakeInventory) ListAssets(ctx context.Context, r *connect.Request[reevev
 			a = proto.CloneOf(a)
 			a.Document = nil
 		}
+		for _, c := range r.Msg.Columns {
+			a = proto.CloneOf(a)
+			a.Columns = append(a.Columns, &reevev1.ColumnValues{Values: []string{c + " of " + a.Uid}})
+		}
 		assets = append(assets, a)
 	}
+	warnings, err := filtered("filter", r.Msg.Filter)
+	if err != nil {
+		return nil, err
+	}
 	page, next := pageOf(f.fakeServer, assets, r.Msg.PageSize, r.Msg.PageToken)
-	return connect.NewResponse(&reevev1.ListAssetsResponse{Assets: page, NextPageToken: next}), nil
+	return connect.NewResponse(&reevev1.ListAssetsResponse{Assets: page, NextPageToken: next, Warnings: warnings}), nil
 }
 
 func (f fakeInventory) ListAssetTypes(_ context.Context, r *connect.Request[reevev1.ListAssetTypesRequest]) (

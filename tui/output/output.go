@@ -8,6 +8,7 @@
 package output
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -33,6 +34,8 @@ const (
 	JSONL Format = "jsonl"
 	// CSV is for rows without a message; Printer does not write it.
 	CSV Format = "csv"
+	// Name is the uids of assets, a line each.
+	Name Format = "name"
 	// Tree, Dot (of Graphviz) and Mermaid are for graphs; Printer writes their lines.
 	Tree    Format = "tree"
 	Dot     Format = "dot"
@@ -70,6 +73,27 @@ func (p *Printer) Lines(lines []string) error {
 		b = append(append(b, Escape(l)...), '\n')
 	}
 	return p.write(b)
+}
+
+// Table writes a table of texts.
+func (p *Printer) Table(headings []string, rows [][]string) error {
+	t := table{color: p.Color}
+	add := func(row []string) {
+		cells := make([]cell, len(row))
+		for i, text := range row {
+			cells[i] = textCell(text)
+		}
+		t.add(cells)
+	}
+	if !p.NoHeaders {
+		add(headings)
+	}
+	for _, row := range rows {
+		add(row)
+	}
+	var b bytes.Buffer
+	t.flush(&b)
+	return p.write(b.Bytes())
 }
 
 // Document writes one message in the JSON or YAML format.
