@@ -459,6 +459,31 @@ func TestHostileDocuments(t *testing.T) {
 	}
 }
 
+// TestCountHostile: a type whose assets have hundreds of thousands of paths and values is
+// counted within its memory, and what many have is found among them.
+func TestCountHostile(t *testing.T) {
+	e := &estate{t: t, store: warehousetest.New(t)}
+	c := New(e.store, slog.New(slog.DiscardHandler))
+	// Twenty paths and twenty values of its own each, so 240,000 of them.
+	if err := e.store.Conn().Exec(t.Context(), `INSERT INTO asset (site, type, uid, version, fields)
+		SELECT 'evil', 'k.core.Pod', toString(number), 1,
+			mapFromArrays(arrayConcat(['phase'], arrayMap(i -> concat('junk.', toString(number), '.', toString(i)), range(20))),
+				arrayConcat([if(number % 3 = 0, 'Running', 'Failed')], arrayMap(i -> concat(toString(number), '-', toString(i)), range(20))))
+		FROM numbers(12000)`); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.count(t.Context(), "k.core.Pod"); err != nil {
+		t.Fatal(err)
+	}
+	list, complete := c.Paths(nil, "k.core.Pod", "", 1_000_000)
+	if len(list) == 0 || list[0].Path != "phase" || list[0].Assets != 12_000 || complete || len(list) > maxPaths {
+		t.Errorf("%d paths, complete: %v", len(list), complete)
+	}
+	if got := valuesOf(c, nil, "k.core.Pod", "phase"); !reflect.DeepEqual(got, map[string]uint64{"Running": 4_000, "Failed": 8_000}) {
+		t.Errorf("the phases are %v", got)
+	}
+}
+
 // TestMatch: a prefix is one of the path, or of a key.
 func TestMatch(t *testing.T) {
 	for _, test := range []struct {

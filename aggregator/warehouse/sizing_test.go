@@ -72,6 +72,11 @@ func BenchmarkBytes(b *testing.B) {
 					for j := range v.Hash {
 						v.Hash[j] = byte(r.Uint32())
 					}
+					for n, kind := range []string{"kubernetes.core.Node", "kubernetes.apps.ReplicaSet", "kubernetes.core.PersistentVolumeClaim"} {
+						v.Edges = append(v.Edges, warehouse.Relation{Site: v.Site, FromType: v.Type, FromUID: v.UID, Kind: "uses", ToType: kind,
+							ToUID: uuid.NewSHA1(uuid.Nil, fmt.Append(nil, kind, i/[3]int{100, 3, 1}[n])).String(), Version: v.Version})
+					}
+					g.Relations = append(g.Relations, v.Edges...)
 					g.Versions = append(g.Versions, v)
 					g.Events = append(g.Events, warehouse.Event{
 						Origin: origin, ID: uuid.NewString(), Type: "cloud.reeve.kubernetes.event", Source: "/sites/west/cluster/events", AssetType: v.Type,
@@ -92,7 +97,7 @@ func BenchmarkBytes(b *testing.B) {
 				}
 			}
 		}
-		for _, table := range []string{"asset", "asset_version", "event", "usage"} {
+		for _, table := range []string{"asset", "asset_version", "relation", "event", "usage"} {
 			if err := w.Conn().Exec(b.Context(), "OPTIMIZE TABLE "+table+" FINAL"); err != nil {
 				b.Fatal(err)
 			}

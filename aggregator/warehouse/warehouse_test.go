@@ -57,6 +57,15 @@ func TestMigrateTwice(t *testing.T) {
 	}
 }
 
+// TestStatementsHaveThreads: below a limit of a gigabyte each would have one otherwise.
+func TestStatementsHaveThreads(t *testing.T) {
+	w := warehousetest.New(t)
+	var bytes uint64
+	if err := w.Conn().QueryRow(t.Context(), "SELECT toUInt64(getSetting('max_threads_min_free_memory_per_thread'))").Scan(&bytes); err != nil || bytes != 0 {
+		t.Errorf("%d, %v", bytes, err)
+	}
+}
+
 // TestWideTablesHaveSmallBuffers: without them a merge of assets takes half a gigabyte.
 func TestWideTablesHaveSmallBuffers(t *testing.T) {
 	w := warehousetest.New(t)
