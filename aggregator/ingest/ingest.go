@@ -302,9 +302,11 @@ func (i *Ingest) letter(g *warehouse.Group) {
 
 // commit makes a group durable and acknowledges it.
 func (i *Ingest) commit(ctx context.Context, f *frozen) error {
-	if err := i.insert(ctx, f.stored, whole(f.stored), f.group); err != nil {
+	took, err := i.insert(ctx, f.stored, whole(f.stored), f.group)
+	if err != nil {
 		return err
 	}
+	i.queue.took(f.batches, took)
 	return i.conclude(ctx, f)
 }
 
@@ -313,25 +315,28 @@ func (i *Ingest) commit(ctx context.Context, f *frozen) error {
 func (i *Ingest) commitLarge(ctx context.Context, f *frozen) error {
 	if err := i.inPieces(f.stored, whole(f.stored), func(p part, g *warehouse.Group) error {
 		i.letter(g)
-		return i.insert(ctx, f.stored, p, g)
+		_, err := i.insert(ctx, f.stored, p, g)
+		return err
 	}); err != nil {
 		return err
 	}
 	return i.conclude(ctx, f)
 }
 
-// insert brings a part of a group into the warehouse, and says so.
-func (i *Ingest) insert(ctx context.Context, stored *ingestv1.Group, p part, g *warehouse.Group) error {
+// insert brings a part of a group into the warehouse, says so, and returns how long that
+// took once it was its turn.
+func (i *Ingest) insert(ctx context.Context, stored *ingestv1.Group, p part, g *warehouse.Group) (took time.Duration, err error) {
 	select {
 	case i.inserts <- struct{}{}:
 		defer func() { <-i.inserts }()
 	case <-ctx.Done():
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
+	began := time.Now()
 	groups := []*warehouse.Group{g}
 	if err := i.o.Warehouse.Write(ctx, g); err != nil {
 		if groups, err = i.settle(ctx, stored, p, g, err); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	for _, g := range groups {
@@ -341,7 +346,7 @@ func (i *Ingest) insert(ctx context.Context, stored *ingestv1.Group, p part, g *
 		}
 		i.tell(g)
 	}
-	return nil
+	return time.Since(began), nil
 }
 
 // conclude acknowledges a group that is in the warehouse.

@@ -17,6 +17,9 @@ const (
 	// largeBatch is what a batch has more than that is not usual: an agent closes one
 	// at 1 MiB. It makes a group of its own, which is inserted in pieces, beside others.
 	largeBatch = 2 << 20
+	// slowGroup is how long a group may take to be inserted that is mostly of one site
+	// while others wait as well: if it took longer, that site may put in less.
+	slowGroup = 250 * time.Millisecond
 	// leastCost is what the smallest batch counts as, for each takes some time.
 	leastCost = 4 << 10
 )
@@ -46,7 +49,9 @@ type lane struct {
 	place
 	site   string
 	agents []*agentLane
-	claims []*claim // oldest first
+	// most is what it may put into one group, and taken what it has put into this one.
+	most, taken int64
+	claims      []*claim // oldest first
 }
 
 // agentLane is what an agent has in its site's lane.
@@ -73,7 +78,7 @@ func (q *queue) lane(site string) *lane {
 			return l
 		}
 	}
-	l := &lane{site: site, place: place{parent: &q.place, limit: laneBytes, share: laneShare}}
+	l := &lane{site: site, most: groupBytes, place: place{parent: &q.place, limit: laneBytes, share: laneShare}}
 	q.lanes = append(q.lanes, l)
 	return l
 }
@@ -180,6 +185,9 @@ func (q *queue) gather() (group []*pending) {
 			q.poke()
 		}
 	}()
+	for _, l := range q.lanes {
+		l.taken = 0
+	}
 	for idle, usual, large := 0, 0, 0; ; {
 		if idle == len(q.lanes) {
 			// Nobody may put in more yet. Who saves up for a large batch does so from
@@ -196,7 +204,8 @@ func (q *queue) gather() (group []*pending) {
 				p := a.waiting[0]
 				count := p.records()
 				isLarge := p.room.bytes > largeBatch
-				if isLarge && q.large {
+				l := q.lanes[0]
+				if isLarge && q.large || l.taken > 0 && l.taken+p.room.bytes > l.most {
 					break
 				}
 				if p.room.bytes > a.credit {
@@ -215,6 +224,7 @@ func (q *queue) gather() (group []*pending) {
 					return group
 				}
 				a.credit -= p.room.bytes
+				l.taken += p.room.bytes
 				bytes += p.room.bytes
 				records += count
 				a.waiting = a.waiting[1:]
@@ -233,6 +243,29 @@ func (q *queue) gather() (group []*pending) {
 			idle = 0
 		}
 		q.pass()
+	}
+}
+
+// took notes how long a group took to be inserted. A site that made most of it, and made
+// it slow for others, may put less into the next ones.
+func (q *queue) took(group []*pending, d time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var all int64
+	of := make(map[*lane]int64)
+	for _, p := range group {
+		all += p.room.bytes
+		of[p.room.lane] += p.room.bytes
+	}
+	for l, bytes := range of {
+		switch {
+		case len(q.lanes) == 1:
+			l.most = groupBytes
+		case d > slowGroup && bytes > all/2:
+			l.most = max(min(l.most, bytes*int64(slowGroup)/int64(d)), quantum)
+		case d < slowGroup/2:
+			l.most = min(2*l.most, groupBytes)
+		}
 	}
 }
 

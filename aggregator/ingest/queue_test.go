@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -197,6 +198,63 @@ func TestALargeBatchWaitsForItsTurn(t *testing.T) {
 	q.put(reserved(t, q, "large", 2, laneBytes))
 	if group := q.gather(); len(group) != 1 {
 		t.Errorf("the group has %d batches", len(group))
+	}
+}
+
+// TestASiteThatMakesGroupsSlow: a site whose batches make groups slow while others wait,
+// too, may put less into a group, until that is quick again or it is alone.
+func TestASiteThatMakesGroupsSlow(t *testing.T) {
+	q := newQueue()
+	// group has the slow site put more than a group may have, and another site one batch,
+	// and returns how much of the former is taken.
+	group := func(company bool, took time.Duration) (bytes int64) {
+		t.Helper()
+		fill(t, q, "slow", 1, mib/4)
+		if company {
+			q.put(reserved(t, q, "other", 1, 1000))
+		}
+		group := q.gather()
+		others := 0
+		for _, p := range group {
+			if p.agent.Site == "slow" {
+				bytes += p.room.bytes
+			} else {
+				others++
+			}
+		}
+		if company && others != 1 {
+			t.Errorf("%d batches of the other site are taken", others)
+		}
+		q.took(group, took)
+		committed(q, group)
+		return bytes
+	}
+	if bytes := group(true, 4*slowGroup); bytes < groupBytes-mib {
+		t.Errorf("at first %d bytes are taken", bytes)
+	}
+	if bytes := group(true, 2*slowGroup); bytes > groupBytes/4 {
+		t.Errorf("when that was slow %d bytes are taken", bytes)
+	}
+	if bytes := group(true, slowGroup); bytes > groupBytes/8 {
+		t.Errorf("when that was slow, too, %d bytes are taken", bytes)
+	}
+	for range 10 {
+		group(true, 100*slowGroup)
+	}
+	if bytes := group(true, slowGroup/4); bytes != quantum {
+		t.Errorf("at least %d bytes are taken", bytes)
+	}
+	for range 5 {
+		group(true, slowGroup/4)
+	}
+	if bytes := group(true, 100*slowGroup); bytes < groupBytes-mib {
+		t.Errorf("when it is quick again %d bytes are taken", bytes)
+	}
+	group(true, 100*slowGroup)
+	q.lanes = slices.DeleteFunc(q.lanes, func(l *lane) bool { return l.site == "other" })
+	group(false, 100*slowGroup)
+	if bytes := group(false, 100*slowGroup); bytes != groupBytes {
+		t.Errorf("alone, %d bytes are taken", bytes)
 	}
 }
 
