@@ -196,7 +196,8 @@ func (s *Stores) tellAndResend(ctx context.Context, recorder *collect.Recorder) 
 // CollectGarbage frees what the stores do not need any more, now and then until
 // ctx ends.
 func (s *Stores) CollectGarbage(ctx context.Context) error {
-	t := time.NewTicker(10 * time.Minute)
+	// What is not collected is what the next start opens, and maps into memory.
+	t := time.NewTicker(time.Minute)
 	defer t.Stop()
 	for {
 		select {
