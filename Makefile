@@ -142,9 +142,17 @@ lab-openstack-down: ## Stop it (WIPE=1 removes its state)
 	@$(oslab)/openstack-down.sh $(if $(filter 1,$(WIPE)),--purge)
 
 .PHONY: lint
-lint: need-go ## Vet, and check what .golangci.yml says: format, errors, logs, imports
+lint: need-go check-reference ## Vet, and check what .golangci.yml says: format, errors, logs, imports; and the API's reference
 	$(GO) vet ./...
 	$(GO) run $(golangci) run
+
+# The reference of the API is made of the protobuf files, with their comments.
+reference := aggregator/reference/openapi.json
+.PHONY: check-reference
+check-reference: need-go
+	@made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && $(GO) run $(buf) generate -o "$$made" && \
+	{ cmp -s "$$made/$(reference)" $(reference) || \
+	  { echo "$(reference) is not what the protobuf files say: run make generate, and commit what it changes" >&2; exit 1; }; }
 
 # The database is https://vuln.go.dev, or what GOVULNDB names.
 .PHONY: vuln

@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/reeve-cloud/reeve/aggregator/admission"
+	"github.com/reeve-cloud/reeve/aggregator/reference"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
@@ -174,6 +175,8 @@ func (o *Options) validate() error {
 type Server struct {
 	options Options
 	http    *http.Server
+	// pages are the reference of the API.
+	pages   http.Handler
 	metrics *metrics
 	calls   calls
 	// streams ends when the server stops: it cuts streams.
@@ -208,6 +211,9 @@ func New(o Options) (*Server, error) {
 		enrollAttempts: admission.NewAttempts(10, 200),
 		renewAttempts:  admission.NewAttempts(0.1, 5),
 	}
+	if s.pages, err = reference.Handler(); err != nil {
+		return nil, err
+	}
 	s.streams, s.cutStreams = context.WithCancel(context.Background())
 	s.http = s.newHTTPServer(s.guard(s.mux()))
 	return s, nil
@@ -237,6 +243,7 @@ func (s *Server) mux() http.Handler {
 	mux.Handle(reevev1connect.NewScopeServiceHandler(s.options.Scope, closed))
 	mux.Handle(reevev1connect.NewExportServiceHandler(s.options.Export, closed))
 	mux.Handle(reevev1connect.NewGraphServiceHandler(s.options.Graph, closed))
+	mux.Handle(reference.Path, s.pages)
 	reflector := grpcreflect.NewStaticReflector(
 		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.AccessServiceName,
 		reevev1connect.InventoryServiceName,
