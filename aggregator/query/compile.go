@@ -269,7 +269,8 @@ func (c *compiler) orMember(n *filter.Compare, found string) string {
 // word returns the condition that the text that searches look at has a word. Of versions
 // of before that text is made here: what the layouts have looked at is as it is today.
 func (c *compiler) word(n *filter.Word) string {
-	word := c.s.text(filter.Fold(n.Text))
+	text := filter.Fold(n.Text)
+	word := c.s.text(text)
 	if !c.source.history {
 		return "position(search, " + word + ") > 0"
 	}
@@ -278,5 +279,5 @@ func (c *compiler) word(n *filter.Word) string {
 		of := fmt.Sprintf("replaceAll(%s, %s, '\n')", c.source.path(c.s, p.path), c.s.text(document.Separator))
 		texts = append(texts, fmt.Sprintf("if(type IN %s, %s, '')", c.s.texts(p.types), of))
 	}
-	return fmt.Sprintf("position(lower(concat(%s)), %s) > 0", strings.Join(texts, ", '\n', "), word)
+	return fmt.Sprintf("position(%s, %s) > 0", folded("concat("+strings.Join(texts, ", '\n', ")+")", text), word)
 }
