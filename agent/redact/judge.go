@@ -1,6 +1,10 @@
 package redact
 
-import "github.com/reeve-cloud/reeve/agent/redact/names"
+import (
+	"strings"
+
+	"github.com/reeve-cloud/reeve/agent/redact/names"
+)
 
 // judged is what is remembered of a name.
 type judged struct {
@@ -8,6 +12,8 @@ type judged struct {
 	role names.Role
 	// holds says that the name has a secret in itself, and says that any of this is so.
 	holds, says bool
+	// long says that it is too long for the name in a pair.
+	long bool
 	// chosen says that the name looks as nobody would call a thing.
 	chosen bool
 	name   string
@@ -44,9 +50,16 @@ func (d *redactor) judge(name []byte) *judged {
 }
 
 func (d *redactor) judgeAnew(name []byte) *judged {
-	j := &judged{name: string(name), Verdict: d.Rules.judge(string(name)), role: names.RoleOf(string(name))}
-	j.holds = d.suspicious(name) && d.quietly(string(name)) != string(name)
-	j.chosen = names.LooksChosen(j.name)
+	j := &judged{name: string(name)}
+	clean := j.name
+	if d.suspicious(name) {
+		clean = d.quietly(j.name)
+		j.holds = clean != j.name
+	}
+	// It is judged by what is left of it, so that it is the same when it is seen again.
+	clean = strings.ReplaceAll(clean, Mask, "")
+	j.Verdict, j.role, j.long = d.Rules.judge(clean), names.RoleOf(clean), len(clean) > names.MaxName
+	j.chosen = names.LooksChosen(clean)
 	j.says = j.Secret || j.role != names.NoRole || j.holds
 	if len(name) > maxVerdict {
 		return j

@@ -390,20 +390,27 @@ func answers(t testing.TB, file string) (docs [][]byte) {
 	return docs
 }
 
+// longUnits are texts that, repeated, are looked through again and again from each place.
+var longUnits = []string{
+	`/`, `//a:b/`, `://a/`, `u:p@`, `@`, `"password="`, `password='`, `password=\"`, `token:`, `token: the `, `token `, `--token `, `-p `,
+	`mysql `, `mysql -p`,
+	"password:\n ", "secret:\n  - a\n", "token: |\n ", "- name: TOKEN\n", `{"name":"TOKEN"}`, `[`, `{"a":[`, `["x",[`, `"`, `\`, `\"`, `'`,
+	`<key>`, `<a `,
+	`password=[`, `password={`, `api key `, `api key: `, `export A=`, `echo x | `, `a=b&`, `?token=`, `%3Dtoken%3D`, `$(`, `password=$(`,
+	`vault operator `,
+	`machine a login `, `https://x/hooks/`, `["-e","TOKEN",`, `authorization: `, `username a b `, `"a" "b"` + "\n", `eyJ`,
+	`-----BEGIN PRIVATE KEY-----`,
+	`https://u:p@h,`, `password,`, `('password', `,
+	"password = <<A\n", "password: !a ", "&lt;password&gt;x", `\u0022password\u0022:\u0022`, "chpasswd:\n list:\n", "chpasswd <<A\na:b\n", "assword send ",
+	"(echo x; ", "on >a ", "$6$a", "password('", "Private-Lines: 1\n", "variable \"token\" {", "<password><value>", "auth=('a',", "connect('a','",
+	"header token ", "password is ", "cGFzc3dvcmQ6IG1vb25saWdodCBzdW5zaGluZQ== ", "AQ==", `{"kty":`, `[{"kty":1,"d":"`, "d-i passwd password ", "com2sec a ",
+	"MIIaaaIBAAK", "it's password: 'x\n",
+}
+
 // BenchmarkLongTexts has texts that are made to be looked through again and
 // again from each place. What a byte costs must not grow with the text.
 func BenchmarkLongTexts(b *testing.B) {
-	for _, unit := range []string{
-		`/`, `//a:b/`, `://a/`, `u:p@`, `@`, `"password="`, `password='`, `password=\"`, `token:`, `token: the `, `token `, `--token `, `-p `,
-		`mysql `, `mysql -p`,
-		"password:\n ", "secret:\n  - a\n", "token: |\n ", "- name: TOKEN\n", `{"name":"TOKEN"}`, `[`, `{"a":[`, `["x",[`, `"`, `\`, `\"`, `'`,
-		`<key>`, `<a `,
-		`password=[`, `password={`, `api key `, `api key: `, `export A=`, `echo x | `, `a=b&`, `?token=`, `%3Dtoken%3D`, `$(`, `password=$(`,
-		`vault operator `,
-		`machine a login `, `https://x/hooks/`, `["-e","TOKEN",`, `authorization: `, `username a b `, `"a" "b"` + "\n", `eyJ`,
-		`-----BEGIN PRIVATE KEY-----`,
-		`https://u:p@h,`, `password,`, `('password', `,
-	} {
+	for _, unit := range longUnits {
 		for _, size := range []int{1 << 14, 1 << 18} {
 			text := strings.Repeat(unit, size/len(unit))
 			b.Run(fmt.Sprintf("%q/%dKiB", unit, size>>10), func(b *testing.B) {

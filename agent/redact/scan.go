@@ -12,7 +12,9 @@ type scanner struct {
 	*redactor
 	s     string
 	found forms.Secrets
-	pair  textPair
+	// unquoted is the value without quotes that was read last.
+	unquoted forms.Span
+	pair     textPair
 	// before is where the name before began, if but a blank is between.
 	before, beforeEnd int
 	lines             bool // the text has several
@@ -202,16 +204,22 @@ func (c *scanner) has(of names.Verdict, v value, mark byte, name int) bool {
 
 // isWord reports whether there are but letters and marks in a short text.
 func isWord(text string) bool {
+	if len(text) > 24 {
+		return false
+	}
 	for i := range len(text) {
 		if b := text[i]; !(b|0x20 >= 'a' && b|0x20 <= 'z' || strings.IndexByte("*/_.-:", b) >= 0) {
 			return false
 		}
 	}
-	return len(text) <= 24
+	return true
 }
 
 // isTag reports whether a text looks like the tag of an image.
 func isTag(text string) bool {
+	if len(text) > names.MaxName {
+		return false
+	}
 	version := strings.Contains(text, ".") && strings.ContainsAny(text[:min(len(text), 2)], "0123456789")
 	return version || !names.LooksSecret(text) && !names.Random(text)
 }
@@ -380,7 +388,7 @@ func (c *scanner) bare(name string, i, j int) int {
 	}
 	is := false
 	switch {
-	case text == "":
+	case text == "", strings.IndexByte("<>|&", text[0]) >= 0:
 		return j
 	case headers[setter]:
 		if !quoted {
@@ -396,7 +404,7 @@ func (c *scanner) bare(name string, i, j int) int {
 		is = of.Password && !strings.Contains(text, " ")
 	case isVariable(name): // docker -e DB_PASSWORD image:1.2, but ENV DB_PASSWORD x
 		return j
-	case of.Password && c.lines && strings.ContainsAny(name, "-_.") && c.lineStart(i) &&
+	case of.Password && c.lines && c.lineStart(i) &&
 		strings.TrimSpace(c.s[v.To:v.To+lineEnd(c.s[v.To:])]) == "":
 		is = !names.IsProse(text)
 	case of.Password:

@@ -238,6 +238,14 @@ func (c *scanner) bareEnd(i int) int {
 			return i + n + 1
 		}
 	}
+	if c.unquoted.From <= i && i < c.unquoted.To { // of a long value not again from each place in it
+		return c.unquoted.To
+	}
+	c.unquoted = forms.Span{From: i, To: c.unquotedEnd(i)}
+	return c.unquoted.To
+}
+
+func (c *scanner) unquotedEnd(i int) int {
 	for x := i; x < len(c.s); x++ {
 		switch b := c.s[x]; b {
 		case ' ', '\t', '\n', '\r', '"', '\'', '`':

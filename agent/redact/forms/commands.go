@@ -107,6 +107,12 @@ var commands = []struct {
 	{programs: `transmission-remote`, flags: `-n|--auth`, apart: true},
 	{programs: `ss-server|ss-local|ss-redir|ss-tunnel|sslocal|ssserver`, flags: `-k`, glued: true, apart: true},
 	{programs: `open`, flags: `-u`, apart: true},
+	{programs: `nomad|consul|serf`, flags: `-install|-use|-remove`, glued: true, apart: true},
+	{programs: `ssh-keygen`, flags: `-N|-P`, glued: true, apart: true},
+	{programs: `lynx`, flags: `-auth|-pauth`, glued: true, apart: true},
+	{programs: `sendEmail`, flags: `-xp`, apart: true},
+	{programs: `ceph`, verb: `config-key set|config-key put|ac-user-create`, nth: 2},
+	{programs: `check_mysql\w*|check_pgsql|check_ldaps?`, flags: `-p`, glued: true, apart: true},
 }
 
 // command is one of commands, compiled.
@@ -156,7 +162,8 @@ var programs = func() []string {
 		zookeeper- addauth neo4j-admin
 		grafana-cli ngrok suseconnect ipmicfg ipmiutil freeipmi kubectl microk8s rootpw rclone influx gitlab-runner ttyd gotty transmission-
 		ss-server ss-local ss-redir ss-tunnel sslocal ssserver`)
-	short := `http https xh xhs db2 pro ua aws ank cpw open grafana bcp ncli 7z 7za zip docker podman nerdctl buildah
+	list = append(list, "ssh-keygen", "sendemail", "check_mysql", "check_pgsql", "check_ldap")
+	short := `nomad consul serf lynx http https xh xhs db2 pro ua aws ank cpw open grafana bcp ncli 7z 7za zip docker podman nerdctl buildah
 		skopeo oras crane helm oc az vault bao mc rman ceph rados rbd k3s rke2 rar net`
 	for name := range strings.FieldsSeq(short) {
 		list = append(list, " "+name+" ", "/"+name+" ", "\""+name+" ", "'"+name+" ", "\""+name+"\"", "'"+name+"'", "/"+name+"\"", "\n"+name+" ")

@@ -111,9 +111,9 @@ var All = []Form{
 	newForm("password in an address", `(\b[A-Za-z]\w*/)[^\s"'/@]+(@//\w)`, "@//"),
 	newForm("username=USER%PASSWORD", `(?i)(\buser(?:name)?=[^\s,%"']+%)[^\s,"']+`, "username=", "user="),
 	newForm("header Authorization",
-		`(?i)\b(authorization["']?\s*[=:]\s*["']?)(?:digest|aws4-\S+|hawk|oauth|signature|negotiate|ntlm)\s[^\n']+`,
+		`(?i)\b(authorization["']?[ \t]*[=:][ \t]*["']?)(?:digest|aws4-\S+|hawk|oauth|signature|negotiate|ntlm)\s[^\n']+`,
 		"authorization"),
-	newForm("header Authorization", `(?i)\b(authorization["']?\s*[=:]\s*["']?)(?:[a-z0-9-]+ +)?[^\s"']+`, "authorization"),
+	newForm("header Authorization", `(?i)\b(authorization["']?[ \t]*[=:][ \t]*["']?)(?:[a-z0-9-]+ +)?[^\s"'\\]+`, "authorization"),
 	newForm("header Cookie", `(?i)\b((?:set-)?cookie["']?:\s*["']?)[^"'\n]+`, "cookie"),
 	wordless(newForm("bearer or basic token", `(?i)\b((?:bearer|basic)\s+)[A-Za-z0-9+/=_\-.~]{8,}`, "bearer", "basic")),
 	newForm("auth in base64", `("auth"\s*:\s*")[A-Za-z0-9+/]{8,}=*`, `"auth"`),
@@ -126,7 +126,7 @@ var All = []Form{
 		`(\b(?:echo|printf|yes)\s+(?:-\w+\s+)*\\?["']?)[^"'|;&\n]*[^"'|;&\s\\](\\?["']?\s*\|\s*(?:sudo\s+(?:-\w+\s+)*)?(?:\S*/)?(?:`+
 			`(?:passwd|docker|podman|helm|oc|nerdctl|cryptsetup|gpg|openssl|argocd|vault|az|aws|net)\b`+
 			`[^|;&\n]*(?:stdin|\s-(?:\s|$)|passphrase-fd|fd:0)|`+
-			`chpasswd|passwd\s|kinit|smbpasswd|su\b|sudo\s[^|;&\n]*-S|systemd-creds|kubeseal|htpasswd|mkpasswd))`,
+			`chpasswd|passwd\s|kinit|smbpasswd|vncpasswd|wg\s|su\b|sudo\s[^|;&\n]*-S|systemd-creds|kubeseal|htpasswd|mkpasswd))`,
 		"echo ", "printf ", "yes "),
 	newForm("password piped into a program",
 		`(\b(?:passwd|chpasswd|kinit|gpg|sudo|docker|podman|openssl|cryptsetup|vault|su|htpasswd|smbpasswd|mkpasswd)\b`+
@@ -162,7 +162,7 @@ var All = []Form{
 			`\s*\(\s*[ub]?\\*["'][^"'\n]*["']\s*,\s*[ub]?\\*["'][^"'\n]*["']\s*,\s*[ub]?\\*["'])[^"'\\\n]+`,
 		"connect(", "mysqli(", "new pdo", "getconnection"),
 	newForm("password in code",
-		`(?i)((?:\b(?:http(?:basic|digest)auth|\w*passwordauthentication|usernamepasswordcredentials|networkcredential|basic_?auth|`+
+		`(?i)((?:\b(?:http(?:basic|digest)auth|\w*passwordauthentication|usernamepasswordcredentials|networkcredential|\w*basic_?auth|`+
 			`ftp_login|authenticate)|`+
 			`\.login|\bauth\s*=)\s*\(?\s*[ub]?\\*["'][^"'\n]*["']\s*,\s*[ub]?\\*["'])[^"'\\\n]+`,
 		"basicauth", "digestauth", "basic_auth", "passwordauthentication", "passwordcredentials", "networkcredential", "ftp_login",
@@ -186,13 +186,18 @@ var All = []Form{
 		`neighbor\s+\S+\s+password(?:\s+\d)?|message-digest-key\s+\d+\s+\w+(?:\s+\d)?|`+
 		`(?:tacacs|radius)(?:-server)?\s+(?:host\s+\S+\s+)?key(?:\s+\d)?|`+
 		`com2sec6?\s+(?:-Cn\s+\S+\s+)?\S+\s+\S+|(?:trap2?|inform)sink\s+\S+|authcommunity[\s=]+[\w,]+|(?:incoming|outgoing)user\s+\S+|`+
-		`insecure-password|encrypted-password|ospf\s+authentication-key|authentication-key(?:\s+\d+\s+md5)?|password\s+[0-9]|`+
+		`insecure-password|encrypted-password|ospf\s+authentication-key|authentication-key(?:\s+\d+\s+(?:md5|sha1|sha256))?(?:\s+\d)?|pre-shared-secret|password\s+[0-9]|`+
 		`pre-shared-key\s+(?:ascii-text|hexadecimal|local|remote)(?:\s+\d)?|key-string(?:\s+\d)?)\s+["']?)[^\s"';]+`,
 		"community ", "enable secret", "enable password", "username ", "neighbor ", "message-digest-key", "tacacs", "radius",
-		"pre-shared-key", "key-string", "com2sec", "trapsink", "trap2sink", "informsink", "authcommunity", "inguser", "goinguser",
+		"pre-shared-key", "pre-shared-secret", "key-string", "com2sec", "trapsink", "trap2sink", "informsink", "authcommunity", "inguser", "goinguser",
 		"insecure-password",
 		"encrypted-password", "authentication-key", "password 0", "password 5", "password 6", "password 7", "password 8", "password 9",
 		"key 7"),
+	newForm("password of a network device", `(?i)(\b(?:psksecret|passwd|password|secret|key)\s+enc\s+)\S+`, " enc "),
+	newForm("password of a network device",
+		`(?i)(\b(?:password|secret|key|community(?:\s+(?:read|write))?)\s+(?:irreversible-)?cipher\s+)\S+`, "cipher "),
+	newForm("password of a network device", `(?i)(\bcommunity\s+)[^\s"'{]+(\s*\{)`, "community "),
+	newForm("password of ProFTPD", `(?i)(\bSQLConnectInfo\s+\S+\s+\S+\s+)\S+`, "sqlconnectinfo"),
 	newForm("password of a network device", `(?i)(\bkey\s+7\s+)[0-9a-f]{6,}`, "key 7"),
 	newForm("pgbouncer's list of users", `(?m)^(\s*"[^"\n]+"\s+")[^"\n]+("\s*)$`, `" "`),
 }

@@ -30,9 +30,12 @@ const (
 // Harmless reports whether a text is no secret, whatever its name: it says that
 // there is none, switches something, or stands for a value that is elsewhere.
 func Harmless(text string) bool {
-	switch strings.ToLower(text) {
+	if text == "" {
+		return true
+	}
+	switch strings.ToLower(text[:min(len(text), 10)]) { // none is longer than nine
 	case "%s", "%v", "%d", "%q", "%w",
-		"", "true", "false", "null", "nil", "none", "undefined", "~", "yes", "no", "on", "off":
+		"true", "false", "null", "nil", "none", "undefined", "~", "yes", "no", "on", "off":
 		return true
 	}
 	if len(text) >= 20 && len(text) <= 35 && text[0] == '2' && text[10] == 'T' && text[13] == ':' && text[4] == '-' && isTimes(text) {
@@ -85,7 +88,7 @@ func (v Verdict) Has(text string) bool {
 	}
 	switch v.Look {
 	case NoLook:
-		return !keyFile.MatchString(text) && !isPath(text) && !(v.Rule == secretRule && secretPath.MatchString(text) && !LooksSecret(text)) &&
+		return !(text[0] == '/' && keyFile.MatchString(text)) && !isPath(text) && !(v.Rule == secretRule && secretPath.MatchString(text) && !LooksSecret(text)) &&
 			!accounts.MatchString(text)
 	case pathLook:
 		return !strings.ContainsAny(text, `/\.`) && LooksSecret(text)
@@ -151,7 +154,7 @@ var notRandom = strings.NewReplacer("k8s", "", "k3s", "", "s3", "", "ec2", "", "
 // of it has letters behind digits, or is in base64. It is asked only where a name
 // leaves it open.
 func LooksSecret(text string) bool {
-	if strings.ContainsAny(text, " \t\n{}()<>") {
+	if text = strings.TrimSpace(text); strings.ContainsAny(text, " \t\n{}()<>") {
 		return false
 	}
 	part := 0
@@ -170,12 +173,15 @@ func LooksSecret(text string) bool {
 // mixed reports whether a word of eight characters or more has a letter behind a
 // digit that is behind a letter.
 func mixed(word string) bool {
-	if len(word) < 8 {
+	if len(word) < 8 || !alternates(word) {
 		return false
 	}
-	if word = notRandom.Replace(word); len(word) < 7 {
-		return false
-	}
+	word = notRandom.Replace(word)
+	return len(word) >= 7 && alternates(word)
+}
+
+// alternates reports whether there is a letter behind a digit that is behind a letter.
+func alternates(word string) bool {
 	state := 0
 	for i := range len(word) {
 		c := word[i]

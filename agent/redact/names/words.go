@@ -81,7 +81,7 @@ var secretNames = []struct {
 		"x key, x custom auth, basic auth users, secure json data, proxyauth, " +
 		"session id, secret id, secret uuid, snmp community, community string, snmp security, community read, community " +
 		"write, x auth, proxy auth"},
-	{inName | vague, "hmac, jwt, salt, basic auth"},
+	{inName | vague, "hmac, jwt, salt, basic auth, keyfile"},
 	{atEnd | vague, "auth, community, seed, signature, encrypt"},
 	{inQuery, "sig, signature, code, key, auth, hmac, x-amz-signature, x-amz-credential, x-goog-signature, x-goog-credential, " +
 		"awsaccesskeyid, jwt, sid, hash, md5, apikey, rlkey"},
