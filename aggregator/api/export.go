@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"hash"
 	"log/slog"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/reeve-cloud/reeve/aggregator/export"
+	"github.com/reeve-cloud/reeve/aggregator/query"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
@@ -92,11 +94,17 @@ func (s *Export) Export(ctx context.Context, r *connect.Request[reevev1.ExportRe
 		}
 	}()
 	for _, t := range tables {
+		sender.total += t.total
+	}
+	for _, t := range tables {
 		if err := sender.write(w, t, job); err != nil {
 			return s.failed(ctx, err)
 		}
 	}
 	summary, err := w.Close()
+	for _, t := range tables {
+		summary.Notes = append(t.notes, summary.Notes...)
+	}
 	if err == nil {
 		err = sender.flush()
 	}
@@ -144,27 +152,9 @@ func (s *Export) table(ctx context.Context, t *reevev1.ExportTable) (table expor
 	}
 	switch {
 	case t.GetAssets() != nil:
-		a := t.GetAssets()
-		states, err := wantedStates(a.GetStates())
-		if err != nil {
+		if table, err = s.assets(ctx, t.GetAssets()); err != nil {
 			return table, err
 		}
-		l, err := s.layoutOf(ctx, a.GetSite(), a.GetType())
-		if err != nil {
-			return table, err
-		}
-		columns, err := exportColumns(a.GetColumns(), l)
-		if err != nil {
-			return table, err
-		}
-		table.name = "assets"
-		if a.GetType() != "" {
-			table.name = a.GetType()
-		}
-		for _, c := range columns {
-			table.columns = append(table.columns, c.Column)
-		}
-		table.rows = s.Inventory.assetRows(ctx, warehouse.AssetQuery{Site: a.GetSite(), Type: a.GetType(), States: states}, columns)
 	case t.GetChanges() != nil:
 		c := t.GetChanges()
 		for _, field := range []struct{ name, value string }{{"site", c.GetSite()}, {"type", c.GetType()}, {"uid", c.GetUid()}} {
@@ -180,6 +170,50 @@ func (s *Export) table(ctx context.Context, t *reevev1.ExportTable) (table expor
 	if t.GetName() != "" {
 		table.name = t.GetName()
 	}
+	return table, nil
+}
+
+// assets looks at what is asked for of assets, and counts them.
+func (s *Export) assets(ctx context.Context, a *reevev1.ExportAssets) (table exportedTable, err error) {
+	q := query.ListQuery{Limit: 1, Total: query.TotalExact}
+	q.Filter, q.Site, q.Type, q.Strict, q.Class = a.GetFilter(), a.GetSite(), a.GetType(), a.GetStrict(), query.Export
+	// States that nobody asks for are left to the filter.
+	if len(a.GetStates()) > 0 {
+		if q.States, err = wantedStates(a.GetStates()); err != nil {
+			return table, err
+		}
+	}
+	if q.Moment, err = asOf(a.GetAsOf()); err != nil {
+		return table, err
+	}
+	if q.Sort, err = query.ParseOrder(a.GetOrderBy()); err != nil {
+		return table, queryError(ctx, s.Logger, err)
+	}
+	l, err := s.layoutOf(ctx, a.GetSite(), a.GetType())
+	if err != nil {
+		return table, err
+	}
+	columns, err := exportColumns(a.GetColumns(), l)
+	if err != nil {
+		return table, err
+	}
+	counted, err := s.Inventory.Engine.List(ctx, query.All(), q)
+	if err != nil {
+		return table, filterError("filter", a.GetFilter(), queryError(ctx, s.Logger, err))
+	}
+	table.name, table.total = "assets", counted.Total
+	for _, w := range counted.Warnings {
+		table.notes = append(table.notes, "filter: "+w.Error())
+	}
+	if a.GetType() != "" {
+		table.name = a.GetType()
+	}
+	for _, c := range columns {
+		table.columns = append(table.columns, c.Column)
+		q.Documents = q.Documents || !strings.HasPrefix(c.of.Path, "@") || c.of.Path == "@document"
+	}
+	q.Limit, q.Total, q.DocumentBytes = exportPage, query.TotalNone, pageBytes
+	table.rows = assetRows(ctx, s.Inventory.Engine, q, columns)
 	return table, nil
 }
 
@@ -215,6 +249,9 @@ func (s *Export) failed(ctx context.Context, err error) error {
 	case errors.Is(err, export.ErrBusy), errors.Is(err, export.ErrNoRoom):
 		return connect.NewError(connect.CodeResourceExhausted, err)
 	}
+	if _, ok := errors.AsType[*query.LimitError](err); ok {
+		return connect.NewError(connect.CodeResourceExhausted, err)
+	}
 	s.Logger.ErrorContext(ctx, "an export failed", "error", err)
 	return connect.NewError(connect.CodeUnavailable, errors.New("the export failed; the aggregator's log says why"))
 }
@@ -226,6 +263,8 @@ type exportSender struct {
 	bytes   int64
 	sum     hash.Hash
 	told    time.Time
+	// total is how many rows there are, about.
+	total int64
 }
 
 // write writes a table, and tells how far it is.
@@ -247,7 +286,7 @@ func (s *exportSender) write(w *export.Writer, t exportedTable, job *export.Job)
 		}
 		if now := time.Now(); now.Sub(s.told) >= progressInterval {
 			s.told = now
-			if err := s.out.Send(&reevev1.ExportResponse{Progress: &reevev1.ExportProgress{Rows: w.Rows()}}); err != nil {
+			if err := s.out.Send(&reevev1.ExportResponse{Progress: &reevev1.ExportProgress{Rows: w.Rows(), TotalRows: s.total}}); err != nil {
 				return err
 			}
 		}
@@ -287,5 +326,9 @@ func under(place string, err error) error {
 	if !ok || e.Code() != connect.CodeInvalidArgument {
 		return err
 	}
-	return connect.NewError(e.Code(), fmt.Errorf("%s.%w", place, e.Unwrap()))
+	named := connect.NewError(e.Code(), fmt.Errorf("%s.%w", place, e.Unwrap()))
+	for _, d := range e.Details() {
+		named.AddDetail(d)
+	}
+	return named
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/reeve-cloud/reeve/aggregator/export"
+	"github.com/reeve-cloud/reeve/aggregator/query"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/layout"
@@ -20,13 +21,17 @@ import (
 )
 
 // exportPage is how many rows of an export are read at a time.
-const exportPage = 1000
+const exportPage = query.MaxPage
 
 // exportedTable is a table of an export: what its columns are, and its rows.
 type exportedTable struct {
 	name    string
 	columns []export.Column
 	rows    iter.Seq2[[]any, error]
+	// total is how many rows there are, about: 0 if that is not known.
+	total int64
+	// notes are for the summary.
+	notes []string
 }
 
 // background gives what is read for an export the engine's time that others leave.
@@ -182,39 +187,19 @@ func defaultColumns(l *layout.Layout) ([]exportColumn, error) {
 }
 
 // assetRows reads assets as rows.
-func (s *Inventory) assetRows(ctx context.Context, q warehouse.AssetQuery, columns []exportColumn) iter.Seq2[[]any, error] {
-	q.WithDocument = slices.ContainsFunc(columns, func(c exportColumn) bool {
-		return !strings.HasPrefix(c.of.Path, "@") || c.of.Path == "@document"
-	})
+func assetRows(ctx context.Context, questions *query.Engine, q query.ListQuery, columns []exportColumn) iter.Seq2[[]any, error] {
 	return func(yield func([]any, error) bool) {
-		ctx := background(ctx)
-		for {
-			silent := s.silent()
-			q.Silent, q.Limit = agentIDs(silent), exportPage
-			if q.WithDocument {
-				fit, err := s.Warehouse.AssetsWithin(ctx, q, pageBytes)
-				if err != nil {
-					yield(nil, err)
-					return
-				}
-				q.Limit = min(exportPage, max(fit, 1))
-			}
-			list, err := s.Warehouse.Assets(ctx, q)
+		for page, err := range questions.All(ctx, query.All(), q) {
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			for i := range list {
-				row, err := assetRow(&list[i], columns)
+			for i := range page.Rows {
+				row, err := assetRow(&page.Rows[i].Asset, columns)
 				if !yield(row, err) || err != nil {
 					return
 				}
 			}
-			if len(list) < q.Limit {
-				return
-			}
-			last := list[len(list)-1]
-			q.After = &warehouse.AssetKey{Site: last.Site, Type: last.Type, UID: last.UID}
 		}
 	}
 }

@@ -15,10 +15,12 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/xuri/excelize/v2"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
+	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/test/centre"
 )
 
@@ -61,6 +63,10 @@ func TestExport(t *testing.T) {
 		v.Name, v.Labels = fmt.Sprintf("=m%d", i), map[string]string{"app.kubernetes.io/name": "web"}
 		v.Document = []byte(fmt.Sprintf(`{"big":12345678901234567890,"disks":[{"n":1},{"n":2}],"n":%d,"since":"2026-03-01T10:00:00Z",`+
 			`"total":10}`, i))
+		var err error
+		if v.Fields, err = document.Fields(v.Document); err != nil {
+			t.Fatal(err)
+		}
 		versions = append(versions, v)
 	}
 	gone := version("seoul-1", kind, "z", warehouse.Deleted)
@@ -100,6 +106,26 @@ func TestExport(t *testing.T) {
 	if first, _, _ := strings.Cut(string(file), "\n"); err != nil ||
 		first != `{"uid":"u0000","big":12345678901234567890,"disks.n":[1,2],"labels.app.kubernetes.io/name":"web","not.there":null}` {
 		t.Errorf("%v: %s", err, first)
+	}
+
+	file, summary, err = exported(t, api, &reevev1.ExportRequest{Format: reevev1.ExportFormat_EXPORT_FORMAT_CSV,
+		Tables: []*reevev1.ExportTable{assetsTable(&reevev1.ExportAssets{Filter: `n>=1200 n<2300 labels.app.kubernetes.io/name=web`,
+			OrderBy: "n desc", Columns: []*reevev1.ExportColumn{{Path: "n"}, {Path: "@type"}}})}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "n,type\r\n"
+	for n := 2299; n >= 1200; n-- {
+		want += fmt.Sprintf("%d,%s\r\n", n, kind)
+	}
+	// What was not taken in by ingest is not in the catalogue.
+	if string(file) != want || summary.GetRows() != 1100 || len(summary.GetNotes()) != 2 {
+		t.Errorf("filtered and sorted: %v, %.100q", summary, file)
+	}
+	if _, summary, err := exported(t, api, &reevev1.ExportRequest{Format: reevev1.ExportFormat_EXPORT_FORMAT_CSV,
+		Tables: []*reevev1.ExportTable{assetsTable(&reevev1.ExportAssets{AsOf: timestamppb.New(began.Add(-time.Hour))})}}); err != nil ||
+		summary.GetRows() != 0 {
+		t.Errorf("as of an hour ago: %v, %v", summary, err)
 	}
 
 	file, _, err = exported(t, api, &reevev1.ExportRequest{Format: reevev1.ExportFormat_EXPORT_FORMAT_XLSX, Tables: []*reevev1.ExportTable{
@@ -165,10 +191,14 @@ func TestExportRefuses(t *testing.T) {
 		"tables[0].rows: ":       {Format: csv, Tables: []*reevev1.ExportTable{{}}},
 		"tables[0].states[0]: ": {Format: csv, Tables: []*reevev1.ExportTable{assetsTable(
 			&reevev1.ExportAssets{States: []reevev1.State{7}})}},
-		`tables[0].columns[1].path: "@nam"`:   {Format: csv, Tables: with("a.b", "@nam")},
-		"tables[0].columns[0].path: \"a..b\"": {Format: csv, Tables: with("a..b")},
-		"tables[0].columns[1].path: \"a\" is": {Format: csv, Tables: with("a", "a")},
-		"tables[0].columns: 257":              {Format: csv, Tables: with(many...)},
+		`tables[0].columns[1].path: "@nam"`:     {Format: csv, Tables: with("a.b", "@nam")},
+		"tables[0].columns[0].path: \"a..b\"":   {Format: csv, Tables: with("a..b")},
+		"tables[0].columns[1].path: \"a\" is":   {Format: csv, Tables: with("a", "a")},
+		"tables[0].columns: 257":                {Format: csv, Tables: with(many...)},
+		"tables[0].filter: filter: at byte 4: ": {Format: csv, Tables: []*reevev1.ExportTable{assetsTable(&reevev1.ExportAssets{Filter: "n=1 OR"})}},
+		"tables[0].filter: filter: at byte 0: no asset has n": {Format: csv, Tables: []*reevev1.ExportTable{assetsTable(
+			&reevev1.ExportAssets{Filter: "n=1", Strict: true})}},
+		"tables[0].order_by: ": {Format: csv, Tables: []*reevev1.ExportTable{assetsTable(&reevev1.ExportAssets{OrderBy: "a,,b"})}},
 		"tables[0].changes.uid": {Format: csv, Tables: []*reevev1.ExportTable{{
 			Rows: &reevev1.ExportTable_Changes{Changes: &reevev1.ExportChanges{Site: "a", Type: "b"}}}}},
 	} {

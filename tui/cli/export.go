@@ -45,8 +45,8 @@ func (a *app) exportCommand() *cobra.Command {
 
 type exportAssetsOptions struct {
 	exportOptions
-	site                   string
-	types, states, columns []string
+	site, filter, sort, asOf string
+	types, states, columns   []string
 }
 
 func (a *app) exportAssetsCommand() *cobra.Command {
@@ -54,20 +54,24 @@ func (a *app) exportAssetsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "assets",
 		Short: "Write assets into a file",
-		Long: `Write assets into a file, ordered by site, type and uid. The deleted are left out unless
---state asks for them. With --type the columns are those of the type, with several
+		Long: `Write assets that pass a filter into a file. The deleted are left out unless --state or
+the filter asks for them. With --type the columns are those of the type, with several
 --type an Excel workbook has a sheet for each. --columns says which instead: paths of
 the document, or @name and the like, each with =HEADING if you like.
 docs/export.md says what values become in each format.`,
 		Example: `  reeve export assets --type pods --out pods.xlsx --time-zone Asia/Seoul
   reeve export assets --type servers --type volumes --out cloud.xlsx
   reeve export assets --columns @site,@name,spec.nodeName=Node -o csv > pods.csv
+  reeve export assets --filter 'type:server status=ERROR' --sort 'created desc' --as-of -7d --out errors.xlsx
   reeve export assets --site seoul-1 --out assets.parquet`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.exportAssets(cmd.Context(), o) },
 	}
 	o.addTo(a, cmd)
 	cmd.Flags().StringVar(&o.site, "site", "", "only this site")
+	cmd.Flags().StringVarP(&o.filter, "filter", "l", "", "only what passes this (docs/filter.md)")
+	cmd.Flags().StringVar(&o.sort, "sort", "", "fields to sort by, parted by commas, each perhaps with desc behind it")
+	cmd.Flags().StringVar(&o.asOf, "as-of", "", "as of this moment: a date, a time, or a span such as -7d")
 	cmd.Flags().StringSliceVar(&o.types, "type", nil, "only this type, or these in xlsx (reeve get types lists them)")
 	cmd.Flags().StringSliceVar(&o.states, "state", nil, "only these states: active, disconnected, deleted")
 	cmd.Flags().StringSliceVar(&o.columns, "columns", nil, "columns: PATH or PATH=HEADING")
@@ -88,6 +92,10 @@ func (a *app) exportAssets(ctx context.Context, o exportAssetsOptions) error {
 	}
 	if len(o.types) > 1 && format != reevev1.ExportFormat_EXPORT_FORMAT_XLSX {
 		return usagef("--type: only -o xlsx takes several types, a sheet each")
+	}
+	at, err := a.asOf(o.asOf)
+	if err != nil {
+		return err
 	}
 	var columns []*reevev1.ExportColumn
 	for _, c := range o.columns {
@@ -120,7 +128,7 @@ func (a *app) exportAssets(ctx context.Context, o exportAssetsOptions) error {
 			name = t.GetName()
 		}
 		request.Tables = append(request.Tables, &reevev1.ExportTable{Rows: &reevev1.ExportTable_Assets{Assets: &reevev1.ExportAssets{
-			Site: o.site, Type: name, States: states, Columns: columns,
+			Site: o.site, Type: name, States: states, Columns: columns, Filter: o.filter, OrderBy: o.sort, AsOf: at,
 		}}})
 	}
 	return a.export(ctx, s, request, o.out)

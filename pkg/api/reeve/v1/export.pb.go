@@ -244,7 +244,7 @@ func (*ExportTable_Assets) isExportTable_Rows() {}
 
 func (*ExportTable_Changes) isExportTable_Rows() {}
 
-// ExportAssets are assets, ordered by site, type and uid.
+// ExportAssets are assets that pass a filter, in any order.
 type ExportAssets struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only this site, this type, these states. By default the deleted are left out.
@@ -256,7 +256,17 @@ type ExportAssets struct {
 	// @labels.KEY, @created, @updated, @changed, @deleted, @scope, @agent,
 	// @document. By default those of the type's layout, between what every asset
 	// has.
-	Columns       []*ExportColumn `protobuf:"bytes,4,rep,name=columns,proto3" json:"columns,omitempty"`
+	Columns []*ExportColumn `protobuf:"bytes,4,rep,name=columns,proto3" json:"columns,omitempty"`
+	// Only what passes this; docs/filter.md describes the language. Where it asks for a
+	// state the deleted are not left out.
+	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Fields parted by commas, each perhaps with desc behind it. By default, and where all
+	// else is equal, the order is that of site, type and uid.
+	OrderBy string `protobuf:"bytes,6,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	// As of when; now by default.
+	AsOf *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	// A path that no asset has is an error, and no note.
+	Strict        bool `protobuf:"varint,8,opt,name=strict,proto3" json:"strict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -317,6 +327,34 @@ func (x *ExportAssets) GetColumns() []*ExportColumn {
 		return x.Columns
 	}
 	return nil
+}
+
+func (x *ExportAssets) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ExportAssets) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+func (x *ExportAssets) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
+}
+
+func (x *ExportAssets) GetStrict() bool {
+	if x != nil {
+		return x.Strict
+	}
+	return false
 }
 
 // ExportChanges are the versions of one asset, the newest first.
@@ -557,7 +595,8 @@ type ExportSummary struct {
 	Bytes int64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// SHA-256 of the file.
 	Sha256 []byte `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// What the format could not hold, in words.
+	// What the filter probably means otherwise, and what the format could not hold, in
+	// words.
 	Notes         []string               `protobuf:"bytes,4,rep,name=notes,proto3" json:"notes,omitempty"`
 	EndTime       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -643,12 +682,16 @@ const file_api_reeve_v1_export_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x06assets\x18\x02 \x01(\v2\x16.reeve.v1.ExportAssetsH\x00R\x06assets\x123\n" +
 	"\achanges\x18\x03 \x01(\v2\x17.reeve.v1.ExportChangesH\x00R\achangesB\x06\n" +
-	"\x04rows\"\x91\x01\n" +
+	"\x04rows\"\x8d\x02\n" +
 	"\fExportAssets\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12'\n" +
 	"\x06states\x18\x03 \x03(\x0e2\x0f.reeve.v1.StateR\x06states\x120\n" +
-	"\acolumns\x18\x04 \x03(\v2\x16.reeve.v1.ExportColumnR\acolumns\"I\n" +
+	"\acolumns\x18\x04 \x03(\v2\x16.reeve.v1.ExportColumnR\acolumns\x12\x16\n" +
+	"\x06filter\x18\x05 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x06 \x01(\tR\aorderBy\x12/\n" +
+	"\x05as_of\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\x12\x16\n" +
+	"\x06strict\x18\b \x01(\bR\x06strict\"I\n" +
 	"\rExportChanges\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x10\n" +
@@ -713,16 +756,17 @@ var file_api_reeve_v1_export_proto_depIdxs = []int32{
 	4,  // 3: reeve.v1.ExportTable.changes:type_name -> reeve.v1.ExportChanges
 	9,  // 4: reeve.v1.ExportAssets.states:type_name -> reeve.v1.State
 	5,  // 5: reeve.v1.ExportAssets.columns:type_name -> reeve.v1.ExportColumn
-	7,  // 6: reeve.v1.ExportResponse.progress:type_name -> reeve.v1.ExportProgress
-	8,  // 7: reeve.v1.ExportResponse.summary:type_name -> reeve.v1.ExportSummary
-	10, // 8: reeve.v1.ExportSummary.end_time:type_name -> google.protobuf.Timestamp
-	1,  // 9: reeve.v1.ExportService.Export:input_type -> reeve.v1.ExportRequest
-	6,  // 10: reeve.v1.ExportService.Export:output_type -> reeve.v1.ExportResponse
-	10, // [10:11] is the sub-list for method output_type
-	9,  // [9:10] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	10, // 6: reeve.v1.ExportAssets.as_of:type_name -> google.protobuf.Timestamp
+	7,  // 7: reeve.v1.ExportResponse.progress:type_name -> reeve.v1.ExportProgress
+	8,  // 8: reeve.v1.ExportResponse.summary:type_name -> reeve.v1.ExportSummary
+	10, // 9: reeve.v1.ExportSummary.end_time:type_name -> google.protobuf.Timestamp
+	1,  // 10: reeve.v1.ExportService.Export:input_type -> reeve.v1.ExportRequest
+	6,  // 11: reeve.v1.ExportService.Export:output_type -> reeve.v1.ExportResponse
+	11, // [11:12] is the sub-list for method output_type
+	10, // [10:11] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_api_reeve_v1_export_proto_init() }
