@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/escape"
 )
 
 // sectorSize is the unit of sizes in sysfs, whatever the device's own is.
@@ -202,9 +203,9 @@ func (c *collector) readBlock(kernel string) (block, error) {
 	d.PhysicalBlockSize, _ = t.number("queue/physical_block_size")
 	switch name := t.text("dm/name"); {
 	case name != "":
-		d.DeviceMapper = &deviceMapper{Name: printable(name), UUID: t.text("dm/uuid")}
+		d.DeviceMapper = &deviceMapper{Name: escape.Printable(name), UUID: t.text("dm/uuid")}
 		b.name, b.mapped = name, "/dev/mapper/"+name
-		d.Name, d.Path = printable(name), printable(b.mapped)
+		d.Name, d.Path = escape.Printable(name), escape.Printable(b.mapped)
 	case strings.HasPrefix(kernel, "dm-"):
 		return block{}, errors.New("the name of the device mapper cannot be read")
 	}
@@ -214,7 +215,7 @@ func (c *collector) readBlock(kernel string) (block, error) {
 		d.RAID.Degraded, _ = t.number("md/degraded")
 	}
 	if file := t.text("loop/backing_file"); file != "" {
-		d.Loop = &loop{BackingFile: printable(file)}
+		d.Loop = &loop{BackingFile: escape.Printable(file)}
 	}
 	if sectors == 0 && d.Loop == nil && virtual(t) {
 		return block{}, errNotListed // zram0, nbd0, loop0 ... that nobody set up
@@ -295,7 +296,7 @@ func observeBlock(machine string, all []block) ([]plugin.Observation, map[string
 	}
 	observations := make([]plugin.Observation, 0, len(all))
 	for _, b := range all {
-		obs := plugin.Observation{Key: b.key(machine), Name: printable(b.name), Status: b.status}
+		obs := plugin.Observation{Key: b.key(machine), Name: escape.Printable(b.name), Status: b.status}
 		var err error
 		if b.disk != "" {
 			if disk, ok := index[devicePath(b.disk)]; ok {

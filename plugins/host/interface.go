@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/escape"
 )
 
 // netInterface is the document of an Interface.
@@ -96,10 +97,10 @@ func (c *collector) observeInterface(machine string, n *network, link netlink.Li
 	a := link.Attrs()
 	key := partKey(machine, typeInterface, a.Name)
 	doc := netInterface{
-		Name: printable(a.Name), Index: a.Index, Alias: printable(a.Alias), MTU: a.MTU,
+		Name: escape.Printable(a.Name), Index: a.Index, Alias: escape.Printable(a.Alias), MTU: a.MTU,
 		AlternativeNames: sorted(a.AltNames), MAC: a.HardwareAddr.String(), PermanentMAC: a.PermHWAddr.String(),
 		Flags: linkFlags(a.RawFlags), AdminState: "down", OperState: a.OperState.String(),
-		Addresses: addresses(n.addrs[a.Index]), Master: printable(n.names[a.MasterIndex]),
+		Addresses: addresses(n.addrs[a.Index]), Master: escape.Printable(n.names[a.MasterIndex]),
 	}
 	if a.RawFlags&unix.IFF_UP != 0 {
 		doc.AdminState = "up"
@@ -114,10 +115,10 @@ func (c *collector) observeInterface(machine string, n *network, link netlink.Li
 	if other, ok := n.names[a.ParentIndex]; ok && a.NetNsID < 0 && a.ParentIndex != a.Index {
 		to := partKey(machine, typeInterface, other)
 		if doc.Kind == "veth" {
-			doc.Peer = printable(other)
+			doc.Peer = escape.Printable(other)
 			relations = append(relations, relate(connectedTo, to))
 		} else {
-			doc.Parent = printable(other)
+			doc.Parent = escape.Printable(other)
 			relations = append(relations, relate(partOf, to))
 		}
 	}
@@ -254,7 +255,7 @@ func ipText(ip net.IP) string {
 func sorted(list []string) []string {
 	all := make([]string, 0, len(list))
 	for _, s := range list {
-		all = append(all, printable(s))
+		all = append(all, escape.Printable(s))
 	}
 	slices.Sort(all)
 	return all

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/reeve-cloud/reeve/plugins/host/escape"
 )
 
 // mount is one line of mountinfo.
@@ -182,7 +184,7 @@ func mergeOptions(mount, super string) []string {
 		merged = slices.DeleteFunc(merged, func(o string) bool { return o == "rw" })
 	}
 	for i, o := range merged {
-		merged[i] = printable(unescapeMount(o))
+		merged[i] = escape.Printable(unescapeMount(o))
 	}
 	return merged
 }

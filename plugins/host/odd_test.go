@@ -73,36 +73,6 @@ func TestMountTable(t *testing.T) {
 	}
 }
 
-// TestNames: what is written for a record tells names apart, and short ones of
-// letters stay as they are.
-func TestNames(t *testing.T) {
-	for name, want := range map[string]string{
-		"/": "/", "/mnt/Bücher 2": "/mnt/Bücher 2", "/a\xff": `/a\377`, "/a\n": `/a\012`, `/a\b`: `/a\b`, `/a\x2db`: `/a\x2db`,
-		`/a\377`: `/a\134377`, "/a\\\n": `/a\134\012`, "/a\ufffd": `/a\357\277\275`, "\u0085": `\302\205`,
-	} {
-		if got := natural(name); got != want {
-			t.Errorf("%q: %q, want %q", name, got, want)
-		}
-	}
-	long := "/" + strings.Repeat("ü", 2000)
-	a, b := natural(long), natural(long+"x")
-	if len(a) > maxNatural || a == b || !utf8.ValidString(a) {
-		t.Errorf("%q and %q", a, b)
-	}
-}
-
-func FuzzNames(f *testing.F) {
-	f.Add("/m/a\xe9", `/m/a\351`)
-	f.Fuzz(func(t *testing.T, a, b string) {
-		if !utf8.ValidString(natural(a)) || len(natural(a)) > maxNatural {
-			t.Errorf("%q", natural(a))
-		}
-		if a != b && natural(a) == natural(b) {
-			t.Errorf("%q and %q are both %q", a, b, natural(a))
-		}
-	})
-}
-
 // TestWhichMounts: each filesystem once, and none of a container's.
 func TestWhichMounts(t *testing.T) {
 	hash := strings.Repeat("0123456789abcdef", 4)

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/escape"
 )
 
 // route is the document of a Route.
@@ -62,9 +63,9 @@ func observeRoute(machine string, n *network, r netlink.Route) (plugin.Observati
 		}
 	}
 	key := partKey(machine, typeRoute, naturalRoute(doc))
-	doc.Interface = printable(doc.Interface)
+	doc.Interface = escape.Printable(doc.Interface)
 	for i := range doc.NextHops {
-		doc.NextHops[i].Interface = printable(doc.NextHops[i].Interface)
+		doc.NextHops[i].Interface = escape.Printable(doc.NextHops[i].Interface)
 	}
 	raw, err := encode(key, doc)
 	return plugin.Observation{Key: key, Name: routeName(doc), Document: raw, Relations: relations}, err

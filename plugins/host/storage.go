@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/escape"
 )
 
 // filesystem is the document of a Filesystem.
@@ -90,20 +91,20 @@ func (c *collector) observeFilesystem(machine string, m mount, a answer, index m
 		usage = &a.usage
 	}
 	doc := filesystem{
-		Mountpoint: printable(m.point), Device: printable(m.source), Type: printable(m.fstype), Mode: "rw", Options: m.options, DeviceNumber: m.number,
+		Mountpoint: escape.Printable(m.point), Device: escape.Printable(m.source), Type: escape.Printable(m.fstype), Mode: "rw", Options: m.options, DeviceNumber: m.number,
 		Usage: usage,
 	}
 	if slices.Contains(m.options, "ro") {
 		doc.Mode = "ro"
 	}
 	if m.root != "/" {
-		doc.Root = printable(m.root)
+		doc.Root = escape.Printable(m.root)
 	}
 	key := partKey(machine, typeFilesystem, m.point)
 	if fixedSize(m.fstype) {
 		doc.Size = c.rememberSize(key.UID, usage)
 	}
-	obs = plugin.Observation{Key: key, Name: printable(m.point), Status: status,
+	obs = plugin.Observation{Key: key, Name: escape.Printable(m.point), Status: status,
 		Relations: []plugin.Relation{relate(partOf, machineKey(machine))}}
 	if device, ok := c.deviceOf(m, index); ok {
 		obs.Relations = append(obs.Relations, relate(backedBy, device))

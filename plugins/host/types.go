@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/escape"
 )
 
 // The asset types.
@@ -73,7 +74,7 @@ var kindOf = map[string]string{
 
 // partKey names a part of a machine by the part's natural key.
 func partKey(machine, typ, key string) plugin.Key {
-	return plugin.Key{Type: typ, UID: machine + "/" + kindOf[typ] + "/" + natural(key)}
+	return plugin.Key{Type: typ, UID: machine + "/" + kindOf[typ] + "/" + escape.Natural(key)}
 }
 
 func machineKey(machine string) plugin.Key {
