@@ -12,6 +12,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/host/escape"
+	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
 // sectorSize is the unit of sizes in sysfs, whatever the device's own is.
@@ -115,7 +116,7 @@ func (b block) key(machine string) plugin.Key {
 // unreadable /sys/block that the machine has no disks, which would delete them.
 // A device that cannot be read costs itself alone.
 func (c *collector) listBlock() (all []block, odd []unread, err error) {
-	dir := c.tree.path("sys/class/block")
+	dir := c.tree.Path("sys/class/block")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list block devices: %w", err)
@@ -144,8 +145,8 @@ func (c *collector) listBlock() (all []block, odd []unread, err error) {
 var errNotListed = errors.New("not listed")
 
 func (c *collector) readBlock(kernel string) (block, error) {
-	t := c.tree.sub("sys/class/block", kernel)
-	raw, err := os.ReadFile(t.path("size"))
+	t := c.tree.Sub("sys/class/block", kernel)
+	raw, err := os.ReadFile(t.Path("size"))
 	if err != nil {
 		return block{}, err
 	}
@@ -153,10 +154,10 @@ func (c *collector) readBlock(kernel string) (block, error) {
 	if err != nil {
 		return block{}, fmt.Errorf("size: %w", err)
 	}
-	b := block{kernel: kernel, name: kernel, number: t.text("dev"), below: t.names("slaves")}
+	b := block{kernel: kernel, name: kernel, number: t.Text("dev"), below: t.Names("slaves")}
 	major, _, ok := strings.Cut(b.number, ":")
 	switch {
-	case t.flag("hidden") || major == ramdiskMajor:
+	case t.Flag("hidden") || major == ramdiskMajor:
 		return block{}, errNotListed // the hidden paths of a multipath NVMe disk have no number
 	case !ok:
 		return block{}, fmt.Errorf("it has no number, but %q", b.number)
@@ -165,12 +166,12 @@ func (c *collector) readBlock(kernel string) (block, error) {
 	content := signature{Type: udev["ID_FS_TYPE"], UUID: udev["ID_FS_UUID"],
 		Label: unescapeUdev(first(udev["ID_FS_LABEL_ENC"], udev["ID_FS_LABEL"]))}
 	// A partition lies in the directory of its disk.
-	dir, err := filepath.EvalSymlinks(t.path())
+	dir, err := filepath.EvalSymlinks(t.Path())
 	if err != nil {
 		return block{}, err
 	}
 	disk := filepath.Dir(dir)
-	number, numbered := t.number("partition")
+	number, numbered := t.Number("partition")
 	for _, file := range []string{filepath.Join(dir, "partition"), filepath.Join(disk, "size")} {
 		if _, err := os.Lstat(file); !numbered && err == nil {
 			return block{}, errors.New("it is a partition, and its number cannot be read")
@@ -178,10 +179,10 @@ func (c *collector) readBlock(kernel string) (block, error) {
 	}
 	if numbered {
 		b.disk = filepath.Base(disk)
-		start, _ := t.number("start")
+		start, _ := t.Number("start")
 		b.partition = partition{
 			Name: kernel, Path: devicePath(kernel), Number: number, Disk: unbang(b.disk), Start: start * sectorSize, Size: sectors * sectorSize,
-			DeviceNumber: b.number, ReadOnly: t.flag("ro"), Type: udev["ID_PART_ENTRY_TYPE"], UUID: udev["ID_PART_ENTRY_UUID"],
+			DeviceNumber: b.number, ReadOnly: t.Flag("ro"), Type: udev["ID_PART_ENTRY_TYPE"], UUID: udev["ID_PART_ENTRY_UUID"],
 			Label: unescapeUdev(udev["ID_PART_ENTRY_NAME"]), Content: content,
 		}
 		return b, nil
@@ -189,32 +190,32 @@ func (c *collector) readBlock(kernel string) (block, error) {
 	d := blockDevice{
 		Name: unbang(kernel), Path: devicePath(kernel), Type: deviceType(t, kernel), Size: sectors * sectorSize, DeviceNumber: b.number,
 		Bus:    first(udev["ID_BUS"], busOf(t)),
-		Vendor: first(unescapeUdev(udev["ID_VENDOR_ENC"]), udev["ID_VENDOR"], pciVendorless(t.text("device/vendor"))),
-		Model:  first(unescapeUdev(udev["ID_MODEL_ENC"]), udev["ID_MODEL"], t.text("device/model")),
-		Serial: first(udev["SCSI_IDENT_SERIAL"], udev["ID_SCSI_SERIAL"], udev["ID_SERIAL_SHORT"], udev["ID_SERIAL"], t.text("device/serial"),
-			t.text("serial")),
-		WWN:        first(udev["ID_WWN_WITH_EXTENSION"], udev["ID_WWN"], udev["DM_WWN"], t.text("wwid"), t.text("device/wwid")),
-		Firmware:   first(t.text("device/firmware_rev"), t.text("device/rev")),
-		Rotational: t.flag("queue/rotational"), Removable: t.flag("removable"), ReadOnly: t.flag("ro"),
+		Vendor: first(unescapeUdev(udev["ID_VENDOR_ENC"]), udev["ID_VENDOR"], pciVendorless(t.Text("device/vendor"))),
+		Model:  first(unescapeUdev(udev["ID_MODEL_ENC"]), udev["ID_MODEL"], t.Text("device/model")),
+		Serial: first(udev["SCSI_IDENT_SERIAL"], udev["ID_SCSI_SERIAL"], udev["ID_SERIAL_SHORT"], udev["ID_SERIAL"], t.Text("device/serial"),
+			t.Text("serial")),
+		WWN:        first(udev["ID_WWN_WITH_EXTENSION"], udev["ID_WWN"], udev["DM_WWN"], t.Text("wwid"), t.Text("device/wwid")),
+		Firmware:   first(t.Text("device/firmware_rev"), t.Text("device/rev")),
+		Rotational: t.Flag("queue/rotational"), Removable: t.Flag("removable"), ReadOnly: t.Flag("ro"),
 		PartitionTable: signature{Type: udev["ID_PART_TABLE_TYPE"], UUID: udev["ID_PART_TABLE_UUID"]},
 		Content:        content,
 	}
-	d.LogicalBlockSize, _ = t.number("queue/logical_block_size")
-	d.PhysicalBlockSize, _ = t.number("queue/physical_block_size")
-	switch name := t.text("dm/name"); {
+	d.LogicalBlockSize, _ = t.Number("queue/logical_block_size")
+	d.PhysicalBlockSize, _ = t.Number("queue/physical_block_size")
+	switch name := t.Text("dm/name"); {
 	case name != "":
-		d.DeviceMapper = &deviceMapper{Name: escape.Printable(name), UUID: t.text("dm/uuid")}
+		d.DeviceMapper = &deviceMapper{Name: escape.Printable(name), UUID: t.Text("dm/uuid")}
 		b.name, b.mapped = name, "/dev/mapper/"+name
 		d.Name, d.Path = escape.Printable(name), escape.Printable(b.mapped)
 	case strings.HasPrefix(kernel, "dm-"):
 		return block{}, errors.New("the name of the device mapper cannot be read")
 	}
-	if level := t.text("md/level"); level != "" {
+	if level := t.Text("md/level"); level != "" {
 		d.RAID = &raid{Level: level}
-		d.RAID.Disks, _ = t.number("md/raid_disks")
-		d.RAID.Degraded, _ = t.number("md/degraded")
+		d.RAID.Disks, _ = t.Number("md/raid_disks")
+		d.RAID.Degraded, _ = t.Number("md/degraded")
 	}
-	if file := t.text("loop/backing_file"); file != "" {
+	if file := t.Text("loop/backing_file"); file != "" {
 		d.Loop = &loop{BackingFile: escape.Printable(file)}
 	}
 	if sectors == 0 && d.Loop == nil && virtual(t) {
@@ -224,19 +225,19 @@ func (c *collector) readBlock(kernel string) (block, error) {
 		b.name = d.Name
 	}
 	b.device = d
-	b.status = t.text("device/state")
+	b.status = t.Text("device/state")
 	return b, nil
 }
 
 // virtual says that a device has no hardware under it.
-func virtual(t tree) bool {
-	target, err := os.Readlink(t.entry())
+func virtual(t tree.Tree) bool {
+	target, err := os.Readlink(t.Entry())
 	return err == nil && strings.Contains(target, "/devices/virtual/")
 }
 
 // deviceType is a device's type in lsblk's words.
-func deviceType(t tree, kernel string) string {
-	if uuid := t.text("dm/uuid"); uuid != "" {
+func deviceType(t tree.Tree, kernel string) string {
+	if uuid := t.Text("dm/uuid"); uuid != "" {
 		prefix, _, _ := strings.Cut(uuid, "-")
 		if prefix = strings.ToLower(prefix); strings.HasPrefix(prefix, "part") {
 			return "part"
@@ -249,9 +250,9 @@ func deviceType(t tree, kernel string) string {
 	case strings.HasPrefix(kernel, "loop"):
 		return "loop"
 	case strings.HasPrefix(kernel, "md"):
-		return first(t.text("md/level"), "md")
+		return first(t.Text("md/level"), "md")
 	}
-	switch t.text("device/type") { // SCSI peripheral device types
+	switch t.Text("device/type") { // SCSI peripheral device types
 	case "4", "7":
 		return "worm"
 	case "5":
@@ -261,8 +262,8 @@ func deviceType(t tree, kernel string) string {
 }
 
 // busOf is what a device hangs on, where udev does not say: "virtio".
-func busOf(t tree) string {
-	switch bus := t.link("device/subsystem"); bus {
+func busOf(t tree.Tree) string {
+	switch bus := t.Link("device/subsystem"); bus {
 	case "block", "":
 		return ""
 	default:

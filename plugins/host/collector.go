@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
 // The scopes' names.
@@ -28,7 +29,7 @@ const upsertBatch = 256
 type collector struct {
 	log  *slog.Logger
 	opts options
-	tree tree
+	tree tree.Tree
 	// ns is the network namespace to look at; none is the agent's own.
 	ns netns.NsHandle
 
@@ -48,7 +49,7 @@ type collector struct {
 var _ plugin.Watcher = (*collector)(nil)
 
 func newCollector(log *slog.Logger, opts options, ns netns.NsHandle) *collector {
-	c := &collector{log: log, opts: opts, tree: newTree(opts.Root), ns: ns, probes: newProber()}
+	c := &collector{log: log, opts: opts, tree: tree.New(opts.Root), ns: ns, probes: newProber()}
 	c.dmi = sync.OnceValue(func() dmi { return readDMI(c.tree) })
 	c.cpuModel = sync.OnceValue(c.readCPUModel)
 	c.virtualization = sync.OnceValue(func() virtualization { return detectVirtualization(c.tree, c.dmi()) })

@@ -1,6 +1,10 @@
 package host
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/reeve-cloud/reeve/plugins/host/tree"
+)
 
 // dmi is what the firmware says of the hardware.
 type dmi struct {
@@ -31,9 +35,9 @@ type dmiBIOS struct {
 // readDMI reads what the kernel decoded of the DMI tables. Serial numbers and
 // the UUID are for root only; a machine without DMI (most of ARM, a microVM)
 // has nothing at all.
-func readDMI(t tree) dmi {
+func readDMI(t tree.Tree) dmi {
 	get := func(name string) string {
-		s := t.text("sys/class/dmi/id", name)
+		s := t.Text("sys/class/dmi/id", name)
 		if placeholder(s) {
 			return ""
 		}

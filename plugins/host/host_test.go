@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
 func newPlugin(t *testing.T, opts string) (plugin.Collector, error) {
@@ -61,7 +62,7 @@ func TestExcluded(t *testing.T) {
 }
 
 // writeTree lays out files below a directory that stands for a machine's root.
-func writeTree(t *testing.T, files map[string]string) tree {
+func writeTree(t *testing.T, files map[string]string) tree.Tree {
 	t.Helper()
 	root := t.TempDir()
 	for name, content := range files {
@@ -79,7 +80,7 @@ func writeTree(t *testing.T, files map[string]string) tree {
 			t.Fatal(err)
 		}
 	}
-	return newTree(root)
+	return tree.New(root)
 }
 
 func TestIdentity(t *testing.T) {
@@ -98,7 +99,7 @@ func TestIdentity(t *testing.T) {
 		"none":          {},
 		"option":        {files: map[string]string{"etc/machine-id": testID}, id: "Web-1", want: "web-1"},
 	} {
-		c := newCollector(slog.New(slog.DiscardHandler), options{Root: writeTree(t, test.files).root, ID: test.id}, -1)
+		c := newCollector(slog.New(slog.DiscardHandler), options{Root: writeTree(t, test.files).Root(), ID: test.id}, -1)
 		got, _, err := c.identify()
 		if got != test.want || (err != nil) != (test.want == "") {
 			t.Errorf("%s: got %q, %v", name, got, err)

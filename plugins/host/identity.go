@@ -48,7 +48,7 @@ func (c *collector) machineID() (id, file string) {
 	for _, file := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
 		// While a machine boots for the first time the file says so in words, and an
 		// image may have been made with anything in it.
-		id := strings.ReplaceAll(strings.ToLower(c.tree.text(file)), "-", "")
+		id := strings.ReplaceAll(strings.ToLower(c.tree.Text(file)), "-", "")
 		if machineIDPattern.MatchString(id) && strings.Trim(id, id[:1]) != "" {
 			return id, file
 		}

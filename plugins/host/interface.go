@@ -12,6 +12,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/host/escape"
+	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
 // netInterface is the document of an Interface.
@@ -153,21 +154,21 @@ func (c *collector) kindAndHardware(link netlink.Link) (string, *hardware) {
 	if a.RawFlags&unix.IFF_LOOPBACK != 0 {
 		return "loopback", nil
 	}
-	t := c.tree.sub("sys/class/net", a.Name)
-	if t.text("ifindex") != strconv.Itoa(a.Index) {
-		t = newTree(os.DevNull) // sysfs shows another namespace, or it was renamed
+	t := c.tree.Sub("sys/class/net", a.Name)
+	if t.Text("ifindex") != strconv.Itoa(a.Index) {
+		t = tree.New(os.DevNull) // sysfs shows another namespace, or it was renamed
 	}
 	hw := &hardware{Bus: a.ParentDevBus, Device: a.ParentDev}
 	if hw.Device == "" { // the kernel is older than 5.14
-		hw.Device, hw.Bus = t.link("device"), t.link("device/subsystem")
+		hw.Device, hw.Bus = t.Link("device"), t.Link("device/subsystem")
 	}
 	if hw.Device != "" {
 		kind = "physical"
-		hw.Driver = c.tree.link("sys/bus", hw.Bus, "devices", hw.Device, "driver")
+		hw.Driver = c.tree.Link("sys/bus", hw.Bus, "devices", hw.Device, "driver")
 	}
-	if speed, ok := t.number("speed"); ok && speed > 0 && speed < 1<<31 {
+	if speed, ok := t.Number("speed"); ok && speed > 0 && speed < 1<<31 {
 		hw.SpeedMbps = int(speed)
-		hw.Duplex = t.text("duplex")
+		hw.Duplex = t.Text("duplex")
 	}
 	if *hw == (hardware{}) {
 		hw = nil

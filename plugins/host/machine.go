@@ -119,7 +119,7 @@ func (c *collector) observeMachine(ctx context.Context, id string) (plugin.Obser
 		return plugin.Observation{}, err
 	}
 	machineID, _ := c.machineID()
-	memory, swap := memoryOf(c.tree.text("proc/meminfo"))
+	memory, swap := memoryOf(c.tree.Text("proc/meminfo"))
 	doc := machine{
 		Host: hostDoc{ID: id, Name: name, Arch: runtime.GOARCH, CPU: c.cpu(ctx)},
 		OS:   c.operatingSystem(),
@@ -130,8 +130,8 @@ func (c *collector) observeMachine(ctx context.Context, id string) (plugin.Obser
 		},
 		Memory:         memory,
 		Swap:           swap,
-		Load:           loadOf(c.tree.text("proc/loadavg")),
-		Boot:           bootDoc{ID: c.tree.text("proc/sys/kernel/random/boot_id"), Time: bootTime(c.tree.text("proc/stat"))},
+		Load:           loadOf(c.tree.Text("proc/loadavg")),
+		Boot:           bootDoc{ID: c.tree.Text("proc/sys/kernel/random/boot_id"), Time: bootTime(c.tree.Text("proc/stat"))},
 		Virtualization: c.virtualization(),
 		DMI:            c.dmi(),
 		MachineID:      machineID,
@@ -170,22 +170,22 @@ func openstackServer(d dmi) string {
 
 // gopsutil tells gopsutil where the machine's files are.
 func (c *collector) gopsutil(ctx context.Context) context.Context {
-	if !c.tree.foreign() {
+	if !c.tree.Foreign() {
 		return ctx
 	}
 	return context.WithValue(ctx, common.EnvKey, common.EnvMap{
-		common.HostProcEnvKey: c.tree.path("proc"),
-		common.HostSysEnvKey:  c.tree.path("sys"),
-		common.HostEtcEnvKey:  c.tree.path("etc"),
-		common.HostRootEnvKey: c.tree.root,
+		common.HostProcEnvKey: c.tree.Path("proc"),
+		common.HostSysEnvKey:  c.tree.Path("sys"),
+		common.HostEtcEnvKey:  c.tree.Path("etc"),
+		common.HostRootEnvKey: c.tree.Root(),
 	})
 }
 
 // hostname prefers the file where the machine's root is foreign: the kernel
 // would name the agent's container.
 func (c *collector) hostname() (string, error) {
-	if c.tree.foreign() {
-		if name := c.tree.text("etc/hostname"); name != "" {
+	if c.tree.Foreign() {
+		if name := c.tree.Text("etc/hostname"); name != "" {
 			return name, nil
 		}
 	}
@@ -272,9 +272,9 @@ func (c *collector) readCPUModel() (doc cpuDoc) {
 }
 
 func (c *collector) operatingSystem() osDoc {
-	text := c.tree.text("etc/os-release")
+	text := c.tree.Text("etc/os-release")
 	if text == "" {
-		text = c.tree.text("usr/lib/os-release")
+		text = c.tree.Text("usr/lib/os-release")
 	}
 	vars := parseOSRelease(text)
 	return osDoc{

@@ -93,7 +93,7 @@ func TestDMI(t *testing.T) {
 		"proc/loadavg":                    "0.1 0.2 0.3 1/100 1000\n",
 		"etc/hostname":                    "rack7\n",
 		"etc/os-release":                  "ID=rhel\nVERSION_ID=9.4\n",
-	}).root})
+	}).Root()})
 	obs := sweepScope(t, c, scopeSystem).ofType(typeMachine)[0]
 	doc := document[machine](t, obs)
 	want := dmi{

@@ -59,11 +59,11 @@ const globalMount = "/globalmount"
 // listMounts lists the filesystems that are candidates for an asset, each once.
 func (c *collector) listMounts() (mounts []mount, odd []unread, err error) {
 	file := "proc/self/mountinfo"
-	if c.tree.foreign() {
+	if c.tree.Foreign() {
 		// "self" would show the agent's own container.
 		file = "proc/1/mountinfo"
 	}
-	f, err := os.Open(c.tree.path(file))
+	f, err := os.Open(c.tree.Path(file))
 	if err != nil {
 		return nil, nil, fmt.Errorf("list mounts: %w", err)
 	}

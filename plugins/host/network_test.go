@@ -594,7 +594,7 @@ func TestOtherInterfaces(t *testing.T) {
 		"sys/class/net/bond0/speed":                    "1\n",
 		"sys/bus/pci/devices/0000:00:03.0/driver":      "-> ../../drivers/mlx5_core",
 		"sys/class/net/bond0/device/should-not-matter": "",
-	}).root})
+	}).Root()})
 	key := func(name string) plugin.Key { return partKey(testID, typeInterface, name) }
 	for i, want := range []struct {
 		document  string

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
 // TestMountTable: the kernel escapes blank, tab, newline and backslash; all else is
@@ -181,20 +182,20 @@ func TestLinksBelowTheRoot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tree := newTree(root)
+	machine := tree.New(root)
 	for name, want := range map[string]string{
 		"etc/machine-id": testID, "var/lib/dbus/machine-id": testID, "etc/os-release": "ID=nixos", "etc/hostname": "rack7", "up": "rack7",
 		"out": "", "loop": "", "dangling": "", "nowhere": "", "../../etc/hostname": "rack7",
 	} {
-		if got := tree.text(name); got != want {
+		if got := machine.Text(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
-	net := tree.sub("sys/class/net/eth0")
-	if got := net.link("device"); got != "pci" {
+	net := machine.Sub("sys/class/net/eth0")
+	if got := net.Link("device"); got != "pci" {
 		t.Errorf("the device of eth0 is %q", got)
 	}
-	if got := net.path("device"); got != filepath.Join(root, "sys/devices/pci") {
+	if got := net.Path("device"); got != filepath.Join(root, "sys/devices/pci") {
 		t.Errorf("the device of eth0 lies in %q", got)
 	}
 	c := newCollector(slog.New(slog.DiscardHandler), options{Root: root}, -1)
@@ -218,13 +219,13 @@ func TestPlaceholdersAreNoIdentity(t *testing.T) {
 		"00000000-0000-0000-0000-000000000000",
 	} {
 		files := map[string]string{"etc/machine-id": id + "\n", "sys/class/dmi/id/product_uuid": uuid}
-		c := newCollector(slog.New(slog.DiscardHandler), options{Root: writeTree(t, files).root}, -1)
+		c := newCollector(slog.New(slog.DiscardHandler), options{Root: writeTree(t, files).Root()}, -1)
 		if got, _, err := c.identify(); got != uuid || err != nil {
 			t.Errorf("machine-id %q: identity %q, %v", id, got, err)
 		}
 	}
 	c := newCollector(slog.New(slog.DiscardHandler),
-		options{Root: writeTree(t, map[string]string{"etc/machine-id": "01234567-89AB-CDEF-0123-456789abcdef"}).root}, -1)
+		options{Root: writeTree(t, map[string]string{"etc/machine-id": "01234567-89AB-CDEF-0123-456789abcdef"}).Root()}, -1)
 	if got, _, err := c.identify(); got != testID || err != nil {
 		t.Errorf("a machine-id with dashes: %q, %v", got, err)
 	}
@@ -234,7 +235,7 @@ func TestPlaceholdersAreNoIdentity(t *testing.T) {
 		"DEADBEEF-DEAD-BEEF-DEAD-BEEFDEADBEEF", "12345678-1234-5678-90AB-CDDEEFAABBCC", "00010203-0405-0607-0809-0A0B0C0D0E0F", "Not Settable",
 	} {
 		c := newCollector(slog.New(slog.DiscardHandler),
-			options{Root: writeTree(t, map[string]string{"sys/class/dmi/id/product_uuid": uuid}).root}, -1)
+			options{Root: writeTree(t, map[string]string{"sys/class/dmi/id/product_uuid": uuid}).Root()}, -1)
 		if got, _, err := c.identify(); err == nil {
 			t.Errorf("DMI UUID %q: identity %q", uuid, got)
 		}
@@ -248,7 +249,7 @@ func TestPlaceholdersAreNoIdentity(t *testing.T) {
 // another all at once, or cannot be read and its firmware's is taken.
 func TestAnotherMachine(t *testing.T) {
 	files := map[string]string{"sys/class/dmi/id/product_uuid": "4c4c4544-0042-3510-8052-b4c04f4d3132"}
-	c := newCollector(slog.New(slog.DiscardHandler), options{Root: writeTree(t, files).root}, -1)
+	c := newCollector(slog.New(slog.DiscardHandler), options{Root: writeTree(t, files).Root()}, -1)
 	for _, scope := range []string{scopeSystem, scopeStorage, scopeNetwork, scopeServices} {
 		s := newSink()
 		if err := c.Sweep(t.Context(), plugin.Scope{Name: scope, Local: testID}, s); err == nil || s.sweeps > 0 ||

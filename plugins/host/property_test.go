@@ -76,7 +76,7 @@ func recorded() map[string]string {
 // of, and has nothing taken for gone that is still there.
 func TestOneOddFile(t *testing.T) {
 	files := recorded()
-	root := writeTree(t, files).root
+	root := writeTree(t, files).Root()
 	sweepAll := func(outs map[string]*plugintest.Sink) map[string]error {
 		c := newCollector(slog.New(slog.DiscardHandler), options{Root: root}, netns.None())
 		c.probes.statfs = func(string) (probeResult, error) {

@@ -49,7 +49,7 @@ func (c *collector) sweepStorage(ctx context.Context, machine string, out plugin
 	for i, m := range mounts {
 		// The kernel names mount points without links, and looking for some could hang
 		// here where a server is gone.
-		paths[i] = filepath.Join(c.tree.root, m.point)
+		paths[i] = filepath.Join(c.tree.Root(), m.point)
 	}
 	answers, err := c.probes.ask(ctx, paths)
 	if err != nil {
@@ -84,7 +84,7 @@ func (c *collector) observeFilesystem(machine string, m mount, a answer, index m
 		status = "unavailable"
 	case !a.isDir || a.usage.Total == 0:
 		return obs, false, nil
-	case c.tree.foreign() && m.fstype != "btrfs" && a.number != m.number:
+	case c.tree.Foreign() && m.fstype != "btrfs" && a.number != m.number:
 		// The mount did not propagate to the agent, who would measure what is
 		// under it.
 	default:
@@ -148,8 +148,8 @@ func (c *collector) deviceOf(m mount, index map[string]plugin.Key) (plugin.Key, 
 	if key, ok := index[m.source]; ok {
 		return key, true
 	}
-	target := c.tree.path(m.source)
-	if !c.tree.foreign() {
+	target := c.tree.Path(m.source)
+	if !c.tree.Foreign() {
 		var err error
 		if target, err = filepath.EvalSymlinks(target); err != nil {
 			return plugin.Key{}, false

@@ -271,7 +271,7 @@ func TestUnreadableListing(t *testing.T) {
 		"unreadable size": {"sys/class/block/sda/size": "many", "proc/1/mountinfo": ""},
 	} {
 		s := newSink()
-		c := testCollector(t, options{Root: writeTree(t, files).root})
+		c := testCollector(t, options{Root: writeTree(t, files).Root()})
 		if err := c.Sweep(t.Context(), plugin.Scope{Name: scopeStorage}, s); err == nil || s.sweeps > 0 {
 			t.Errorf("%s: error %v, %d sweeps committed", name, err, s.sweeps)
 		} else {
@@ -288,10 +288,10 @@ func TestHungFilesystem(t *testing.T) {
 		"proc/1/mountinfo": "1 0 0:9 / /good rw - ext4 /dev/x rw\n" +
 			"2 0 0:8 / /dead rw - ext4 /dev/y rw\n",
 	})
-	if err := os.RemoveAll(root.path("sys/class/block/.keep")); err != nil {
+	if err := os.RemoveAll(root.Path("sys/class/block/.keep")); err != nil {
 		t.Fatal(err)
 	}
-	c := testCollector(t, options{Root: root.root})
+	c := testCollector(t, options{Root: root.Root()})
 	hang := make(chan struct{})
 	var mu sync.Mutex
 	dead, calls := false, 0
@@ -399,7 +399,7 @@ func TestForeignDevices(t *testing.T) {
 	device("virtual/block/loop0", "loop0", map[string]string{"size": "0\n", "dev": "7:0\n"})
 	device("virtual/block/ram0", "ram0", map[string]string{"size": "8192\n", "dev": "1:0\n"})
 
-	c := testCollector(t, options{Root: writeTree(t, files).root})
+	c := testCollector(t, options{Root: writeTree(t, files).Root()})
 	c.probes.statfs = func(string) (probeResult, error) {
 		return probeResult{usage: fsUsage{Total: 9}, number: "253:0", isDir: true}, nil
 	}

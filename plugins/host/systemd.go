@@ -39,7 +39,7 @@ type systemd struct {
 
 // systemdBooted is sd_booted(3).
 func (c *collector) systemdBooted() (bool, error) {
-	_, err := os.Stat(c.tree.path("run/systemd/system"))
+	_, err := os.Stat(c.tree.Path("run/systemd/system"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -51,12 +51,12 @@ func (c *collector) systemdBooted() (bool, error) {
 
 // dialSystemd connects over the system bus, or for root without one directly.
 func (c *collector) dialSystemd(ctx context.Context, opts ...dbus.ConnOption) (*systemd, error) {
-	s, err := dialBus(ctx, c.tree.path("run/dbus/system_bus_socket"), false, opts...)
+	s, err := dialBus(ctx, c.tree.Path("run/dbus/system_bus_socket"), false, opts...)
 	if err == nil {
 		return s, nil
 	}
 	if os.Geteuid() == 0 {
-		direct, directErr := dialBus(ctx, c.tree.path("run/systemd/private"), true, opts...)
+		direct, directErr := dialBus(ctx, c.tree.Path("run/systemd/private"), true, opts...)
 		if directErr == nil {
 			return direct, nil
 		}

@@ -90,7 +90,7 @@ func TestUnitChanges(t *testing.T) {
 
 // TestNoSystemd sweeps a scope that was there once and certainly is not now.
 func TestNoSystemd(t *testing.T) {
-	c := testCollector(t, options{Root: writeTree(t, nil).root})
+	c := testCollector(t, options{Root: writeTree(t, nil).Root()})
 	if s := sweepScope(t, c, scopeServices); len(s.all()) != 0 {
 		t.Error("services without systemd")
 	}
@@ -100,7 +100,7 @@ func TestNoSystemd(t *testing.T) {
 		t.Errorf("%v %v", checks, err)
 	}
 	// With a systemd that does not answer, nothing is known.
-	if err := os.MkdirAll(c.tree.path("run/systemd/system"), 0o755); err != nil {
+	if err := os.MkdirAll(c.tree.Path("run/systemd/system"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	s := newSink()

@@ -1,11 +1,15 @@
 package host
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/reeve-cloud/reeve/plugins/host/tree"
+)
 
 // udevProperties reads what udev recorded of a block device. Without udev, as
 // in a container, there is nothing.
-func udevProperties(t tree, deviceNumber string) map[string]string {
-	text := t.text("run/udev/data/b" + deviceNumber)
+func udevProperties(t tree.Tree, deviceNumber string) map[string]string {
+	text := t.Text("run/udev/data/b" + deviceNumber)
 	if text == "" {
 		return nil
 	}

@@ -3,6 +3,8 @@ package host
 import (
 	"os"
 	"strings"
+
+	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
 // virtualization says on what a machine runs, in the words of
@@ -21,21 +23,21 @@ type virtualization struct {
 // hypervisor offers (a microVM has no firmware), then by the bare CPU flag.
 // gopsutil's answer is not used: it takes a guest in which the kvm module is
 // loaded for a host, and its answer depends on when it was first asked.
-func detectVirtualization(t tree, d dmi) virtualization {
+func detectVirtualization(t tree.Tree, d dmi) virtualization {
 	v := virtualization{Container: containerManager(t)}
 	if v.System = hypervisorByDMI(d); v.System == "" {
-		v.System = hypervisorByClock(t.text("sys/devices/system/clocksource/clocksource0/available_clocksource"))
+		v.System = hypervisorByClock(t.Text("sys/devices/system/clocksource/clocksource0/available_clocksource"))
 	}
 	if v.System == "" {
-		v.System = t.text("sys/hypervisor/type")
+		v.System = t.Text("sys/hypervisor/type")
 	}
-	flagged := hypervisorFlag(t.text("proc/cpuinfo"))
+	flagged := hypervisorFlag(t.Text("proc/cpuinfo"))
 	if v.System == "" && flagged {
 		v.System = "vm-other"
 	}
-	_, err := os.Stat(t.path("sys/class/misc/kvm"))
+	_, err := os.Stat(t.Path("sys/class/misc/kvm"))
 	switch {
-	case v.System == "xen" && strings.Contains(t.text("proc/xen/capabilities"), "control_d"):
+	case v.System == "xen" && strings.Contains(t.Text("proc/xen/capabilities"), "control_d"):
 		v.Role = "host"
 	case v.System != "":
 		v.Role = "guest"
@@ -90,14 +92,14 @@ func hypervisorFlag(cpuinfo string) bool {
 	return false
 }
 
-func containerManager(t tree) string {
-	if name := t.text("run/systemd/container"); name != "" {
+func containerManager(t tree.Tree) string {
+	if name := t.Text("run/systemd/container"); name != "" {
 		return name
 	}
-	if _, err := os.Stat(t.path("run/.containerenv")); err == nil {
+	if _, err := os.Stat(t.Path("run/.containerenv")); err == nil {
 		return "podman"
 	}
-	if _, err := os.Stat(t.path(".dockerenv")); err == nil {
+	if _, err := os.Stat(t.Path(".dockerenv")); err == nil {
 		return "docker"
 	}
 	return ""
