@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/firmware"
 	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
@@ -34,9 +35,9 @@ type collector struct {
 	ns netns.NsHandle
 
 	// What only a reboot changes is read once.
-	dmi            func() dmi
+	dmi            func() firmware.DMI
 	cpuModel       func() cpuDoc
-	virtualization func() virtualization
+	virtualization func() firmware.Virtualization
 
 	probes *prober
 	sizes  sync.Map // the last known size of filesystems, by uid
@@ -50,9 +51,9 @@ var _ plugin.Watcher = (*collector)(nil)
 
 func newCollector(log *slog.Logger, opts options, ns netns.NsHandle) *collector {
 	c := &collector{log: log, opts: opts, tree: tree.New(opts.Root), ns: ns, probes: newProber()}
-	c.dmi = sync.OnceValue(func() dmi { return readDMI(c.tree) })
+	c.dmi = sync.OnceValue(func() firmware.DMI { return firmware.Read(c.tree) })
 	c.cpuModel = sync.OnceValue(c.readCPUModel)
-	c.virtualization = sync.OnceValue(func() virtualization { return detectVirtualization(c.tree, c.dmi()) })
+	c.virtualization = sync.OnceValue(func() firmware.Virtualization { return firmware.DetectVirtualization(c.tree, c.dmi()) })
 	return c
 }
 

@@ -16,21 +16,22 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/firmware"
 )
 
 // machine is the document of a Machine. Its keys, joined by dots, are the
 // resource attributes of OpenTelemetry where there is one.
 type machine struct {
-	Host           hostDoc        `json:"host"`
-	OS             osDoc          `json:"os"`
-	Kernel         kernelDoc      `json:"kernel"`
-	Memory         *memoryDoc     `json:"memory,omitempty"`
-	Swap           *swapDoc       `json:"swap,omitempty"`
-	Load           *loadDoc       `json:"load,omitempty"`
-	Boot           bootDoc        `json:"boot,omitzero"`
-	Virtualization virtualization `json:"virtualization,omitzero"`
-	DMI            dmi            `json:"dmi,omitzero"`
-	MachineID      string         `json:"machine_id,omitempty"`
+	Host           hostDoc                 `json:"host"`
+	OS             osDoc                   `json:"os"`
+	Kernel         kernelDoc               `json:"kernel"`
+	Memory         *memoryDoc              `json:"memory,omitempty"`
+	Swap           *swapDoc                `json:"swap,omitempty"`
+	Load           *loadDoc                `json:"load,omitempty"`
+	Boot           bootDoc                 `json:"boot,omitzero"`
+	Virtualization firmware.Virtualization `json:"virtualization,omitzero"`
+	DMI            firmware.DMI            `json:"dmi,omitzero"`
+	MachineID      string                  `json:"machine_id,omitempty"`
 }
 
 type hostDoc struct {
@@ -157,7 +158,7 @@ const typeServer = "openstack.compute.Server"
 
 // openstackServer returns the id of the OpenStack server that a machine is, or
 // empty. Nova writes it into the firmware's tables as the UUID of the system.
-func openstackServer(d dmi) string {
+func openstackServer(d firmware.DMI) string {
 	if !strings.HasPrefix(d.System.Product, "OpenStack") {
 		return ""
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/reeve-cloud/reeve/plugins/host/firmware"
 )
 
 func TestMachineFacts(t *testing.T) {
@@ -96,9 +98,9 @@ func TestDMI(t *testing.T) {
 	}).Root()})
 	obs := sweepScope(t, c, scopeSystem).ofType(typeMachine)[0]
 	doc := document[machine](t, obs)
-	want := dmi{
-		System: dmiPart{Vendor: "Dell Inc.", Product: "PowerEdge R640", Serial: "ABC1234", UUID: "4c4c4544-0042-3510-8052-b4c04f4d3132"},
-		BIOS:   dmiBIOS{Date: "05/03/2023"},
+	want := firmware.DMI{
+		System: firmware.Part{Vendor: "Dell Inc.", Product: "PowerEdge R640", Serial: "ABC1234", UUID: "4c4c4544-0042-3510-8052-b4c04f4d3132"},
+		BIOS:   firmware.BIOS{Date: "05/03/2023"},
 	}
 	if doc.DMI != want {
 		t.Errorf("dmi: %+v", doc.DMI)
@@ -112,24 +114,24 @@ func TestDMI(t *testing.T) {
 func TestVirtualization(t *testing.T) {
 	for name, test := range map[string]struct {
 		files map[string]string
-		dmi   dmi
-		want  virtualization
+		dmi   firmware.DMI
+		want  firmware.Virtualization
 	}{
 		"bare metal": {files: map[string]string{"proc/cpuinfo": "flags\t: fpu vme\n"}},
-		"hypervisor": {files: map[string]string{"sys/class/misc/kvm/dev": "10:232"}, want: virtualization{System: "kvm", Role: "host"}},
-		"nested guest": {files: map[string]string{"sys/class/misc/kvm/dev": "10:232"}, dmi: dmi{System: dmiPart{Vendor: "QEMU"}},
-			want: virtualization{System: "kvm", Role: "guest"}},
-		"openstack": {dmi: dmi{System: dmiPart{Vendor: "OpenStack Foundation", Product: "OpenStack Nova"}},
-			want: virtualization{System: "kvm", Role: "guest"}},
-		"cloud metal": {dmi: dmi{System: dmiPart{Vendor: "Amazon EC2", Product: "m5.metal"}}},
+		"hypervisor": {files: map[string]string{"sys/class/misc/kvm/dev": "10:232"}, want: firmware.Virtualization{System: "kvm", Role: "host"}},
+		"nested guest": {files: map[string]string{"sys/class/misc/kvm/dev": "10:232"}, dmi: firmware.DMI{System: firmware.Part{Vendor: "QEMU"}},
+			want: firmware.Virtualization{System: "kvm", Role: "guest"}},
+		"openstack": {dmi: firmware.DMI{System: firmware.Part{Vendor: "OpenStack Foundation", Product: "OpenStack Nova"}},
+			want: firmware.Virtualization{System: "kvm", Role: "guest"}},
+		"cloud metal": {dmi: firmware.DMI{System: firmware.Part{Vendor: "Amazon EC2", Product: "m5.metal"}}},
 		"microvm": {files: map[string]string{"sys/devices/system/clocksource/clocksource0/available_clocksource": "kvm-clock tsc\n"},
-			want: virtualization{System: "kvm", Role: "guest"}},
+			want: firmware.Virtualization{System: "kvm", Role: "guest"}},
 		"unknown": {files: map[string]string{"proc/cpuinfo": "flags\t: fpu hypervisor lahf_lm\n"},
-			want: virtualization{System: "vm-other", Role: "guest"}},
-		"container":        {files: map[string]string{"run/systemd/container": "lxc\n"}, want: virtualization{Container: "lxc"}},
-		"microsoft laptop": {dmi: dmi{System: dmiPart{Vendor: "Microsoft Corporation", Product: "Surface"}}},
+			want: firmware.Virtualization{System: "vm-other", Role: "guest"}},
+		"container":        {files: map[string]string{"run/systemd/container": "lxc\n"}, want: firmware.Virtualization{Container: "lxc"}},
+		"microsoft laptop": {dmi: firmware.DMI{System: firmware.Part{Vendor: "Microsoft Corporation", Product: "Surface"}}},
 	} {
-		if got := detectVirtualization(writeTree(t, test.files), test.dmi); got != test.want {
+		if got := firmware.DetectVirtualization(writeTree(t, test.files), test.dmi); got != test.want {
 			t.Errorf("%s: %+v, want %+v", name, got, test.want)
 		}
 	}
@@ -138,14 +140,14 @@ func TestVirtualization(t *testing.T) {
 func TestOpenStackServer(t *testing.T) {
 	const id = "6f1d9c1e-0a3b-4c5d-8e7f-001122334455"
 	for name, test := range map[string]struct {
-		dmi  dmi
+		dmi  firmware.DMI
 		want string
 	}{
-		"a guest of Nova":      {dmi{System: dmiPart{Product: "OpenStack Nova", UUID: strings.ToUpper(id)}}, id},
-		"a guest of Red Hat's": {dmi{System: dmiPart{Product: "OpenStack Compute", UUID: id}}, id},
-		"another guest":        {dmi{System: dmiPart{Product: "Standard PC", UUID: id}}, ""},
-		"not root":             {dmi{System: dmiPart{Product: "OpenStack Nova"}}, ""},
-		"another form":         {dmi{System: dmiPart{Product: "OpenStack Nova", UUID: "urn:uuid:" + id}}, ""},
+		"a guest of Nova":      {firmware.DMI{System: firmware.Part{Product: "OpenStack Nova", UUID: strings.ToUpper(id)}}, id},
+		"a guest of Red Hat's": {firmware.DMI{System: firmware.Part{Product: "OpenStack Compute", UUID: id}}, id},
+		"another guest":        {firmware.DMI{System: firmware.Part{Product: "Standard PC", UUID: id}}, ""},
+		"not root":             {firmware.DMI{System: firmware.Part{Product: "OpenStack Nova"}}, ""},
+		"another form":         {firmware.DMI{System: firmware.Part{Product: "OpenStack Nova", UUID: "urn:uuid:" + id}}, ""},
 	} {
 		if got := openstackServer(test.dmi); got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)

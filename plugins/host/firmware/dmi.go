@@ -1,4 +1,5 @@
-package host
+// Package firmware reads what a machine's firmware says of it, and on what it runs.
+package firmware
 
 import (
 	"strings"
@@ -6,15 +7,16 @@ import (
 	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
-// dmi is what the firmware says of the hardware.
-type dmi struct {
-	System  dmiPart `json:"system,omitzero"`
-	Board   dmiPart `json:"board,omitzero"`
-	Chassis dmiPart `json:"chassis,omitzero"`
-	BIOS    dmiBIOS `json:"bios,omitzero"`
+// DMI is what the firmware says of the hardware.
+type DMI struct {
+	System  Part `json:"system,omitzero"`
+	Board   Part `json:"board,omitzero"`
+	Chassis Part `json:"chassis,omitzero"`
+	BIOS    BIOS `json:"bios,omitzero"`
 }
 
-type dmiPart struct {
+// Part is what it says of a part of the machine.
+type Part struct {
 	Vendor   string `json:"vendor,omitempty"`
 	Product  string `json:"product,omitempty"`
 	Family   string `json:"family,omitempty"`
@@ -26,16 +28,17 @@ type dmiPart struct {
 	Type     string `json:"type,omitempty"`
 }
 
-type dmiBIOS struct {
+// BIOS is what it says of itself.
+type BIOS struct {
 	Vendor  string `json:"vendor,omitempty"`
 	Version string `json:"version,omitempty"`
 	Date    string `json:"date,omitempty"`
 }
 
-// readDMI reads what the kernel decoded of the DMI tables. Serial numbers and
+// Read reads what the kernel decoded of the DMI tables. Serial numbers and
 // the UUID are for root only; a machine without DMI (most of ARM, a microVM)
 // has nothing at all.
-func readDMI(t tree.Tree) dmi {
+func Read(t tree.Tree) DMI {
 	get := func(name string) string {
 		s := t.Text("sys/class/dmi/id", name)
 		if placeholder(s) {
@@ -43,21 +46,21 @@ func readDMI(t tree.Tree) dmi {
 		}
 		return s
 	}
-	return dmi{
-		System: dmiPart{
+	return DMI{
+		System: Part{
 			Vendor: get("sys_vendor"), Product: get("product_name"), Family: get("product_family"),
 			SKU: get("product_sku"), Version: get("product_version"), Serial: get("product_serial"),
 			UUID: get("product_uuid"),
 		},
-		Board: dmiPart{
+		Board: Part{
 			Vendor: get("board_vendor"), Product: get("board_name"), Version: get("board_version"),
 			Serial: get("board_serial"), AssetTag: get("board_asset_tag"),
 		},
-		Chassis: dmiPart{
+		Chassis: Part{
 			Vendor: get("chassis_vendor"), Type: get("chassis_type"), Version: get("chassis_version"),
 			Serial: get("chassis_serial"), AssetTag: get("chassis_asset_tag"),
 		},
-		BIOS: dmiBIOS{Vendor: get("bios_vendor"), Version: get("bios_version"), Date: get("bios_date")},
+		BIOS: BIOS{Vendor: get("bios_vendor"), Version: get("bios_version"), Date: get("bios_date")},
 	}
 }
 

@@ -1,4 +1,4 @@
-package host
+package firmware
 
 import (
 	"os"
@@ -7,9 +7,9 @@ import (
 	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
-// virtualization says on what a machine runs, in the words of
+// Virtualization says on what a machine runs, in the words of
 // systemd-detect-virt(1).
-type virtualization struct {
+type Virtualization struct {
 	// System is the hypervisor: "kvm", "vmware". It is empty on bare metal.
 	System string `json:"system,omitempty"`
 	// Role is "guest", or "host" for a machine that can itself run guests, or
@@ -19,12 +19,12 @@ type virtualization struct {
 	Container string `json:"container,omitempty"`
 }
 
-// detectVirtualization goes by the firmware's vendor, then by the clock that a
+// DetectVirtualization finds out on what a machine runs. It goes by the firmware's vendor, then by the clock that a
 // hypervisor offers (a microVM has no firmware), then by the bare CPU flag.
 // gopsutil's answer is not used: it takes a guest in which the kvm module is
 // loaded for a host, and its answer depends on when it was first asked.
-func detectVirtualization(t tree.Tree, d dmi) virtualization {
-	v := virtualization{Container: containerManager(t)}
+func DetectVirtualization(t tree.Tree, d DMI) Virtualization {
+	v := Virtualization{Container: containerManager(t)}
 	if v.System = hypervisorByDMI(d); v.System == "" {
 		v.System = hypervisorByClock(t.Text("sys/devices/system/clocksource/clocksource0/available_clocksource"))
 	}
@@ -47,7 +47,7 @@ func detectVirtualization(t tree.Tree, d dmi) virtualization {
 	return v
 }
 
-func hypervisorByDMI(d dmi) string {
+func hypervisorByDMI(d DMI) string {
 	for _, known := range []struct{ prefix, system string }{
 		{"KVM", "kvm"}, {"OpenStack", "kvm"}, {"KubeVirt", "kvm"}, {"QEMU", "kvm"},
 		{"Amazon EC2", "amazon"}, {"Google", "google"}, {"VMware", "vmware"}, {"VMW", "vmware"},
