@@ -195,6 +195,7 @@ func watches() []habit {
 
 func TestKubernetes(t *testing.T) {
 	long(t)
+	t.Parallel() // beside the other: both mostly wait
 	// All at once: they wait most of the time.
 	var all sync.WaitGroup
 	defer all.Wait()

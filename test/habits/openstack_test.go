@@ -181,6 +181,7 @@ func pages() []habit {
 
 func TestOpenStack(t *testing.T) {
 	long(t)
+	t.Parallel() // beside the other: both mostly wait
 	var all sync.WaitGroup
 	defer all.Wait()
 	for _, h := range append(common(), pages()...) {
