@@ -296,8 +296,10 @@ func TestLimits(t *testing.T) {
 		{"functions", many(20, `regex(a, "x")`, " "), many(21, `regex(a, "x")`, " "), "more than 20 regular expressions", 280},
 		{"an expression", `a~"` + many(512, "x", "") + `"`, `a~"` + many(513, "x", "") + `"`,
 			"a regular expression of 513 bytes: the longest allowed has 512", 2},
-		{"steps", `a~"(x{1000})y{1000}"`, `a~"(x{1000})y{1000}z"`,
-			"a regular expression whose repetitions make 2001 steps: the most allowed are 2000", 2},
+		{"steps", `a~"b(x{100}|[a-z]{50})y{20,100}z"`, `a~"(xx{100}|[a-z]{50}){1}y{100}"`,
+			"a regular expression whose repetitions make 251 steps: the most allowed are 250", 2},
+		{"steps without an end", `a~"(ab){125,}"`, `a~"(abc){84,}"`,
+			"a regular expression whose repetitions make 252 steps: the most allowed are 250", 2},
 	} {
 		if f, err := Parse(tt.most); err != nil {
 			t.Errorf("%s: %v", tt.name, err)

@@ -11,7 +11,7 @@ const (
 	// maxExpression is the length of the longest regular expression, and maxSteps how many steps its repetitions
 	// may be written out to.
 	maxExpression = 512
-	maxSteps      = 2000
+	maxSteps      = 250
 )
 
 // expressionOf makes a comparison with a regular expression.
@@ -61,7 +61,7 @@ func checkExpression(text string) (message string, mends []string) {
 		}
 		return message, mends
 	}
-	if n := steps(tree); n > maxSteps {
+	if n := repeated(tree); n > maxSteps {
 		return fmt.Sprintf("a regular expression whose repetitions make %d steps: the most allowed are %d", n, maxSteps), nil
 	}
 	return "", nil
@@ -72,17 +72,31 @@ var (
 	begins = regexp.MustCompile(`^` + named.String())
 )
 
-// steps is how large an expression is with its repetitions written out.
+// repeated is how large the repetitions of an expression are, written out. A text costs as many steps a character in
+// memory, so an expression must not be much larger than what was typed.
+func repeated(r *syntax.Regexp) int {
+	if r.Op == syntax.OpRepeat {
+		return steps(r)
+	}
+	n := 0
+	for _, sub := range r.Sub {
+		n += repeated(sub)
+	}
+	return n
+}
+
 func steps(r *syntax.Regexp) int {
-	n := len(r.Rune)
+	n := 0
 	for _, sub := range r.Sub {
 		n += steps(sub)
 	}
-	n = max(n, 1)
-	if r.Op == syntax.OpRepeat {
-		n *= max(r.Max, r.Min, 1)
+	switch r.Op {
+	case syntax.OpLiteral:
+		return len(r.Rune)
+	case syntax.OpRepeat:
+		return n * max(r.Max, r.Min, 1)
 	}
-	return min(n, 1<<30)
+	return max(n, 1)
 }
 
 // compile makes the expression that values are held against. The engine's match lets . be a line break, too.
