@@ -106,6 +106,9 @@ type kindOfAsset struct {
 	// some are left out.
 	idle []string
 	full bool
+	// usual are the paths of the document before by their places: those of the next one are
+	// mostly the same.
+	usual []*entry
 	// counted is when the whole type was counted, or zero; changed is how much came since.
 	counted time.Time
 	changed uint64
@@ -119,6 +122,8 @@ type kindOfAsset struct {
 
 // entry is a path.
 type entry struct {
+	// path is empty when it was dropped.
+	path    string
 	kind    Kind
 	list    bool
 	assets  uint64
@@ -131,10 +136,14 @@ type entry struct {
 	// hits is how many values were there already, refused how many found no room, and
 	// passed how many were not looked for.
 	hits, refused, passed uint
-	dirty                 bool
+	// last is the value that came last, for the next one is often the same.
+	last      *valueEntry
+	lastValue string
+	dirty     bool
 }
 
 type valueEntry struct {
+	value  string
 	assets uint64
 	sites  siteSet
 }

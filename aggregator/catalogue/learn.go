@@ -13,6 +13,8 @@ const (
 	entryBytes, valueBytes = 240, 120
 	// Of values for which there is no room one in so many takes the place of a rare one.
 	secondChance = 32
+	// mostUsual is for how many places of documents their paths are remembered.
+	mostUsual = 256
 	// manyRefused is how many values have found no room when it is time to ask how many
 	// have found themselves there.
 	manyRefused = 256
@@ -42,19 +44,19 @@ func (c *Catalogue) learn(v *warehouse.AssetVersion) {
 		}
 	case warehouse.Created:
 		for i := range v.Fields {
-			t.learn(c, &v.Fields[i], site, 1)
+			t.learn(c, &v.Fields[i], i, site, 1)
 		}
 	case warehouse.Updated:
 		for i := range v.Fields {
 			// What did not change was learned before, but of versions from before the
 			// centre knew the asset.
 			if f := &v.Fields[i]; t.paths[f.Path] == nil || slices.Contains(v.Changed, f.Path) {
-				t.learn(c, f, site, 1)
+				t.learn(c, f, i, site, 1)
 			}
 		}
 	default: // it was there before: nothing is counted
 		for i := range v.Fields {
-			t.learn(c, &v.Fields[i], site, 0)
+			t.learn(c, &v.Fields[i], i, site, 0)
 		}
 	}
 }
@@ -98,10 +100,26 @@ func (c *Catalogue) number(site string) int {
 	return n
 }
 
-// learn takes in a path that an asset of a site has. t.mu is held, as for all that
-// follows.
-func (t *kindOfAsset) learn(c *Catalogue, f *document.Field, site int, count uint64) {
-	e := t.paths[f.Path]
+// find returns what is known of a path, or nil. Most documents have the paths of the one
+// before, in the same places.
+func (t *kindOfAsset) find(path string, place int) *entry {
+	if place < len(t.usual) && t.usual[place] != nil && t.usual[place].path == path && path != "" {
+		return t.usual[place]
+	}
+	e := t.paths[path]
+	if e != nil && place < mostUsual {
+		for len(t.usual) <= place {
+			t.usual = append(t.usual, nil)
+		}
+		t.usual[place] = e
+	}
+	return e
+}
+
+// learn takes in a path that an asset of a site has, in a place of its document. t.mu is
+// held, as for all that follows.
+func (t *kindOfAsset) learn(c *Catalogue, f *document.Field, place, site int, count uint64) {
+	e := t.find(f.Path, place)
 	if e == nil {
 		if e = t.add(c, f.Path, site, false); e == nil {
 			t.full = true
@@ -157,7 +175,7 @@ func (t *kindOfAsset) add(c *Catalogue, path string, site int, shared bool) *ent
 	}
 	c.bytes.Add(size)
 	path = strings.Clone(path)
-	e := &entry{born: c.next()}
+	e := &entry{path: path, born: c.next()}
 	e.sites.add(site)
 	t.paths[path] = e
 	t.own[site]++
@@ -186,8 +204,15 @@ func (t *kindOfAsset) learnValue(c *Catalogue, e *entry, value string, site int,
 			return
 		}
 	}
-	v := e.values[value]
+	v := e.last
+	if v == nil || e.lastValue != value {
+		v = e.values[value]
+	}
 	if v != nil {
+		if v != e.last {
+			// The catalogue's own text, for the other one holds a whole document.
+			e.last, e.lastValue = v, v.value
+		}
 		e.hits++
 		v.assets += count
 		if !v.sites.has(site) {
@@ -212,9 +237,9 @@ func (t *kindOfAsset) learnValue(c *Catalogue, e *entry, value string, site int,
 	if e.values == nil {
 		e.values = make(map[string]*valueEntry)
 	}
-	v = &valueEntry{assets: max(count, 1)}
+	v = &valueEntry{value: strings.Clone(value), assets: max(count, 1)}
 	v.sites.add(site)
-	e.values[strings.Clone(value)] = v
+	e.values[v.value] = v
 	c.bytes.Add(int64(valueBytes + len(value)))
 	t.touch(e)
 }
@@ -237,8 +262,7 @@ func (e *entry) room(c *Catalogue, site, size int) bool {
 	}
 	for value, v := range e.values {
 		if v.assets <= 1 && (len(e.values) < maxValues || v.sites.has(site) || e.ofSite(site) < maxSiteValues) {
-			delete(e.values, value)
-			c.bytes.Add(-int64(valueBytes + len(value)))
+			e.dropValue(c, value)
 			e.more = true
 			return true
 		}

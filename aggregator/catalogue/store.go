@@ -173,7 +173,7 @@ func (t *kindOfAsset) put(c *Catalogue, p *warehouse.Path, numbers []int) *entry
 			if e.values == nil {
 				e.values = make(map[string]*valueEntry)
 			}
-			known = new(valueEntry)
+			known = &valueEntry{value: v.Value}
 			e.values[v.Value] = known
 			c.bytes.Add(int64(valueBytes + len(v.Value)))
 		}
@@ -338,12 +338,16 @@ func (t *kindOfAsset) drop(c *Catalogue, path string, e *entry) {
 		t.own[t.owner(e)]--
 	}
 	delete(t.paths, path)
+	e.path = ""
 	t.gone[path] = struct{}{}
 	t.dirty = true
 	c.bytes.Add(-int64(entryBytes + len(path)))
 }
 
 func (e *entry) dropValue(c *Catalogue, value string) {
+	if v := e.values[value]; v == e.last {
+		e.last, e.lastValue = nil, ""
+	}
 	delete(e.values, value)
 	c.bytes.Add(-int64(valueBytes + len(value)))
 }
