@@ -12,8 +12,6 @@ type judged struct {
 	role names.Role
 	// holds says that the name has a secret in itself, and says that any of this is so.
 	holds, says bool
-	// long says that it is too long for the name in a pair.
-	long bool
 	// chosen says that the name looks as nobody would call a thing.
 	chosen bool
 	name   string
@@ -58,7 +56,7 @@ func (d *redactor) judgeAnew(name []byte) *judged {
 	}
 	// It is judged by what is left of it, so that it is the same when it is seen again.
 	clean = strings.ReplaceAll(clean, Mask, "")
-	j.Verdict, j.role, j.long = d.Rules.judge(clean), names.RoleOf(clean), len(clean) > names.MaxName
+	j.Verdict, j.role = d.Rules.judge(clean), names.RoleOf(clean)
 	j.chosen = names.LooksChosen(clean)
 	j.says = j.Secret || j.role != names.NoRole || j.holds
 	if len(name) > maxVerdict {
@@ -70,6 +68,21 @@ func (d *redactor) judgeAnew(name []byte) *judged {
 	d.verdicts[string(name)] = j
 	return j
 }
+
+// judgePairName says what the name in a pair of name and value says. What is left of it
+// may be as long as a name.
+func (d *redactor) judgePairName(text []byte) *judged {
+	if len(text) <= names.MaxName {
+		return d.judge(text)
+	}
+	clean := strings.ReplaceAll(d.quietly(string(text)), Mask, "")
+	if len(clean) > names.MaxName {
+		return &noName
+	}
+	return d.judge([]byte(clean))
+}
+
+var noName judged
 
 // forget makes room. What is forgotten leads to nothing that is kept.
 func (d *redactor) forget() {

@@ -504,7 +504,7 @@ func (d *redactor) object(under names.Verdict) error {
 				if err != nil {
 					return err
 				}
-				if of := d.judge(text); of.Secret && !of.long && (!p.Secret || of.Look == names.NoLook) {
+				if of := d.judgePairName(text); of.Secret && (!p.Secret || of.Look == names.NoLook) {
 					p.Verdict = of.Verdict
 				}
 				if err := d.maskIn(raw, at, true); err != nil {

@@ -404,9 +404,9 @@ func (c *scanner) bare(name string, i, j int) int {
 		is = of.Password && !strings.Contains(text, " ")
 	case isVariable(name): // docker -e DB_PASSWORD image:1.2, but ENV DB_PASSWORD x
 		return j
-	case of.Password && c.lines && c.lineStart(i) &&
-		strings.TrimSpace(c.s[v.To:v.To+lineEnd(c.s[v.To:])]) == "":
-		is = !names.IsProse(text)
+	case of.Password && c.lines && c.lineStart(i) && strings.TrimSpace(c.s[v.To:v.To+lineEnd(c.s[v.To:])]) == "":
+		// password X, but not kpasswd 464/tcp, or Go's Password string.
+		is = !names.IsProse(text) && !goTypes[text] && !isPortName(text)
 	case of.Password:
 		is = names.HasDigitAndLetter(text) && len(text) >= 6 && !strings.ContainsAny(text, "/()")
 	case strings.ContainsAny(name, "-_") && name != strings.ToLower(name) || c.lineStart(i) && strings.ContainsAny(name, "-_"):
@@ -419,6 +419,15 @@ func (c *scanner) bare(name string, i, j int) int {
 	}
 	c.found = append(c.found, forms.Secret{Span: forms.Span{From: v.From, To: v.From + len(text)}, By: of.Rule.String()})
 	return v.To
+}
+
+// goTypes are what stands behind a field of a structure in Go and its kin.
+var goTypes = names.Set("string *string []byte bool int error String str")
+
+// isPortName knows ports as /etc/services has them: 464/tcp.
+func isPortName(text string) bool {
+	port, protocol, ok := strings.Cut(text, "/")
+	return ok && (protocol == "tcp" || protocol == "udp") && strings.Trim(port, "0123456789") == ""
 }
 
 // setters are words behind which a variable and its value stand, and headers those

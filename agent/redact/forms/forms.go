@@ -109,7 +109,7 @@ var All = []Form{
 	newForm("password in an address", `\b([\w.\-]+:)[^\s@"']+(@(?:tcp|unix|udp)\()`, "@tcp(", "@unix(", "@udp("),
 	newForm("password in an address", `(?i)(jdbc:oracle:\w+:[^/\s"']+/)[^\s"']+(@)`, "jdbc:oracle"),
 	newForm("password in an address", `(\b[A-Za-z]\w*/)[^\s"'/@]+(@//\w)`, "@//"),
-	newForm("username=USER%PASSWORD", `(?i)(\buser(?:name)?=[^\s,%"']+%)[^\s,"']+`, "username=", "user="),
+	newForm("username=USER%PASSWORD", `(?i)(\buser(?:name)?=[^\s,%"']+%)[^\s,"'%]{2,}`, "username=", "user="),
 	newForm("header Authorization",
 		`(?i)\b(authorization["']?[ \t]*[=:][ \t]*["']?)(?:digest|aws4-\S+|hawk|oauth|signature|negotiate|ntlm)\s[^\n']+`,
 		"authorization"),
