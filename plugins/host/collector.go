@@ -13,6 +13,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/host/firmware"
+	"github.com/reeve-cloud/reeve/plugins/host/statfs"
 	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
@@ -39,7 +40,7 @@ type collector struct {
 	cpuModel       func() cpuDoc
 	virtualization func() firmware.Virtualization
 
-	probes *prober
+	probes *statfs.Prober
 	sizes  sync.Map // the last known size of filesystems, by uid
 	// oddMemory says once that memory cannot be read.
 	oddMemory sync.Once
@@ -50,7 +51,7 @@ type collector struct {
 var _ plugin.Watcher = (*collector)(nil)
 
 func newCollector(log *slog.Logger, opts options, ns netns.NsHandle) *collector {
-	c := &collector{log: log, opts: opts, tree: tree.New(opts.Root), ns: ns, probes: newProber()}
+	c := &collector{log: log, opts: opts, tree: tree.New(opts.Root), ns: ns, probes: statfs.NewProber()}
 	c.dmi = sync.OnceValue(func() firmware.DMI { return firmware.Read(c.tree) })
 	c.cpuModel = sync.OnceValue(c.readCPUModel)
 	c.virtualization = sync.OnceValue(func() firmware.Virtualization { return firmware.DetectVirtualization(c.tree, c.dmi()) })

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,9 +12,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/statfs"
 	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
@@ -54,7 +53,7 @@ func TestMountTable(t *testing.T) {
 	c := testCollector(t, options{})
 	seen := make(map[string]bool)
 	for _, m := range selectMounts(all, options{}) {
-		obs, ok, err := c.observeFilesystem(testID, m, answer{probeResult: probeResult{usage: fsUsage{Total: 9}, number: m.number, isDir: true}},
+		obs, ok, err := c.observeFilesystem(testID, m, statfs.Answer{Result: statfs.Result{Usage: statfs.Usage{Total: 9}, Number: m.number, IsDir: true}},
 			nil)
 		if err != nil || !ok {
 			t.Fatalf("%q: %v %v", m.point, ok, err)
@@ -122,33 +121,6 @@ func TestWhichMounts(t *testing.T) {
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
-	}
-}
-
-// TestNumbersOfFilesystems: less than nothing is nothing.
-func TestNumbersOfFilesystems(t *testing.T) {
-	below := func(n int64) uint64 { return uint64(n) }
-	for _, test := range []struct {
-		name string
-		sfs  unix.Statfs_t
-		want fsUsage
-	}{
-		{"plain", unix.Statfs_t{Blocks: 10, Bfree: 4, Bavail: 3, Files: 8, Ffree: 5},
-			fsUsage{Total: 40960, Used: 24576, Free: 16384, Available: 12288, Inodes: &inodes{8, 3, 5}}},
-		{"available below zero", unix.Statfs_t{Blocks: 10, Bfree: 1, Bavail: below(-217)}, fsUsage{Total: 40960, Used: 36864, Free: 4096}},
-		{"free below zero", unix.Statfs_t{Blocks: 10, Bfree: below(-1), Bavail: below(-1)}, fsUsage{Total: 40960, Used: 40960}},
-		{"all below zero", unix.Statfs_t{Blocks: below(-1), Bfree: below(-1), Bavail: below(-1), Files: below(-1), Ffree: below(-1)}, fsUsage{}},
-		{"more free than there is", unix.Statfs_t{Blocks: 1, Bfree: 2, Files: 1, Ffree: 2},
-			fsUsage{Total: 4096, Free: 8192, Inodes: &inodes{1, 0, 2}}},
-		{"more than fits", unix.Statfs_t{Blocks: math.MaxInt64, Bfree: math.MaxInt64}, fsUsage{Total: math.MaxUint64, Free: math.MaxUint64}},
-	} {
-		got := usageOf(&test.sfs, 4096)
-		if (got.Inodes == nil) != (test.want.Inodes == nil) || got.Inodes != nil && *got.Inodes != *test.want.Inodes {
-			t.Errorf("%s: inodes %+v", test.name, got.Inodes)
-		}
-		if got.Inodes, test.want.Inodes = nil, nil; got != test.want {
-			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
-		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/pkg/plugin/plugintest"
+	"github.com/reeve-cloud/reeve/plugins/host/statfs"
 )
 
 // recorded are files as a virtual machine of the lab's cloud has them, with a disk of
@@ -79,8 +80,8 @@ func TestOneOddFile(t *testing.T) {
 	root := writeTree(t, files).Root()
 	sweepAll := func(outs map[string]*plugintest.Sink) map[string]error {
 		c := newCollector(slog.New(slog.DiscardHandler), options{Root: root}, netns.None())
-		c.probes.statfs = func(string) (probeResult, error) {
-			return probeResult{usage: fsUsage{Total: 9}, isDir: true}, nil
+		c.probes.Statfs = func(string) (statfs.Result, error) {
+			return statfs.Result{Usage: statfs.Usage{Total: 9}, IsDir: true}, nil
 		}
 		errs := make(map[string]error)
 		for scope, out := range outs {

@@ -9,10 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/host/escape"
+	"github.com/reeve-cloud/reeve/plugins/host/statfs"
 )
 
 // filesystem is the document of a Filesystem.
@@ -27,8 +26,8 @@ type filesystem struct {
 	Root string `json:"root,omitempty"`
 	// Size is there for filesystems whose size changes only when they are
 	// resized. Usage has the total of all.
-	Size  uint64   `json:"size,omitempty"`
-	Usage *fsUsage `json:"usage,omitempty"`
+	Size  uint64        `json:"size,omitempty"`
+	Usage *statfs.Usage `json:"usage,omitempty"`
 }
 
 // sweepStorage lists block devices, partitions and filesystems.
@@ -51,7 +50,7 @@ func (c *collector) sweepStorage(ctx context.Context, machine string, out plugin
 		// here where a server is gone.
 		paths[i] = filepath.Join(c.tree.Root(), m.point)
 	}
-	answers, err := c.probes.ask(ctx, paths)
+	answers, err := c.probes.Ask(ctx, paths)
 	if err != nil {
 		return fmt.Errorf("ask filesystems: %w", err)
 	}
@@ -69,26 +68,26 @@ func (c *collector) sweepStorage(ctx context.Context, machine string, out plugin
 
 // observeFilesystem is not ok for what is no filesystem to people: one without
 // a size, or a single file that is mounted over another.
-func (c *collector) observeFilesystem(machine string, m mount, a answer, index map[string]plugin.Key) (obs plugin.Observation, ok bool,
+func (c *collector) observeFilesystem(machine string, m mount, a statfs.Answer, index map[string]plugin.Key) (obs plugin.Observation, ok bool,
 	err error) {
 	status := "mounted"
-	var usage *fsUsage
+	var usage *statfs.Usage
 	switch {
-	case errors.Is(a.err, fs.ErrNotExist):
+	case errors.Is(a.Err, fs.ErrNotExist):
 		return obs, false, nil // unmounted since, or hidden by a later mount above it
-	case errors.Is(a.err, errUnresponsive):
+	case errors.Is(a.Err, statfs.ErrUnresponsive):
 		status = "unresponsive"
-	case errors.Is(a.err, fs.ErrPermission):
+	case errors.Is(a.Err, fs.ErrPermission):
 		// It is mounted; only its numbers are not ours to know.
-	case a.err != nil:
+	case a.Err != nil:
 		status = "unavailable"
-	case !a.isDir || a.usage.Total == 0:
+	case !a.IsDir || a.Usage.Total == 0:
 		return obs, false, nil
-	case c.tree.Foreign() && m.fstype != "btrfs" && a.number != m.number:
+	case c.tree.Foreign() && m.fstype != "btrfs" && a.Number != m.number:
 		// The mount did not propagate to the agent, who would measure what is
 		// under it.
 	default:
-		usage = &a.usage
+		usage = &a.Usage
 	}
 	doc := filesystem{
 		Mountpoint: escape.Printable(m.point), Device: escape.Printable(m.source), Type: escape.Printable(m.fstype), Mode: "rw", Options: m.options, DeviceNumber: m.number,
@@ -125,7 +124,7 @@ func fixedSize(fstype string) bool {
 
 // rememberSize keeps a filesystem's last known size for the time in which it
 // does not answer: it does not change by that.
-func (c *collector) rememberSize(uid string, usage *fsUsage) uint64 {
+func (c *collector) rememberSize(uid string, usage *statfs.Usage) uint64 {
 	if usage != nil {
 		c.sizes.Store(uid, usage.Total)
 		return usage.Total
@@ -157,8 +156,4 @@ func (c *collector) deviceOf(m mount, index map[string]plugin.Key) (plugin.Key, 
 	}
 	key, ok := index[devicePath(filepath.Base(target))]
 	return key, ok
-}
-
-func deviceNumber(dev uint64) string {
-	return fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev))
 }

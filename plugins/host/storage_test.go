@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/statfs"
 )
 
 type lsblkDevice struct {
@@ -295,8 +296,8 @@ func TestHungFilesystem(t *testing.T) {
 	hang := make(chan struct{})
 	var mu sync.Mutex
 	dead, calls := false, 0
-	c.probes.limit = 50 * time.Millisecond
-	c.probes.statfs = func(path string) (probeResult, error) {
+	c.probes.Limit = 50 * time.Millisecond
+	c.probes.Statfs = func(path string) (statfs.Result, error) {
 		mu.Lock()
 		wait := dead && strings.HasSuffix(path, "/dead")
 		if wait {
@@ -307,7 +308,7 @@ func TestHungFilesystem(t *testing.T) {
 			<-hang
 		}
 		number := map[bool]string{true: "0:8", false: "0:9"}[strings.HasSuffix(path, "/dead")]
-		return probeResult{usage: fsUsage{Total: 1000}, number: number, isDir: true}, nil
+		return statfs.Result{Usage: statfs.Usage{Total: 1000}, Number: number, IsDir: true}, nil
 	}
 	check := func(status string) {
 		t.Helper()
@@ -327,7 +328,7 @@ func TestHungFilesystem(t *testing.T) {
 	mu.Unlock()
 	check("unresponsive")
 	check("unresponsive")
-	if n := c.probes.stuck(); n != 1 || calls != 1 {
+	if n := c.probes.Stuck(); n != 1 || calls != 1 {
 		t.Errorf("%d calls are stuck of %d, want one", n, calls)
 	}
 	mu.Lock()
@@ -335,7 +336,7 @@ func TestHungFilesystem(t *testing.T) {
 	mu.Unlock()
 	close(hang)
 	for range 100 {
-		if c.probes.stuck() == 0 {
+		if c.probes.Stuck() == 0 {
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -348,15 +349,15 @@ func TestStatfsErrors(t *testing.T) {
 	index := map[string]plugin.Key{}
 	m := mount{point: "/x", fstype: "nfs4", root: "/"}
 	for _, test := range []struct {
-		a      answer
+		a      statfs.Answer
 		status string
 	}{
-		{answer{err: unix.ENOENT}, ""},
-		{answer{err: unix.EACCES}, "mounted"},
-		{answer{err: unix.ESTALE}, "unavailable"},
-		{answer{err: errUnresponsive}, "unresponsive"},
-		{answer{probeResult: probeResult{isDir: true}}, ""},
-		{answer{probeResult: probeResult{usage: fsUsage{Total: 1}}}, ""},
+		{statfs.Answer{Err: unix.ENOENT}, ""},
+		{statfs.Answer{Err: unix.EACCES}, "mounted"},
+		{statfs.Answer{Err: unix.ESTALE}, "unavailable"},
+		{statfs.Answer{Err: statfs.ErrUnresponsive}, "unresponsive"},
+		{statfs.Answer{Result: statfs.Result{IsDir: true}}, ""},
+		{statfs.Answer{Result: statfs.Result{Usage: statfs.Usage{Total: 1}}}, ""},
 	} {
 		obs, ok, err := c.observeFilesystem(testID, m, test.a, index)
 		if err != nil || ok != (test.status != "") || obs.Status != test.status {
@@ -400,8 +401,8 @@ func TestForeignDevices(t *testing.T) {
 	device("virtual/block/ram0", "ram0", map[string]string{"size": "8192\n", "dev": "1:0\n"})
 
 	c := testCollector(t, options{Root: writeTree(t, files).Root()})
-	c.probes.statfs = func(string) (probeResult, error) {
-		return probeResult{usage: fsUsage{Total: 9}, number: "253:0", isDir: true}, nil
+	c.probes.Statfs = func(string) (statfs.Result, error) {
+		return statfs.Result{Usage: statfs.Usage{Total: 9}, Number: "253:0", IsDir: true}, nil
 	}
 	s := sweepScope(t, c, scopeStorage)
 	uid := func(typ, natural string) plugin.Key { return partKey(testID, typ, natural) }

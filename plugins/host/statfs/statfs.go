@@ -1,8 +1,10 @@
-package host
+// Package statfs asks filesystems how full they are, none of which can hold up others.
+package statfs
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/bits"
 	"sync"
@@ -14,32 +16,34 @@ import (
 // statfsLimit is how long a filesystem may take to say how full it is.
 const statfsLimit = 2 * time.Second
 
-// errUnresponsive means that a filesystem did not answer in time: most often an
+// ErrUnresponsive means that a filesystem did not answer in time: most often an
 // NFS server that is gone.
-var errUnresponsive = errors.New("the filesystem does not answer")
+var ErrUnresponsive = errors.New("the filesystem does not answer")
 
-// fsUsage is what statfs(2) says. All of it is volatile: even the total number
+// Usage is what statfs(2) says. All of it is volatile: even the total number
 // of inodes, and on ZFS or NFS the total size, move with what is free.
-type fsUsage struct {
+type Usage struct {
 	Total     uint64  `json:"total"`
 	Used      uint64  `json:"used"`
 	Free      uint64  `json:"free"`
 	Available uint64  `json:"available"`
-	Inodes    *inodes `json:"inodes,omitempty"`
+	Inodes    *Inodes `json:"inodes,omitempty"`
 }
 
-type inodes struct {
+// Inodes are the numbers of its files.
+type Inodes struct {
 	Total uint64 `json:"total"`
 	Used  uint64 `json:"used"`
 	Free  uint64 `json:"free"`
 }
 
-// prober asks filesystems how full they are. A call into a dead filesystem
+// Prober asks filesystems how full they are. A call into a dead filesystem
 // cannot be broken off, so its goroutine stays behind; the prober keeps account
 // of it and starts no second one for the same mount point until it came back.
-type prober struct {
-	statfs func(path string) (probeResult, error)
-	limit  time.Duration
+type Prober struct {
+	// Statfs asks one, for as long as that likes, and Limit is how long all are waited for.
+	Statfs func(path string) (Result, error)
+	Limit  time.Duration
 
 	mu      sync.Mutex
 	pending map[string]*probe
@@ -48,22 +52,24 @@ type prober struct {
 // probe is one call under way, or its result once done is closed.
 type probe struct {
 	done   chan struct{}
-	result probeResult
+	result Result
 	err    error
 }
 
-type probeResult struct {
-	usage  fsUsage
-	number string // "major:minor" of what is at the path
-	isDir  bool
+// Result is what a filesystem says.
+type Result struct {
+	Usage  Usage
+	Number string // "major:minor" of what is at the path
+	IsDir  bool
 }
 
-func newProber() *prober {
-	return &prober{statfs: statfs, limit: statfsLimit, pending: map[string]*probe{}}
+// NewProber returns one that has asked nothing yet.
+func NewProber() *Prober {
+	return &Prober{Statfs: statfs, Limit: statfsLimit, pending: map[string]*probe{}}
 }
 
 // start begins to ask, or finds the call that hangs since an earlier sweep.
-func (p *prober) start(path string) (call *probe, hung bool) {
+func (p *Prober) start(path string) (call *probe, hung bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if call, ok := p.pending[path]; ok {
@@ -72,7 +78,7 @@ func (p *prober) start(path string) (call *probe, hung bool) {
 	call = &probe{done: make(chan struct{})}
 	p.pending[path] = call
 	go func() {
-		call.result, call.err = p.statfs(path)
+		call.result, call.err = p.Statfs(path)
 		p.mu.Lock()
 		delete(p.pending, path)
 		p.mu.Unlock()
@@ -81,29 +87,29 @@ func (p *prober) start(path string) (call *probe, hung bool) {
 	return call, false
 }
 
-// stuck counts the calls that have not come back.
-func (p *prober) stuck() int {
+// Stuck counts the calls that have not come back.
+func (p *Prober) Stuck() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.pending)
 }
 
-// answer is a filesystem's answer, or why there is none.
-type answer struct {
-	probeResult
-	err error
+// Answer is a filesystem's answer, or why there is none.
+type Answer struct {
+	Result
+	Err error
 }
 
-// ask asks all filesystems at once and waits for them until the limit.
-func (p *prober) ask(ctx context.Context, paths []string) ([]answer, error) {
+// Ask asks all filesystems at once and waits for them until the limit.
+func (p *Prober) Ask(ctx context.Context, paths []string) ([]Answer, error) {
 	calls := make([]*probe, len(paths))
 	hung := make([]bool, len(paths))
 	for i, path := range paths {
 		calls[i], hung[i] = p.start(path)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, p.limit, errUnresponsive)
+	ctx, cancel := context.WithTimeoutCause(ctx, p.Limit, ErrUnresponsive)
 	defer cancel()
-	answers := make([]answer, len(paths))
+	answers := make([]Answer, len(paths))
 	for i, call := range calls {
 		wait := ctx.Done()
 		if hung[i] {
@@ -112,18 +118,18 @@ func (p *prober) ask(ctx context.Context, paths []string) ([]answer, error) {
 		// An answer that is there counts, even when time is up.
 		select {
 		case <-call.done:
-			answers[i] = answer{call.result, call.err}
+			answers[i] = Answer{call.result, call.err}
 			continue
 		default:
 		}
 		select {
 		case <-call.done:
-			answers[i] = answer{call.result, call.err}
+			answers[i] = Answer{call.result, call.err}
 		case <-wait:
-			answers[i].err = errUnresponsive
+			answers[i].Err = ErrUnresponsive
 		}
 	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errUnresponsive) {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ErrUnresponsive) {
 		return nil, cause
 	}
 	return answers, nil
@@ -132,29 +138,29 @@ func (p *prober) ask(ctx context.Context, paths []string) ([]answer, error) {
 var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // statfs asks one filesystem. It blocks for as long as that likes.
-func statfs(path string) (probeResult, error) {
+func statfs(path string) (Result, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
-		return probeResult{}, err
+		return Result{}, err
 	}
 	var sfs unix.Statfs_t
 	if err := unix.Statfs(path, &sfs); err != nil {
-		return probeResult{}, err
+		return Result{}, err
 	}
 	size := uint64(sfs.Frsize)
 	if size == 0 {
 		size = uint64(sfs.Bsize)
 	}
-	return probeResult{
-		usage:  usageOf(&sfs, size),
-		number: deviceNumber(uint64(st.Dev)),
-		isDir:  st.Mode&unix.S_IFMT == unix.S_IFDIR,
+	return Result{
+		Usage:  usageOf(&sfs, size),
+		Number: deviceNumber(uint64(st.Dev)),
+		IsDir:  st.Mode&unix.S_IFMT == unix.S_IFDIR,
 	}, nil
 }
 
 // usageOf makes numbers of what a filesystem said. Some say less than nothing is
 // free (what is reserved counts as used), or more than fits into a number.
-func usageOf(sfs *unix.Statfs_t, blockSize uint64) fsUsage {
+func usageOf(sfs *unix.Statfs_t, blockSize uint64) Usage {
 	count := func(n uint64) uint64 {
 		if int64(n) < 0 {
 			return 0
@@ -169,10 +175,14 @@ func usageOf(sfs *unix.Statfs_t, blockSize uint64) fsUsage {
 		return bytes
 	}
 	total, free := count(sfs.Blocks), count(sfs.Bfree)
-	u := fsUsage{Total: size(total), Used: size(total - min(total, free)), Free: size(free), Available: size(count(sfs.Bavail))}
+	u := Usage{Total: size(total), Used: size(total - min(total, free)), Free: size(free), Available: size(count(sfs.Bavail))}
 	if files := count(sfs.Files); files > 0 {
 		free := count(sfs.Ffree)
-		u.Inodes = &inodes{Total: files, Used: files - min(files, free), Free: free}
+		u.Inodes = &Inodes{Total: files, Used: files - min(files, free), Free: free}
 	}
 	return u
+}
+
+func deviceNumber(dev uint64) string {
+	return fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev))
 }
