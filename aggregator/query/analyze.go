@@ -3,7 +3,6 @@ package query
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/reeve-cloud/reeve/aggregator/query/expression"
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/filter"
 )
@@ -148,24 +148,10 @@ type analysis struct {
 	names    []string
 	each     []bool
 	measures []measure
-	computed []*expression
+	computed []*expression.Expression
 	values   []string
-	having   *expression
+	having   *expression.Expression
 	pivot    *column
-}
-
-// reserved are names that values cannot have, for something is done by them.
-var errName = errors.New("must be a word of letters, digits and underscores that begins with a letter")
-
-func checkName(name string) error {
-	if name == "" || len(name) > 64 || name[0] >= '0' && name[0] <= '9' ||
-		strings.ContainsFunc(name, func(r rune) bool { return r > 0x7f || !nameByte(byte(r)) }) {
-		return errName
-	}
-	if slices.Contains([]string{"AND", "OR", "NOT"}, name) {
-		return fmt.Errorf("%s is a word of expressions", name)
-	}
-	return nil
 }
 
 func (e *Engine) newAnalysis(ctx context.Context, scope Scope, q AnalyzeQuery) (*analysis, error) {
@@ -216,14 +202,14 @@ func (e *Engine) newAnalysis(ctx context.Context, scope Scope, q AnalyzeQuery) (
 		if err := a.newName("computed", c.Name); err != nil {
 			return nil, err
 		}
-		x, err := parseExpression(c.Expression, a.values, false)
+		x, err := expression.Parse(c.Expression, a.values, false)
 		if err != nil {
 			return nil, &RequestError{Part: "computed: " + c.Name, Reason: err}
 		}
 		a.computed, a.values = append(a.computed, x), append(a.values, c.Name)
 	}
 	if q.Having != "" {
-		if a.having, err = parseExpression(q.Having, a.values, true); err != nil {
+		if a.having, err = expression.Parse(q.Having, a.values, true); err != nil {
 			return nil, &RequestError{Part: "having", Reason: err}
 		}
 	}
@@ -231,7 +217,7 @@ func (e *Engine) newAnalysis(ctx context.Context, scope Scope, q AnalyzeQuery) (
 }
 
 func (a *analysis) newName(part, name string) error {
-	if err := checkName(name); err != nil {
+	if err := expression.CheckName(name); err != nil {
 		return wrong(part, "%q: %w", name, err)
 	}
 	if slices.Contains(a.values, name) {
@@ -412,12 +398,16 @@ func (a *analysis) rows(s *statement, apart bool) string {
 	return "(SELECT " + strings.Join(list, ", ") + " FROM (SELECT " + strings.Join(inner, ", ") + " FROM " + rows + "))"
 }
 
+// valueColumn is the column of a value.
+func (a *analysis) valueColumn(name string) string {
+	return "a" + strconv.Itoa(slices.Index(a.values, name))
+}
+
 // computedColumns are the values that are computed, over the measures a0, a1 ...
 func (a *analysis) computedColumns(s *statement) []string {
 	var list []string
-	column := func(name string) string { return "a" + strconv.Itoa(slices.Index(a.values, name)) }
 	for i, x := range a.computed {
-		list = append(list, fmt.Sprintf("toNullable(toFloat64(%s)) AS a%d", x.sql(s, column), len(a.measures)+i))
+		list = append(list, fmt.Sprintf("toNullable(toFloat64(%s)) AS a%d", x.SQL(a.valueColumn, s.number), len(a.measures)+i))
 	}
 	return list
 }
@@ -549,7 +539,7 @@ func (e *Engine) Analyze(ctx context.Context, scope Scope, q AnalyzeQuery) (*Ana
 	rows := a.rows(s, true)
 	tail := ""
 	if a.having != nil {
-		tail = " WHERE " + a.having.sql(s, func(name string) string { return "a" + strconv.Itoa(slices.Index(a.values, name)) })
+		tail = " WHERE " + a.having.SQL(a.valueColumn, s.number)
 	}
 	order, err := a.order(q.Sort)
 	if err != nil {

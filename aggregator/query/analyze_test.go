@@ -2,7 +2,6 @@ package query
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -11,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/reeve-cloud/reeve/pkg/filter"
 )
 
 // modelKey is a key with what the model groups by.
@@ -521,49 +518,6 @@ func TestJoins(t *testing.T) {
 	}
 }
 
-func TestExpressions(t *testing.T) {
-	names := []string{"n", "cores", "AND_"}
-	for text, want := range map[string]string{
-		"": "missing", "n +": "missing", "n n": "not expected", "1 +* 2": "missing", "m": "no value", "nn": "is it n?", "n > 1": "must be a number", "(n": "not closed",
-		"f(n)": "no function", "round(n": "not closed", "round()": "missing", "least(n)": "2 to 8", "n ; n": "means nothing", "1e": "not a number",
-		strings.Repeat("(", 30) + "n" + strings.Repeat(")", 30): "deep", strings.Repeat("-", 30) + "n": "deep", "n" + strings.Repeat("+n", 200): "parts",
-		strings.Repeat(" ", 2000): "bytes", "NOT n": "NOT is before", "n AND n": "between comparisons", "round(n, n)": "digits", "(n > 1) + 1": "between numbers",
-		"1.2.3": "not a number", "n\x00": "means nothing", "-": "missing",
-	} {
-		x, err := parseExpression(text, names, false)
-		var e *ExpressionError
-		if !errors.As(err, &e) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%.40q: %v %v, want %q", text, x, err, want)
-		}
-	}
-	for _, text := range []string{"n > 1 AND NOT (cores = 2 OR n < 3)", "n/cores >= 1.5e3", "(n > 1)"} {
-		if _, err := parseExpression(text, names, true); err != nil {
-			t.Errorf("%q: %v", text, err)
-		}
-	}
-}
-
-func FuzzExpression(f *testing.F) {
-	for _, text := range []string{"n > 1 AND NOT (n = 2)", "round(n / cores, 2)", "-(-n)", "least(n, 1, 2)", "((("} {
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		for _, logic := range []bool{false, true} {
-			x, err := parseExpression(text, []string{"n", "cores"}, logic)
-			var e *ExpressionError
-			if err != nil && (!errors.As(err, &e) || e.Position < 0 || e.Position > len(text)) {
-				t.Fatalf("%q: %v", text, err)
-			}
-			if err == nil {
-				var s statement
-				if sql := x.sql(&s, func(name string) string { return name }); len(sql) > 20_000 {
-					t.Fatalf("%q becomes %d bytes", text, len(sql))
-				}
-			}
-		}
-	})
-}
-
 func FuzzIdentifier(f *testing.F) {
 	for _, name := range []string{"a.b", "`", "\\", "\x00", "{p:String}", "ü"} {
 		f.Add(name)
@@ -584,5 +538,3 @@ func FuzzIdentifier(f *testing.F) {
 		}
 	})
 }
-
-var _ = filter.Text

@@ -138,6 +138,10 @@ func (p *plan) keys(s *statement) []string {
 		c := compiler{plan: p, s: s, source: new(source)}
 		switch compare.Field.Name {
 		case "type":
+			if !slices.ContainsFunc(compare.Values, func(v filter.Value) bool { return v.Before || v.After }) && compare.Op == filter.Equal {
+				list = append(list, c.node(n))
+				continue
+			}
 			// The engine finds the parts of a table by the types themselves, and not by what
 			// is true of them.
 			list = append(list, "type IN (SELECT type FROM asset WHERE "+c.node(n)+" GROUP BY type)")

@@ -1,16 +1,5 @@
-package query
-
-import (
-	"fmt"
-	"slices"
-	"strconv"
-	"strings"
-
-	"github.com/reeve-cloud/reeve/pkg/nearest"
-)
-
-// An expression computes something of the values of a group: arithmetic, comparisons,
-// and a few functions.
+// Package expression computes something of the values of a group: arithmetic,
+// comparisons, and a few functions.
 //
 //	expression = or
 //	or         = and { "OR" and }
@@ -22,38 +11,51 @@ import (
 //	factor     = number | name | function "(" sum { "," sum } ")" | "(" or ")" | "-" factor
 //
 // What is divided by zero is nothing, and nothing compares with anything.
-type expression struct {
+package expression
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/reeve-cloud/reeve/pkg/nearest"
+)
+
+// Expression is one that was read. It does not change.
+type Expression struct {
 	// op is a sign, a function in lower case, "number" or "name".
 	op       string
 	number   float64
 	name     string
-	operands []*expression
+	operands []*Expression
 	// logic says that it is true or false.
 	logic bool
 }
 
 const (
-	maxExpression      = 1 << 10
-	maxExpressionParts = 100
-	maxExpressionDepth = 20
+	maxSize  = 1 << 10
+	maxParts = 100
+	maxDepth = 20
 )
 
 // functions of expressions, with how many operands they have at least and at most.
 var functions = map[string][2]int{"abs": {1, 1}, "round": {1, 2}, "least": {2, 8}, "greatest": {2, 8}, "coalesce": {2, 8}}
 
-// ExpressionError is an error of an expression, with the byte at which it is.
-type ExpressionError struct {
+// Error is what is wrong with an expression, with the byte at which it is.
+type Error struct {
 	Expression string
 	Position   int
 	Reason     string
 }
 
 // Error implements error.
-func (e *ExpressionError) Error() string {
+func (e *Error) Error() string {
 	return fmt.Sprintf("at character %d: %s", len([]rune(e.Expression[:min(e.Position, len(e.Expression))]))+1, e.Reason)
 }
 
-type expressionParser struct {
+type parser struct {
 	text  string
 	at    int
 	parts int
@@ -64,11 +66,12 @@ type expressionParser struct {
 	names []string
 }
 
-// parseExpression reads an expression over names, one that is true or false if logic.
-func parseExpression(text string, names []string, logic bool) (x *expression, err error) {
-	p := &expressionParser{text: text, names: names}
-	if len(text) > maxExpression {
-		return nil, p.wrong(0, "an expression has at most %d bytes", maxExpression)
+// Parse reads an expression over names, one that is true or false if logic. The error is
+// an Error.
+func Parse(text string, names []string, logic bool) (x *Expression, err error) {
+	p := &parser{text: text, names: names}
+	if len(text) > maxSize {
+		return nil, p.wrong(0, "an expression has at most %d bytes", maxSize)
 	}
 	if err := p.next(); err != nil {
 		return nil, err
@@ -87,16 +90,16 @@ func parseExpression(text string, names []string, logic bool) (x *expression, er
 	return x, nil
 }
 
-func (p *expressionParser) wrong(at int, format string, args ...any) error {
-	return &ExpressionError{Expression: p.text, Position: at, Reason: fmt.Sprintf(format, args...)}
+func (p *parser) wrong(at int, format string, args ...any) error {
+	return &Error{Expression: p.text, Position: at, Reason: fmt.Sprintf(format, args...)}
 }
 
-func nameByte(c byte) bool {
+func wordByte(c byte) bool {
 	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
 // next reads a token.
-func (p *expressionParser) next() error {
+func (p *parser) next() error {
 	for p.at < len(p.text) && strings.IndexByte(" \t\r\n", p.text[p.at]) >= 0 {
 		p.at++
 	}
@@ -108,12 +111,12 @@ func (p *expressionParser) next() error {
 	n := 0
 	switch c := rest[0]; {
 	case c >= '0' && c <= '9' || c == '.':
-		for n < len(rest) && (nameByte(rest[n]) || rest[n] == '.' ||
+		for n < len(rest) && (wordByte(rest[n]) || rest[n] == '.' ||
 			(rest[n] == '-' || rest[n] == '+') && n > 0 && (rest[n-1] == 'e' || rest[n-1] == 'E')) {
 			n++
 		}
-	case nameByte(c):
-		for n < len(rest) && nameByte(rest[n]) {
+	case wordByte(c):
+		for n < len(rest) && wordByte(rest[n]) {
 			n++
 		}
 	case strings.HasPrefix(rest, "<=") || strings.HasPrefix(rest, ">=") || strings.HasPrefix(rest, "!="):
@@ -129,14 +132,14 @@ func (p *expressionParser) next() error {
 }
 
 // node makes an expression of a kind, within the bounds.
-func (p *expressionParser) node(op string, logic bool, operands ...*expression) (*expression, error) {
-	if p.parts++; p.parts > maxExpressionParts {
-		return nil, p.wrong(p.start, "an expression has at most %d parts", maxExpressionParts)
+func (p *parser) node(op string, logic bool, operands ...*Expression) (*Expression, error) {
+	if p.parts++; p.parts > maxParts {
+		return nil, p.wrong(p.start, "an expression has at most %d parts", maxParts)
 	}
-	return &expression{op: op, logic: logic, operands: operands}, nil
+	return &Expression{op: op, logic: logic, operands: operands}, nil
 }
 
-func (p *expressionParser) binary(operators []string, logic bool, below func() (*expression, error)) (*expression, error) {
+func (p *parser) binary(operators []string, logic bool, below func() (*Expression, error)) (*Expression, error) {
 	left, err := below()
 	for err == nil && slices.Contains(operators, p.token) {
 		op, at := p.token, p.start
@@ -157,15 +160,15 @@ func (p *expressionParser) binary(operators []string, logic bool, below func() (
 	return left, err
 }
 
-func (p *expressionParser) or() (*expression, error) {
-	if p.depth++; p.depth > maxExpressionDepth {
-		return nil, p.wrong(p.start, "brackets may be at most %d deep", maxExpressionDepth)
+func (p *parser) or() (*Expression, error) {
+	if p.depth++; p.depth > maxDepth {
+		return nil, p.wrong(p.start, "brackets may be at most %d deep", maxDepth)
 	}
 	defer func() { p.depth-- }()
-	return p.binary([]string{"OR"}, true, func() (*expression, error) { return p.binary([]string{"AND"}, true, p.not) })
+	return p.binary([]string{"OR"}, true, func() (*Expression, error) { return p.binary([]string{"AND"}, true, p.not) })
 }
 
-func (p *expressionParser) not() (*expression, error) {
+func (p *parser) not() (*Expression, error) {
 	if p.token != "NOT" {
 		return p.comparison()
 	}
@@ -183,7 +186,7 @@ func (p *expressionParser) not() (*expression, error) {
 	return p.node("NOT", true, x)
 }
 
-func (p *expressionParser) comparison() (*expression, error) {
+func (p *parser) comparison() (*Expression, error) {
 	left, err := p.sum()
 	if err != nil || !slices.Contains([]string{"=", "!=", "<", "<=", ">", ">="}, p.token) {
 		return left, err
@@ -202,11 +205,11 @@ func (p *expressionParser) comparison() (*expression, error) {
 	return p.node(op, true, left, right)
 }
 
-func (p *expressionParser) sum() (*expression, error) {
-	return p.binary([]string{"+", "-"}, false, func() (*expression, error) { return p.binary([]string{"*", "/"}, false, p.factor) })
+func (p *parser) sum() (*Expression, error) {
+	return p.binary([]string{"+", "-"}, false, func() (*Expression, error) { return p.binary([]string{"*", "/"}, false, p.factor) })
 }
 
-func (p *expressionParser) factor() (*expression, error) {
+func (p *parser) factor() (*Expression, error) {
 	token, at := p.token, p.start
 	if token == "" {
 		return nil, p.wrong(at, "a name or a number is missing at the end")
@@ -216,8 +219,8 @@ func (p *expressionParser) factor() (*expression, error) {
 	}
 	switch {
 	case token == "-":
-		if p.depth++; p.depth > maxExpressionDepth {
-			return nil, p.wrong(at, "signs and brackets may be at most %d deep", maxExpressionDepth)
+		if p.depth++; p.depth > maxDepth {
+			return nil, p.wrong(at, "signs and brackets may be at most %d deep", maxDepth)
 		}
 		defer func() { p.depth-- }()
 		x, err := p.factor()
@@ -247,7 +250,7 @@ func (p *expressionParser) factor() (*expression, error) {
 			x.number = number
 		}
 		return x, err
-	case !nameByte(token[0]) || token == "AND" || token == "OR" || token == "NOT":
+	case !wordByte(token[0]) || token == "AND" || token == "OR" || token == "NOT":
 		return nil, p.wrong(at, "a name or a number is missing before %q", token)
 	case p.token == "(":
 		return p.call(token, at)
@@ -263,13 +266,13 @@ func (p *expressionParser) factor() (*expression, error) {
 }
 
 // call reads the operands of a function.
-func (p *expressionParser) call(name string, at int) (*expression, error) {
+func (p *parser) call(name string, at int) (*Expression, error) {
 	op := strings.ToLower(name)
 	count, ok := functions[op]
 	if !ok {
 		return nil, p.wrong(at, "there is no function %q: there are abs, coalesce, greatest, least and round", name)
 	}
-	var operands []*expression
+	var operands []*Expression
 	for p.token == "(" || p.token == "," {
 		if err := p.next(); err != nil {
 			return nil, err
@@ -302,24 +305,24 @@ func (p *expressionParser) call(name string, at int) (*expression, error) {
 	return x, p.next()
 }
 
-func (p *expressionParser) deeper(read func() (*expression, error)) (*expression, error) {
-	if p.depth++; p.depth > maxExpressionDepth {
-		return nil, p.wrong(p.start, "brackets may be at most %d deep", maxExpressionDepth)
+func (p *parser) deeper(read func() (*Expression, error)) (*Expression, error) {
+	if p.depth++; p.depth > maxDepth {
+		return nil, p.wrong(p.start, "brackets may be at most %d deep", maxDepth)
 	}
 	defer func() { p.depth-- }()
 	return read()
 }
 
-// sql returns the expression with column for each name, as a Nullable(Float64) or, of
-// logic, a UInt8 that is 0 where nothing is compared.
-func (x *expression) sql(s *statement, column func(name string) string) string {
+// SQL returns the expression with column for each name, and number for each number, as a
+// Nullable(Float64) or, of logic, a UInt8 that is 0 where nothing is compared.
+func (x *Expression) SQL(column func(name string) string, number func(float64) string) string {
 	below := make([]string, len(x.operands))
 	for i, o := range x.operands {
-		below[i] = o.sql(s, column)
+		below[i] = o.SQL(column, number)
 	}
 	switch x.op {
 	case "number":
-		return s.number(x.number)
+		return number(x.number)
 	case "name":
 		return column(x.name)
 	case "negate":
@@ -342,3 +345,21 @@ func (x *expression) sql(s *statement, column func(name string) string) string {
 	}
 	return fmt.Sprintf("%s(%s)", x.op, strings.Join(below, ", "))
 }
+
+// CheckName returns an error unless a name can stand in expressions.
+func CheckName(name string) error {
+	for i := range len(name) {
+		if !wordByte(name[i]) {
+			return errName
+		}
+	}
+	switch {
+	case name == "" || len(name) > 64 || name[0] >= '0' && name[0] <= '9':
+		return errName
+	case name == "AND" || name == "OR" || name == "NOT":
+		return fmt.Errorf("%s is a word of expressions", name)
+	}
+	return nil
+}
+
+var errName = errors.New("must be a word of letters, digits and underscores that begins with a letter")
