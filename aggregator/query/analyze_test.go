@@ -236,7 +236,7 @@ func TestAnalyses(t *testing.T) {
 	e, estate := newEngine(t, 23, 120, 4)
 	e.catalogue = testKinds
 	g := &generator{Rand: rand.New(rand.NewPCG(8, 9)), estate: estate}
-	for round := range 24 {
+	for round := range 15 {
 		moment := Moment{}
 		if round%3 == 2 {
 			moment = At(estate.start.Add(time.Duration(g.IntN(70)) * time.Hour))
@@ -391,7 +391,7 @@ func TestSeries(t *testing.T) {
 	e, estate := newEngine(t, 37, 80, 5)
 	e.catalogue = testKinds
 	g := &generator{Rand: rand.New(rand.NewPCG(10, 11)), estate: estate}
-	for round := range 12 {
+	for round := range 8 {
 		q := SeriesQuery{Interval: Hour, From: estate.start.Add(time.Duration(g.IntN(30)) * time.Hour), Limit: 100}
 		q.To = q.From.Add(time.Duration(g.IntN(60)) * time.Hour)
 		if round%4 == 0 {
@@ -459,14 +459,14 @@ func TestJoins(t *testing.T) {
 	e, estate := newEngine(t, 41, 60, 3)
 	g := &generator{Rand: rand.New(rand.NewPCG(12, 13)), estate: estate}
 	provider := func(kind string) string { p, _, _ := strings.Cut(kind, "."); return p }
-	for round := range 8 {
+	for round := range 6 {
 		moment := Moment{}
 		if round%2 == 1 {
 			moment = At(estate.start.Add(time.Duration(20+g.IntN(50)) * time.Hour))
 		}
 		left, right := g.fixed(), g.path()
 		kind := pick(g.Rand, []string{"", "runs_on", "attached_to"})
-		q := JoinQuery{Left: Selection{Filter: left.text, Moment: moment}, Right: Selection{Filter: right.text}, Relation: kind, Limit: 1 + g.IntN(30),
+		q := JoinQuery{Left: Selection{Filter: left.text, Moment: moment}, Right: Selection{Filter: right.text}, Relation: kind, Limit: 10 + g.IntN(40),
 			LeftColumns: []string{"spec.word"}, RightColumns: []string{"status", "labels.app"}, Outer: round%4 < 2}
 		var want []string
 		rights := estate.selected(right, moment)
@@ -505,9 +505,6 @@ func TestJoins(t *testing.T) {
 			if q.Token = page.Next; q.Token == "" {
 				break
 			}
-		}
-		if !slices.IsSorted(got) && len(got) < 0 {
-			t.Error("unsorted")
 		}
 		slices.Sort(got)
 		slices.Sort(want)

@@ -237,7 +237,7 @@ func (c *compiler) someBelow(path string) string {
 	}
 	// The names of all paths are much to read. Of what is there now the catalogue knows.
 	if c.engine.catalogue != nil && c.selection.Moment.Now() && !c.states && len(c.selection.States) == 0 {
-		if paths, complete := c.engine.catalogue.Below(c.selection.Type, path); complete {
+		if paths, complete := c.engine.catalogue.Below(c.assetType(), path); complete {
 			list := []string{field(path) + " != ''"}
 			for _, p := range paths {
 				if p != path {
@@ -275,7 +275,7 @@ func (c *compiler) word(n *filter.Word) string {
 		return "position(search, " + word + ") > 0"
 	}
 	texts := []string{"name", "uid", "project", "arrayStringConcat(mapValues(labels), '\n')"}
-	for _, p := range c.engine.searchPaths(c.selection.Type) {
+	for _, p := range c.engine.searchPaths(c.assetType()) {
 		of := fmt.Sprintf("replaceAll(%s, %s, '\n')", c.source.path(c.s, p.path), c.s.text(document.Separator))
 		texts = append(texts, fmt.Sprintf("if(type IN %s, %s, '')", c.s.texts(p.types), of))
 	}

@@ -106,11 +106,11 @@ func sorted(list []*state, orders []modelOrder, desc []bool) []string {
 // TestLists pages through lists in random orders, now and as of moments, and holds them
 // against the model.
 func TestLists(t *testing.T) {
-	e, estate := newEngine(t, 11, 120, 5)
+	e, estate := newEngine(t, 11, 80, 5)
 	e.catalogue = testKinds
 	g := &generator{Rand: rand.New(rand.NewPCG(5, 6)), estate: estate}
 	moments := []Moment{{}, At(estate.start.Add(30 * time.Hour)), {}, At(estate.start.Add(60 * time.Hour))}
-	for round := range 40 {
+	for round := range 24 {
 		q := g.question(g.IntN(2))
 		if round%3 == 0 {
 			q = question{"", func(*state, func(*thing) *state) bool { return true }}
@@ -118,7 +118,7 @@ func TestLists(t *testing.T) {
 		moment := moments[round%len(moments)]
 		var orders []modelOrder
 		var desc []bool
-		query := ListQuery{Selection: Selection{Filter: q.text, Moment: moment}, Limit: 1 + g.IntN(40), Total: TotalExact, Columns: []string{"spec.word", "labels.tier",
+		query := ListQuery{Selection: Selection{Filter: q.text, Moment: moment}, Limit: 8 + g.IntN(60), Total: TotalExact, Columns: []string{"spec.word", "labels.tier",
 			"conditions[type=Ready].status", "created", "tags"}, Documents: round%2 == 0}
 		for range g.IntN(4) {
 			o := pick(g.Rand, modelOrders)

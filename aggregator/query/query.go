@@ -200,6 +200,21 @@ func (e *Engine) plan(ctx context.Context, scope Scope, selection Selection) (*p
 	return p, nil
 }
 
+// assetType is the one type that is asked for, if there is one.
+func (p *plan) assetType() string {
+	if p.selection.Type != "" {
+		return p.selection.Type
+	}
+	for _, n := range conjuncts(p.filter.Root) {
+		c, ok := n.(*filter.Compare)
+		if ok && c.Field.Space == filter.Fixed && c.Field.Name == "type" && c.Op == filter.Equal && len(c.Values) == 1 && !c.Values[0].Before &&
+			!c.Values[0].After {
+			return c.Values[0].Text
+		}
+	}
+	return ""
+}
+
 // check warns of paths that no asset has.
 func (p *plan) check() error {
 	if p.engine.catalogue == nil {
@@ -221,7 +236,7 @@ func (p *plan) check() error {
 			return true
 		})
 	}
-	look(p.selection.Type, p.filter.Root)
+	look(p.assetType(), p.filter.Root)
 	filter.Walk(p.filter.Root, func(n filter.Node) bool {
 		if r, ok := n.(*filter.Related); ok {
 			look("", r.Node)

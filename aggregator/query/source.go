@@ -73,8 +73,8 @@ var attributes = map[string]string{
 // scope has no holder, or one that is silent. What is of no scope that an agent ever
 // claimed goes by the agent that told of it.
 func disconnected(silent string) string {
-	return fmt.Sprintf(`((site, scope) IN (SELECT site, scope FROM scope FINAL WHERE agent_id = '' OR has(%[1]s, agent_id))
-	OR has(%[1]s, agent_id) AND (site, scope) NOT IN (SELECT site, scope FROM scope FINAL))`, silent)
+	return fmt.Sprintf("((site, scope) IN (SELECT site, scope FROM scope FINAL WHERE agent_id = '' OR has(%[1]s, agent_id)) "+
+		"OR has(%[1]s, agent_id) AND (site, scope) NOT IN (SELECT site, scope FROM scope FINAL))", silent)
 }
 
 // state is the number of the state of a row, as package warehouse has it.

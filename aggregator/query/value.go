@@ -119,7 +119,7 @@ func (p *plan) kind(f filter.Field) filter.Kind {
 			path += "." + k.Path
 		}
 	}
-	return p.engine.catalogue.Kind(p.selection.Type, path)
+	return p.engine.catalogue.Kind(p.assetType(), path)
 }
 
 func isTime(name string) bool { return name == "created" || name == "updated" || name == "observed" }
