@@ -310,13 +310,20 @@ func (i *Ingest) commit(ctx context.Context, f *frozen) error {
 	return i.conclude(ctx, f)
 }
 
+// rest is how many times as long as a piece of a large batch took the next one waits,
+// while others send as well: so they seldom find a piece in their way.
+const rest = 3
+
 // commitLarge is commit for a group of a large batch. Other groups are inserted between
 // its pieces, but none that has what its agent sent behind it.
 func (i *Ingest) commitLarge(ctx context.Context, f *frozen) error {
 	if err := i.inPieces(f.stored, whole(f.stored), func(p part, g *warehouse.Group) error {
 		i.letter(g)
-		_, err := i.insert(ctx, f.stored, p, g)
-		return err
+		took, err := i.insert(ctx, f.stored, p, g)
+		if err != nil || !i.queue.company() {
+			return err
+		}
+		return retry.Sleep(ctx, rest*took)
 	}); err != nil {
 		return err
 	}

@@ -246,6 +246,13 @@ func (q *queue) gather() (group []*pending) {
 	}
 }
 
+// company reports whether several sites have something here.
+func (q *queue) company() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.lanes) > 1
+}
+
 // took notes how long a group took to be inserted. A site that made most of it, and made
 // it slow for others, may put less into the next ones.
 func (q *queue) took(group []*pending, d time.Duration) {

@@ -57,6 +57,8 @@ type hostileOrders struct {
 	// Costly is the one of them whose agent does only what is costly though it is in
 	// order: the others soon have to wait for what is refused of them.
 	Costly string
+	// Longer is how many times as long each thing is that it does.
+	Longer int
 }
 
 // hostileReport is what a hostile agent says of itself at its end.
@@ -87,7 +89,7 @@ func beHostile(orders string) error {
 		if dir == o.Costly {
 			agents[i].acts = slices.DeleteFunc(slices.Clone(acts), func(a act) bool { return !a.costly })
 			for n := range agents[i].acts {
-				agents[i].acts[n].lasts *= 5 // it may not begin sessions as often as that
+				agents[i].acts[n].lasts *= time.Duration(o.Longer)
 			}
 		}
 		all.Go(func() { agents[i].run(ctx) })
