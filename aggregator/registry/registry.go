@@ -1,5 +1,5 @@
 // Package registry keeps the small objects that people and the system edit:
-// sites, agents, join tokens, API tokens. It also keeps how far each spool is
+// sites, agents, join tokens, API tokens, layouts, saved queries. It also keeps how far each spool is
 // durable (watermarks) and when each agent was last heard from (liveness).
 //
 // Objects lie in a [Store]: keys with revisions, compare-and-swap and watch,
@@ -76,6 +76,8 @@ type Registry struct {
 	liveness   *liveness
 	// tokens is held by who deletes API tokens.
 	tokens sync.Mutex
+	// views is held by who changes layouts or saved queries.
+	views sync.Mutex
 
 	close    sync.Once
 	closeErr error
