@@ -78,8 +78,9 @@ type Options struct {
 	Events reevev1connect.EventServiceHandler
 	// Query may be nil, as Inventory may.
 	Query reevev1connect.QueryServiceHandler
-	// Export may be nil, as Inventory may.
+	// Export and View may be nil, as Inventory may.
 	Export reevev1connect.ExportServiceHandler
+	View   reevev1connect.ViewServiceHandler
 	// Graph may be nil, as Inventory may.
 	Graph reevev1connect.GraphServiceHandler
 	// CountSite returns what the warehouse has of a site, and RemoveSites has the
@@ -145,6 +146,9 @@ func (o *Options) validate() error {
 	}
 	if o.Query == nil {
 		o.Query = reevev1connect.UnimplementedQueryServiceHandler{}
+	}
+	if o.View == nil {
+		o.View = reevev1connect.UnimplementedViewServiceHandler{}
 	}
 	if o.Export == nil {
 		o.Export = reevev1connect.UnimplementedExportServiceHandler{}
@@ -242,13 +246,15 @@ func (s *Server) mux() http.Handler {
 	mux.Handle(reevev1connect.NewQueryServiceHandler(s.options.Query, closed))
 	mux.Handle(reevev1connect.NewScopeServiceHandler(s.options.Scope, closed))
 	mux.Handle(reevev1connect.NewExportServiceHandler(s.options.Export, closed))
+	mux.Handle(reevev1connect.NewViewServiceHandler(s.options.View, closed))
+	mux.Handle("GET /s/{id}", s.linkHandler(s.options.View))
 	mux.Handle(reevev1connect.NewGraphServiceHandler(s.options.Graph, closed))
 	mux.Handle(reference.Path, s.pages)
 	reflector := grpcreflect.NewStaticReflector(
 		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.AccessServiceName,
 		reevev1connect.InventoryServiceName,
 		reevev1connect.EventServiceName, reevev1connect.QueryServiceName, reevev1connect.ScopeServiceName,
-		reevev1connect.ExportServiceName, reevev1connect.GraphServiceName)
+		reevev1connect.ExportServiceName, reevev1connect.ViewServiceName, reevev1connect.GraphServiceName)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, closed))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, closed))
 	return mux

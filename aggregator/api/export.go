@@ -212,7 +212,9 @@ func (s *Export) assets(ctx context.Context, a *reevev1.ExportAssets) (table exp
 		table.columns = append(table.columns, c.Column)
 		q.Documents = q.Documents || !strings.HasPrefix(c.of.Path, "@") || c.of.Path == "@document"
 	}
-	q.Limit, q.Total, q.DocumentBytes = exportPage, query.TotalNone, pageBytes
+	// The paths are checked. Were they again for each page, what the catalogue learns in
+	// between would break an export off.
+	q.Limit, q.Total, q.DocumentBytes, q.Strict = exportPage, query.TotalNone, pageBytes, false
 	table.rows = assetRows(ctx, s.Inventory.Engine, q, columns)
 	return table, nil
 }
@@ -222,7 +224,7 @@ func (s *Export) layoutOf(ctx context.Context, site, name string) (*layout.Layou
 	if name == "" {
 		return nil, nil
 	}
-	text, err := s.Inventory.Warehouse.TypeLayout(ctx, site, name)
+	text, _, _, err := s.Inventory.Layouts.of(ctx, site, name)
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}

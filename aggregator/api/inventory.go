@@ -47,6 +47,8 @@ type Inventory struct {
 	Logger  *slog.Logger
 	// Scopes says who looks after what.
 	Scopes *scope.Scopes
+	// Layouts says how types are shown.
+	Layouts *Layouts
 	// Engine answers questions about the assets.
 	Engine *query.Engine
 }
@@ -176,7 +178,11 @@ func (s *Inventory) ListAssetTypes(ctx context.Context, r *connect.Request[reeve
 		response.NextPageToken = encodePageToken("asset types", filter, list[size-1].Name)
 	}
 	for _, t := range list {
-		shown, err := structOf(t.Layout)
+		text, _, _, err := s.Layouts.instead(ctx, t.Name, t.Layout)
+		if err != nil {
+			return nil, s.unavailable(ctx, err)
+		}
+		shown, err := structOf(text)
 		if err != nil {
 			return nil, s.unavailable(ctx, err)
 		}

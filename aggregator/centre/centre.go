@@ -154,6 +154,7 @@ func (a *Centre) open(ctx context.Context) error {
 	inventory := &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger, Scopes: scopes}
 	inventory.Engine = query.New(query.Options{Warehouse: a.warehouse, Silent: inventory.SilentAgents, Catalogue: query.Paths(paths), Logger: logger})
 	people.Engine = inventory.Engine
+	inventory.Layouts = &api.Layouts{Warehouse: a.warehouse, Registry: a.registry, Catalogue: paths, Logger: logger}
 	exports, err := export.NewJobs(filepath.Join(c.DataDir, "export"), a.registry.Store().FreeSpace)
 	if err != nil {
 		return err
@@ -176,6 +177,7 @@ func (a *Centre) open(ctx context.Context) error {
 		Scope:   &api.Scope{Scopes: scopes, Warehouse: a.warehouse, Registry: a.registry, Ingest: in, Logger: logger},
 		Query:   people,
 		Export:  &api.Export{Inventory: inventory, Registry: a.registry, Jobs: exports, Logger: logger},
+		View:    &api.View{Layouts: inventory.Layouts, Registry: a.registry, Logger: logger},
 		Graph:   &api.Graph{Inventory: inventory, Walker: graph.New(inventory.Engine)},
 		Metrics: a.metrics, Logger: logger,
 	})

@@ -57,7 +57,8 @@ func TestSavedQueries(t *testing.T) {
 	if _, err := r.CreateQuery(ctx, System, SavedQuery{Name: "Pods", Owner: "ann"}); !errors.Is(err, ErrConflict) {
 		t.Errorf("one of the same name: %v", err)
 	}
-	if _, err := r.ChangeQuery(ctx, System, "query.change", other.ID, func(q *SavedQuery) error { q.Name = "Pods"; return nil }); !errors.Is(err, ErrConflict) {
+	rename := func(q *SavedQuery) error { q.Name = "Pods"; return nil }
+	if _, err := r.ChangeQuery(ctx, System, "query.change", other.ID, rename); !errors.Is(err, ErrConflict) {
 		t.Errorf("renamed to one that there is: %v", err)
 	}
 	if !second.Visible("ann") || first.Visible("bob") || !first.Visible("ann") {
@@ -73,7 +74,8 @@ func TestSavedQueries(t *testing.T) {
 	if _, err := r.ChangeQuery(ctx, System, "query.change", first.ID, func(*SavedQuery) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("a change that is refused: %v", err)
 	}
-	if _, err := r.CreateQuery(ctx, System, SavedQuery{Owner: "ann", Query: json.RawMessage(`"` + strings.Repeat("x", MaxQueryBytes) + `"`)}); err == nil {
+	long := json.RawMessage(`"` + strings.Repeat("x", MaxQueryBytes) + `"`)
+	if _, err := r.CreateQuery(ctx, System, SavedQuery{Owner: "ann", Query: long}); err == nil {
 		t.Error("a query of any size is kept")
 	}
 	if err := r.DeleteQuery(ctx, System, first.ID); err != nil {
@@ -92,7 +94,8 @@ func TestSavedQueriesAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.store.Apply(ctx, System, Op{Action: "query.create", Key: QueryPrefix + fmt.Sprint(i), Value: value, Revision: Absent}); err != nil {
+		op := Op{Action: "query.create", Key: QueryPrefix + fmt.Sprint(i), Value: value, Revision: Absent}
+		if _, err := r.store.Apply(ctx, System, op); err != nil {
 			t.Fatal(err)
 		}
 	}

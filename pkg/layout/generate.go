@@ -24,7 +24,8 @@ const (
 )
 
 // dull are the ends of paths that say little in a list.
-var dull = []string{"uid", "id", "uuid", "hash", "resourceVersion", "generation", "selfLink", "links", "etag", "checksum", "apiVersion", "kind"}
+var dull = []string{"uid", "id", "uuid", "hash", "resourceVersion", "generation", "selfLink", "links", "etag", "checksum",
+	"apiVersion", "kind"}
 
 // Generate returns a layout for a type that nobody described: the columns are single values
 // that most assets have, those of short paths before those of long ones, and the details

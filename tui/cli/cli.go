@@ -134,6 +134,8 @@ Sign in with "reeve login", then look around with "reeve get".`,
 		a.joinCommand(),
 		a.sqlCommand(),
 		a.exportCommand(),
+		a.layoutCommand(),
+		a.queryCommand(),
 		a.versionCommand(),
 	)
 	return root

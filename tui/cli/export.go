@@ -97,18 +97,7 @@ func (a *app) exportAssets(ctx context.Context, o exportAssetsOptions) error {
 	if err != nil {
 		return err
 	}
-	var columns []*reevev1.ExportColumn
-	for _, c := range o.columns {
-		path, title, _ := strings.Cut(c, "=")
-		// A = within brackets is the path's own: conditions[type=Ready].status=Ready.
-		if open := strings.IndexByte(c, '['); open >= 0 && open < len(path) {
-			end := strings.LastIndexByte(c, ']')
-			var rest string
-			rest, title, _ = strings.Cut(c[end+1:], "=")
-			path = c[:end+1] + rest
-		}
-		columns = append(columns, &reevev1.ExportColumn{Path: path, Title: title})
-	}
+	columns := parseColumns(o.columns)
 	s, err := a.open()
 	if err != nil {
 		return err
@@ -132,6 +121,22 @@ func (a *app) exportAssets(ctx context.Context, o exportAssetsOptions) error {
 		}}})
 	}
 	return a.export(ctx, s, request, o.out)
+}
+
+// parseColumns reads columns as users give them: PATH or PATH=HEADING.
+func parseColumns(texts []string) (columns []*reevev1.ExportColumn) {
+	for _, c := range texts {
+		path, title, _ := strings.Cut(c, "=")
+		// A = within brackets is the path's own: conditions[type=Ready].status=Ready.
+		if open := strings.IndexByte(c, '['); open >= 0 && open < len(path) {
+			end := strings.LastIndexByte(c, ']')
+			var rest string
+			rest, title, _ = strings.Cut(c[end+1:], "=")
+			path = c[:end+1] + rest
+		}
+		columns = append(columns, &reevev1.ExportColumn{Path: path, Title: title})
+	}
+	return columns
 }
 
 func (a *app) exportChangesCommand() *cobra.Command {

@@ -90,11 +90,14 @@ func subject(a *reevev1.Asset) layout.Subject {
 	s := layout.Subject{
 		Basics: map[string]any{
 			"name": a.GetName(), "uid": a.GetUid(), "region": a.GetRegion(), "project": a.GetProject(),
-			"status": a.GetStatus(), "labels": labels,
+			"status": a.GetStatus(), "labels": labels, "site": a.GetSite(), "type": a.GetType(), "state": stateName(a.GetState()),
+			"scope": a.GetScope(), "agent": a.GetAgentId(),
 		},
 		Document: a.GetDocument().AsMap(),
 	}
-	for name, t := range map[string]*timestamppb.Timestamp{"created": a.GetCreateTime(), "updated": a.GetUpdateTime()} {
+	for name, t := range map[string]*timestamppb.Timestamp{
+		"created": a.GetCreateTime(), "updated": a.GetUpdateTime(), "changed": a.GetObserveTime(), "deleted": a.GetDeleteTime(),
+	} {
 		if t != nil {
 			s.Basics[name] = t.AsTime().Format(time.RFC3339Nano)
 		}

@@ -42,6 +42,7 @@ type Client struct {
 	Query     reevev1connect.QueryServiceClient
 	Scope     reevev1connect.ScopeServiceClient
 	Export    reevev1connect.ExportServiceClient
+	View      reevev1connect.ViewServiceClient
 	Graph     reevev1connect.GraphServiceClient
 	transport *http.Transport
 }
@@ -88,6 +89,7 @@ func New(o Options) (*Client, error) {
 		Query:     reevev1connect.NewQueryServiceClient(httpClient, server, interceptors),
 		Scope:     reevev1connect.NewScopeServiceClient(httpClient, server, interceptors),
 		Export:    reevev1connect.NewExportServiceClient(httpClient, server, interceptors),
+		View:      reevev1connect.NewViewServiceClient(httpClient, server, interceptors),
 		Graph:     reevev1connect.NewGraphServiceClient(httpClient, server, interceptors),
 		transport: transport,
 	}, nil
