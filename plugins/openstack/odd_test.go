@@ -279,3 +279,33 @@ func TestOddActions(t *testing.T) {
 		t.Errorf("the events are %+v", out.Events())
 	}
 }
+
+// TestOddChange: a change of something that is known, and cannot be read, is told: the
+// next sweep may be an hour away.
+func TestOddChange(t *testing.T) {
+	s := newScript(t)
+	s.fill(2)
+	c, out := s.collector(`,"actions":false`), plugintest.NewTolerantSink(t)
+	sc := scope(t, c)
+	if err := c.Sweep(t.Context(), sc, out); err != nil {
+		t.Fatal(err)
+	}
+	watched(t, c, sc, out)
+	s.set(func() {
+		var deep any = "x"
+		for range 200 {
+			deep = object{"in": deep}
+		}
+		s.servers[0]["metadata"], s.servers[0]["updated"] = object{"k": deep}, time.Now().UTC().Format("2006-01-02T15:04:05Z")
+	})
+	told := 0
+	out.Wait("it is told", func() error {
+		if told += len(out.TakeUnread()) + len(out.TakeRefused()); told == 0 {
+			return errors.New("nothing")
+		}
+		return nil
+	})
+	if out.UIDs() != "s000 s001" || out.Deleted() != "" {
+		t.Errorf("there is %q", out.UIDs())
+	}
+}

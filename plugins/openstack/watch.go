@@ -163,6 +163,8 @@ func (f *follower) apply(ctx context.Context, r *elementReader, raw jsontext.Val
 	switch {
 	case r.failed != nil:
 		return r.failed
+	case err != nil && reading.UID != "":
+		return f.out.Apply(ctx, "", plugin.Fact{Unread: &plugin.Unread{Key: reading.Key, Why: err.Error()}})
 	case err != nil:
 		// The next sweep says that it cannot be read, and takes nothing for gone.
 		f.c.log.Debug("passing over what has changed, and cannot be read", "scope", f.l.scope(), "error", err)
