@@ -36,6 +36,7 @@ const (
 // Export is the export service.
 type Export struct {
 	Inventory *Inventory
+	Query     *Query
 	Registry  *registry.Registry
 	Jobs      *export.Jobs
 	Logger    *slog.Logger
@@ -164,8 +165,12 @@ func (s *Export) table(ctx context.Context, t *reevev1.ExportTable) (table expor
 		}
 		table.name, table.columns = "changes", changeColumns
 		table.rows = s.Inventory.changeRows(ctx, warehouse.AssetKey{Site: c.GetSite(), Type: c.GetType(), UID: c.GetUid()})
+	case t.GetAnalysis() != nil:
+		if table, err = s.analysis(ctx, t.GetAnalysis()); err != nil {
+			return table, err
+		}
 	default:
-		return table, invalid("rows", "must say what the table has: assets, or changes")
+		return table, invalid("rows", "must say what the table has: assets, changes, or an analysis")
 	}
 	if t.GetName() != "" {
 		table.name = t.GetName()

@@ -176,7 +176,7 @@ func (a *Centre) open(ctx context.Context) error {
 		Inventory: inventory, Events: inventory,
 		Scope:   &api.Scope{Scopes: scopes, Warehouse: a.warehouse, Registry: a.registry, Ingest: in, Logger: logger},
 		Query:   people,
-		Export:  &api.Export{Inventory: inventory, Registry: a.registry, Jobs: exports, Logger: logger},
+		Export:  &api.Export{Inventory: inventory, Query: people, Registry: a.registry, Jobs: exports, Logger: logger},
 		View:    &api.View{Layouts: inventory.Layouts, Registry: a.registry, Logger: logger},
 		Graph:   &api.Graph{Inventory: inventory, Walker: graph.New(inventory.Engine)},
 		Metrics: a.metrics, Logger: logger,

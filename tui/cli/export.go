@@ -40,7 +40,8 @@ func (o *exportOptions) addTo(a *app, cmd *cobra.Command) {
 }
 
 func (a *app) exportCommand() *cobra.Command {
-	return group("export", "Write assets or changes into a file: csv, jsonl, parquet, xlsx", a.exportAssetsCommand(), a.exportChangesCommand())
+	return group("export", "Write assets, changes or what a query answers into a file: csv, jsonl, parquet, xlsx", a.exportAssetsCommand(), a.exportChangesCommand(),
+		a.exportQueryCommand())
 }
 
 type exportAssetsOptions struct {
@@ -297,4 +298,61 @@ func (p *progressLine) clear() {
 		_, _ = fmt.Fprint(p.app.Stderr, "\r\x1b[K")
 		p.drawn = time.Time{}
 	}
+}
+
+func (a *app) exportQueryCommand() *cobra.Command {
+	var o exportOptions
+	asOf := ""
+	cmd := &cobra.Command{
+		Use:     "query QUERY",
+		Short:   "Write what a saved query answers into a file; QUERY is its name, id or link",
+		Example: `  reeve export query 'Servers in ERROR' --out errors.xlsx`,
+		Args:    exactly("QUERY"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.exportQuery(cmd.Context(), o, args[0], asOf) },
+	}
+	o.addTo(a, cmd)
+	cmd.Flags().StringVar(&asOf, "as-of", "", "as of this moment: a date, a time, or a span such as -7d")
+	cmd.ValidArgsFunction = first(a.completeQueries)
+	return cmd
+}
+
+func (a *app) exportQuery(ctx context.Context, o exportOptions, name, asOf string) error {
+	format, err := o.check(a)
+	if err != nil {
+		return err
+	}
+	at, err := a.asOf(asOf)
+	if err != nil {
+		return err
+	}
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	q, err := s.savedQuery(ctx, name)
+	if err != nil {
+		return err
+	}
+	selection := q.GetSelection()
+	if selection == nil {
+		selection = &reevev1.AssetSelection{}
+	}
+	if at != nil {
+		selection.AsOf = at
+	}
+	table := &reevev1.ExportTable{Name: q.GetName()}
+	if q.GetAnalysis() != nil {
+		q.Analysis.Selection = selection
+		table.Rows = &reevev1.ExportTable_Analysis{Analysis: q.GetAnalysis()}
+	} else {
+		assets := &reevev1.ExportAssets{Site: selection.GetSite(), Type: selection.GetType(), States: selection.GetStates(),
+			Filter: selection.GetFilter(), AsOf: selection.GetAsOf(), OrderBy: q.GetOrderBy()}
+		for _, c := range q.GetColumns() {
+			assets.Columns = append(assets.Columns, &reevev1.ExportColumn{Path: c.GetPath(), Title: c.GetTitle()})
+		}
+		table.Rows = &reevev1.ExportTable_Assets{Assets: assets}
+	}
+	return a.export(ctx, s, &reevev1.ExportRequest{Format: format, TimeZone: o.timeZone, Plain: o.plain, Tables: []*reevev1.ExportTable{table}},
+		o.out)
 }
