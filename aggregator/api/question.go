@@ -72,7 +72,8 @@ func keysOf(list []*reevev1.GroupKey) (keys []query.Key) {
 
 func measuresOf(list []*reevev1.GroupValue) (measures []query.Measure) {
 	for _, m := range list {
-		measures = append(measures, query.Measure{Name: m.GetName(), Function: functions[m.GetFunction()], Field: m.GetField(), Level: m.GetLevel(),
+		measures = append(measures, query.Measure{Name: m.GetName(), Function: functions[m.GetFunction()], Field: m.GetField(),
+			Level:  m.GetLevel(),
 			Filter: m.GetFilter()})
 	}
 	return measures
@@ -189,8 +190,9 @@ func (s *Query) QuerySeries(ctx context.Context, r *connect.Request[reevev1.Quer
 	if err := checkGroups(m.GetGroupBy(), m.GetValues()); err != nil {
 		return nil, err
 	}
-	q := query.SeriesQuery{Selection: selection, Interval: query.Bucket(m.GetInterval()), Keys: keysOf(m.GetGroupBy()), Measures: measuresOf(m.GetValues()),
-		Limit: int(m.GetLimit()), Others: m.GetOthers()}
+	q := query.SeriesQuery{Selection: selection, Interval: query.Bucket(m.GetInterval()), Keys: keysOf(m.GetGroupBy()),
+		Measures: measuresOf(m.GetValues()),
+		Limit:    int(m.GetLimit()), Others: m.GetOthers()}
 	for _, t := range []struct {
 		name string
 		from *timestamppb.Timestamp
@@ -266,7 +268,8 @@ func (s *Query) JoinAssets(ctx context.Context, r *connect.Request[reevev1.JoinA
 func (s *Query) SuggestFilter(ctx context.Context, r *connect.Request[reevev1.SuggestFilterRequest]) (
 	*connect.Response[reevev1.SuggestFilterResponse], error) {
 	m := r.Msg
-	found, err := s.Engine.Suggest(ctx, everything, query.SuggestQuery{Filter: m.GetFilter(), Cursor: int(m.GetCursor()), Site: m.GetSite(), Type: m.GetType(),
+	found, err := s.Engine.Suggest(ctx, everything, query.SuggestQuery{Filter: m.GetFilter(), Cursor: int(m.GetCursor()),
+		Site: m.GetSite(), Type: m.GetType(),
 		Limit: int(m.GetLimit())})
 	if err != nil {
 		return nil, queryError(ctx, s.Logger, err)

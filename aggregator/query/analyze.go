@@ -235,10 +235,12 @@ func (p *plan) key(part, column_ string, k Key) (column, string, error) {
 	c := column{name: column_, of: p.textOf(f)}
 	if k.Bucket != NoBucket {
 		at := p.millisOf(f)
-		start := map[Bucket]string{Hour: "toStartOfHour", Day: "toStartOfDay", Week: "toMonday", Month: "toStartOfMonth", Year: "toStartOfYear"}[k.Bucket]
+		start := map[Bucket]string{Hour: "toStartOfHour", Day: "toStartOfDay", Week: "toMonday", Month: "toStartOfMonth",
+			Year: "toStartOfYear"}[k.Bucket]
 		format := map[Bucket]string{Hour: "%Y-%m-%dT%H:00Z", Month: "%Y-%m", Year: "%Y"}[k.Bucket]
 		c.of = func(s *statement, src *source) string {
-			return fmt.Sprintf("ifNull(formatDateTime(%s(fromUnixTimestamp64Milli(%s, 'UTC')), '%s'), '')", start, at(s, src), cmp.Or(format, "%Y-%m-%d"))
+			return fmt.Sprintf("ifNull(formatDateTime(%s(fromUnixTimestamp64Milli(%s, 'UTC')), '%s'), '')", start, at(s, src), cmp.Or(format,
+				"%Y-%m-%d"))
 		}
 	}
 	return c, cmp.Or(k.Name, f.String()), nil
@@ -320,7 +322,8 @@ func (p *plan) valuesOf(f filter.Field, function Function) func(*statement, *sou
 		read = number
 	}
 	return func(s *statement, src *source) string {
-		return "arrayMap(v -> toFloat64(assumeNotNull(v)), arrayFilter(v -> isNotNull(v), arrayMap(v -> " + read("v") + ", " + texts(s, src) + ")))"
+		return "arrayMap(v -> toFloat64(assumeNotNull(v)), arrayFilter(v -> isNotNull(v), arrayMap(v -> " + read("v") + ", " + texts(s,
+			src) + ")))"
 	}
 }
 

@@ -104,7 +104,8 @@ var modelMeasures = []modelMeasure{
 		return number_(float64(len(seen)))
 	}},
 	{Measure{Name: "total", Function: Sum, Field: "spec.size"}, ofNumbers("spec.size", sumOf)},
-	{Measure{Name: "mean", Function: Average, Field: "spec.size"}, ofNumbers("spec.size", func(l []float64) float64 { return sumOf(l) / float64(len(l)) })},
+	{Measure{Name: "mean", Function: Average, Field: "spec.size"}, ofNumbers("spec.size",
+		func(l []float64) float64 { return sumOf(l) / float64(len(l)) })},
 	{Measure{Name: "least", Function: Min, Field: "conditions.n"}, ofNumbers("conditions.n", func(l []float64) float64 { return l[0] })},
 	{Measure{Name: "most", Function: Max, Field: "spec.size"}, ofNumbers("spec.size", func(l []float64) float64 { return l[len(l)-1] })},
 	{Measure{Name: "q", Function: Quantile, Level: 0.75, Field: "conditions.n"}, ofNumbers("conditions.n", func(l []float64) float64 {
@@ -310,7 +311,8 @@ func TestAnalyses(t *testing.T) {
 func TestPivots(t *testing.T) {
 	e, estate := newEngine(t, 29, 120, 3)
 	selected := estate.selected(question{"", func(*state, func(*thing) *state) bool { return true }}, Moment{})
-	a, err := e.Analyze(t.Context(), All(), AnalyzeQuery{Keys: []Key{{Field: "type"}}, Pivot: &Key{Field: "spec.word"}, PivotLimit: 4, Limit: 2, Others: true,
+	a, err := e.Analyze(t.Context(), All(), AnalyzeQuery{Keys: []Key{{Field: "type"}}, Pivot: &Key{Field: "spec.word"}, PivotLimit: 4,
+		Limit: 2, Others: true,
 		Totals: true, Measures: []Measure{{Name: "n"}, {Name: "sites", Function: Distinct, Field: "site"}}})
 	if err != nil {
 		t.Fatal(err)
@@ -355,7 +357,8 @@ func TestFacets(t *testing.T) {
 	}
 	names := slices.Sorted(maps.Keys(fields))
 	for _, moment := range []Moment{{}, At(estate.start.Add(40 * time.Hour))} {
-		got, err := e.Facets(t.Context(), All(), FacetQuery{Selection: Selection{Filter: "-status=down", Moment: moment}, Fields: names, Limit: 3})
+		got, err := e.Facets(t.Context(), All(), FacetQuery{Selection: Selection{Filter: "-status=down", Moment: moment}, Fields: names,
+			Limit: 3})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -371,7 +374,10 @@ func TestFacets(t *testing.T) {
 					missing++
 				}
 			}
-			values := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b)) })
+			values := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+				return cmp.Or(cmp.Compare(counts[b], counts[a]),
+					cmp.Compare(a, b))
+			})
 			f := got.Facets[i]
 			if f.Field != name || f.Distinct != int64(len(counts)) || f.Missing != missing || len(f.Values) != min(3, len(values)) {
 				t.Errorf("%s as of %v: %+v, want %v, %d missing", name, moment.Time(), f, counts, missing)
@@ -466,7 +472,8 @@ func TestJoins(t *testing.T) {
 		}
 		left, right := g.fixed(), g.path()
 		kind := pick(g.Rand, []string{"", "runs_on", "attached_to"})
-		q := JoinQuery{Left: Selection{Filter: left.text, Moment: moment}, Right: Selection{Filter: right.text}, Relation: kind, Limit: 10 + g.IntN(40),
+		q := JoinQuery{Left: Selection{Filter: left.text, Moment: moment}, Right: Selection{Filter: right.text}, Relation: kind,
+			Limit:       10 + g.IntN(40),
 			LeftColumns: []string{"spec.word"}, RightColumns: []string{"status", "labels.app"}, Outer: round%4 < 2}
 		var want []string
 		rights := estate.selected(right, moment)
@@ -497,7 +504,8 @@ func TestJoins(t *testing.T) {
 			for _, p := range page.Pairs {
 				text := p.Left.Site + " " + p.Left.Type + " " + p.Left.UID + " - nothing"
 				if p.Right != nil {
-					text = strings.TrimSuffix(text, "nothing") + p.Right.Site + " " + p.Right.Type + " " + p.Right.UID + " " + strings.Join(p.Left.Values[0], ",") + " " +
+					text = strings.TrimSuffix(text, "nothing") + p.Right.Site + " " + p.Right.Type + " " + p.Right.UID + " " +
+						strings.Join(p.Left.Values[0], ",") + " " +
 						strings.Join(p.Right.Values[0], ",")
 				}
 				got = append(got, text)
@@ -509,7 +517,8 @@ func TestJoins(t *testing.T) {
 		slices.Sort(got)
 		slices.Sort(want)
 		if !slices.Equal(got, want) {
-			t.Fatalf("%s joined by %q to %s, outer %v, at %v:\n got  %d, more %v\n want %d, more %v", left.text, kind, right.text, q.Outer, moment.Time(), len(got),
+			t.Fatalf("%s joined by %q to %s, outer %v, at %v:\n got  %d, more %v\n want %d, more %v", left.text, kind, right.text, q.Outer,
+				moment.Time(), len(got),
 				few(got, want), len(want), few(want, got))
 		}
 	}

@@ -106,8 +106,9 @@ func flatten(v any, path string, texts map[string][]string) {
 // What documents are made of. quantities have what each is as a number.
 var (
 	words      = []string{"alpha", "Beta", "gamma-1", "a b", `q"uo\te`, "ü", "100%", "x_y", "(", "alphabet", "ALPHA", "node-1.x"}
-	quantities = map[string]float64{"4Gi": 4 << 30, "512Mi": 512 << 20, "100m": 0.1, "2": 2, "2.5": 2.5, "1e3": 1000, "0": 0, "-7": -7, "3 GB": 3e9}
-	moments_   = map[string]time.Time{
+	quantities = map[string]float64{"4Gi": 4 << 30, "512Mi": 512 << 20, "100m": 0.1, "2": 2, "2.5": 2.5, "1e3": 1000, "0": 0, "-7": -7,
+		"3 GB": 3e9}
+	moments_ = map[string]time.Time{
 		"2026-03-01T10:00:00Z":      time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC),
 		"2026-03-01T12:00:00+02:00": time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC),
 		"2026-03-02":                time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC),
@@ -160,8 +161,9 @@ func randomDocument(r *rand.Rand) map[string]any {
 		doc["conditions"] = list
 	})
 	maybe(0.5, func() {
-		doc["meta"] = map[string]any{"app.io/name": pick(r, words), "app": map[string]any{"io/name": pick(r, words)}, "deep": map[string]any{"er": []any{
-			map[string]any{"leaf": pick(r, words)}, map[string]any{"leaf": r.IntN(3)}}}}
+		doc["meta"] = map[string]any{"app.io/name": pick(r, words), "app": map[string]any{"io/name": pick(r, words)},
+			"deep": map[string]any{"er": []any{
+				map[string]any{"leaf": pick(r, words)}, map[string]any{"leaf": r.IntN(3)}}}}
 	})
 	maybe(0.3, func() { doc["spec.word"] = pick(r, words) })
 	return doc
@@ -230,8 +232,9 @@ func newEstate(t *testing.T, w *warehouse.Warehouse, seed uint64, things, versio
 				row.Operation = warehouse.Deleted
 			}
 			for _, x := range v.edges {
-				row.Edges = append(row.Edges, warehouse.Relation{Site: v.of.site, FromType: v.of.kind, FromUID: v.of.uid, Kind: x.kind, ToType: x.toType,
-					ToUID: x.toUID, Version: v.stamp})
+				row.Edges = append(row.Edges, warehouse.Relation{Site: v.of.site, FromType: v.of.kind, FromUID: v.of.uid, Kind: x.kind,
+					ToType: x.toType,
+					ToUID:  x.toUID, Version: v.stamp})
 			}
 			g.Versions = append(g.Versions, row)
 			newest[v.of] = v.of.at(1 << 63)

@@ -71,10 +71,12 @@ func (l *list) steps() []string {
 		add("Deleted assets are left out.")
 	}
 	if l.selection.Moment.Now() {
-		add("As of now: the table asset, in which older versions of an asset may lie that are not merged away yet. So candidates are read first, and then " +
+		add("As of now: the table asset, in which older versions of an asset may lie that are not merged away yet. So candidates are read " +
+			"first, and then " +
 			"which of them are the newest.")
 	} else {
-		add("As of %s: what has not changed since is in the table asset; of what has, the newest version from before is in asset_version, and its paths are "+
+		add("As of %s: what has not changed since is in the table asset; of what has, the newest version from before is in asset_version, "+
+			"and its paths are "+
 			"read from the document.", l.selection.Moment.Time().Format("2006-01-02T15:04:05.000Z"))
 	}
 	var order []string
@@ -94,7 +96,8 @@ func (l *list) steps() []string {
 		add("Column %s: %s.", f, l.describe(f))
 	}
 	limits := l.selection.Class.Limits()
-	add("Class %s: at most %v, %d MiB of memory, %d million rows read and %d MiB of answer for each statement.", l.selection.Class, limits.Time,
+	add("Class %s: at most %v, %d MiB of memory, %d million rows read and %d MiB of answer for each statement.", l.selection.Class,
+		limits.Time,
 		limits.Memory>>20, limits.Rows/1_000_000, limits.ResultBytes>>20)
 	return list
 }

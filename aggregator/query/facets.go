@@ -107,9 +107,11 @@ func facetStatement(p *plan, columns []column, limit int) *statement {
 		text = append(text, fmt.Sprintf("grouping(%s) = 0, %s", c.name, c.name))
 		sets = append(sets, bracket(c.name))
 	}
-	counted := fmt.Sprintf("SELECT toUInt8(multiIf(%s, 255)) AS facet, multiIf(%s, '') AS text, count() AS n FROM %s GROUP BY GROUPING SETS (%s)",
+	counted := fmt.Sprintf("SELECT toUInt8(multiIf(%s, 255)) AS facet, multiIf(%s, '') AS text, count() AS n FROM %s GROUP BY GROUPING "+
+		"SETS (%s)",
 		strings.Join(which, ", "), strings.Join(text, ", "), p.rows(s, columns...), strings.Join(sets, ", "))
-	values := fmt.Sprintf("SELECT facet, arrayJoin(arrayDistinct(splitByChar(%s, text))) AS value, n FROM (%s)", s.text(document.Separator), counted)
+	values := fmt.Sprintf("SELECT facet, arrayJoin(arrayDistinct(splitByChar(%s, text))) AS value, n FROM (%s)",
+		s.text(document.Separator), counted)
 	s.put("SELECT facet, value, c, countIf(value != '') OVER (PARTITION BY facet) FROM (SELECT facet, value, sum(n) AS c FROM (", values,
 		") GROUP BY facet, value) ORDER BY facet, value != '', c DESC, value LIMIT ", fmt.Sprint(limit+1), " BY facet")
 	return s

@@ -75,7 +75,8 @@ func (p *plan) textOf(f filter.Field) func(*statement, *source) string {
 		case f.Space == filter.Fixed:
 			return "toString(" + attributes[f.Name] + ")"
 		case f.Space == filter.Label && f.Name == "":
-			return fmt.Sprintf("arrayStringConcat(arrayMap((k, v) -> concat(k, '=', v), mapKeys(labels), mapValues(labels)), %s)", s.text(document.Separator))
+			return fmt.Sprintf("arrayStringConcat(arrayMap((k, v) -> concat(k, '=', v), mapKeys(labels), mapValues(labels)), %s)",
+				s.text(document.Separator))
 		case f.Space == filter.Label:
 			return "labels[" + s.text(f.Name) + "]"
 		case len(f.Picks) > 0:

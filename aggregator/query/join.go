@@ -85,12 +85,14 @@ func (j *joined) names() []string {
 // ends returns a SELECT, in brackets, of the assets of a side, each twice: with its site
 // and number, and with the number of its type and uid anywhere, as [compiler.ends] has them.
 func (j *joined) ends(s *statement) string {
-	columns := []column{constant(j.letter+"site", "toString(site)"), constant(j.letter+"type", "toString(type)"), constant(j.letter+"uid", "uid"),
+	columns := []column{constant(j.letter+"site", "toString(site)"), constant(j.letter+"type", "toString(type)"),
+		constant(j.letter+"uid", "uid"),
 		constant(j.letter+"name", "name"), constant(j.letter+"id", "id")}
 	for i, f := range j.columns {
 		columns = append(columns, column{name: j.letter + "c" + strconv.Itoa(i), of: j.textOf(f)})
 	}
-	return fmt.Sprintf("(SELECT *, arrayJoin([(%[1]ssite, %[1]sid), ('', sipHash64('', %[1]stype, %[1]suid))]) AS %[1]send FROM %[2]s)", j.letter,
+	return fmt.Sprintf("(SELECT *, arrayJoin([(%[1]ssite, %[1]sid), ('', sipHash64('', %[1]stype, %[1]suid))]) AS %[1]send FROM %[2]s)",
+		j.letter,
 		j.rows(s, columns...))
 }
 
@@ -149,9 +151,11 @@ func joinStatement(left, right *joined, q JoinQuery, after []any, limit int) *st
 		how = "LEFT"
 	}
 	names := append(left.names(), right.names()...)
-	related := "(SELECT " + strings.Join(right.names(), ", ") + ", end.1 AS other_ FROM (" + c.ends(q.Relation) + ") AS e_ INNER JOIN " + right.ends(s) +
+	related := "(SELECT " + strings.Join(right.names(), ", ") + ", end.1 AS other_ FROM (" + c.ends(q.Relation) +
+		") AS e_ INNER JOIN " + right.ends(s) +
 		" AS r_ ON e_.end.2 = r_.rend)"
-	paired := "SELECT DISTINCT " + strings.Join(names, ", ") + " FROM " + left.ends(s) + " AS l_ " + how + " JOIN " + related + " AS x_ ON l_.lend = x_.other_"
+	paired := "SELECT DISTINCT " + strings.Join(names, ", ") + " FROM " + left.ends(s) + " AS l_ " + how + " JOIN " + related +
+		" AS x_ ON l_.lend = x_.other_"
 	s.put("SELECT ", strings.Join(names, ", "), " FROM (")
 	if q.Outer {
 		// Of the two ends of an asset one may have pairs where the other has none.

@@ -11,7 +11,8 @@ import (
 // The newest version of an asset has its document flattened beside it; earlier versions,
 // and the elements of an array one by one, are read from the document itself. What is
 // read is the same, but for two things: numbers come in the engine's shortest form (1.50
-// is 1.5), and arrays that lie directly in arrays are passed through so many deep:
+// is 1.5), and of arrays that lie directly in arrays so many are passed through, the outer
+// one among them:
 const nestedArrays = 2
 
 // passArrays returns, for an expression that is an array of raw JSON values, one in which

@@ -18,7 +18,7 @@ func TestTextAt(t *testing.T) {
 		`{"a":{"b":{"c":"1"},"b.c":"2"},"a.b":{"c":"3"},"a.b.c":"4","d":{"e":"5"}}`,
 		`{"metadata":{"labels":{"app.kubernetes.io/name":"x","b":"y"}},"spec":{"containers":[{"ports":[{"p":1},{"p":2}]},{"ports":[{"p":3}]}]}}`,
 		`{"big":12345678901234567890123,"x":{"y":18446744073709551615,"z":-9223372036854775808},"s":"\u0001\"\\ü"}`,
-		`{"n":[["q",["r"]],"s"]}`,
+		`{"n":[["q","r"],"s"],"m":[[{"n":"x"}],{"n":"y"}]}`,
 		`{"":"x","q":{"":"y"}}`,
 	} {
 		canonical, err := document.Canonical([]byte(doc))
@@ -33,7 +33,8 @@ func TestTextAt(t *testing.T) {
 		for _, f := range fields {
 			want[f.Path] = f.Value
 		}
-		for _, path := range []string{"a", "a.b", "a.b.c", "a.t", "a.n", "a.e", "a.o", "a.l", "c", "c.i", "s", "d.e", "big", "x.y", "x.z", "n", "q.", "",
+		for _, path := range []string{"a", "a.b", "a.b.c", "a.t", "a.n", "a.e", "a.o", "a.l", "c", "c.i", "s", "d.e", "big", "x.y", "x.z",
+			"n", "q.", "",
 			"metadata.labels.app.kubernetes.io/name", "metadata.labels.b", "spec.containers.ports.p", "spec.containers.ports", "not.there"} {
 			var s statement
 			s.put("SELECT ", textAt(&s, s.text(string(canonical)), path), " SETTINGS allow_simdjson = 0")
@@ -51,7 +52,8 @@ func TestTextAt(t *testing.T) {
 // TestAnything holds what the engine takes for a value against package document.
 func TestAnything(t *testing.T) {
 	w := warehousetest.New(t)
-	for _, doc := range []string{`{}`, `{"a":null}`, `{"a":""}`, `{"a":{"b":[null,"",{}]},"c":""}`, `{"true":null,"1":""}`, `{"a":"null"}`, `{"a":[""]}`,
+	for _, doc := range []string{`{}`, `{"a":null}`, `{"a":""}`, `{"a":{"b":[null,"",{}]},"c":""}`, `{"true":null,"1":""}`,
+		`{"a":"null"}`, `{"a":[""]}`,
 		`{"a":["x"]}`, `{"a":1}`, `{"a":{"b":[false]}}`, `{"a":"\""}`, `{"a\"s":null}`, `{"s,":null}`, `{"":"x"}`, `{"":{"":-1}}`, `{"a":"\\"}`, `{"\\":null,"b":""}`} {
 		fields, err := document.Fields([]byte(doc))
 		if err != nil {
@@ -76,7 +78,8 @@ func TestIdentifier(t *testing.T) {
 	for c := range 256 {
 		all = append(all, byte(c))
 	}
-	names := []string{"a.b", "`", "``", "\\", "\\`", "'", "\"", "a` = '' OR 1 --", "{p0:String}", "?", "@p", "$1", "*/ x /*", "key_", "", "ü\u202e", "\x00",
+	names := []string{"a.b", "`", "``", "\\", "\\`", "'", "\"", "a` = '' OR 1 --", "{p0:String}", "?", "@p", "$1", "*/ x /*", "key_",
+		"", "ü\u202e", "\x00",
 		"\\x60", "x\n;y", strings.ToValidUTF8(string(all), "?")}
 	for i := range 128 {
 		names = append(names, "a"+string(rune(i))+"b")

@@ -126,6 +126,10 @@ const (
 	codeMemoryLimit        = 241
 	codeTooManyBytes       = 307
 	codeTooManyRowsOrBytes = 396
+	// Of statements that are too large to be understood.
+	codeTooDeep          = 167
+	codeTooBig           = 168
+	codeTooDeepRecursion = 306
 )
 
 // hint says how to narrow a query.
@@ -146,9 +150,15 @@ func (c Class) explainError(ctx context.Context, doing string, err error) error 
 			return &LimitError{c, fmt.Sprintf("%d MiB of memory", limits.Memory>>20), hint}
 		case codeTooManyRows, codeTooManyBytes:
 			return &LimitError{c, fmt.Sprintf("%d rows to read", limits.Rows), hint}
+		case codeTooDeep, codeTooBig, codeTooDeepRecursion:
+			return &LimitError{c, "a statement may be long", "ask with fewer terms, and fewer paths and elements of documents, above all of " +
+				"the past"}
 		case codeTooManyRowsOrBytes:
 			return &LimitError{c, fmt.Sprintf("%d MiB of answer", limits.ResultBytes>>20), hint}
 		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &LimitError{c, fmt.Sprintf("%v", limits.Time), hint}
 	}
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
 }
@@ -164,9 +174,9 @@ func (e *Engine) runWith(ctx context.Context, class Class, settings clickhouse.S
 		return &LimitError{class, fmt.Sprintf("%d bytes of statement", maxStatementSize), "ask for less at once"}
 	}
 	// The engine keeps its limit by itself, but an engine that hangs does not.
-	ctx, cancel := context.WithTimeout(ctx, class.Limits().Time+5*time.Second)
+	within, cancel := context.WithTimeout(ctx, class.Limits().Time+5*time.Second)
 	defer cancel()
-	rows, err := e.conn.Query(clickhouse.Context(ctx, clickhouse.WithSettings(settings)), s.String(), s.values...)
+	rows, err := e.conn.Query(clickhouse.Context(within, clickhouse.WithSettings(settings)), s.String(), s.values...)
 	if err != nil {
 		return class.explainError(ctx, doing, err)
 	}

@@ -365,7 +365,8 @@ func (l *list) page(s *statement, table string, conditions []string, after []any
 	if src.history {
 		past = "true"
 	}
-	columns := []string{"id", "site", "type", "uid", "version", "toUInt8(" + l.state(s, src) + ") AS state_", "scope", "name", "region", "project", "status",
+	columns := []string{"id", "site", "type", "uid", "version", "toUInt8(" + l.state(s, src) + ") AS state_", "scope", "name", "region",
+		"project", "status",
 		"labels", "created_at", "updated_at", "observed_at", "received_at", "agent_id", ingest, past + " AS past_", "document.size AS size_"}
 	for i, f := range l.columns {
 		columns = append(columns, fmt.Sprintf("%s AS c%d", l.textOf(f)(s, src), i))
@@ -376,7 +377,8 @@ func (l *list) page(s *statement, table string, conditions []string, after []any
 	if src.history {
 		table = src.from(s, l.past(s))
 	}
-	return "SELECT " + strings.Join(columns, ", ") + " FROM " + table + where(conditions) + " ORDER BY " + l.order() + " LIMIT " + fmt.Sprint(limit)
+	return "SELECT " + strings.Join(columns, ", ") + " FROM " + table + where(conditions) + " ORDER BY " + l.order() + " LIMIT " +
+		fmt.Sprint(limit)
 }
 
 func descending(desc bool) string {

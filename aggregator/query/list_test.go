@@ -118,8 +118,9 @@ func TestLists(t *testing.T) {
 		moment := moments[round%len(moments)]
 		var orders []modelOrder
 		var desc []bool
-		query := ListQuery{Selection: Selection{Filter: q.text, Moment: moment}, Limit: 8 + g.IntN(60), Total: TotalExact, Columns: []string{"spec.word", "labels.tier",
-			"conditions[type=Ready].status", "created", "tags"}, Documents: round%2 == 0}
+		query := ListQuery{Selection: Selection{Filter: q.text, Moment: moment}, Limit: 8 + g.IntN(60), Total: TotalExact,
+			Columns: []string{"spec.word", "labels.tier",
+				"conditions[type=Ready].status", "created", "tags"}, Documents: round%2 == 0}
 		for range g.IntN(4) {
 			o := pick(g.Rand, modelOrders)
 			if slices.ContainsFunc(orders, func(p modelOrder) bool { return p.field == o.field }) {
@@ -159,7 +160,8 @@ func TestLists(t *testing.T) {
 			}
 		}
 		if !slices.Equal(got, want) {
-			t.Fatalf("%s sorted by %v at %v in pages of %d:\n got  %d %v\n want %d %v", q.text, query.Sort, moment.Time(), query.Limit, len(got), got, len(want), want)
+			t.Fatalf("%s sorted by %v at %v in pages of %d:\n got  %d %v\n want %d %v", q.text, query.Sort, moment.Time(), query.Limit,
+				len(got), got, len(want), want)
 		}
 	}
 }

@@ -86,7 +86,8 @@ func TestFiltersAsTheModelHasThem(t *testing.T) {
 			known.paths = append(known.paths, path)
 		}
 	}
-	moments := []Moment{{}, At(estate.start.Add(20 * time.Hour)), {}, At(estate.start.Add(50*time.Hour + 30*time.Minute)), At(estate.start.Add(time.Hour))}
+	moments := []Moment{{}, At(estate.start.Add(20 * time.Hour)), {}, At(estate.start.Add(50*time.Hour + 30*time.Minute)),
+		At(estate.start.Add(time.Hour))}
 	// Questions of the past take the engine many times as long to understand.
 	rounds, count, found := 50, 0, 0
 	if testing.Short() {
@@ -117,7 +118,8 @@ func TestFiltersAsTheModelHasThem(t *testing.T) {
 				found++
 			}
 			if !slices.Equal(answers[i], want) {
-				t.Errorf("%s at %v:\n the engine has %d %v\n the model has  %d %v", q.text, selections[i].Moment.Time(), len(answers[i]), few(answers[i], want),
+				t.Errorf("%s at %v:\n the engine has %d %v\n the model has  %d %v", q.text, selections[i].Moment.Time(), len(answers[i]),
+					few(answers[i], want),
 					len(want), few(want, answers[i]))
 			}
 			if strings.Contains(q.text, "related(") {

@@ -90,7 +90,10 @@ func (g *generator) compare(field string, texts func(*state) []string, values []
 		return question{field + `="*` + q[1:len(q)-1] + `*"`, some(func(s string) bool { return strings.Contains(s, part) })}
 	case 7:
 		other := pick(g.Rand, values)
-		return question{field + "=(" + quoted(value) + " OR " + quoted(other) + ")", some(func(s string) bool { return s == value || s == other })}
+		return question{field + "=(" + quoted(value) + " OR " + quoted(other) + ")", some(func(s string) bool {
+			return s == value ||
+				s == other
+		})}
 	case 8:
 		re := "^" + regexp.QuoteMeta(part) + ".?|" + regexp.QuoteMeta(part) + "$"
 		compiled := regexp.MustCompile("(?s:" + re + ")")

@@ -83,7 +83,8 @@ func (c *compiler) ends(kind string) string {
 		condition = " WHERE kind = " + c.s.text(kind)
 	}
 	const from, to, anywhere = "(toString(site), from_id)", "(toString(site), to_id)", "('', sipHash64('', to_type, to_uid))"
-	return "SELECT arrayJoin(arrayConcat([(" + from + ", " + to + "), (" + to + ", " + from + ")], if(" + far + ", [(" + from + ", " + anywhere + "), (" +
+	return "SELECT arrayJoin(arrayConcat([(" + from + ", " + to + "), (" + to + ", " + from + ")], if(" + far + ", [(" + from + ", " +
+		anywhere + "), (" +
 		anywhere + ", " + from + ")], []))) AS end FROM (" + edges + ")" + condition
 }
 

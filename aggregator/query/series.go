@@ -248,7 +248,8 @@ func (a *series) versions(s *statement) string {
 	timed := "SELECT *, toInt64(bitShiftRight(version, 16)) AS since_, " +
 		"leadInFrame(toInt64(bitShiftRight(version, 16)), 1, toInt64(9223372036854775807)) OVER (PARTITION BY site, id ORDER BY version " +
 		"ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS until_ FROM " + table
-	varied := "SELECT toUInt32(" + position("since_ - 1") + " + 1) AS first_, toUInt32(" + position("until_ - 1") + ") AS last_" + comma(head) +
+	varied := "SELECT toUInt32(" + position("since_ - 1") + " + 1) AS first_, toUInt32(" + position("until_ - 1") + ") AS last_" +
+		comma(head) +
 		" FROM (" + timed + ")" + where(append([]string{"first_ <= last_"}, conditions...))
 	return "(" + unchanged + " UNION ALL " + varied + ")"
 }
@@ -260,7 +261,8 @@ func (a *series) top(ctx context.Context, limit int) (groups []Group, err error)
 	}
 	s := new(statement)
 	keys := strings.Join(a.keyColumns(), ", ")
-	s.put("SELECT ", keys, " FROM ", a.versions(s), " GROUP BY ", keys, " ORDER BY sum(last_ - first_ + 1) DESC, ", keys, " LIMIT ", strconv.Itoa(limit))
+	s.put("SELECT ", keys, " FROM ", a.versions(s), " GROUP BY ", keys, " ORDER BY sum(last_ - first_ + 1) DESC, ", keys, " LIMIT ",
+		strconv.Itoa(limit))
 	err = a.engine.run(ctx, a.selection.Class, "grouping versions", s, func(answer driver.Rows) error {
 		g := Group{Keys: make([]string, len(a.keys))}
 		targets := make([]any, len(g.Keys))
@@ -301,8 +303,10 @@ func (a *series) fill(ctx context.Context, answer *Serieses, top []Group) error 
 	if answer.Others == nil && len(a.keys) > 0 {
 		condition = " WHERE which_ > 0"
 	}
-	s.put("SELECT which_, period_, ", strings.Join(merged, ", "), " FROM (SELECT *, arrayJoin(range(first_, last_ + 1)) AS period_ FROM (SELECT ", which,
-		" AS which_, first_, last_, ", strings.Join(states, ", "), " FROM ", a.versions(s), condition, " GROUP BY which_, first_, last_)) GROUP BY which_, period_")
+	s.put("SELECT which_, period_, ", strings.Join(merged, ", "), " FROM (SELECT *, arrayJoin(range(first_, last_ + 1)) AS period_ FROM "+
+		"(SELECT ", which,
+		" AS which_, first_, last_, ", strings.Join(states, ", "), " FROM ", a.versions(s), condition, " GROUP BY which_, first_, last_)) "+
+			"GROUP BY which_, period_")
 	return a.engine.run(ctx, a.selection.Class, "grouping versions", s, func(rows driver.Rows) error {
 		var which uint32
 		var period uint64

@@ -265,7 +265,8 @@ func (g *suggester) looked(ctx context.Context, c filter.Completion, kind string
 		prefix := filter.Fold(c.Prefix)
 		conditions = append(conditions, "startsWith("+folded(text, prefix)+", "+s.text(prefix)+")")
 	}
-	s.put("SELECT ", text, " AS value_, count() AS n FROM asset", where(conditions), " GROUP BY value_ ORDER BY n DESC, value_ LIMIT ", strconv.Itoa(limit))
+	s.put("SELECT ", text, " AS value_, count() AS n FROM asset", where(conditions), " GROUP BY value_ ORDER BY n DESC, value_ LIMIT ",
+		strconv.Itoa(limit))
 	var list []FacetValue
 	g.quickly(ctx, s, func(rows driver.Rows) error {
 		var v FacetValue
@@ -293,7 +294,8 @@ func (g *suggester) relations(ctx context.Context, c filter.Completion) []Sugges
 	var list []Suggestion
 	if g.scope.all {
 		s := new(statement)
-		s.put("SELECT toString(kind), count() AS n FROM relation WHERE dir = 'out' AND startsWith(kind, ", s.text(c.Prefix), ") GROUP BY kind ORDER BY n DESC LIMIT 50")
+		s.put("SELECT toString(kind), count() AS n FROM relation WHERE dir = 'out' AND startsWith(kind, ", s.text(c.Prefix),
+			") GROUP BY kind ORDER BY n DESC LIMIT 50")
 		g.quickly(ctx, s, func(rows driver.Rows) error {
 			r := Suggestion{Kind: SuggestRelation}
 			err := rows.Scan(&r.Text, &r.Assets)

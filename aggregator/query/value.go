@@ -44,7 +44,8 @@ func once(of, body string) string {
 func number(text string) string {
 	units, values := factors()
 	// Most numbers are short and whole.
-	return fmt.Sprintf("if(match(%[1]s, '^[0-9]{1,15}$'), toFloat64OrNull(%[1]s), if(length(%[1]s) > 64 OR endsWith(%[1]s, ' '), NULL, %[2]s))", text,
+	return fmt.Sprintf("if(match(%[1]s, '^[0-9]{1,15}$'), toFloat64OrNull(%[1]s), if(length(%[1]s) > 64 OR endsWith(%[1]s, ' '), NULL, "+
+		"%[2]s))", text,
 		once("extractGroups("+text+", "+numeric+")", fmt.Sprintf("multiIf(empty(g), NULL, NOT has(%[1]s, g[2]), NULL, "+
 			"transform(g[2], %[1]s, %[2]s, 0.) < 0, toFloat64OrNull(g[1]) / -transform(g[2], %[1]s, %[2]s, 0.), "+
 			"toFloat64OrNull(g[1]) * transform(g[2], %[1]s, %[2]s, 0.))", units, values)))
@@ -60,7 +61,8 @@ func moment(text string) string {
 		part(1) + " BETWEEN 1970 AND 2199", part(2) + " BETWEEN 1 AND 12", part(3) + " BETWEEN 1 AND 31",
 		part(4) + " <= 23", part(5) + " <= 59", part(6) + " <= 59",
 		"(length(g[8]) < 5 OR toInt64OrZero(substring(g[8], 2, 2)) <= 14 AND toInt64OrZero(substring(g[8], -2)) <= 59)",
-		fmt.Sprintf("%s <= [31, if(%[2]s %% 4 = 0 AND (%[2]s %% 100 != 0 OR %[2]s %% 400 = 0), 29, 28), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][%[3]s]",
+		fmt.Sprintf("%s <= [31, if(%[2]s %% 4 = 0 AND (%[2]s %% 100 != 0 OR %[2]s %% 400 = 0), 29, 28), 31, 30, 31, 30, 31, 31, 30, 31, "+
+			"30, 31][%[3]s]",
 			part(3), part(1), part(2)),
 	}, " AND ")
 	return fmt.Sprintf("if(length(%s) > 64, NULL, %s)", text, once("extractGroups("+text+", "+moments+")",

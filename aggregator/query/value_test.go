@@ -17,10 +17,12 @@ import (
 func TestValuesAsPackageFilterHasThem(t *testing.T) {
 	w := warehousetest.New(t)
 	texts := []string{
-		"", "0", "1", "-1", "+1", "1.5", "1.", ".5", "-", "1e5", "1E5", "1e-5", "1e+05", "1e123", "1e", "1E", "1Ei", "4Gi", "4GiB", "4 GiB", "4  GiB", "4 ", " 4",
+		"", "0", "1", "-1", "+1", "1.5", "1.", ".5", "-", "1e5", "1E5", "1e-5", "1e+05", "1e123", "1e", "1E", "1Ei", "4Gi", "4GiB", "4 " +
+			"GiB", "4  GiB", "4 ", " 4",
 		"100m", "1n", "1u", "3k", "3K", "3kB", "3KB", "3kb", "3Ki", "0x10", "inf", "nan", "-inf", "1_000", "1,5", "12345678901234567890", "123456789012345678",
 		"0.1", "0.30000000000000004", "2.2250738585072014e-30", "179769313486231570000000000000", "9007199254740993", "-0", "-0.0", "007", "1e5Ki", "1.5e3 MB",
-		strings.Repeat("9", 63), strings.Repeat("9", 64), strings.Repeat("9", 65), "1B", "1b", "5 m", "5m", "1h", "1h30m", "1.5s", "1w2d3h4m5s6ms7us8ns", "1s1m", "1d1d",
+		strings.Repeat("9", 63), strings.Repeat("9", 64), strings.Repeat("9",
+			65), "1B", "1b", "5 m", "5m", "1h", "1h30m", "1.5s", "1w2d3h4m5s6ms7us8ns", "1s1m", "1d1d",
 		"1h-30m", "1.5", "10", "-10", "1m30", "30ms", "0.1s0.2ms", "9999999999w", "1H", "1 h", "h", "1hh", "100us", "100ns",
 		"2026-11-30", "2026-02-30", "2024-02-29", "2023-02-29", "1969-12-31", "1970-01-01", "2199-12-31", "2200-01-01", "2026-13-01", "2026-00-10", "2026-1-1",
 		"2026-11-30T08:00:00Z", "2026-11-30T08:00Z", "2026-11-30 08:00", "2026-11-30t08:00", "2026-11-30T08:00:00.1Z", "2026-11-30T08:00:00.123456789+01:00",
@@ -29,7 +31,8 @@ func TestValuesAsPackageFilterHasThem(t *testing.T) {
 		"2026-11-30T08:00:00.Z", "2026-11-31", "2026-04-31", "1970-01-01T00:00:00+14:00", "2026-11-30T08:00:00+00:60", "true", "x", "1\n", "\n1", "4Gi\n", "٣",
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	pieces := []string{"1", "2", "0", "9", ".", "-", "e", "E", "+", "K", "i", "B", "G", "m", "s", "h", "d", " ", ":", "T", "Z", "2026", "-11", "-30", "T08:00", "u", "n", "w", "5"}
+	pieces := []string{"1", "2", "0", "9", ".", "-", "e", "E", "+", "K", "i", "B", "G", "m", "s", "h", "d", " ", ":", "T", "Z", "2026",
+		"-11", "-30", "T08:00", "u", "n", "w", "5"}
 	for range 4000 {
 		var b strings.Builder
 		for range 1 + r.IntN(6) {
@@ -38,7 +41,8 @@ func TestValuesAsPackageFilterHasThem(t *testing.T) {
 		texts = append(texts, b.String())
 	}
 	for range 1000 {
-		texts = append(texts, fmt.Sprintf("%04d-%02d-%02dT%02d:%02d:%02d%s", 1969+r.IntN(233), r.IntN(14), r.IntN(33), r.IntN(25), r.IntN(61), r.IntN(61),
+		texts = append(texts, fmt.Sprintf("%04d-%02d-%02dT%02d:%02d:%02d%s", 1969+r.IntN(233), r.IntN(14), r.IntN(33), r.IntN(25),
+			r.IntN(61), r.IntN(61),
 			[]string{"", "Z", ".5Z", "+02:00", "-0930", ".123456Z"}[r.IntN(6)]))
 		texts = append(texts, fmt.Sprint(r.Float64()*1e6), fmt.Sprint(r.Uint64()), fmt.Sprintf("%g", r.ExpFloat64()*1e-9))
 	}

@@ -63,9 +63,11 @@ func TestQuestions(t *testing.T) {
 		}
 		return names
 	}
-	first := list(&reevev1.ListAssetsRequest{Filter: "type:pod status=Running", OrderBy: "cpu desc", Columns: []string{"cpu", "conditions[type=Ready].status"},
+	first := list(&reevev1.ListAssetsRequest{Filter: "type:pod status=Running", OrderBy: "cpu desc", Columns: []string{"cpu",
+		"conditions[type=Ready].status"},
 		PageSize: 2, Total: reevev1.TotalSize_TOTAL_SIZE_EXACT})
-	if !slices.Equal(names(first), []string{"pod-4", "pod-3"}) || first.GetTotalSize() != 3 || !first.GetTotalExact() || first.GetNextPageToken() == "" ||
+	if !slices.Equal(names(first), []string{"pod-4", "pod-3"}) || first.GetTotalSize() != 3 || !first.GetTotalExact() ||
+		first.GetNextPageToken() == "" ||
 		first.GetCanonicalFilter() != `type:"pod" AND status="Running"` {
 		t.Errorf("%v", first)
 	}
@@ -90,7 +92,8 @@ func TestQuestions(t *testing.T) {
 			return err
 		},
 		"count": func() error {
-			_, err := questions.CountAssets(t.Context(), connect.NewRequest(&reevev1.CountAssetsRequest{Selection: &reevev1.AssetSelection{Filter: "a AND b OR c"}}))
+			_, err := questions.CountAssets(t.Context(),
+				connect.NewRequest(&reevev1.CountAssetsRequest{Selection: &reevev1.AssetSelection{Filter: "a AND b OR c"}}))
 			return err
 		},
 	} {
@@ -100,18 +103,21 @@ func TestQuestions(t *testing.T) {
 		}
 		value, err := e.Details()[0].Value()
 		detail, ok := value.(*reevev1.FilterError)
-		if err != nil || !ok || detail.GetFilter() != "a AND b OR c" || len(detail.GetProblems()) != 1 || detail.GetProblems()[0].GetEnd() != 12 ||
+		if err != nil || !ok || detail.GetFilter() != "a AND b OR c" || len(detail.GetProblems()) != 1 ||
+			detail.GetProblems()[0].GetEnd() != 12 ||
 			len(detail.GetProblems()[0].GetMends()) != 2 {
 			t.Errorf("%s: %v, %v", what, value, err)
 		}
 	}
-	for _, r := range []*reevev1.ListAssetsRequest{{OrderBy: "name desc,"}, {OrderBy: "a b c"}, {Columns: []string{"name:x"}}, {PageToken: first.GetNextPageToken()},
+	for _, r := range []*reevev1.ListAssetsRequest{{OrderBy: "name desc,"}, {OrderBy: "a b c"}, {Columns: []string{"name:x"}},
+		{PageToken: first.GetNextPageToken()},
 		{Total: 9}, {AsOf: &timestamppb.Timestamp{Seconds: -5}}, {OrderBy: "labels"}} {
 		_, err := inventory.ListAssets(t.Context(), connect.NewRequest(r))
 		code(t, err, connect.CodeInvalidArgument, "")
 	}
 
-	count, err := questions.CountAssets(t.Context(), connect.NewRequest(&reevev1.CountAssetsRequest{Selection: &reevev1.AssetSelection{Filter: "-status=Running"}}))
+	count, err := questions.CountAssets(t.Context(),
+		connect.NewRequest(&reevev1.CountAssetsRequest{Selection: &reevev1.AssetSelection{Filter: "-status=Running"}}))
 	if err != nil || count.Msg.GetCount() != 3 {
 		t.Errorf("%v, %v", count, err)
 	}
@@ -120,39 +126,49 @@ func TestQuestions(t *testing.T) {
 		facets.Msg.GetFacets()[1].GetMissingAssets() != 1 {
 		t.Errorf("%v, %v", facets, err)
 	}
-	analysis, err := questions.AnalyzeAssets(t.Context(), connect.NewRequest(&reevev1.AnalyzeAssetsRequest{GroupBy: []*reevev1.GroupKey{{Field: "node"}},
-		Selection: &reevev1.AssetSelection{Type: "k.core.Pod"}, Totals: true, Values: []*reevev1.GroupValue{{Name: "n"},
-			{Name: "cpu", Function: reevev1.GroupValue_FUNCTION_SUM, Field: "cpu"}}, OrderBy: "cpu desc"}))
+	analysis, err := questions.AnalyzeAssets(t.Context(),
+		connect.NewRequest(&reevev1.AnalyzeAssetsRequest{GroupBy: []*reevev1.GroupKey{{Field: "node"}},
+			Selection: &reevev1.AssetSelection{Type: "k.core.Pod"}, Totals: true, Values: []*reevev1.GroupValue{{Name: "n"},
+				{Name: "cpu", Function: reevev1.GroupValue_FUNCTION_SUM, Field: "cpu"}}, OrderBy: "cpu desc"}))
 	if err != nil || len(analysis.Msg.GetGroups()) != 2 || analysis.Msg.GetGroups()[0].GetKeys()[0] != "n2" ||
-		analysis.Msg.GetGroups()[0].GetValues().GetNumbers()[0].GetNumberValue() != 3 || analysis.Msg.GetTotals().GetValues().GetNumbers()[0].GetNumberValue() != 5 {
+		analysis.Msg.GetGroups()[0].GetValues().GetNumbers()[0].GetNumberValue() != 3 ||
+		analysis.Msg.GetTotals().GetValues().GetNumbers()[0].GetNumberValue() != 5 {
 		t.Errorf("%v, %v", analysis, err)
 	}
-	series, err := questions.QuerySeries(t.Context(), connect.NewRequest(&reevev1.QuerySeriesRequest{Selection: &reevev1.AssetSelection{Type: "k.core.Pod"},
-		Interval: reevev1.GroupKey_BUCKET_DAY, StartTime: timestamppb.New(then.Add(-24 * time.Hour)), GroupBy: []*reevev1.GroupKey{{Field: "status"}}}))
+	series, err := questions.QuerySeries(t.Context(),
+		connect.NewRequest(&reevev1.QuerySeriesRequest{Selection: &reevev1.AssetSelection{Type: "k.core.Pod"},
+			Interval: reevev1.GroupKey_BUCKET_DAY, StartTime: timestamppb.New(then.Add(-24 * time.Hour)), GroupBy: []*reevev1.GroupKey{{Field: "status"}}}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, x := range series.Msg.GetSeries() {
 		last := x.GetPoints()[len(x.GetPoints())-1].GetNumbers()[0].GetNumberValue()
-		if first := x.GetPoints()[0].GetNumbers()[0].GetNumberValue(); first != 0 || last != map[string]float64{"Pending": 2, "Running": 3}[x.GetKeys()[0]] {
+		if first := x.GetPoints()[0].GetNumbers()[0].GetNumberValue(); first != 0 || last != map[string]float64{"Pending": 2,
+			"Running": 3}[x.GetKeys()[0]] {
 			t.Errorf("%v", x)
 		}
 	}
-	asset, err := inventory.GetAsset(t.Context(), connect.NewRequest(&reevev1.GetAssetRequest{Uid: "p4", AsOf: timestamppb.New(then.Add(time.Minute))}))
+	asset, err := inventory.GetAsset(t.Context(), connect.NewRequest(&reevev1.GetAssetRequest{Uid: "p4",
+		AsOf: timestamppb.New(then.Add(time.Minute))}))
 	if err != nil || asset.Msg.GetAsset().GetStatus() != "Pending" || asset.Msg.GetAsset().GetDocument().AsMap()["node"] != "n1" {
 		t.Errorf("%v, %v", asset, err)
 	}
-	_, err = inventory.GetAsset(t.Context(), connect.NewRequest(&reevev1.GetAssetRequest{Uid: "p4", AsOf: timestamppb.New(then.Add(-time.Minute))}))
+	_, err = inventory.GetAsset(t.Context(), connect.NewRequest(&reevev1.GetAssetRequest{Uid: "p4",
+		AsOf: timestamppb.New(then.Add(-time.Minute))}))
 	code(t, err, connect.CodeNotFound, "p4")
-	suggested, err := questions.SuggestFilter(t.Context(), connect.NewRequest(&reevev1.SuggestFilterRequest{Filter: "type:pod sta", Cursor: 12}))
-	if err != nil || !slices.ContainsFunc(suggested.Msg.GetSuggestions(), func(s *reevev1.FilterSuggestion) bool { return s.GetText() == "status" }) {
+	suggested, err := questions.SuggestFilter(t.Context(), connect.NewRequest(&reevev1.SuggestFilterRequest{Filter: "type:pod sta",
+		Cursor: 12}))
+	if err != nil || !slices.ContainsFunc(suggested.Msg.GetSuggestions(),
+		func(s *reevev1.FilterSuggestion) bool { return s.GetText() == "status" }) {
 		t.Errorf("%v, %v", suggested, err)
 	}
 	suggested, err = questions.SuggestFilter(t.Context(), connect.NewRequest(&reevev1.SuggestFilterRequest{Filter: "status=Run", Cursor: 10}))
-	if err != nil || len(suggested.Msg.GetSuggestions()) != 1 || suggested.Msg.GetSuggestions()[0].GetText() != "Running" || suggested.Msg.GetStart() != 7 {
+	if err != nil || len(suggested.Msg.GetSuggestions()) != 1 || suggested.Msg.GetSuggestions()[0].GetText() != "Running" ||
+		suggested.Msg.GetStart() != 7 {
 		t.Errorf("%v, %v", suggested, err)
 	}
-	explained, err := questions.ExplainQuery(t.Context(), connect.NewRequest(&reevev1.ExplainQueryRequest{Selection: &reevev1.AssetSelection{Filter: "node='x;\ny'"}}))
+	explained, err := questions.ExplainQuery(t.Context(),
+		connect.NewRequest(&reevev1.ExplainQueryRequest{Selection: &reevev1.AssetSelection{Filter: "node='x;\ny'"}}))
 	if err != nil || len(explained.Msg.GetStatements()) != 3 || strings.Contains(explained.Msg.GetStatements()[0].GetSql(), "x;") {
 		t.Errorf("%v, %v", explained, err)
 	}

@@ -56,7 +56,8 @@ period.`,
 	f.StringArrayVar(&o.values, "value", nil, "a value of each group: NAME=FUNCTION(FIELD); may be given several times")
 	f.StringArrayVar(&o.computed, "compute", nil, "NAME=EXPRESSION over other values; may be given several times")
 	f.StringVar(&o.having, "having", "", "only groups for which this comparison is true")
-	f.StringVar(&o.sort, "sort", "", "names of keys and values, each perhaps with desc behind it (default: the first value, the largest first)")
+	f.StringVar(&o.sort, "sort", "", "names of keys and values, each perhaps with desc behind it (default: the first value, the largest "+
+		"first)")
 	f.StringVar(&o.pivot, "pivot", "", "one more field, whose values become columns")
 	f.IntVar(&o.pivotLimit, "pivot-limit", 0, "how many of them; 0 is 10")
 	f.IntVar(&o.limit, "limit", 0, "how many groups; 0 is 100, of series 10")
@@ -124,11 +125,13 @@ func parseValue(text string) (*reevev1.GroupValue, error) {
 	if percent, ok := strings.CutPrefix(function, "p"); ok && functionNames[function] == 0 {
 		level, err := strconv.ParseFloat(percent, 64)
 		if err != nil || level <= 0 || level >= 100 {
-			return nil, usagef("--value %q: %s is no function: there are count, distinct, sum, avg, min, max, and quantiles such as p95", text, function)
+			return nil, usagef("--value %q: %s is no function: there are count, distinct, sum, avg, min, max, and quantiles such as p95",
+				text, function)
 		}
 		v.Function, v.Level = reevev1.GroupValue_FUNCTION_QUANTILE, level/100
 	} else if v.Function, ok = functionNames[function]; !ok {
-		return nil, usagef("--value %q: %s is no function: there are count, distinct, sum, avg, min, max, and quantiles such as p95", text, function)
+		return nil, usagef("--value %q: %s is no function: there are count, distinct, sum, avg, min, max, and quantiles such as p95", text,
+			function)
 	}
 	if v.Name = strings.TrimSpace(name); v.Name == "" {
 		v.Name = strings.ReplaceAll(function, ".", "_")
@@ -184,7 +187,8 @@ func (a *app) analyze(ctx context.Context, o analyzeOptions) error {
 	if o.series != "" {
 		return s.series(ctx, p, o, selection, keys, values)
 	}
-	r := &reevev1.AnalyzeAssetsRequest{Selection: selection, GroupBy: keys, Values: values, Having: o.having, OrderBy: o.sort, Limit: int32(o.limit),
+	r := &reevev1.AnalyzeAssetsRequest{Selection: selection, GroupBy: keys, Values: values, Having: o.having, OrderBy: o.sort,
+		Limit:      int32(o.limit),
 		PivotLimit: int32(o.pivotLimit), Others: o.others, Totals: o.totals}
 	for _, text := range o.computed {
 		name, expression, ok := strings.Cut(text, "=")
@@ -291,7 +295,8 @@ func numberText(unit reevev1.GroupColumn_Unit, v *structpb.Value) string {
 }
 
 // series shows groups over periods: a row for each period of each.
-func (s *session) series(ctx context.Context, p *output.Printer, o analyzeOptions, selection *reevev1.AssetSelection, keys []*reevev1.GroupKey,
+func (s *session) series(ctx context.Context, p *output.Printer, o analyzeOptions, selection *reevev1.AssetSelection,
+	keys []*reevev1.GroupKey,
 	values []*reevev1.GroupValue) error {
 	if o.asOf != "" || o.having != "" || o.pivot != "" || len(o.computed) > 0 || o.totals || o.sort != "" {
 		return usagef("--series: --as-of, --having, --pivot, --compute, --totals and --sort do not go with it")
@@ -392,7 +397,8 @@ func (a *app) facets(ctx context.Context, o facetsOptions, fields []string) erro
 	if err != nil {
 		return err
 	}
-	answer, err := s.Query.ListFacets(ctx, connect.NewRequest(&reevev1.ListFacetsRequest{Selection: selection, Fields: fields, Limit: int32(o.limit)}))
+	answer, err := s.Query.ListFacets(ctx, connect.NewRequest(&reevev1.ListFacetsRequest{Selection: selection, Fields: fields,
+		Limit: int32(o.limit)}))
 	if err != nil {
 		return s.explain(err)
 	}

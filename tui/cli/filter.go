@@ -31,7 +31,8 @@ func (o *selectOptions) addTo(a *app, cmd *cobra.Command) {
 
 // addFilter adds those flags that no verb had before.
 func (o *selectOptions) addFilter(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&o.filter, "filter", "l", "", "only what passes this, as in 'type:pod status!=Running memory>4GiB' (docs/filter.md)")
+	cmd.Flags().StringVarP(&o.filter, "filter", "l", "", "only what passes this, as in 'type:pod status!=Running memory>4GiB' "+
+		"(docs/filter.md)")
 	cmd.Flags().StringVar(&o.asOf, "as-of", "", "as of this moment: a date, a time, or a span such as -7d")
 }
 

@@ -52,7 +52,8 @@ func (fakeQuery) ListFacets(_ context.Context, r *connect.Request[reevev1.ListFa
 func (fakeQuery) AnalyzeAssets(_ context.Context, r *connect.Request[reevev1.AnalyzeAssetsRequest]) (
 	*connect.Response[reevev1.AnalyzeAssetsResponse], error) {
 	asked, err := protojson.Marshal(r.Msg)
-	m := &reevev1.AnalyzeAssetsResponse{Keys: []string{"asked"}, Values: []*reevev1.GroupColumn{{Name: "n"}, {Name: "at", Unit: reevev1.GroupColumn_UNIT_MOMENT}},
+	m := &reevev1.AnalyzeAssetsResponse{Keys: []string{"asked"}, Values: []*reevev1.GroupColumn{{Name: "n"}, {Name: "at",
+		Unit: reevev1.GroupColumn_UNIT_MOMENT}},
 		Groups: []*reevev1.Group{{Keys: []string{strings.ReplaceAll(string(asked), " ", "")}, Values: numbers(3.5, 1772359200000)}},
 		Others: &reevev1.Group{Values: numbers(2, nil)}, More: true}
 	return connect.NewResponse(m), err
@@ -82,10 +83,12 @@ func (fakeQuery) QuerySeries(_ context.Context, r *connect.Request[reevev1.Query
 // JoinAssets answers one pair a page.
 func (fakeQuery) JoinAssets(_ context.Context, r *connect.Request[reevev1.JoinAssetsRequest]) (
 	*connect.Response[reevev1.JoinAssetsResponse], error) {
-	left := &reevev1.Asset{Site: "s", Type: "a.b.Pod", Name: r.Msg.GetLeft().GetFilter(), Columns: []*reevev1.ColumnValues{{Values: []string{"x", "y"}}}}
+	left := &reevev1.Asset{Site: "s", Type: "a.b.Pod", Name: r.Msg.GetLeft().GetFilter(),
+		Columns: []*reevev1.ColumnValues{{Values: []string{"x", "y"}}}}
 	if r.Msg.GetPageToken() == "" {
-		return connect.NewResponse(&reevev1.JoinAssetsResponse{NextPageToken: "2", Pairs: []*reevev1.AssetPair{{Left: left, Right: &reevev1.Asset{Site: "s",
-			Type: "a.b.Node", Name: r.Msg.GetRight().GetFilter(), Columns: []*reevev1.ColumnValues{{Values: []string{"z"}}}}}}}), nil
+		return connect.NewResponse(&reevev1.JoinAssetsResponse{NextPageToken: "2", Pairs: []*reevev1.AssetPair{{Left: left,
+			Right: &reevev1.Asset{Site: "s",
+				Type: "a.b.Node", Name: r.Msg.GetRight().GetFilter(), Columns: []*reevev1.ColumnValues{{Values: []string{"z"}}}}}}}), nil
 	}
 	return connect.NewResponse(&reevev1.JoinAssetsResponse{Pairs: []*reevev1.AssetPair{{Left: left}}}), nil
 }

@@ -9,10 +9,14 @@ import (
 func TestExpressions(t *testing.T) {
 	names := []string{"n", "cores", "AND_"}
 	for text, want := range map[string]string{
-		"": "missing", "n +": "missing", "n n": "not expected", "1 +* 2": "missing", "m": "no value", "nn": "is it n?", "n > 1": "must be a number", "(n": "not closed",
-		"f(n)": "no function", "round(n": "not closed", "round()": "missing", "least(n)": "2 to 8", "n ; n": "means nothing", "1e": "not a number",
-		strings.Repeat("(", 30) + "n" + strings.Repeat(")", 30): "deep", strings.Repeat("-", 30) + "n": "deep", "n" + strings.Repeat("+n", 200): "parts",
-		strings.Repeat(" ", 2000): "bytes", "NOT n": "NOT is before", "n AND n": "between comparisons", "round(n, n)": "digits", "(n > 1) + 1": "between numbers",
+		"": "missing", "n +": "missing", "n n": "not expected", "1 +* 2": "missing", "m": "no value", "nn": "is it n?", "n > 1": "must be " +
+			"a number", "(n": "not closed",
+		"f(n)": "no function", "round(n": "not closed", "round()": "missing", "least(n)": "2 to 8", "n ; n": "means nothing", "1e": "not a " +
+			"number",
+		strings.Repeat("(", 30) + "n" + strings.Repeat(")", 30): "deep", strings.Repeat("-", 30) + "n": "deep", "n" + strings.Repeat("+n",
+			200): "parts",
+		strings.Repeat(" ", 2000): "bytes", "NOT n": "NOT is before", "n AND n": "between comparisons", "round(n, n)": "digits", "(n > 1) " +
+			"+ 1": "between numbers",
 		"1.2.3": "not a number", "n\x00": "means nothing", "-": "missing",
 	} {
 		x, err := Parse(text, names, false)
