@@ -229,10 +229,12 @@ func TestRelayout(t *testing.T) {
 				if kills < 10 {
 					select {
 					case <-time.After(time.Duration(r.Int64N(int64(time.Second)))):
-						if pid := w.EnginePID(); pid != 0 {
-							killed <- syscall.Kill(pid, syscall.SIGKILL) == nil
-							return
+						pid := w.EnginePID()
+						for ; pid == 0; pid = w.EnginePID() { // it is being started again
+							time.Sleep(time.Millisecond)
 						}
+						killed <- syscall.Kill(pid, syscall.SIGKILL) == nil
+						return
 					case <-done:
 					}
 				}
