@@ -83,6 +83,8 @@ type Options struct {
 	View   reevev1connect.ViewServiceHandler
 	// Graph may be nil, as Inventory may.
 	Graph reevev1connect.GraphServiceHandler
+	// History may be nil, as Inventory may.
+	History reevev1connect.HistoryServiceHandler
 	// CountSite returns what the warehouse has of a site, and RemoveSites has the
 	// sites removed that are marked as deleted in the registry. They may be nil:
 	// no site can be deleted then.
@@ -155,6 +157,9 @@ func (o *Options) validate() error {
 	}
 	if o.Graph == nil {
 		o.Graph = reevev1connect.UnimplementedGraphServiceHandler{}
+	}
+	if o.History == nil {
+		o.History = reevev1connect.UnimplementedHistoryServiceHandler{}
 	}
 	if o.strangerIdle == 0 {
 		o.strangerIdle = strangerIdle
@@ -250,11 +255,13 @@ func (s *Server) mux() http.Handler {
 	mux.Handle("GET /s/{id}", s.linkHandler(s.options.View))
 	mux.Handle(reevev1connect.NewGraphServiceHandler(s.options.Graph, closed))
 	mux.Handle(reference.Path, s.pages)
+	mux.Handle(reevev1connect.NewHistoryServiceHandler(s.options.History, closed))
 	reflector := grpcreflect.NewStaticReflector(
 		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.AccessServiceName,
 		reevev1connect.InventoryServiceName,
 		reevev1connect.EventServiceName, reevev1connect.QueryServiceName, reevev1connect.ScopeServiceName,
-		reevev1connect.ExportServiceName, reevev1connect.ViewServiceName, reevev1connect.GraphServiceName)
+		reevev1connect.ExportServiceName, reevev1connect.ViewServiceName, reevev1connect.GraphServiceName,
+		reevev1connect.HistoryServiceName)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, closed))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, closed))
 	return mux

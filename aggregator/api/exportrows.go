@@ -282,7 +282,7 @@ func exactNumbers(v any) any {
 		}
 	case json.Number:
 		f, err := v.Float64()
-		if whole := !strings.ContainsAny(v.String(), ".eE"); err != nil || whole && (f > maxExact || f < -maxExact) {
+		if whole := !strings.ContainsAny(v.String(), ".eE"); err != nil || whole && (f >= maxExact || f <= -maxExact) {
 			return v
 		}
 		return f

@@ -444,6 +444,7 @@ func structOf(doc []byte) (*structpb.Struct, error) {
 	return st, nil
 }
 
+// maxExact is the first whole number that a double has for another one, too: 2^53 + 1.
 const maxExact = 1 << 53
 
 func numbers(v any) any {
@@ -459,7 +460,7 @@ func numbers(v any) any {
 	case json.Number:
 		f, err := v.Float64()
 		whole := !strings.ContainsAny(v.String(), ".eE")
-		if err != nil || whole && (f > maxExact || f < -maxExact) {
+		if err != nil || whole && (f >= maxExact || f <= -maxExact) {
 			return v.String()
 		}
 		return f

@@ -179,6 +179,7 @@ func (a *Centre) open(ctx context.Context) error {
 		Export:  &api.Export{Inventory: inventory, Query: people, Registry: a.registry, Jobs: exports, Logger: logger},
 		View:    &api.View{Layouts: inventory.Layouts, Registry: a.registry, Logger: logger},
 		Graph:   &api.Graph{Inventory: inventory, Walker: graph.New(inventory.Engine)},
+		History: &api.History{Inventory: inventory},
 		Metrics: a.metrics, Logger: logger,
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -15,25 +16,96 @@ import (
 type getChangesOptions struct {
 	listOptions
 	assetOptions
-	full bool
+	full                 bool
+	filter, since, until string
+	operations           []string
 }
 
 func (a *app) getChangesCommand() *cobra.Command {
 	var o getChangesOptions
 	cmd := &cobra.Command{
-		Use:               "changes UID",
-		Short:             "List the versions of an asset, newest first",
-		Args:              exactly("UID"),
+		Use:   "changes [UID]",
+		Short: "List the versions of an asset, or of all assets, newest first",
+		Example: `  reeve get changes 9f1c...
+  reeve get changes --since 1h --type pod
+  reeve get changes --since 7d --operation deleted -l 'name:web'`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("%s takes at most one argument, UID; there are %d", cmd.CommandPath(), len(args))
+			}
+			return nil
+		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return a.getEstateChanges(cmd.Context(), o)
+			}
+			for _, flag := range []string{"filter", "since", "until", "operation"} {
+				if cmd.Flags().Changed(flag) {
+					return usagef("--%s is for the changes of all assets: leave the UID out", flag)
+				}
+			}
 			o.uid = args[0]
 			return a.getChanges(cmd.Context(), o)
 		},
 	}
 	o.listOptions.addTo(cmd)
 	o.assetOptions.addTo(a, cmd)
-	cmd.Flags().BoolVar(&o.full, "full", false, "with the documents (json and yaml)")
+	f := cmd.Flags()
+	f.BoolVar(&o.full, "full", false, "with the documents (json and yaml; of one asset)")
+	f.StringVarP(&o.filter, "filter", "l", "", "only versions that are as this filter says")
+	f.StringVar(&o.since, "since", "", "only what changed since then: an age such as 7d, a date, or a time")
+	f.StringVar(&o.until, "until", "", "only what changed until then")
+	f.StringSliceVar(&o.operations, "operation", nil, "only these: created, updated, deleted (may be given several times)")
 	return cmd
+}
+
+// getEstateChanges lists what changed in the whole inventory.
+func (a *app) getEstateChanges(ctx context.Context, o getChangesOptions) error {
+	if o.full {
+		return usagef("--full is for the changes of one asset: give its UID")
+	}
+	r := &reevev1.ListEstateChangesRequest{Filter: o.filter, Site: o.site}
+	for _, name := range o.operations {
+		n, ok := reevev1.Change_Operation_value["OPERATION_"+strings.ToUpper(name)]
+		if !ok || n == 0 {
+			return usagef("--operation %q: must be created, updated or deleted", name)
+		}
+		r.Operations = append(r.Operations, reevev1.Change_Operation(n))
+	}
+	var err error
+	if _, r.StartTime, err = a.point("since", o.since); err != nil {
+		return err
+	}
+	if _, r.EndTime, err = a.point("until", o.until); err != nil {
+		return err
+	}
+	p, s, err := o.open(a)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.resolveType(ctx, &o.assetOptions); err != nil {
+		return err
+	}
+	r.Type = o.typ
+	columns := slices.Insert(changeColumns(p), 1,
+		output.Column[*reevev1.Change]{Heading: "SITE", Value: (*reevev1.Change).GetSite},
+		output.Column[*reevev1.Change]{Heading: "TYPE", Value: (*reevev1.Change).GetType},
+		output.Column[*reevev1.Change]{Heading: "NAME", Value: (*reevev1.Change).GetName},
+		output.Column[*reevev1.Change]{Heading: "UID", Only: output.Wide, Value: (*reevev1.Change).GetUid})
+	if o.limit == 0 && isTable(p) {
+		o.limit = 100 // the newest of a history without an end
+	}
+	return listFrom(ctx, s, siteListOptions{listOptions: o.listOptions, site: o.site}, p, "changes", columns,
+		func(ctx context.Context, size int32, token string) ([]*reevev1.Change, string, error) {
+			r.PageSize, r.PageToken = size, token
+			answer, err := s.History.ListEstateChanges(ctx, connect.NewRequest(r))
+			if err != nil {
+				return nil, "", err
+			}
+			return answer.Msg.GetChanges(), answer.Msg.GetNextPageToken(), nil
+		})
 }
 
 func (a *app) getChanges(ctx context.Context, o getChangesOptions) error {

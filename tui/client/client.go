@@ -44,6 +44,7 @@ type Client struct {
 	Export    reevev1connect.ExportServiceClient
 	View      reevev1connect.ViewServiceClient
 	Graph     reevev1connect.GraphServiceClient
+	History   reevev1connect.HistoryServiceClient
 	transport *http.Transport
 }
 
@@ -91,6 +92,7 @@ func New(o Options) (*Client, error) {
 		Export:    reevev1connect.NewExportServiceClient(httpClient, server, interceptors),
 		View:      reevev1connect.NewViewServiceClient(httpClient, server, interceptors),
 		Graph:     reevev1connect.NewGraphServiceClient(httpClient, server, interceptors),
+		History:   reevev1connect.NewHistoryServiceClient(httpClient, server, interceptors),
 		transport: transport,
 	}, nil
 }
