@@ -119,7 +119,7 @@ func (m Moment) Now() bool { return m.at.IsZero() }
 func (m Moment) Time() time.Time { return m.at }
 
 // stamp is the last version that is not later.
-func (m Moment) stamp() uint64 { return uint64(hlc.FromTime(m.at)) | 1<<16 - 1 }
+func (m Moment) stamp() uint64 { return uint64(hlc.FromTime(m.at)) | (1<<16 - 1) }
 
 // Selection says which assets are asked for.
 type Selection struct {

@@ -49,7 +49,7 @@ func (b *bench) questions(ctx context.Context) ([]question, error) {
 		return nil, err
 	}
 	month := b.world.start.Add(history / 2)
-	stamp := fmt.Sprint(uint64(hlc.FromTime(month)) | 1<<16 - 1)
+	stamp := fmt.Sprint(uint64(hlc.FromTime(month)) | (1<<16 - 1))
 	return []question{
 		{
 			name: "one asset by its key",
