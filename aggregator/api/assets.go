@@ -130,7 +130,7 @@ func (s *Inventory) assetThen(ctx context.Context, m *reevev1.GetAssetRequest) (
 	if response.Asset, err = s.asset(&rows[0].Asset, nil); err != nil {
 		return nil, s.unavailable(ctx, err)
 	}
-	relations, known, err := s.Warehouse.RelationsAt(ctx, keys[0], hlc.FromTime(moment.Time())|1<<16-1, maxRelations)
+	relations, known, err := s.Warehouse.RelationsAt(ctx, keys[0], hlc.Stamp(moment.Stamp()), maxRelations)
 	if err != nil {
 		return nil, s.unavailable(ctx, err)
 	}
