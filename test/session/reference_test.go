@@ -40,6 +40,11 @@ var refusedExamples = map[string]string{
 	"/reeve.v1.FleetService/RetireCertificateAuthority": "not_found",
 	"/reeve.v1.FleetService/RevokeAgent":                "not_found",
 	"/reeve.v1.ScopeService/EndScope":                   "not_found",
+	"/reeve.v1.ViewService/DeleteQuery":                 "not_found",
+	"/reeve.v1.ViewService/GetLayout":                   "not_found",
+	"/reeve.v1.ViewService/GetQuery":                    "not_found",
+	"/reeve.v1.ViewService/ResetLayout":                 "not_found",
+	"/reeve.v1.ViewService/StarQuery":                   "not_found",
 }
 
 // rotation comes last: what trusts the authority of before is shut out by it.
