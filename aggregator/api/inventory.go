@@ -113,21 +113,6 @@ func wantedStates(states []reevev1.State) ([]warehouse.State, error) {
 	return wanted, nil
 }
 
-// Keys in page tokens: none of the three parts has control characters in it.
-const keySeparator = "\x1f"
-
-func formatAssetKey(site, kind, uid string) string {
-	return strings.Join([]string{site, kind, uid}, keySeparator)
-}
-
-func parseAssetKey(s string) (*warehouse.AssetKey, error) {
-	parts := strings.Split(s, keySeparator)
-	if len(parts) != 3 {
-		return nil, invalid("page_token", "%w", errPageToken)
-	}
-	return &warehouse.AssetKey{Site: parts[0], Type: parts[1], UID: parts[2]}, nil
-}
-
 // GetAsset implements the inventory service.
 func (s *Inventory) GetAsset(ctx context.Context, r *connect.Request[reevev1.GetAssetRequest]) (
 	*connect.Response[reevev1.GetAssetResponse], error) {

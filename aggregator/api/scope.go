@@ -62,7 +62,7 @@ func (s *Scope) ListScopes(ctx context.Context, r *connect.Request[reevev1.ListS
 		return nil, s.unavailable(ctx, err)
 	}
 	list := make(map[string]*reevev1.Scope)
-	name := func(site, scope string) string { return site + keySeparator + scope }
+	name := func(site, scope string) string { return site + "\x1f" + scope }
 	for _, st := range s.Scopes.List(m.GetSite()) {
 		v := &reevev1.Scope{
 			Site: st.Site, Name: st.Scope, Holder: st.Holder, Epoch: st.Epoch, HoldTime: timestamp(st.HeldTime),

@@ -19,7 +19,7 @@ func TestPageTokenOfAnyKey(t *testing.T) {
 	}
 	filter := strings.Repeat("f", 100_000)
 	for name, key := range map[string]string{
-		"asset": formatAssetKey(strings.Repeat("x", 63), longest, longest), "type": longest, "event": string(event),
+		"asset": strings.Join([]string{strings.Repeat("x", 63), longest, longest}, "\x1f"), "type": longest, "event": string(event),
 		"bytes": "\x00\xff" + longest,
 	} {
 		token := encodePageToken(name, filter, key)

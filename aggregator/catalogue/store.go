@@ -79,7 +79,7 @@ func (c *Catalogue) trying(ctx context.Context, what string, do func(context.Con
 			return ctx.Err()
 		}
 		wait := pause.NextBackOff()
-		c.logger.Error(what+" did not succeed", "error", err, "retry_in", wait.Round(time.Millisecond))
+		c.logger.Error("the catalogue of paths is behind", "doing", what, "error", err, "retry_in", wait.Round(time.Millisecond))
 		if err := retry.Sleep(ctx, wait); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -206,7 +207,7 @@ func TestParquet(t *testing.T) {
 	}
 	reader := parquet.NewReader(f)
 	got := make([]parquet.Row, len(all))
-	if n, err := reader.ReadRows(got); n != len(all) || err != nil && err != io.EOF {
+	if n, err := reader.ReadRows(got); n != len(all) || err != nil && !errors.Is(err, io.EOF) {
 		t.Fatalf("%d rows: %v", n, err)
 	}
 	for i, row := range all {

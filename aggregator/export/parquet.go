@@ -21,7 +21,7 @@ const (
 // parquetEncoder writes one column of Parquet for each of the table's, all optional.
 type parquetEncoder struct {
 	out     io.Writer
-	writer  *parquet.Writer
+	writer  *parquet.GenericWriter[any]
 	columns []Column
 	values  parquet.Row
 	// rows and bytes are those of the row group.
@@ -71,7 +71,7 @@ func (e *parquetEncoder) table(name string, columns []Column) error {
 	}
 	e.columns = columns
 	e.values = make(parquet.Row, len(columns))
-	e.writer = parquet.NewWriter(e.out, parquet.NewSchema(name, inOrder{group, columns}), parquet.Compression(&zstd.Codec{}),
+	e.writer = parquet.NewGenericWriter[any](e.out, parquet.NewSchema(name, inOrder{group, columns}), parquet.Compression(&zstd.Codec{}),
 		parquet.CreatedBy("reeve", "", ""))
 	return nil
 }

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -105,9 +106,9 @@ func (h *history) write(t *testing.T, w *warehouse.Warehouse, r *rand.Rand) {
 // at returns the newest version of an asset that is not later, or false.
 func (h *history) at(k key, minute int) (version, bool) {
 	list := h.versions[k]
-	for i := len(list) - 1; i >= 0; i-- {
-		if list[i].at <= minute {
-			return list[i], true
+	for _, l := range slices.Backward(list) {
+		if l.at <= minute {
+			return l, true
 		}
 	}
 	return version{}, false
@@ -245,7 +246,7 @@ func TestModel(t *testing.T) {
 		}
 		g, err := walker.Walk(t.Context(), query.All(), q)
 		if _, there := h.at(start, minute); !there {
-			if err != ErrNotFound {
+			if !errors.Is(err, ErrNotFound) {
 				t.Errorf("from %v, which is not there: %v", start, err)
 			}
 			continue
@@ -293,7 +294,7 @@ func TestPath(t *testing.T) {
 		_, a := h.at(from, minute)
 		_, b := h.at(to, minute)
 		if !a || !b {
-			if err != ErrNotFound {
+			if !errors.Is(err, ErrNotFound) {
 				t.Errorf("between %v and %v, of which one is not there: %v", from, to, err)
 			}
 			continue

@@ -51,9 +51,8 @@ type modelMeasure struct {
 	of      func([]*state) *float64
 }
 
-func number_(f float64) *float64 { return &f }
-
 // numbersOf are all values of a path that are numbers.
+//
 func numbersOf(list []*state, path string, of func(string) (float64, bool)) (numbers []float64) {
 	for _, v := range list {
 		for _, text := range v.texts[path] {
@@ -72,7 +71,7 @@ func ofNumbers(path string, reduce func([]float64) float64) func([]*state) *floa
 		if len(numbers) == 0 {
 			return nil
 		}
-		return number_(reduce(numbers))
+		return new(reduce(numbers))
 	}
 }
 
@@ -84,7 +83,7 @@ func sumOf(numbers []float64) (sum float64) {
 }
 
 var modelMeasures = []modelMeasure{
-	{Measure{Name: "n"}, func(list []*state) *float64 { return number_(float64(len(list))) }},
+	{Measure{Name: "n"}, func(list []*state) *float64 { return new(float64(len(list))) }},
 	{Measure{Name: "worded", Function: Count, Field: "spec.word"}, func(list []*state) *float64 {
 		n := 0.0
 		for _, v := range list {
@@ -101,7 +100,7 @@ var modelMeasures = []modelMeasure{
 				seen[text] = true
 			}
 		}
-		return number_(float64(len(seen)))
+		return new(float64(len(seen)))
 	}},
 	{Measure{Name: "total", Function: Sum, Field: "spec.size"}, ofNumbers("spec.size", sumOf)},
 	{Measure{Name: "mean", Function: Average, Field: "spec.size"}, ofNumbers("spec.size",
@@ -130,7 +129,7 @@ var modelMeasures = []modelMeasure{
 		if len(l) == 0 {
 			return nil
 		}
-		return number_(l[len(l)-1])
+		return new(l[len(l)-1])
 	}},
 }
 
@@ -268,9 +267,9 @@ func TestAnalyses(t *testing.T) {
 				continue
 			}
 			want := measured(list, measures)
-			want = append(want, number_(2*float64(len(list))), nil)
+			want = append(want, new(2*float64(len(list))), nil)
 			if len(list) != 1 {
-				want[len(want)-1] = number_(2 * float64(len(list)) / (float64(len(list)) - 1))
+				want[len(want)-1] = new(2 * float64(len(list)) / (float64(len(list)) - 1))
 			}
 			equalValues(t, fmt.Sprintf("%q as of %v by %q", group.Keys, moment.Time(), q.Filter), group.Values, want, a.Values)
 		}

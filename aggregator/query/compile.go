@@ -93,21 +93,21 @@ func single(value, some string) operand {
 // picked is the operand of a field that takes elements of arrays: they are read from the
 // document, of those rows whose fields have what is needed somewhere.
 func (c *compiler) picked(f filter.Field) operand {
-	before := ""
+	var before strings.Builder
 	if !c.source.history {
 		path := f.Name
 		for _, p := range f.Picks {
 			if p.Value != "" {
-				before += fmt.Sprintf("position(%s, %s) > 0 AND ", field(path+"."+p.Key), c.s.text(p.Value))
+				before.WriteString(fmt.Sprintf("position(%s, %s) > 0 AND ", field(path+"."+p.Key), c.s.text(p.Value)))
 			}
 			path += "." + p.Path
 		}
 	}
 	raws := c.pickedRaws(f)
 	return operand{
-		some: fmt.Sprintf("%sarrayExists(x -> %s, %s)", before, anything("x"), raws),
+		some: fmt.Sprintf("%sarrayExists(x -> %s, %s)", before.String(), anything("x"), raws),
 		any: func(is func(string) string) string {
-			return fmt.Sprintf("%sarrayExists(v -> %s, %s)", before, is("v"), scalars(raws))
+			return fmt.Sprintf("%sarrayExists(v -> %s, %s)", before.String(), is("v"), scalars(raws))
 		},
 	}
 }

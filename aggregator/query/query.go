@@ -175,8 +175,6 @@ type plan struct {
 	// states says that the filter asks for states by itself.
 	states bool
 	silent []string
-	// types has those that can have what is asked for, if that is known and fewer than all.
-	types []string
 }
 
 // plan understands a selection.

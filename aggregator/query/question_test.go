@@ -10,8 +10,6 @@ import (
 	"time"
 )
 
-type world func(*thing) *state
-
 // generator makes random questions about an estate.
 type generator struct {
 	*rand.Rand

@@ -86,9 +86,6 @@ func (p *plan) state(s *statement, src *source) string {
 		warehouse.Active)
 }
 
-// stateNames are the states as filters have them.
-var stateNames = map[warehouse.State]string{warehouse.Active: "ACTIVE", warehouse.Disconnected: "DISCONNECTED", warehouse.Gone: "DELETED"}
-
 // stateText is the name of the state of a row.
 func (p *plan) stateText(s *statement, src *source) string {
 	if !p.selection.Moment.Now() {

@@ -240,13 +240,14 @@ func (g *suggester) values(ctx context.Context, c filter.Completion, kind string
 			add(v.Value, "", uint64(v.Count))
 		}
 	case g.paths != nil:
-		path := c.Field.Name
+		var path strings.Builder
+		path.WriteString(c.Field.Name)
 		for _, p := range c.Field.Picks {
 			if p.Path != "" {
-				path += "." + p.Path
+				path.WriteString("." + p.Path)
 			}
 		}
-		values, _ := g.paths.Values(nil, kind, path, c.Prefix, limit)
+		values, _ := g.paths.Values(nil, kind, path.String(), c.Prefix, limit)
 		for _, v := range values {
 			add(v.Value, "", v.Assets)
 		}

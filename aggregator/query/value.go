@@ -115,13 +115,14 @@ func (p *plan) kind(f filter.Field) filter.Kind {
 	case f.Space == filter.Label || p.engine.catalogue == nil:
 		return filter.Unknown
 	}
-	path := f.Name
+	var path strings.Builder
+	path.WriteString(f.Name)
 	for _, k := range f.Picks {
 		if k.Path != "" {
-			path += "." + k.Path
+			path.WriteString("." + k.Path)
 		}
 	}
-	return p.engine.catalogue.Kind(p.assetType(), path)
+	return p.engine.catalogue.Kind(p.assetType(), path.String())
 }
 
 func isTime(name string) bool { return name == "created" || name == "updated" || name == "observed" }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -36,7 +37,7 @@ type stack struct {
 
 // listed are the healthy kinds of which changes are asked for every few seconds.
 func listed() (list []*kinds.Kind) {
-	for _, name := range strings.Fields(`network/networks network/subnets network/subnetpools network/ports network/routers network/floatingips
+	for name := range strings.FieldsSeq(`network/networks network/subnets network/subnetpools network/ports network/routers network/floatingips
 		network/security-groups`) {
 		list = append(list, kinds.Find(name))
 	}
@@ -45,7 +46,7 @@ func listed() (list []*kinds.Kind) {
 
 // others are healthy kinds that are swept, every now and then.
 func others() (list []*kinds.Kind) {
-	for _, name := range strings.Fields(`network/address-scopes network/agents network/qos-policies network/rbac-policies network/segments
+	for name := range strings.FieldsSeq(`network/address-scopes network/agents network/qos-policies network/rbac-policies network/segments
 		storage/snapshots storage/backups storage/groups storage/types image/images
 		compute/aggregates storage/transfers identity/regions identity/domains identity/roles`) {
 		if kind := kinds.Find(name); kind != nil {
@@ -142,9 +143,7 @@ func pages() []habit {
 			list = append(list, object{"id": id, "name": id})
 		}
 		body := object{"trunks": list}
-		for k, v := range more {
-			body[k] = v
-		}
+		maps.Copy(body, more)
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(body)
 	}

@@ -84,7 +84,7 @@ func TestHistory(t *testing.T) {
 	list := func(r *reevev1.ListEstateChangesRequest) (lines []string) {
 		t.Helper()
 		r.PageSize = 2
-		for pages := 0; pages < 10; pages++ {
+		for range 10 {
 			res, err := api.ListEstateChanges(t.Context(), connect.NewRequest(r))
 			if err != nil {
 				t.Fatal(err)

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -230,7 +231,7 @@ func analysisRows(m *reevev1.AnalyzeAssetsResponse) (headings []string, rows [][
 	}
 	pivots := m.GetPivotValues()
 	if m.GetPivotOthers() {
-		pivots = append(pivots[:len(pivots):len(pivots)], "(others)")
+		pivots = append(slices.Clip(pivots), "(others)")
 	}
 	for _, pivot := range pivots {
 		if pivot == "" {
@@ -423,10 +424,10 @@ func (a *app) facets(ctx context.Context, o facetsOptions, fields []string) erro
 
 type joinOptions struct {
 	outputOptions
-	left, right, leftType, rightType, kind, asOf string
-	columns                                      []string
-	outer                                        bool
-	limit                                        int
+	left, right, kind, asOf string
+	columns                 []string
+	outer                   bool
+	limit                   int
 }
 
 func (a *app) joinCommand() *cobra.Command {

@@ -249,9 +249,9 @@ func Versions(told []string, arrived []bool, before uint64, gaps []Gap) (Sums, e
 	b := book{gaps: gaps}
 	missing := make(map[Gap]uint64)
 	superseded := make(map[string]bool)
-	for n := len(told) - 1; n >= 0; n-- {
+	for n, t := range slices.Backward(told) {
 		if arrived[n] {
-			superseded[told[n]] = true
+			superseded[t] = true
 			continue
 		}
 		sums.Lost++
@@ -260,8 +260,8 @@ func Versions(told []string, arrived []bool, before uint64, gaps []Gap) (Sums, e
 		if !ok {
 			return sums, fmt.Errorf("version %d is missing, and in no gap", seq)
 		}
-		if !superseded[told[n]] {
-			return sums, fmt.Errorf("version %d was given up, and is the newest of %s that there is", seq, told[n])
+		if !superseded[t] {
+			return sums, fmt.Errorf("version %d was given up, and is the newest of %s that there is", seq, t)
 		}
 		missing[g]++
 	}
