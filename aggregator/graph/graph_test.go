@@ -151,7 +151,7 @@ func (h *history) edges(minute int) map[edge]struct{} {
 
 // walk returns the nodes with their depths, and the edges between what was reached before
 // the last step and its neighbours.
-func (h *history) walk(minute int, start key, depth int, direction Direction, kinds []string) (map[key]int, map[edge]struct{}) {
+func (h *history) walk(minute int, start key, depth int, direction Direction, kinds, types []string) (map[key]int, map[edge]struct{}) {
 	all := h.edges(minute)
 	nodes, seen := map[key]int{start: 0}, make(map[edge]struct{})
 	for step := 1; step <= depth; step++ {
@@ -160,11 +160,12 @@ func (h *history) walk(minute int, start key, depth int, direction Direction, ki
 			if len(kinds) > 0 && !slices.Contains(kinds, e.kind) {
 				continue
 			}
-			if d, ok := nodes[e.from]; ok && d == step-1 && direction != In {
+			to := func(k key) bool { return len(types) == 0 || slices.Contains(types, k.Type) }
+			if d, ok := nodes[e.from]; ok && d == step-1 && direction != In && to(e.to) {
 				seen[e] = struct{}{}
 				next[e.to] = step
 			}
-			if d, ok := nodes[e.to]; ok && d == step-1 && direction != Out {
+			if d, ok := nodes[e.to]; ok && d == step-1 && direction != Out && to(e.from) {
 				seen[e] = struct{}{}
 				next[e.from] = step
 			}
@@ -244,6 +245,9 @@ func TestModel(t *testing.T) {
 		if r.IntN(3) == 0 {
 			q.Kinds = []string{"uses"}
 		}
+		if r.IntN(4) == 0 {
+			q.Types = []string{"a.x.Volume", "b.y.Pod"}
+		}
 		g, err := walker.Walk(t.Context(), query.All(), q)
 		if _, there := h.at(start, minute); !there {
 			if !errors.Is(err, ErrNotFound) {
@@ -254,7 +258,7 @@ func TestModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		nodes, edges := h.walk(minute, start, q.Depth, q.Direction, q.Kinds)
+		nodes, edges := h.walk(minute, start, q.Depth, q.Direction, q.Kinds, q.Types)
 		gotNodes, gotEdges := make(map[key]int), make(map[edge]struct{})
 		for _, n := range g.Nodes {
 			gotNodes[n.AssetKey] = n.Depth
@@ -302,7 +306,7 @@ func TestPath(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		nodes, _ := h.walk(minute, from, 6, Both, nil)
+		nodes, _ := h.walk(minute, from, 6, Both, nil, nil)
 		want, reached := nodes[to]
 		if !reached {
 			if len(g.Nodes) > 0 {

@@ -119,14 +119,14 @@ func (b *builder) neighboursNow(ctx context.Context, of []warehouse.AssetKey) (l
 	conditions, parameters := b.narrow([]string{b.directions()}, append(from.parameters(),
 		clickhouse.Named("known_types", nodes.types), clickhouse.Named("known_sites", nodes.sites), clickhouse.Named("known_uids", nodes.uids)))
 	err = b.rows(ctx, fmt.Sprintf(`
-		SELECT site, from_type, from_uid, direction, kind, to_type, groupArrayIf(to_uid, known), countIf(NOT known),
-			groupArraySortedIf(%d)(to_uid, NOT known)
-		FROM (SELECT site, any(from_type) AS from_type, any(from_uid) AS from_uid, toString(dir) AS direction, kind, any(to_type) AS to_type,
-				any(to_uid) AS to_uid, to_id IN (SELECT arrayJoin(arrayMap((s, t, u) -> sipHash64(s, t, u), {known_sites:Array(String)},
+		SELECT site, of_type, of_uid, direction, kind, other_type, groupArrayIf(other_uid, known), countIf(NOT known),
+			groupArraySortedIf(%d)(other_uid, NOT known)
+		FROM (SELECT site, any(from_type) AS of_type, any(from_uid) AS of_uid, toString(dir) AS direction, kind, any(to_type) AS other_type,
+				any(to_uid) AS other_uid, to_id IN (SELECT arrayJoin(arrayMap((s, t, u) -> sipHash64(s, t, u), {known_sites:Array(String)},
 				{known_types:Array(String)}, {known_uids:Array(String)}))) AS known
 			FROM relation WHERE %s GROUP BY from_id, dir, kind, to_id, site HAVING NOT argMax(deleted, version))
-		GROUP BY site, from_type, from_uid, direction, kind, to_type
-		ORDER BY site, from_type, from_uid, direction, kind, to_type LIMIT %d`, b.r.Fold, strings.Join(conditions, " AND "), maxRows+1),
+		GROUP BY site, of_type, of_uid, direction, kind, other_type
+		ORDER BY site, of_type, of_uid, direction, kind, other_type LIMIT %d`, b.r.Fold, strings.Join(conditions, " AND "), maxRows+1),
 		parameters, func(rows driver.Rows) error {
 			var u bundle
 			var site, fromType, fromUID, dir string

@@ -52,7 +52,6 @@ type modelMeasure struct {
 }
 
 // numbersOf are all values of a path that are numbers.
-//
 func numbersOf(list []*state, path string, of func(string) (float64, bool)) (numbers []float64) {
 	for _, v := range list {
 		for _, text := range v.texts[path] {

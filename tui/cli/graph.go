@@ -127,7 +127,10 @@ func (s *session) graph(ctx context.Context, o graphOptions, at *timestamppb.Tim
 		answer, err := s.Graph.GetImpact(ctx, connect.NewRequest(&reevev1.GetImpactRequest{
 			Asset: name, Depth: o.depth, Types: o.types, AsOf: at, MaxNodes: o.nodes, Fold: o.fold,
 		}))
-		return answer.Msg.GetGraph(), err
+		if err != nil {
+			return nil, err
+		}
+		return answer.Msg.GetGraph(), nil
 	}
 	direction := reevev1.Direction_DIRECTION_BOTH
 	switch {
@@ -139,7 +142,10 @@ func (s *session) graph(ctx context.Context, o graphOptions, at *timestamppb.Tim
 	answer, err := s.Graph.GetGraph(ctx, connect.NewRequest(&reevev1.GetGraphRequest{
 		Asset: name, Depth: o.depth, Direction: direction, Kinds: o.kinds, Types: o.types, AsOf: at, MaxNodes: o.nodes, Fold: o.fold,
 	}))
-	return answer.Msg.GetGraph(), err
+	if err != nil {
+		return nil, err
+	}
+	return answer.Msg.GetGraph(), nil
 }
 
 // asOf reads the moment that a flag gives; empty is now.
