@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"slices"
 	"sort"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
@@ -126,13 +127,16 @@ type Session struct {
 	// complete are the scopes of which the agent knew all by its last digest. It belongs
 	// to Run.
 	complete map[string]bool
-	jobs     chan func(context.Context) error
+	// jobs has room for a question and for what the agent says is removed before it, which
+	// has no answer: asked and removed are true while one waits.
+	jobs           chan func(context.Context) error
+	asked, removed atomic.Bool
 }
 
 // Session returns the comparison of an agent, which is answered through say. Run
 // must follow.
 func (r *Reconciler) Session(agent identity.Agent, say func(*wirev1.Control) error) *Session {
-	return &Session{Reconciler: r, agent: agent, say: say, jobs: make(chan func(context.Context) error, 1)}
+	return &Session{Reconciler: r, agent: agent, say: say, jobs: make(chan func(context.Context) error, 2)}
 }
 
 // Take takes a message of the agent's, if it is for the comparison. It does not
@@ -145,9 +149,9 @@ func (s *Session) Take(c *wirev1.Control) error {
 		if err := checkListing(m.Listing); err != nil {
 			return err
 		}
-		return s.queue(func(ctx context.Context) error { return s.answerListing(ctx, m.Listing) })
+		return s.queue(&s.asked, func(ctx context.Context) error { return s.answerListing(ctx, m.Listing) })
 	case *wirev1.Control_Removed:
-		return s.queue(func(ctx context.Context) error { return s.remove(ctx, m.Removed) })
+		return s.queue(&s.removed, func(ctx context.Context) error { return s.remove(ctx, m.Removed) })
 	}
 	return nil
 }
@@ -171,7 +175,7 @@ func (s *Session) takeDigest(part *wirev1.Digest) error {
 	}
 	whole := s.digest
 	s.digest, s.digestBytes = nil, 0
-	return s.queue(func(ctx context.Context) error { return s.answerDigest(ctx, whole) })
+	return s.queue(&s.asked, func(ctx context.Context) error { return s.answerDigest(ctx, whole) })
 }
 
 func checkListing(l *wirev1.Listing) error {
@@ -185,14 +189,17 @@ func checkListing(l *wirev1.Listing) error {
 	return nil
 }
 
-// queue has a job done. An agent waits for one answer before it asks again.
-func (s *Session) queue(job func(context.Context) error) error {
-	select {
-	case s.jobs <- job:
-		return nil
-	default:
+// queue has a job done, unless one of its kind waits: an agent waits for one answer before
+// it asks again.
+func (s *Session) queue(waits *atomic.Bool, job func(context.Context) error) error {
+	if !waits.CompareAndSwap(false, true) {
 		return fmt.Errorf("%w: it compares several things at once", ErrProtocol)
 	}
+	s.jobs <- func(ctx context.Context) error { // there is room for one of each kind
+		waits.Store(false)
+		return job(ctx)
+	}
+	return nil
 }
 
 // Run answers until ctx ends.
