@@ -59,6 +59,8 @@ type hostileOrders struct {
 	Costly string
 	// Longer is how many times as long each thing is that it does.
 	Longer int
+	// Heard are what each of the others must be told before it ends.
+	Heard []string
 }
 
 // hostileReport is what a hostile agent says of itself at its end.
@@ -70,7 +72,8 @@ type hostileReport struct {
 }
 
 // beHostile is the hostile process. It goes on until its input ends, and each agent
-// has done each evil once.
+// has done each evil once and was told of it: on a busy machine a session may be too
+// short for that.
 func beHostile(orders string) error {
 	var o hostileOrders
 	if err := json.Unmarshal([]byte(orders), &o); err != nil {
@@ -98,7 +101,9 @@ func beHostile(orders string) error {
 		return err
 	}
 	for began := time.Now(); time.Since(began) < 3*time.Minute; time.Sleep(10 * time.Millisecond) {
-		if !slices.ContainsFunc(agents, func(e *hostileAgent) bool { return e.done.Load() < int64(len(e.acts)) }) {
+		if !slices.ContainsFunc(agents, func(e *hostileAgent) bool {
+			return e.done.Load() < int64(len(e.acts)) || len(e.acts) == len(acts) && !e.heardOf(o.Heard)
+		}) {
 			break
 		}
 	}
@@ -181,6 +186,14 @@ func (e *hostileAgent) hear(text string) {
 	if text = text[:min(len(text), 120)]; len(e.told) < 50 {
 		e.told[text]++
 	}
+}
+
+// heardOf reports whether it was told of all of that.
+func (e *hostileAgent) heardOf(words []string) bool {
+	told := e.heard()
+	return !slices.ContainsFunc(words, func(w string) bool {
+		return !slices.ContainsFunc(told, func(s string) bool { return strings.Contains(s, w) })
+	})
 }
 
 func (e *hostileAgent) heard() (list []string) {

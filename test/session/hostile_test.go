@@ -51,7 +51,7 @@ func TestBesideHostileAgents(t *testing.T) {
 	}
 	alone := measure(t, honest, func() { time.Sleep(*hostileFor) })
 
-	o := hostileOrders{Address: c.Address, Longer: 1}
+	o := hostileOrders{Address: c.Address, Longer: 1, Heard: []string{"cannot be read", "protocol violation", "new spool"}}
 	if *hostileFor >= time.Minute {
 		o.Longer = 5 // sessions may not be begun as often as it would
 	}
@@ -77,7 +77,7 @@ func TestBesideHostileAgents(t *testing.T) {
 		if o.Dirs[i] == o.Costly {
 			continue
 		}
-		for _, want := range []string{"cannot be read", "protocol violation", "new spool"} {
+		for _, want := range o.Heard {
 			if !slices.ContainsFunc(e.Told, func(s string) bool { return strings.Contains(s, want) }) {
 				t.Errorf("a hostile agent was not told of %q", want)
 			}
