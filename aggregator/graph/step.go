@@ -110,6 +110,9 @@ func (b *builder) narrow(conditions []string, parameters []any) ([]string, []any
 	return conditions, parameters
 }
 
+// neighboursNow is neighbours as of now. What is counted, and not shown, is counted of all
+// there is: a scope that does not have everything must become a condition of the statement,
+// and of that in neighboursAt.
 func (b *builder) neighboursNow(ctx context.Context, of []warehouse.AssetKey) (list []bundle, err error) {
 	from, known := endsOf(of), make([]warehouse.AssetKey, len(b.graph.Nodes))
 	for i := range b.graph.Nodes {
