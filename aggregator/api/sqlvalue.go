@@ -53,12 +53,12 @@ func sqlValue(v any, columnType string) *structpb.Value {
 	case reflect.Bool:
 		return structpb.NewBoolValue(r.Bool())
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		if n := r.Int(); n >= maxExact || n <= -maxExact {
+		if n := r.Int(); n > maxExact || n < -maxExact {
 			return structpb.NewStringValue(fmt.Sprint(n))
 		}
 		return structpb.NewNumberValue(float64(r.Int()))
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		if n := r.Uint(); n >= maxExact {
+		if n := r.Uint(); n > maxExact {
 			return structpb.NewStringValue(fmt.Sprint(n))
 		}
 		return structpb.NewNumberValue(float64(r.Uint()))

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,7 +131,7 @@ func (h *history) edges(minute int) map[edge]struct{} {
 		for _, e := range v.edges {
 			near := key{Site: k.Site, Type: e.typ, UID: e.uid}
 			targets := []key{near}
-			if _, there := h.at(near, minute); !there && provider(k.Type) != provider(e.typ) {
+			if _, there := h.at(near, minute); !there && providerOf(k.Type) != providerOf(e.typ) {
 				var far []key
 				for other := range h.versions {
 					if _, there := h.at(other, minute); there && other.Type == e.typ && other.UID == e.uid {
@@ -411,3 +412,5 @@ func TestFold(t *testing.T) {
 		t.Errorf("impact: %v", g)
 	}
 }
+
+func providerOf(typ string) string { return typ[:strings.IndexByte(typ, '.')] }

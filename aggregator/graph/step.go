@@ -311,15 +311,9 @@ func (b *builder) addAt(bundles map[bundleKey]*bundle, from *ends, origin wareho
 	if _, ok := from.keys[target]; ok {
 		add(bundle{of: target}, origin)
 	}
-	if k, ok := from.any[named{target.Type, target.UID}]; ok && k.Site != origin.Site && provider(k.Type) != provider(origin.Type) {
+	if k, ok := from.any[named{target.Type, target.UID}]; ok && k.Site != origin.Site && warehouse.Provider(k.Type) != warehouse.Provider(origin.Type) {
 		add(bundle{of: k, far: true}, origin)
 	}
-}
-
-// provider is the first part of a type's name.
-func provider(assetType string) string {
-	name, _, _ := strings.Cut(assetType, ".")
-	return name
 }
 
 // rows runs a statement with the limits of its class.
@@ -347,7 +341,7 @@ func (b *builder) resolve(ctx context.Context, bundles []bundle) (list []bundle,
 	var elsewhere []query.Name
 	for i := range bundles {
 		u := &bundles[i]
-		if provider(u.of.Type) == provider(u.typ) {
+		if warehouse.Provider(u.of.Type) == warehouse.Provider(u.typ) {
 			continue
 		}
 		if b.unseen(u) {
@@ -392,7 +386,7 @@ func (b *builder) resolve(ctx context.Context, bundles []bundle) (list []bundle,
 
 // unseen reports whether a bundle is of edges, of another provider, to what there is not.
 func (b *builder) unseen(u *bundle) bool {
-	return !u.out && provider(u.of.Type) != provider(u.typ) && b.graph.Nodes[b.places[u.of]].Missing
+	return !u.out && warehouse.Provider(u.of.Type) != warehouse.Provider(u.typ) && b.graph.Nodes[b.places[u.of]].Missing
 }
 
 // targets are the assets that the uids of a bundle stand for.

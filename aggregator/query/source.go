@@ -69,20 +69,12 @@ var attributes = map[string]string{
 	"scope": "scope", "agent": "agent_id", "created": "created_at", "updated": "updated_at", "observed": "observed_at",
 }
 
-// disconnected is the condition that nobody looks after an asset that is not deleted: its
-// scope has no holder, or one that is silent. What is of no scope that an agent ever
-// claimed goes by the agent that told of it.
-func disconnected(silent string) string {
-	return fmt.Sprintf("((site, scope) IN (SELECT site, scope FROM scope FINAL WHERE agent_id = '' OR has(%[1]s, agent_id)) "+
-		"OR has(%[1]s, agent_id) AND (site, scope) NOT IN (SELECT site, scope FROM scope FINAL))", silent)
-}
-
 // state is the number of the state of a row, as package warehouse has it.
 func (p *plan) state(s *statement, src *source) string {
 	if !p.selection.Moment.Now() {
 		return fmt.Sprintf("if(%s, %d, %d)", src.deleted(), warehouse.Gone, warehouse.Active)
 	}
-	return fmt.Sprintf("multiIf(%s, %d, %s, %d, %d)", src.deleted(), warehouse.Gone, disconnected(s.texts(p.silent)), warehouse.Disconnected,
+	return fmt.Sprintf("multiIf(%s, %d, %s, %d, %d)", src.deleted(), warehouse.Gone, warehouse.DisconnectedCondition(s.texts(p.silent)), warehouse.Disconnected,
 		warehouse.Active)
 }
 
@@ -91,7 +83,7 @@ func (p *plan) stateText(s *statement, src *source) string {
 	if !p.selection.Moment.Now() {
 		return fmt.Sprintf("if(%s, 'DELETED', 'ACTIVE')", src.deleted())
 	}
-	return fmt.Sprintf("multiIf(%s, 'DELETED', %s, 'DISCONNECTED', 'ACTIVE')", src.deleted(), disconnected(s.texts(p.silent)))
+	return fmt.Sprintf("multiIf(%s, 'DELETED', %s, 'DISCONNECTED', 'ACTIVE')", src.deleted(), warehouse.DisconnectedCondition(s.texts(p.silent)))
 }
 
 // where returns the conditions that an asset fulfils that is selected. They are those of

@@ -27,11 +27,17 @@ type Asset struct {
 	ReceivedAt time.Time
 }
 
-// disconnected is the condition that nobody looks after an asset that is not deleted: its
-// scope has no holder, or one that is silent. What is of no scope that an agent ever
-// claimed goes by the agent that told of it.
-const disconnected = `((site, scope) IN (SELECT site, scope FROM scope FINAL WHERE agent_id = '' OR has({silent:Array(String)}, agent_id))
-	OR has({silent:Array(String)}, agent_id) AND (site, scope) NOT IN (SELECT site, scope FROM scope FINAL))`
+// DisconnectedCondition is the condition that nobody looks after an asset that is not
+// deleted: its scope has no holder, or one that is silent. What is of no scope that an agent
+// ever claimed goes by the agent that told of it. silent is an expression for the ids of the
+// agents that are not heard from, an Array(String).
+func DisconnectedCondition(silent string) string {
+	return fmt.Sprintf(`((site, scope) IN (SELECT site, scope FROM scope FINAL WHERE agent_id = '' OR has(%[1]s, agent_id))
+	OR has(%[1]s, agent_id) AND (site, scope) NOT IN (SELECT site, scope FROM scope FINAL))`, silent)
+}
+
+// disconnected has the parameter silent.
+var disconnected = DisconnectedCondition("{silent:Array(String)}")
 
 // AssetKey is the key of an asset, and the order in which assets are listed.
 type AssetKey struct{ Site, Type, UID string }

@@ -405,15 +405,15 @@ func seenEdges(edges []Relation) []seen {
 	for i := range edges {
 		r := &edges[i]
 		list = append(list, seen{"out", r.FromType, r.FromUID, r.ToType, r.ToUID, r}, seen{"in", r.ToType, r.ToUID, r.FromType, r.FromUID, r})
-		if provider(r.FromType) != provider(r.ToType) {
+		if Provider(r.FromType) != Provider(r.ToType) {
 			list = append(list, seen{"far", r.ToType, r.ToUID, r.FromType, r.FromUID, r})
 		}
 	}
 	return list
 }
 
-// provider is the first part of a type's name.
-func provider(assetType string) string {
+// Provider is the first part of a type's name.
+func Provider(assetType string) string {
 	name, _, _ := strings.Cut(assetType, ".")
 	return name
 }
