@@ -117,6 +117,9 @@ func (a *Centre) open(ctx context.Context) error {
 	if err := a.serveHealth(); err != nil {
 		return err
 	}
+	if err := a.awaitClock(ctx, certificate.Get); err != nil {
+		return err
+	}
 	if a.warehouse, err = openWarehouse(ctx, c, logger); err != nil {
 		return err
 	}
@@ -190,7 +193,7 @@ func (a *Centre) open(ctx context.Context) error {
 	keeper := retention.New(retention.Options{
 		Policy: c.Retention.Policy(), Warehouse: a.warehouse, Registry: a.registry, Logger: logger, Metrics: a.metrics,
 	})
-	a.parts = append(a.parts, in.Run, paths.Run, scopes.Run, agents.Serve, server.Serve, remover.Run, keeper.Run)
+	a.parts = append(a.parts, in.Run, paths.Run, scopes.Run, agents.Serve, server.Serve, remover.Run, keeper.Run, a.keepClock)
 	return nil
 }
 
@@ -235,12 +238,18 @@ func (a *Centre) migrate(ctx context.Context, certificate func() (*tls.Certifica
 		}
 		return errStarting.Error()
 	}
-	migrating := func(context.Context) error { return errors.New(say()) }
-	a.ready.Store(&migrating)
+	return a.tellToWait(ctx, certificate, say, func() error { return a.warehouse.Migrate(ctx, a.logger) })
+}
+
+// tellToWait does something that may take long, before the aggregator can answer. Callers
+// and health checks are told what say returns meanwhile.
+func (a *Centre) tellToWait(ctx context.Context, certificate func() (*tls.Certificate, error), say func() string, do func() error) error {
+	waits := func(context.Context) error { return errors.New(say()) }
+	a.ready.Store(&waits)
 	waiting, cancel := context.WithCancel(ctx)
 	told := make(chan error, 1)
 	go func() { told <- api.TellToWait(waiting, a.tcp, certificate, say) }()
-	err := a.warehouse.Migrate(ctx, a.logger)
+	err := do()
 	cancel()
 	return errors.Join(err, <-told)
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reeve-cloud/reeve/aggregator/config"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
 )
@@ -53,44 +54,22 @@ func TestTellsToWait(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// The addresses must be known before New returns.
-	for _, address := range []*string{&c.Listen, &c.HealthListen} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		*address = l.Addr().String()
-		l.Close()
-	}
+	knowAddresses(t, &c)
 	opened := make(chan error, 1)
 	go func() {
 		var err error
 		a, err = New(context.Background(), c, logger)
 		opened <- err
 	}()
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	get := func(url string) string {
-		response, err := client.Get(url)
-		if err != nil {
-			return ""
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			return ""
-		}
-		return response.Status + " " + string(body)
-	}
 	health, api := "", ""
 	told := func(answer string) bool {
 		return strings.HasPrefix(answer, "503") && strings.Contains(answer, "rows of table relation are copied")
 	}
 	for waiting := true; waiting; {
-		if answer := get("http://" + c.HealthListen + "/readyz"); told(answer) {
+		if answer := ask("http://" + c.HealthListen + "/readyz"); told(answer) {
 			health = answer
 		}
-		if answer := get("https://" + c.Listen + "/reeve.v1.InventoryService/ListAssets"); told(answer) {
+		if answer := ask("https://" + c.Listen + "/reeve.v1.InventoryService/ListAssets"); told(answer) {
 			api = answer
 		}
 		select {
@@ -106,10 +85,10 @@ func TestTellsToWait(t *testing.T) {
 		t.Errorf("while it was migrated, health checks were told %q and the API's callers %q", health, api)
 	}
 	a.Start()
-	if answer := get("http://" + c.HealthListen + "/readyz"); !strings.HasPrefix(answer, "200") {
+	if answer := ask("http://" + c.HealthListen + "/readyz"); !strings.HasPrefix(answer, "200") {
 		t.Errorf("afterwards health checks are told %q", answer)
 	}
-	if answer := get("https://" + c.Listen + "/reeve.v1.InventoryService/ListAssets"); answer == "" || strings.HasPrefix(answer, "503") {
+	if answer := ask("https://" + c.Listen + "/reeve.v1.InventoryService/ListAssets"); answer == "" || strings.HasPrefix(answer, "503") {
 		t.Errorf("afterwards the API's callers are told %q", answer)
 	}
 	if n := warehousetest.Rows(t, a.Warehouse(), "relation FINAL"); n != 200_000 {
@@ -118,4 +97,34 @@ func TestTellsToWait(t *testing.T) {
 	if err := a.Stop(); err != nil {
 		t.Error(err)
 	}
+}
+
+// knowAddresses chooses the addresses, which must be known before New returns.
+func knowAddresses(t *testing.T, c *config.Config) {
+	t.Helper()
+	for _, address := range []*string{&c.Listen, &c.HealthListen} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		*address = l.Addr().String()
+		l.Close()
+	}
+}
+
+var client = &http.Client{Timeout: time.Second, Transport: &http.Transport{
+	DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+
+// ask returns the status and the body of an answer, or "" if there is none.
+func ask(url string) string {
+	response, err := client.Get(url)
+	if err != nil {
+		return ""
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return ""
+	}
+	return response.Status + " " + string(body)
 }
