@@ -8,14 +8,16 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/reeve-cloud/reeve/pkg/filter"
 )
 
 // generator makes random questions about an estate.
 type generator struct {
 	*rand.Rand
 	estate *estate
-	// inner is set within related.
-	inner bool
+	// steps is how many relations it is within.
+	steps int
 }
 
 func (g *generator) question(depth int) question {
@@ -27,7 +29,7 @@ func (g *generator) question(depth int) question {
 	case depth > 0 && n < 5:
 		q := g.question(depth - 1)
 		return question{"NOT (" + q.text + ")", func(v *state, at func(*thing) *state) bool { return !q.holds(v, at) }}
-	case depth > 0 && n < 6 && !g.inner:
+	case depth > 0 && n < 6 && g.steps < filter.MaxSteps:
 		return g.related(depth)
 	}
 	switch g.IntN(6) {
@@ -330,9 +332,12 @@ func (g *generator) picked() question {
 func (g *generator) related(depth int) question {
 	kind := pick(g.Rand, append([]string{"*"}, edgeKinds...))
 	name := pick(g.Rand, []string{"related", "unrelated"})
-	g.inner = true
-	inner := g.question(min(depth-1, 1))
-	g.inner = false
+	g.steps++
+	inner := g.question(depth - 1)
+	if g.IntN(3) == 0 && g.steps < filter.MaxSteps {
+		inner = g.related(depth)
+	}
+	g.steps--
 	text := name + "(" + kind + ", " + inner.text + ")"
 	if g.IntN(5) == 0 {
 		text, inner.holds = name+"("+kind+")", nil

@@ -8,6 +8,9 @@ import (
 // providers.
 const far = "splitByChar('.', from_type)[1] != splitByChar('.', to_type)[1]"
 
+// bothEnds are the two ends that an asset is, as [compiler.ends] has them.
+const bothEnds = "[(toString(site), id), ('', sipHash64('', type, uid))]"
+
 // related returns the condition that an asset has a neighbour that passes a filter. What is deleted is no neighbour, unless the filter asks for a state.
 func (c *compiler) related(n *filter.Related) string {
 	if c.selection.Moment.Now() {
@@ -31,36 +34,31 @@ func constant(name, text string) column {
 	return column{name: name, of: func(*statement, *source) string { return text }}
 }
 
-// relatedNow looks at the table relation, in which each edge stands under both of its ends.
+// relatedNow looks at the table relation, in which each edge stands under both of its ends. The
+// other assets stand once in the statement, so that relations within relations do not
+// multiply.
 func (c *compiler) relatedNow(n *filter.Related) string {
 	conditions := []string{"NOT deleted"}
 	if n.Kind != "" {
 		conditions = append(conditions, "kind = "+c.s.text(n.Kind))
 	}
-	edges := func(columns string, more ...string) string {
-		return "(SELECT " + columns + " FROM relation FINAL" + where(append(more, conditions...)) + ")"
+	// An end is what [compiler.ends] has.
+	ends := "(if(dir = 'far', '', toString(site)), from_id)"
+	if n.Node != nil {
+		others := c.others(n, constant("end", "arrayJoin("+bothEnds+")"))
+		conditions = append(conditions, ends+" IN "+others)
+		ends = "arrayJoin(arrayConcat([(toString(site), to_id)], if(dir = 'out' AND " + far + ", [('', sipHash64('', to_type, to_uid))], [])))"
 	}
-	if n.Node == nil {
-		return "(site, id) IN " + edges("site, from_id", "dir IN ('out', 'in')") +
-			" OR sipHash64('', type, uid) IN " + edges("from_id", "dir = 'far'")
-	}
-	others := c.others(n, constant("site", "site"), constant("id", "id"))
-	keys := "(site, from_id) IN " + others
-	hashes := "from_id IN " + c.others(n, constant("far_id", "sipHash64('', type, uid)"))
-	return "(site, id) IN " + edges("site, to_id", "dir IN ('out', 'in')", keys) +
-		" OR (site, id) IN " + edges("site, to_id", "dir = 'far'", hashes) +
-		" OR (type, uid) IN " + edges("to_type, to_uid", "dir = 'out'", keys, far)
+	return "arrayExists(end -> end IN (SELECT " + ends + " FROM relation FINAL" + where(conditions) + "), " + bothEnds + ")"
 }
 
 // relatedThen looks at the edges as of the moment.
 func (c *compiler) relatedThen(n *filter.Related) string {
 	neighbours := "(SELECT end.1 FROM (" + c.ends(n.Kind) + ")"
 	if n.Node != nil {
-		neighbours += " WHERE end.2 IN (SELECT arrayJoin([(toString(site), id), ('', far_id)]) FROM " +
-			c.others(n, constant("site", "site"), constant("id", "id"), constant("far_id", "sipHash64('', type, uid)")) + ")"
+		neighbours += " WHERE end.2 IN " + c.others(n, constant("end", "arrayJoin("+bothEnds+")"))
 	}
-	neighbours += ")"
-	return "(toString(site), id) IN " + neighbours + " OR ('', sipHash64('', type, uid)) IN " + neighbours
+	return "arrayExists(end -> end IN " + neighbours + "), " + bothEnds + ")"
 }
 
 // ends returns a SELECT of all edges of a kind as pairs of their ends, each edge in both

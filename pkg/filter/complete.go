@@ -81,7 +81,7 @@ func Complete(text string, cursor int) Completion {
 
 func (c *Completion) set(p *parser, want Want, prefix string, start int) {
 	c.Want, c.Prefix, c.Start = want, prefix, start
-	c.Related, c.Relation = p.relation != "", p.kind
+	c.Related, c.Relation = p.steps > 0, p.kind
 }
 
 // mayStart says that a term may start here, or a value in a list, if this is where somebody types. joins says that a term stands before.

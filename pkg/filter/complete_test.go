@@ -90,6 +90,8 @@ func TestComplete(t *testing.T) {
 		{"unrelated(ru|ns_on, x)", `relation "ru" replaces "runs_on"`},
 		{"related(runs_on, |", `term "" replaces "" related runs_on`},
 		{"x related(runs_on, a na|", `term "na" replaces "na" related runs_on rest "x"`},
+		{"related(a, x related(b, |", `term "" replaces "" related b`},
+		{"related(a, related(b, x) |", `term "" replaces "" joins related a`},
 		{"x related(*, name=|", `value "" replaces "" of name = related  rest "x"`},
 		{"related(runs_on) |", `term "" replaces "" joins rest related(runs_on)`},
 		{"regex(|", `term "" replaces ""`},

@@ -28,6 +28,9 @@ const (
 	MaxValues = 1000
 	// MaxExpressions is how many regular expressions there are.
 	MaxExpressions = 20
+	// MaxSteps is how many relations are asked for one within another: so many steps away
+	// is what is asked of.
+	MaxSteps = 4
 )
 
 // Filter is a question, parsed. It does not change, so several goroutines may use it.
@@ -133,8 +136,9 @@ type Related struct {
 	Pos
 	// Kind is that of the relation; empty is any.
 	Kind string
-	// Node is what the other asset must be, with no Related in it. Nil is anything, also an
-	// asset that nobody has seen.
+	// Node is what the other asset must be. Nil is anything, also an asset that nobody has
+	// seen. A Related in it asks for the other asset's relations: there are up to MaxSteps
+	// within each other.
 	Node Node
 }
 

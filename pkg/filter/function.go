@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/reeve-cloud/reeve/pkg/nearest"
@@ -93,8 +94,8 @@ func (p *parser) related(name string) Node {
 	start := p.pos
 	open := start + len(name)
 	p.pos = open + 1
-	if p.relation != "" {
-		p.fail(start, open, name+" stands within "+p.relation+": relations are asked for one step away; for more there is the graph")
+	if p.steps == MaxSteps {
+		p.fail(start, open, fmt.Sprintf("relations are asked for at most %d steps away; for more there is the graph", MaxSteps))
 		p.pos = start
 		p.skip()
 		return nil
@@ -119,9 +120,10 @@ func (p *parser) related(name string) Node {
 	failed := len(p.errors)
 	comma := p.pos
 	if p.accept(",") {
-		p.relation, p.kind = name, kind
+		outer := p.kind
+		p.steps, p.kind = p.steps+1, kind
 		n.Node = p.expression(p.term, true)
-		p.relation, p.kind = "", ""
+		p.steps, p.kind = p.steps-1, outer
 		if n.Node == nil && len(p.errors) == failed && p.completing == nil && p.next() == ')' {
 			p.fail(start, p.pos, "a filter is missing behind the comma", p.text[start:comma])
 		}

@@ -71,8 +71,10 @@ type parser struct {
 
 	// leaves are the terms of the tree, of which lists can make more than were written.
 	depth, terms, values, expressions, leaves int
-	// relation is the function that the parser is in the filter of, and kind that of the relation.
-	relation, kind string
+	// steps is how many relations the parser is within the filters of, and kind that of the
+	// innermost.
+	steps int
+	kind  string
 	// list has the field and the operator of the list that it is in.
 	list *Compare
 	// completing has what may stand at the end of the text, when that is asked.

@@ -94,7 +94,8 @@ func (m maker) compare() Node {
 	return c
 }
 
-func (m maker) node(depth int, related bool) Node {
+// node makes a tree, with so many relations within each other at most.
+func (m maker) node(depth, steps int) Node {
 	if depth == 0 {
 		if m.IntN(4) == 0 {
 			return &Word{Text: m.text()}
@@ -105,24 +106,24 @@ func (m maker) node(depth int, related bool) Node {
 	case 0, 1:
 		var list []Node
 		for range 2 + m.IntN(2) {
-			list = append(list, m.node(m.IntN(depth), related))
+			list = append(list, m.node(m.IntN(depth), steps))
 		}
 		if m.IntN(2) == 0 {
 			return both(Pos{}, list...)
 		}
 		return either(Pos{}, list...)
 	case 2:
-		return negate(Pos{}, m.node(depth-1, related))
+		return negate(Pos{}, m.node(depth-1, steps))
 	case 3:
-		if !related {
+		if steps > 0 {
 			r := &Related{Kind: pick(m, "", "runs_on", "owns", "a b", `"`)}
 			if m.IntN(3) > 0 {
-				r.Node = m.node(depth-1, true)
+				r.Node = m.node(depth-1, steps-1)
 			}
 			return r
 		}
 	}
-	return m.node(depth-1, related)
+	return m.node(depth-1, steps)
 }
 
 // TestTreesRoundTrip writes random trees and reads them again.
@@ -130,7 +131,7 @@ func TestTreesRoundTrip(t *testing.T) {
 	_, w := readVectors(t)
 	for seed := range uint64(20000) {
 		m := maker{rand.New(rand.NewPCG(seed, 1))}
-		root := m.node(m.IntN(5), false)
+		root := m.node(m.IntN(7), MaxSteps)
 		text := Write(root)
 		f, err := Parse(text)
 		if err != nil {
@@ -161,7 +162,7 @@ func TestComplement(t *testing.T) {
 	_, w := readVectors(t)
 	for seed := range uint64(1000) {
 		m := maker{rand.New(rand.NewPCG(seed, 2))}
-		text := Write(m.node(m.IntN(4), false))
+		text := Write(m.node(m.IntN(4), MaxSteps))
 		f, err := Parse(text)
 		if err != nil {
 			t.Fatal(err)
@@ -287,6 +288,8 @@ func TestLimits(t *testing.T) {
 		{"negations", nested(16, "-(", "a"), nested(17, "-(", "a"), deep, 32},
 		{"brackets in a list", "x:" + nested(32, "(", "a"), "x:" + nested(33, "(", "a"), deep, 34},
 		{"brackets in a relation", "related(a, " + nested(31, "(", "a") + ")", "related(a, " + nested(32, "(", "a") + ")", deep, 42},
+		{"relations", nested(4, "related(a, ", "a"), nested(5, "unrelated(a, ", "a"),
+			"relations are asked for at most 4 steps away; for more there is the graph", 52},
 		{"words", many(200, "a", " "), many(201, "a", " "), "more than 200 terms", 400},
 		{"comparisons", many(200, "a=1", " OR "), many(201, "a=1", " OR "), "more than 200 terms", 1400},
 		{"terms in brackets", "(" + many(199, "a", " OR ") + ") b", "(" + many(200, "a", " OR ") + ") b", "more than 200 terms", 999},
