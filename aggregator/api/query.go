@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/reeve-cloud/reeve/aggregator/query"
+	"github.com/reeve-cloud/reeve/aggregator/query/suggest"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/sqlgate"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
@@ -36,9 +37,11 @@ type Query struct {
 	NoGate string
 	Reader *warehouse.Reader
 	// Engine answers questions about the assets.
-	Engine   *query.Engine
-	Registry *registry.Registry
-	Logger   *slog.Logger
+	Engine *query.Engine
+	// Completer completes filters.
+	Completer *suggest.Completer
+	Registry  *registry.Registry
+	Logger    *slog.Logger
 }
 
 var _ reevev1connect.QueryServiceHandler = (*Query)(nil)

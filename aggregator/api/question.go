@@ -9,6 +9,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/reeve-cloud/reeve/aggregator/query"
+	"github.com/reeve-cloud/reeve/aggregator/query/analyze"
+	"github.com/reeve-cloud/reeve/aggregator/query/suggest"
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/filter"
 )
@@ -44,7 +46,7 @@ func (s *Query) ListFacets(ctx context.Context, r *connect.Request[reevev1.ListF
 	if err != nil {
 		return nil, err
 	}
-	facets, err := s.Engine.Facets(ctx, everything, query.FacetQuery{Selection: selection, Fields: m.GetFields(), Limit: int(m.GetLimit())})
+	facets, err := analyze.FacetsOf(ctx, s.Engine, everything, analyze.FacetQuery{Selection: selection, Fields: m.GetFields(), Limit: int(m.GetLimit())})
 	if err != nil {
 		return nil, s.failed(ctx, m.GetSelection(), err)
 	}
@@ -59,30 +61,30 @@ func (s *Query) ListFacets(ctx context.Context, r *connect.Request[reevev1.ListF
 	return connect.NewResponse(response), nil
 }
 
-func keyOf(m *reevev1.GroupKey) query.Key {
-	return query.Key{Name: m.GetName(), Field: m.GetField(), Bucket: query.Bucket(m.GetBucket()), Each: m.GetEach()}
+func keyOf(m *reevev1.GroupKey) analyze.Key {
+	return analyze.Key{Name: m.GetName(), Field: m.GetField(), Bucket: analyze.Bucket(m.GetBucket()), Each: m.GetEach()}
 }
 
-func keysOf(list []*reevev1.GroupKey) (keys []query.Key) {
+func keysOf(list []*reevev1.GroupKey) (keys []analyze.Key) {
 	for _, m := range list {
 		keys = append(keys, keyOf(m))
 	}
 	return keys
 }
 
-func measuresOf(list []*reevev1.GroupValue) (measures []query.Measure) {
+func measuresOf(list []*reevev1.GroupValue) (measures []analyze.Measure) {
 	for _, m := range list {
-		measures = append(measures, query.Measure{Name: m.GetName(), Function: functions[m.GetFunction()], Field: m.GetField(),
+		measures = append(measures, analyze.Measure{Name: m.GetName(), Function: functions[m.GetFunction()], Field: m.GetField(),
 			Level:  m.GetLevel(),
 			Filter: m.GetFilter()})
 	}
 	return measures
 }
 
-var functions = map[reevev1.GroupValue_Function]query.Function{
-	reevev1.GroupValue_FUNCTION_UNSPECIFIED: query.Count, reevev1.GroupValue_FUNCTION_COUNT: query.Count,
-	reevev1.GroupValue_FUNCTION_DISTINCT: query.Distinct, reevev1.GroupValue_FUNCTION_SUM: query.Sum, reevev1.GroupValue_FUNCTION_AVERAGE: query.Average,
-	reevev1.GroupValue_FUNCTION_MIN: query.Min, reevev1.GroupValue_FUNCTION_MAX: query.Max, reevev1.GroupValue_FUNCTION_QUANTILE: query.Quantile,
+var functions = map[reevev1.GroupValue_Function]analyze.Function{
+	reevev1.GroupValue_FUNCTION_UNSPECIFIED: analyze.Count, reevev1.GroupValue_FUNCTION_COUNT: analyze.Count,
+	reevev1.GroupValue_FUNCTION_DISTINCT: analyze.Distinct, reevev1.GroupValue_FUNCTION_SUM: analyze.Sum, reevev1.GroupValue_FUNCTION_AVERAGE: analyze.Average,
+	reevev1.GroupValue_FUNCTION_MIN: analyze.Min, reevev1.GroupValue_FUNCTION_MAX: analyze.Max, reevev1.GroupValue_FUNCTION_QUANTILE: analyze.Quantile,
 }
 
 // checkGroups refuses words that are none of the API's.
@@ -126,7 +128,7 @@ func numbersOf(values []*float64) *reevev1.GroupNumbers {
 	return m
 }
 
-func groupOf(g *query.Group) *reevev1.Group {
+func groupOf(g *analyze.Group) *reevev1.Group {
 	if g == nil {
 		return nil
 	}
@@ -148,7 +150,7 @@ func (s *Query) AnalyzeAssets(ctx context.Context, r *connect.Request[reevev1.An
 	if err := checkGroups(append(m.GetGroupBy(), m.GetPivot()), m.GetValues()); err != nil {
 		return nil, err
 	}
-	q := query.AnalyzeQuery{
+	q := analyze.Query{
 		Selection: selection, Keys: keysOf(m.GetGroupBy()), Measures: measuresOf(m.GetValues()), Having: m.GetHaving(),
 		PivotLimit: int(m.GetPivotLimit()), Limit: int(m.GetLimit()), Others: m.GetOthers(), Totals: m.GetTotals(),
 	}
@@ -157,12 +159,12 @@ func (s *Query) AnalyzeAssets(ctx context.Context, r *connect.Request[reevev1.An
 		q.Pivot = &pivot
 	}
 	for _, c := range m.GetComputed() {
-		q.Computed = append(q.Computed, query.Computed{Name: c.GetName(), Expression: c.GetExpression()})
+		q.Computed = append(q.Computed, analyze.Computed{Name: c.GetName(), Expression: c.GetExpression()})
 	}
 	if q.Sort, err = query.ParseOrder(m.GetOrderBy()); err != nil {
 		return nil, s.failed(ctx, m.GetSelection(), err)
 	}
-	a, err := s.Engine.Analyze(ctx, everything, q)
+	a, err := analyze.Analyze(ctx, s.Engine, everything, q)
 	if err != nil {
 		return nil, s.failed(ctx, m.GetSelection(), err)
 	}
@@ -190,7 +192,7 @@ func (s *Query) QuerySeries(ctx context.Context, r *connect.Request[reevev1.Quer
 	if err := checkGroups(m.GetGroupBy(), m.GetValues()); err != nil {
 		return nil, err
 	}
-	q := query.SeriesQuery{Selection: selection, Interval: query.Bucket(m.GetInterval()), Keys: keysOf(m.GetGroupBy()),
+	q := analyze.SeriesQuery{Selection: selection, Interval: analyze.Bucket(m.GetInterval()), Keys: keysOf(m.GetGroupBy()),
 		Measures: measuresOf(m.GetValues()),
 		Limit:    int(m.GetLimit()), Others: m.GetOthers()}
 	for _, t := range []struct {
@@ -206,11 +208,11 @@ func (s *Query) QuerySeries(ctx context.Context, r *connect.Request[reevev1.Quer
 		}
 		*t.to = t.from.AsTime()
 	}
-	a, err := s.Engine.Series(ctx, everything, q)
+	a, err := analyze.SeriesOf(ctx, s.Engine, everything, q)
 	if err != nil {
 		return nil, s.failed(ctx, m.GetSelection(), err)
 	}
-	seriesOf := func(x *query.Series) *reevev1.Series {
+	seriesOf := func(x *analyze.Series) *reevev1.Series {
 		out := &reevev1.Series{Keys: x.Keys}
 		for _, p := range x.Points {
 			out.Points = append(out.Points, numbersOf(p))
@@ -238,7 +240,7 @@ func (s *Query) JoinAssets(ctx context.Context, r *connect.Request[reevev1.JoinA
 	if err != nil {
 		return nil, err
 	}
-	q := query.JoinQuery{Relation: m.GetRelation(), LeftColumns: m.GetLeftColumns(), RightColumns: m.GetRightColumns(), Outer: m.GetOuter(),
+	q := analyze.JoinQuery{Relation: m.GetRelation(), LeftColumns: m.GetLeftColumns(), RightColumns: m.GetRightColumns(), Outer: m.GetOuter(),
 		Limit: size, Token: m.GetPageToken()}
 	if q.Left, err = selectionOf(m.GetLeft()); err != nil {
 		return nil, err
@@ -246,12 +248,12 @@ func (s *Query) JoinAssets(ctx context.Context, r *connect.Request[reevev1.JoinA
 	if q.Right, err = selectionOf(m.GetRight()); err != nil {
 		return nil, err
 	}
-	pairs, err := s.Engine.Join(ctx, everything, q)
+	pairs, err := analyze.Join(ctx, s.Engine, everything, q)
 	if err != nil {
 		return nil, queryError(ctx, s.Logger, err)
 	}
 	response := &reevev1.JoinAssetsResponse{NextPageToken: pairs.Next, LeftFilter: answerOf(pairs.Left), RightFilter: answerOf(pairs.Right)}
-	end := func(e *query.PairEnd) *reevev1.Asset {
+	end := func(e *analyze.PairEnd) *reevev1.Asset {
 		if e == nil {
 			return nil
 		}
@@ -268,7 +270,7 @@ func (s *Query) JoinAssets(ctx context.Context, r *connect.Request[reevev1.JoinA
 func (s *Query) SuggestFilter(ctx context.Context, r *connect.Request[reevev1.SuggestFilterRequest]) (
 	*connect.Response[reevev1.SuggestFilterResponse], error) {
 	m := r.Msg
-	found, err := s.Engine.Suggest(ctx, everything, query.SuggestQuery{Filter: m.GetFilter(), Cursor: int(m.GetCursor()),
+	found, err := s.Completer.Suggest(ctx, everything, suggest.Query{Filter: m.GetFilter(), Cursor: int(m.GetCursor()),
 		Site: m.GetSite(), Type: m.GetType(),
 		Limit: int(m.GetLimit())})
 	if err != nil {

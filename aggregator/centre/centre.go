@@ -31,6 +31,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/graph"
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
 	"github.com/reeve-cloud/reeve/aggregator/query"
+	"github.com/reeve-cloud/reeve/aggregator/query/suggest"
 	"github.com/reeve-cloud/reeve/aggregator/reconcile"
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/removal"
@@ -156,7 +157,7 @@ func (a *Centre) open(ctx context.Context) error {
 		Forgotten: func(site string) { scopes.Forget(site); paths.Forget(site) }})
 	inventory := &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger, Scopes: scopes}
 	inventory.Engine = query.New(query.Options{Warehouse: a.warehouse, Silent: inventory.SilentAgents, Catalogue: query.Paths(paths), Logger: logger})
-	people.Engine = inventory.Engine
+	people.Engine, people.Completer = inventory.Engine, suggest.New(inventory.Engine, paths, logger)
 	inventory.Layouts = &api.Layouts{Warehouse: a.warehouse, Registry: a.registry, Catalogue: paths, Logger: logger}
 	exports, err := export.NewJobs(filepath.Join(c.DataDir, "export"), a.registry.Store().FreeSpace)
 	if err != nil {

@@ -1,4 +1,4 @@
-package query
+package query_test
 
 import (
 	"cmp"
@@ -10,34 +10,37 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/reeve-cloud/reeve/aggregator/query"
+	"github.com/reeve-cloud/reeve/aggregator/query/analyze"
 )
 
 // modelKey is a key with what the model groups by.
 type modelKey struct {
-	key Key
+	key analyze.Key
 	of  func(*state) []string
 }
 
 var modelKeys = []modelKey{
-	{Key{Field: "status"}, func(v *state) []string { return []string{v.status} }},
-	{Key{Field: "site"}, func(v *state) []string { return []string{v.of.site} }},
-	{Key{Field: "labels.app"}, func(v *state) []string { return []string{v.labels["app"]} }},
-	{Key{Field: "spec.word"}, func(v *state) []string { return []string{strings.Join(v.texts["spec.word"], "\x1f")} }},
-	{Key{Field: "tags", Name: "tag", Each: true}, func(v *state) []string {
+	{analyze.Key{Field: "status"}, func(v *state) []string { return []string{v.status} }},
+	{analyze.Key{Field: "site"}, func(v *state) []string { return []string{v.of.site} }},
+	{analyze.Key{Field: "labels.app"}, func(v *state) []string { return []string{v.labels["app"]} }},
+	{analyze.Key{Field: "spec.word"}, func(v *state) []string { return []string{strings.Join(v.texts["spec.word"], "\x1f")} }},
+	{analyze.Key{Field: "tags", Name: "tag", Each: true}, func(v *state) []string {
 		tags := slices.Compact(slices.Sorted(slices.Values(v.texts["tags"])))
 		if len(tags) == 0 {
 			return []string{""}
 		}
 		return tags
 	}},
-	{Key{Field: "observed", Name: "day", Bucket: Day}, func(v *state) []string { return []string{v.observed.Format("2006-01-02")} }},
-	{Key{Field: "created", Name: "hour", Bucket: Hour}, func(v *state) []string {
+	{analyze.Key{Field: "observed", Name: "day", Bucket: analyze.Day}, func(v *state) []string { return []string{v.observed.Format("2006-01-02")} }},
+	{analyze.Key{Field: "created", Name: "hour", Bucket: analyze.Hour}, func(v *state) []string {
 		if v.created.IsZero() {
 			return []string{""}
 		}
 		return []string{v.created.Format("2006-01-02T15") + ":00Z"}
 	}},
-	{Key{Field: "spec.when", Name: "month", Bucket: Month}, func(v *state) []string {
+	{analyze.Key{Field: "spec.when", Name: "month", Bucket: analyze.Month}, func(v *state) []string {
 		if at, ok := moments_[strings.Join(v.texts["spec.when"], "")]; ok {
 			return []string{at.Format("2006-01")}
 		}
@@ -47,7 +50,7 @@ var modelKeys = []modelKey{
 
 // modelMeasure is a measure with what the model has for assets.
 type modelMeasure struct {
-	measure Measure
+	measure analyze.Measure
 	of      func([]*state) *float64
 }
 
@@ -82,8 +85,8 @@ func sumOf(numbers []float64) (sum float64) {
 }
 
 var modelMeasures = []modelMeasure{
-	{Measure{Name: "n"}, func(list []*state) *float64 { return new(float64(len(list))) }},
-	{Measure{Name: "worded", Function: Count, Field: "spec.word"}, func(list []*state) *float64 {
+	{analyze.Measure{Name: "n"}, func(list []*state) *float64 { return new(float64(len(list))) }},
+	{analyze.Measure{Name: "worded", Function: analyze.Count, Field: "spec.word"}, func(list []*state) *float64 {
 		n := 0.0
 		for _, v := range list {
 			if len(v.texts["spec.word"]) > 0 {
@@ -92,7 +95,7 @@ var modelMeasures = []modelMeasure{
 		}
 		return &n
 	}},
-	{Measure{Name: "tags", Function: Distinct, Field: "tags"}, func(list []*state) *float64 {
+	{analyze.Measure{Name: "tags", Function: analyze.Distinct, Field: "tags"}, func(list []*state) *float64 {
 		seen := make(map[string]bool)
 		for _, v := range list {
 			for _, text := range v.texts["tags"] {
@@ -101,12 +104,12 @@ var modelMeasures = []modelMeasure{
 		}
 		return new(float64(len(seen)))
 	}},
-	{Measure{Name: "total", Function: Sum, Field: "spec.size"}, ofNumbers("spec.size", sumOf)},
-	{Measure{Name: "mean", Function: Average, Field: "spec.size"}, ofNumbers("spec.size",
+	{analyze.Measure{Name: "total", Function: analyze.Sum, Field: "spec.size"}, ofNumbers("spec.size", sumOf)},
+	{analyze.Measure{Name: "mean", Function: analyze.Average, Field: "spec.size"}, ofNumbers("spec.size",
 		func(l []float64) float64 { return sumOf(l) / float64(len(l)) })},
-	{Measure{Name: "least", Function: Min, Field: "conditions.n"}, ofNumbers("conditions.n", func(l []float64) float64 { return l[0] })},
-	{Measure{Name: "most", Function: Max, Field: "spec.size"}, ofNumbers("spec.size", func(l []float64) float64 { return l[len(l)-1] })},
-	{Measure{Name: "q", Function: Quantile, Level: 0.75, Field: "conditions.n"}, ofNumbers("conditions.n", func(l []float64) float64 {
+	{analyze.Measure{Name: "least", Function: analyze.Min, Field: "conditions.n"}, ofNumbers("conditions.n", func(l []float64) float64 { return l[0] })},
+	{analyze.Measure{Name: "most", Function: analyze.Max, Field: "spec.size"}, ofNumbers("spec.size", func(l []float64) float64 { return l[len(l)-1] })},
+	{analyze.Measure{Name: "q", Function: analyze.Quantile, Level: 0.75, Field: "conditions.n"}, ofNumbers("conditions.n", func(l []float64) float64 {
 		at := 0.75 * float64(len(l)-1)
 		i := int(at)
 		if i+1 >= len(l) {
@@ -114,7 +117,7 @@ var modelMeasures = []modelMeasure{
 		}
 		return l[i] + (at-float64(i))*(l[i+1]-l[i])
 	})},
-	{Measure{Name: "first", Function: Min, Field: "created"}, func(list []*state) *float64 {
+	{analyze.Measure{Name: "first", Function: analyze.Min, Field: "created"}, func(list []*state) *float64 {
 		var first *float64
 		for _, v := range list {
 			if at := float64(v.created.UnixMilli()); !v.created.IsZero() && (first == nil || at < *first) {
@@ -123,7 +126,7 @@ var modelMeasures = []modelMeasure{
 		}
 		return first
 	}},
-	{Measure{Name: "longest", Function: Max, Field: "spec.took"}, func(list []*state) *float64 {
+	{analyze.Measure{Name: "longest", Function: analyze.Max, Field: "spec.took"}, func(list []*state) *float64 {
 		l := numbersOf(list, "spec.took", func(s string) (float64, bool) { n, ok := durations[s]; return n, ok })
 		if len(l) == 0 {
 			return nil
@@ -186,7 +189,7 @@ func measured(list []*state, measures []modelMeasure) []*float64 {
 }
 
 // randomAnalysis chooses keys and measures, some with a condition of their own.
-func randomAnalysis(g *generator, world func(*thing) *state, each bool) (keys []modelKey, measures []modelMeasure, q AnalyzeQuery) {
+func randomAnalysis(g *generator, world func(*thing) *state, each bool) (keys []modelKey, measures []modelMeasure, q analyze.Query) {
 	for _, i := range g.Perm(len(modelKeys))[:g.IntN(4)] {
 		if modelKeys[i].key.Each && !each {
 			continue
@@ -219,7 +222,7 @@ func randomAnalysis(g *generator, world func(*thing) *state, each bool) (keys []
 	return keys, measures, q
 }
 
-func (e *estate) selected(q question, m Moment) []*state {
+func (e *estate) selected(q question, m query.Moment) []*state {
 	at := e.worldAt(m)
 	var list []*state
 	for _, t := range e.things {
@@ -232,13 +235,13 @@ func (e *estate) selected(q question, m Moment) []*state {
 
 // TestAnalyses holds groups against the model, now and as of moments.
 func TestAnalyses(t *testing.T) {
-	e, estate := newEngine(t, 23, 120, 4)
-	e.catalogue = testKinds
+	_, estate := newEngine(t, 23, 120, 4)
+	e := estate.engine(query.Options{Catalogue: testKinds})
 	g := &generator{Rand: rand.New(rand.NewPCG(8, 9)), estate: estate}
 	for round := range 15 {
-		moment := Moment{}
+		moment := query.Moment{}
 		if round%3 == 2 {
-			moment = At(estate.start.Add(time.Duration(g.IntN(70)) * time.Hour))
+			moment = query.At(estate.start.Add(time.Duration(g.IntN(70)) * time.Hour))
 		}
 		all := question{"", func(*state, func(*thing) *state) bool { return true }}
 		if g.IntN(3) == 0 {
@@ -246,10 +249,10 @@ func TestAnalyses(t *testing.T) {
 		}
 		keys, measures, q := randomAnalysis(g, estate.worldAt(moment), true)
 		q.Filter, q.Moment, q.Limit = all.text, moment, 1000
-		q.Computed = []Computed{{"twice", "n * 2"}, {"part", "twice / (n - 1)"}}
+		q.Computed = []analyze.Computed{{Name: "twice", Expression: "n * 2"}, {Name: "part", Expression: "twice / (n - 1)"}}
 		selected := estate.selected(all, moment)
 		groups := grouped(selected, keys)
-		a, err := e.Analyze(t.Context(), All(), q)
+		a, err := analyze.Analyze(t.Context(), e, query.All(), q)
 		if err != nil {
 			t.Fatalf("%+v: %v", q, err)
 		}
@@ -278,7 +281,7 @@ func TestAnalyses(t *testing.T) {
 		if round%2 == 0 {
 			top.Having = "n > 1 AND NOT twice < 3"
 		}
-		b, err := e.Analyze(t.Context(), All(), top)
+		b, err := analyze.Analyze(t.Context(), e, query.All(), top)
 		if err != nil {
 			t.Fatalf("%+v: %v", top, err)
 		}
@@ -308,17 +311,17 @@ func TestAnalyses(t *testing.T) {
 
 func TestPivots(t *testing.T) {
 	e, estate := newEngine(t, 29, 120, 3)
-	selected := estate.selected(question{"", func(*state, func(*thing) *state) bool { return true }}, Moment{})
-	a, err := e.Analyze(t.Context(), All(), AnalyzeQuery{Keys: []Key{{Field: "type"}}, Pivot: &Key{Field: "spec.word"}, PivotLimit: 4,
+	selected := estate.selected(question{"", func(*state, func(*thing) *state) bool { return true }}, query.Moment{})
+	a, err := analyze.Analyze(t.Context(), e, query.All(), analyze.Query{Keys: []analyze.Key{{Field: "type"}}, Pivot: &analyze.Key{Field: "spec.word"}, PivotLimit: 4,
 		Limit: 2, Others: true,
-		Totals: true, Measures: []Measure{{Name: "n"}, {Name: "sites", Function: Distinct, Field: "site"}}})
+		Totals: true, Measures: []analyze.Measure{{Name: "n"}, {Name: "sites", Function: analyze.Distinct, Field: "site"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(a.Groups) != 2 || len(a.PivotValues) != 4 || !a.PivotOthers || a.Others == nil || !a.More {
 		t.Fatalf("%+v", a)
 	}
-	check := func(what string, group *Group, of func(*state) bool) {
+	check := func(what string, group *analyze.Group, of func(*state) bool) {
 		for i, cell := range group.Pivot {
 			n, sites := 0.0, map[string]bool{}
 			for _, v := range selected {
@@ -354,8 +357,8 @@ func TestFacets(t *testing.T) {
 		"conditions.sub.x": func(v *state) []string { return v.texts["conditions.sub.x"] }, "spec.nothing": func(*state) []string { return nil },
 	}
 	names := slices.Sorted(maps.Keys(fields))
-	for _, moment := range []Moment{{}, At(estate.start.Add(40 * time.Hour))} {
-		got, err := e.Facets(t.Context(), All(), FacetQuery{Selection: Selection{Filter: "-status=down", Moment: moment}, Fields: names,
+	for _, moment := range []query.Moment{{}, query.At(estate.start.Add(40 * time.Hour))} {
+		got, err := analyze.FacetsOf(t.Context(), e, query.All(), analyze.FacetQuery{Selection: query.Selection{Filter: "-status=down", Moment: moment}, Fields: names,
 			Limit: 3})
 		if err != nil {
 			t.Fatal(err)
@@ -390,38 +393,50 @@ func TestFacets(t *testing.T) {
 	}
 }
 
+// periodEnds are the last milliseconds of the hours or days of a query.
+func periodEnds(q analyze.SeriesQuery, now time.Time) (ends []int64) {
+	length, to := time.Hour, q.To
+	if q.Interval == analyze.Day {
+		length = 24 * time.Hour
+	}
+	if to.IsZero() || to.After(now) {
+		to = now
+	}
+	for at := q.From.UTC().Truncate(length); !at.After(to); at = at.Add(length) {
+		ends = append(ends, min(at.Add(length).UnixMilli()-1, now.UnixMilli()))
+	}
+	return ends
+}
+
 // TestSeries holds series against the model as of the end of each period.
 func TestSeries(t *testing.T) {
-	e, estate := newEngine(t, 37, 80, 5)
-	e.catalogue = testKinds
+	_, estate := newEngine(t, 37, 80, 5)
+	e := estate.engine(query.Options{Catalogue: testKinds})
 	g := &generator{Rand: rand.New(rand.NewPCG(10, 11)), estate: estate}
 	for round := range 8 {
-		q := SeriesQuery{Interval: Hour, From: estate.start.Add(time.Duration(g.IntN(30)) * time.Hour), Limit: 100}
+		q := analyze.SeriesQuery{Interval: analyze.Hour, From: estate.start.Add(time.Duration(g.IntN(30)) * time.Hour), Limit: 100}
 		q.To = q.From.Add(time.Duration(g.IntN(60)) * time.Hour)
 		if round%4 == 0 {
-			q = SeriesQuery{Interval: Day, From: estate.start.Add(-30 * time.Hour), Limit: 2, Others: true}
+			q = analyze.SeriesQuery{Interval: analyze.Day, From: estate.start.Add(-30 * time.Hour), Limit: 2, Others: true}
 		}
-		_, ends, err := q.periods(estate.end)
-		if err != nil {
-			t.Fatal(err)
-		}
-		last := At(time.UnixMilli(ends[len(ends)-1]))
+		ends := periodEnds(q, estate.end)
+		last := query.At(time.UnixMilli(ends[len(ends)-1]))
 		all := g.path()
 		keys, measures, a := randomAnalysis(g, estate.worldAt(last), false)
 		q.Keys, q.Measures, q.Filter = a.Keys, a.Measures, all.text
-		answer, err := e.Series(t.Context(), All(), q)
+		answer, err := analyze.SeriesOf(t.Context(), e, query.All(), q)
 		if err != nil {
 			t.Fatalf("%+v: %v", q, err)
 		}
 		if len(answer.Times) != len(ends) {
 			t.Fatalf("%d times, want %d", len(answer.Times), len(ends))
 		}
-		found := make(map[string]*Series)
+		found := make(map[string]*analyze.Series)
 		for i := range answer.Series {
 			found[keyText(answer.Series[i].Keys)] = &answer.Series[i]
 		}
 		for i, end := range ends {
-			at := estate.worldAt(At(time.UnixMilli(end)))
+			at := estate.worldAt(query.At(time.UnixMilli(end)))
 			var selected []*state
 			for _, th := range estate.things {
 				// Relative times are relative to the end of the series.
@@ -464,13 +479,13 @@ func TestJoins(t *testing.T) {
 	g := &generator{Rand: rand.New(rand.NewPCG(12, 13)), estate: estate}
 	provider := func(kind string) string { p, _, _ := strings.Cut(kind, "."); return p }
 	for round := range 6 {
-		moment := Moment{}
+		moment := query.Moment{}
 		if round%2 == 1 {
-			moment = At(estate.start.Add(time.Duration(20+g.IntN(50)) * time.Hour))
+			moment = query.At(estate.start.Add(time.Duration(20+g.IntN(50)) * time.Hour))
 		}
 		left, right := g.fixed(), g.path()
 		kind := pick(g.Rand, []string{"", "runs_on", "attached_to"})
-		q := JoinQuery{Left: Selection{Filter: left.text, Moment: moment}, Right: Selection{Filter: right.text}, Relation: kind,
+		q := analyze.JoinQuery{Left: query.Selection{Filter: left.text, Moment: moment}, Right: query.Selection{Filter: right.text}, Relation: kind,
 			Limit:       10 + g.IntN(40),
 			LeftColumns: []string{"spec.word"}, RightColumns: []string{"status", "labels.app"}, Outer: round%4 < 2}
 		var want []string
@@ -495,7 +510,7 @@ func TestJoins(t *testing.T) {
 		}
 		var got []string
 		for {
-			page, err := e.Join(t.Context(), All(), q)
+			page, err := analyze.Join(t.Context(), e, query.All(), q)
 			if err != nil {
 				t.Fatalf("%+v: %v", q, err)
 			}
@@ -522,23 +537,9 @@ func TestJoins(t *testing.T) {
 	}
 }
 
-func FuzzIdentifier(f *testing.F) {
-	for _, name := range []string{"a.b", "`", "\\", "\x00", "{p:String}", "ü"} {
-		f.Add(name)
+func deref[T any](p *T) any {
+	if p == nil {
+		return nil
 	}
-	f.Fuzz(func(t *testing.T, name string) {
-		quoted := identifier(name)
-		inner := quoted[1 : len(quoted)-1]
-		for i := 0; i < len(inner); i++ {
-			switch c := inner[i]; {
-			case c == '\\':
-				i++
-			case c == '`', c < ' ', c == '{', c == '}':
-				t.Fatalf("%q becomes %q", name, quoted)
-			}
-		}
-		if strings.HasSuffix(inner, `\`) && !strings.HasSuffix(inner, `\\`) {
-			t.Fatalf("%q becomes %q", name, quoted)
-		}
-	})
+	return *p
 }

@@ -46,54 +46,52 @@ func (e *Engine) Changes(ctx context.Context, scope Scope, q ChangesQuery) (*Cha
 	case q.Limit == 0:
 		q.Limit = 100
 	}
-	p, err := e.plan(ctx, scope, q.Selection)
+	p, err := e.Plan(ctx, scope, q.Selection)
 	if err != nil {
 		return nil, err
 	}
 	p.states = true
-	binding := fmt.Sprintf("changes %s %d %v", p.binding(), q.Since.UnixMilli(), q.Operations)
-	after, err := decodeToken(q.Token, binding, 4)
+	binding := fmt.Sprintf("changes %s %d %v", p.Binding(), q.Since.UnixMilli(), q.Operations)
+	after, err := DecodeToken(q.Token, binding, 4)
 	if err != nil {
 		return nil, err
 	}
-	var s statement
-	src := &source{history: true}
-	conditions := p.where(&s, src)
+	var s Statement
+	src := &Source{History: true}
+	conditions := p.Where(&s, src)
 	first := []string{"1"}
 	if !q.Since.IsZero() {
-		first = append(first, "version >= "+s.whole(uint64(hlc.FromTime(q.Since))))
+		first = append(first, "version >= "+s.Whole(uint64(hlc.FromTime(q.Since))))
 	}
 	if !q.Moment.Now() {
-		first = append(first, "version <= "+s.whole(q.Moment.stamp()))
+		first = append(first, "version <= "+s.Whole(q.Moment.stamp()))
 	}
 	if len(q.Operations) > 0 {
 		names := make([]string, len(q.Operations))
 		for i, o := range q.Operations {
 			names[i] = o.String()
 		}
-		first = append(first, "toString(operation) IN "+s.texts(names))
+		first = append(first, "toString(operation) IN "+s.Texts(names))
 	}
 	if after != nil {
 		version, err := strconv.ParseUint(after[1].(string), 10, 64)
 		if err != nil {
 			return nil, wrong("page_token", "%w", ErrToken)
 		}
-		v, site, kind, uid := s.whole(version), s.text(after[3].(string)), s.text(after[5].(string)), s.text(after[7].(string))
+		v, site, kind, uid := s.Whole(version), s.Text(after[3].(string)), s.Text(after[5].(string)), s.Text(after[7].(string))
 		first = append(first, fmt.Sprintf("version <= %[1]s AND (version < %[1]s OR (site, type, uid) > (%[2]s, %[3]s, %[4]s))", v, site, kind, uid))
 	}
 	// A row that is there twice is left out below: FINAL would read all of them.
-	s.put("SELECT site, type, uid, version, toString(operation), name, status, project, region, changed, observed_at, received_at, agent_id FROM ",
-		strings.Replace(src.from(&s, strings.Join(first, " AND ")), " FINAL", "", 1), where(conditions),
-		" ORDER BY version DESC, site, type, uid LIMIT 1 BY version, site, type, uid LIMIT ", s.whole(uint64(q.Limit)+1))
-	page := &Changes{Answered: p.answered}
+	s.Put("SELECT site, type, uid, version, toString(operation), name, status, project, region, changed, observed_at, received_at, agent_id FROM ",
+		strings.Replace(src.From(&s, strings.Join(first, " AND ")), " FINAL", "", 1), where(conditions),
+		" ORDER BY version DESC, site, type, uid LIMIT 1 BY version, site, type, uid LIMIT ", s.Whole(uint64(q.Limit)+1))
+	page := &Changes{Answered: p.Answered}
 	if err := e.run(ctx, q.Class, "listing changes", &s, func(rows driver.Rows) error {
 		var c warehouse.Change
-		var operation string
-		if err := rows.Scan(&c.Site, &c.Type, &c.UID, &c.Version, &operation, &c.Name, &c.Status, &c.Project, &c.Region, &c.Changed, &c.ObservedAt,
+		if err := rows.Scan(&c.Site, &c.Type, &c.UID, &c.Version, &c.Operation, &c.Name, &c.Status, &c.Project, &c.Region, &c.Changed, &c.ObservedAt,
 			&c.ReceivedAt, &c.AgentID); err != nil {
 			return fmt.Errorf("reading the warehouse's answer: %w", err)
 		}
-		c.Operation = operationNamed(operation)
 		page.Rows = append(page.Rows, c)
 		return nil
 	}); err != nil {
@@ -102,47 +100,38 @@ func (e *Engine) Changes(ctx context.Context, scope Scope, q ChangesQuery) (*Cha
 	if len(page.Rows) > q.Limit {
 		page.Rows = page.Rows[:q.Limit]
 		last := page.Rows[q.Limit-1]
-		page.Next = encodeToken(binding, []any{false, strconv.FormatUint(last.Version, 10), false, last.Site, false, last.Type, false, last.UID})
+		page.Next = EncodeToken(binding, []any{false, strconv.FormatUint(last.Version, 10), false, last.Site, false, last.Type, false, last.UID})
 	}
 	return page, nil
-}
-
-func operationNamed(name string) warehouse.Operation {
-	for _, o := range []warehouse.Operation{warehouse.Created, warehouse.Updated, warehouse.Deleted} {
-		if o.String() == name {
-			return o
-		}
-	}
-	return 0
 }
 
 // Version returns the newest version of an asset up to a stamp, with its document and its
 // edges; before says that of those which are older than the stamp. It is nil if there is none.
 func (e *Engine) Version(ctx context.Context, scope Scope, k warehouse.AssetKey, stamp uint64, before bool) (*warehouse.Change, error) {
-	var s statement
+	var s Statement
 	compare := "<="
 	if before {
 		compare = "<"
 	}
 	conditions := []string{
-		"type = " + s.text(k.Type), "site = " + s.text(k.Site), "uid = " + s.text(k.UID), fmt.Sprintf("version %s %s", compare, s.whole(stamp)),
+		"type = " + s.Text(k.Type), "site = " + s.Text(k.Site), "uid = " + s.Text(k.UID), fmt.Sprintf("version %s %s", compare, s.Whole(stamp)),
 	}
 	if c := scope.condition(); c != "" {
 		conditions = append(conditions, c)
 	}
-	s.put(`SELECT version, toString(operation), name, status, project, region, labels, document, observed_at, received_at, agent_id,
+	s.Put(`SELECT version, toString(operation), name, status, project, region, labels, document, observed_at, received_at, agent_id,
 		edges.kind, edges.type, edges.uid FROM asset_version`, where(conditions), " ORDER BY version DESC, edges_known DESC LIMIT 1")
 	var found *warehouse.Change
 	err := e.run(ctx, Interactive, "reading a version", &s, func(rows driver.Rows) error {
 		c := warehouse.Change{AssetVersion: warehouse.AssetVersion{Type: k.Type, UID: k.UID}}
 		c.Site = k.Site
-		var operation, document string
+		var document string
 		var kinds, types, uids []string
-		if err := rows.Scan(&c.Version, &operation, &c.Name, &c.Status, &c.Project, &c.Region, &c.Labels, &document, &c.ObservedAt, &c.ReceivedAt,
+		if err := rows.Scan(&c.Version, &c.Operation, &c.Name, &c.Status, &c.Project, &c.Region, &c.Labels, &document, &c.ObservedAt, &c.ReceivedAt,
 			&c.AgentID, &kinds, &types, &uids); err != nil {
 			return fmt.Errorf("reading the warehouse's answer: %w", err)
 		}
-		c.Operation, c.Document = operationNamed(operation), []byte(document)
+		c.Document = []byte(document)
 		for i := range kinds {
 			c.Edges = append(c.Edges, warehouse.Relation{Site: k.Site, FromType: k.Type, FromUID: k.UID, Kind: kinds[i], ToType: types[i], ToUID: uids[i]})
 		}

@@ -11,9 +11,9 @@ import (
 // compiler makes conditions of nodes, for rows of a source. A condition is 1 or 0 and
 // never NULL, so that NOT is the exact complement.
 type compiler struct {
-	*plan
-	s      *statement
-	source *source
+	*Plan
+	s      *Statement
+	source *Source
 }
 
 // node returns the condition of a node, in brackets where it needs them.
@@ -63,20 +63,20 @@ func (c *compiler) operand(f filter.Field) operand {
 		}
 		return single(column, column+" != ''")
 	case filter.Label:
-		name := c.s.text(f.Name)
+		name := c.s.Text(f.Name)
 		return single("labels["+name+"]", "mapContains(labels, "+name+")")
 	}
 	if len(f.Picks) > 0 {
 		return c.picked(f)
 	}
-	if c.source.history {
-		list := c.source.list(f.Name)
+	if c.source.History {
+		list := c.source.List(f.Name)
 		return operand{some: "notEmpty(" + list + ")", any: func(is func(string) string) string {
 			return fmt.Sprintf("arrayExists(v -> %s, %s)", is("v"), list)
 		}}
 	}
 	text := c.source.path(c.s, f.Name)
-	separator := c.s.text(document.Separator)
+	separator := c.s.Text(document.Separator)
 	some := text + " != ''"
 	return operand{some: some, any: func(is func(string) string) string {
 		// Most paths have one value, of which no list needs to be made.
@@ -94,11 +94,11 @@ func single(value, some string) operand {
 // document, of those rows whose fields have what is needed somewhere.
 func (c *compiler) picked(f filter.Field) operand {
 	var before strings.Builder
-	if !c.source.history {
+	if !c.source.History {
 		path := f.Name
 		for _, p := range f.Picks {
 			if p.Value != "" {
-				before.WriteString(fmt.Sprintf("position(%s, %s) > 0 AND ", field(path+"."+p.Key), c.s.text(p.Value)))
+				before.WriteString(fmt.Sprintf("position(%s, %s) > 0 AND ", field(path+"."+p.Key), c.s.Text(p.Value)))
 			}
 			path += "." + p.Path
 		}
@@ -117,7 +117,7 @@ func (c *compiler) pickedRaws(f filter.Field) string {
 	raws := below(c.s, "[document]", f.Name)
 	for _, p := range f.Picks {
 		raws = fmt.Sprintf("arrayFilter(x -> startsWith(x, '{') AND %s = %s, arrayFlatten(arrayMap(x -> "+
-			"if(startsWith(x, '['), JSONExtractArrayRaw(x), []), %s)))", memberText(c.s, "x", p.Key), c.s.text(p.Value), raws)
+			"if(startsWith(x, '['), JSONExtractArrayRaw(x), []), %s)))", memberText(c.s, "x", p.Key), c.s.Text(p.Value), raws)
 		if p.Path != "" {
 			raws = below(c.s, raws, p.Path)
 		}
@@ -151,7 +151,7 @@ func (c *compiler) compare(n *filter.Compare) string {
 		return found
 	case filter.Match:
 		// With s, . is line breaks, too.
-		expression := c.s.text("(?s:" + n.Values[0].Text + ")")
+		expression := c.s.Text("(?s:" + n.Values[0].Text + ")")
 		return o.any(func(v string) string { return "match(" + v + ", " + expression + ")" })
 	}
 	return c.order(n, o)
@@ -182,15 +182,15 @@ func (c *compiler) equal(n *filter.Compare, o operand) string {
 	var list []string
 	switch {
 	case len(whole) == 1:
-		text := c.s.text(whole[0])
+		text := c.s.Text(whole[0])
 		list = append(list, o.any(func(v string) string { return v + " = " + text }))
 	case len(whole) > 1:
-		texts := c.s.texts(whole)
+		texts := c.s.Texts(whole)
 		list = append(list, o.any(func(v string) string { return v + " IN " + texts }))
 	}
 	if len(parts) > 0 {
 		list = append(list, o.any(func(v string) string {
-			return c.either(parts, func(w filter.Value) string { return part(v, c.s.text(w.Text), w) })
+			return c.either(parts, func(w filter.Value) string { return part(v, c.s.Text(w.Text), w) })
 		}))
 	}
 	if len(list) == 1 {
@@ -217,7 +217,7 @@ func (c *compiler) has(value string, w filter.Value) string {
 		w.Before, w.After = true, true
 	}
 	text := filter.Fold(w.Text)
-	return part(folded(value, text), c.s.text(text), w)
+	return part(folded(value, text), c.s.Text(text), w)
 }
 
 // folded is filter.Fold of a value in which a text is looked for: of what is ASCII only
@@ -232,7 +232,7 @@ func folded(value, text string) string {
 // someBelow returns the condition that there is a value at a path of the document or below
 // it.
 func (c *compiler) someBelow(path string) string {
-	if c.source.history {
+	if c.source.History {
 		return fmt.Sprintf("arrayExists(x -> %s, %s)", anything("x"), below(c.s, "[document]", path))
 	}
 	// The names of all paths are much to read. Of what is there now the catalogue knows.
@@ -247,7 +247,7 @@ func (c *compiler) someBelow(path string) string {
 			return strings.Join(list, " OR ")
 		}
 	}
-	return fmt.Sprintf("%s != '' OR arrayExists(k -> startsWith(k, %s), fields.keys)", field(path), c.s.text(path+"."))
+	return fmt.Sprintf("%s != '' OR arrayExists(k -> startsWith(k, %s), fields.keys)", field(path), c.s.Text(path+"."))
 }
 
 // orMember returns the condition that what is found is there, or that there is something
@@ -270,14 +270,14 @@ func (c *compiler) orMember(n *filter.Compare, found string) string {
 // of before that text is made here: what the layouts have looked at is as it is today.
 func (c *compiler) word(n *filter.Word) string {
 	text := filter.Fold(n.Text)
-	word := c.s.text(text)
-	if !c.source.history {
+	word := c.s.Text(text)
+	if !c.source.History {
 		return "position(search, " + word + ") > 0"
 	}
 	texts := []string{"name", "uid", "project", "arrayStringConcat(mapValues(labels), '\n')"}
 	for _, p := range c.engine.searchPaths(c.assetType()) {
-		of := fmt.Sprintf("replaceAll(%s, %s, '\n')", c.source.path(c.s, p.path), c.s.text(document.Separator))
-		texts = append(texts, fmt.Sprintf("if(type IN %s, %s, '')", c.s.texts(p.types), of))
+		of := fmt.Sprintf("replaceAll(%s, %s, '\n')", c.source.path(c.s, p.path), c.s.Text(document.Separator))
+		texts = append(texts, fmt.Sprintf("if(type IN %s, %s, '')", c.s.Texts(p.types), of))
 	}
 	return fmt.Sprintf("position(%s, %s) > 0", folded("concat("+strings.Join(texts, ", '\n', ")+")", text), word)
 }

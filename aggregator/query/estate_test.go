@@ -1,4 +1,4 @@
-package query
+package query_test
 
 import (
 	"encoding/json"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/reeve-cloud/reeve/aggregator/query"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
 	"github.com/reeve-cloud/reeve/pkg/document"
@@ -22,7 +23,8 @@ import (
 // The plain model of an estate: it shares no code with what is tested. Of every asset it
 // has all versions, in the order in which they arrived.
 type estate struct {
-	things []*thing
+	warehouse *warehouse.Warehouse
+	things    []*thing
 	// start is before all versions, and end behind them.
 	start, end time.Time
 	// search has the paths that words are looked for at, by type.
@@ -198,7 +200,7 @@ func randomState(r *rand.Rand, t *thing, stamp uint64, others []*thing) *state {
 func newEstate(t *testing.T, w *warehouse.Warehouse, seed uint64, things, versions int) *estate {
 	r := rand.New(rand.NewPCG(seed, 1))
 	start := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
-	e := &estate{start: start, end: start.Add(72 * time.Hour), search: map[string][]string{}}
+	e := &estate{warehouse: w, start: start, end: start.Add(72 * time.Hour), search: map[string][]string{}}
 	for i := range things {
 		e.things = append(e.things, &thing{site: pick(r, sites), kind: pick(r, kinds), uid: fmt.Sprintf("u%03d", i)})
 	}
@@ -281,11 +283,16 @@ func newEstate(t *testing.T, w *warehouse.Warehouse, seed uint64, things, versio
 }
 
 // newEngine returns an engine over a new warehouse with an estate.
-func newEngine(t *testing.T, seed uint64, things, versions int) (*Engine, *estate) {
+func newEngine(t *testing.T, seed uint64, things, versions int) (*query.Engine, *estate) {
 	t.Helper()
-	w := warehousetest.New(t)
-	estate := newEstate(t, w, seed, things, versions)
-	return New(Options{Warehouse: w, Now: func() time.Time { return estate.end }}), estate
+	estate := newEstate(t, warehousetest.New(t), seed, things, versions)
+	return estate.engine(query.Options{}), estate
+}
+
+// engine returns one with options of its own.
+func (e *estate) engine(o query.Options) *query.Engine {
+	o.Warehouse, o.Now = e.warehouse, func() time.Time { return e.end }
+	return query.New(o)
 }
 
 // asset is a version as package filter has it.

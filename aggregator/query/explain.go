@@ -15,11 +15,11 @@ type Explained struct {
 	// Steps are the plan in words.
 	Steps []string
 	// Statements are those that it takes, in this order.
-	Statements []Statement
+	Statements []ExplainedStatement
 }
 
-// Statement is one of the SQL statements.
-type Statement struct {
+// ExplainedStatement is one of the SQL statements.
+type ExplainedStatement struct {
 	Purpose, SQL string
 	Parameters   []Parameter
 }
@@ -31,13 +31,13 @@ func (e *Engine) Explain(ctx context.Context, scope Scope, q ListQuery) (*Explai
 	if err != nil {
 		return nil, err
 	}
-	x := &Explained{Answered: l.answered, Steps: l.steps()}
-	add := func(purpose string, s *statement) {
-		x.Statements = append(x.Statements, Statement{Purpose: purpose, SQL: s.String(), Parameters: s.list})
+	x := &Explained{Answered: l.Answered, Steps: l.steps()}
+	add := func(purpose string, s *Statement) {
+		x.Statements = append(x.Statements, ExplainedStatement{Purpose: purpose, SQL: s.String(), Parameters: s.list})
 	}
 	add("candidates of the first page", l.candidateStatement(nil, (l.query.Limit+1)*6/5+1))
-	s := new(statement)
-	s.put(newestStatement, "PREWHERE id IN ", s.bind("Array(UInt64)", "the candidates' ids"), " GROUP BY site, type, uid")
+	s := new(Statement)
+	s.Put(newestStatement, "PREWHERE id IN ", s.Bind("Array(UInt64)", "the candidates' ids"), " GROUP BY site, type, uid")
 	add("which candidates are the newest versions of their assets", s)
 	add("the exact total, if it is asked for", l.countStatement())
 	return x, nil
@@ -47,13 +47,13 @@ func (e *Engine) Explain(ctx context.Context, scope Scope, q ListQuery) (*Explai
 func (l *list) steps() []string {
 	var list []string
 	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
-	if l.filter.Root == nil {
+	if l.Filter.Root == nil {
 		add("The filter is empty: it has every asset.")
 	} else {
-		add("The filter means %s", l.answered.Filter)
+		add("The filter means %s", l.Answered.Filter)
 	}
 	seen := make(map[string]bool)
-	filter.Walk(l.filter.Root, func(n filter.Node) bool {
+	filter.Walk(l.Filter.Root, func(n filter.Node) bool {
 		c, ok := n.(*filter.Compare)
 		if !ok || seen[c.Field.String()] {
 			return true
@@ -103,7 +103,7 @@ func (l *list) steps() []string {
 }
 
 // describe says what a field is.
-func (p *plan) describe(f filter.Field) string {
+func (p *Plan) describe(f filter.Field) string {
 	switch {
 	case f.Space == filter.Fixed && f.Name == "state":
 		return "computed: whether the asset is deleted, and whether the holder of its scope is heard from"
@@ -117,13 +117,13 @@ func (p *plan) describe(f filter.Field) string {
 	kinds := map[filter.Kind]string{filter.Text: "texts", filter.Bool: "true or false", filter.Numeric: "numbers", filter.Time: "moments",
 		filter.Span: "durations"}
 	text := "a path of the document"
-	if kind := kinds[p.kind(f)]; kind != "" {
+	if kind := kinds[p.KindOf(f)]; kind != "" {
 		text += ", whose values are " + kind
 	}
 	if len(f.Picks) > 0 {
 		text += "; its elements are looked at one by one, in the documents of those assets that can have it"
 	}
-	if slices.ContainsFunc(p.answered.Warnings, func(w *filter.Error) bool { return strings.HasSuffix(w.Message, "has "+f.Name) }) {
+	if slices.ContainsFunc(p.Answered.Warnings, func(w *filter.Error) bool { return strings.HasSuffix(w.Message, "has "+f.Name) }) {
 		text += "; no asset has it"
 	}
 	return text

@@ -10,8 +10,8 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/filter"
 )
 
-// parseField reads a field as filters have it. part is where it stands in the request.
-func parseField(part, text string) (filter.Field, error) {
+// ParseField reads a field as filters have it. part is where it stands in the request.
+func ParseField(part, text string) (filter.Field, error) {
 	f, err := filter.Parse(text + ":*")
 	if err != nil {
 		return filter.Field{}, &RequestError{Part: part, Reason: fmt.Errorf("%q is no field: %w", text, err)}
@@ -31,30 +31,30 @@ type value struct {
 	kind string
 	// of is the expression of the value, which is something also where there is none:
 	// missing says so.
-	of, missing func(*statement, *source) string
+	of, missing func(*Statement, *Source) string
 	// kindOf is what is known of the values.
 	kindOf filter.Kind
 }
 
-func (p *plan) value(f filter.Field) value {
-	text := p.textOf(f)
-	kind := p.kind(f)
+func (p *Plan) value(f filter.Field) value {
+	text := p.TextOf(f)
+	kind := p.KindOf(f)
 	if f.Space == filter.Fixed && kind == filter.Time {
 		column := attributes[f.Name]
 		return value{
 			kind: "Int64", kindOf: kind,
-			of:      func(*statement, *source) string { return "toUnixTimestamp64Milli(" + column + ")" },
-			missing: func(*statement, *source) string { return "toUnixTimestamp64Milli(" + column + ") = 0" },
+			of:      func(*Statement, *Source) string { return "toUnixTimestamp64Milli(" + column + ")" },
+			missing: func(*Statement, *Source) string { return "toUnixTimestamp64Milli(" + column + ") = 0" },
 		}
 	}
 	read := map[filter.Kind]func(string) string{filter.Numeric: number, filter.Time: moment, filter.Span: duration}[kind]
 	if read == nil {
-		return value{kind: "String", kindOf: kind, of: text, missing: func(s *statement, src *source) string { return text(s, src) + " = ''" }}
+		return value{kind: "String", kindOf: kind, of: text, missing: func(s *Statement, src *Source) string { return text(s, src) + " = ''" }}
 	}
 	v := value{
 		kind: "Float64", kindOf: kind,
-		of:      func(s *statement, src *source) string { return "ifNull(" + read(text(s, src)) + ", 0)" },
-		missing: func(s *statement, src *source) string { return "isNull(" + read(text(s, src)) + ")" },
+		of:      func(s *Statement, src *Source) string { return "ifNull(" + read(text(s, src)) + ", 0)" },
+		missing: func(s *Statement, src *Source) string { return "isNull(" + read(text(s, src)) + ")" },
 	}
 	if kind == filter.Time {
 		v.kind = "Int64"
@@ -62,10 +62,10 @@ func (p *plan) value(f filter.Field) value {
 	return v
 }
 
-// textOf returns the expression of all that a field has, as one text: of several values
+// TextOf returns the expression of all that a field has, as one text: of several values
 // with the unit separator between them, of nothing empty.
-func (p *plan) textOf(f filter.Field) func(*statement, *source) string {
-	return func(s *statement, src *source) string {
+func (p *Plan) TextOf(f filter.Field) func(*Statement, *Source) string {
+	return func(s *Statement, src *Source) string {
 		switch {
 		case f.Space == filter.Fixed && f.Name == "state":
 			return p.stateText(s, src)
@@ -76,14 +76,56 @@ func (p *plan) textOf(f filter.Field) func(*statement, *source) string {
 			return "toString(" + attributes[f.Name] + ")"
 		case f.Space == filter.Label && f.Name == "":
 			return fmt.Sprintf("arrayStringConcat(arrayMap((k, v) -> concat(k, '=', v), mapKeys(labels), mapValues(labels)), %s)",
-				s.text(document.Separator))
+				s.Text(document.Separator))
 		case f.Space == filter.Label:
-			return "labels[" + s.text(f.Name) + "]"
+			return "labels[" + s.Text(f.Name) + "]"
 		case len(f.Picks) > 0:
-			c := compiler{plan: p, s: s, source: src}
-			return fmt.Sprintf("arrayStringConcat(%s, %s)", scalars(c.pickedRaws(f)), s.text(document.Separator))
+			c := compiler{Plan: p, s: s, source: src}
+			return fmt.Sprintf("arrayStringConcat(%s, %s)", scalars(c.pickedRaws(f)), s.Text(document.Separator))
 		}
 		return src.path(s, f.Name)
+	}
+}
+
+// Millis returns the expression of a field as a moment in milliseconds, or NULL.
+func (p *Plan) Millis(f filter.Field) func(*Statement, *Source) string {
+	if f.Space == filter.Fixed && isTime(f.Name) {
+		return func(*Statement, *Source) string {
+			return "nullIf(toUnixTimestamp64Milli(" + attributes[f.Name] + "), 0)"
+		}
+	}
+	text := p.TextOf(f)
+	return func(s *Statement, src *Source) string { return moment(text(s, src)) }
+}
+
+// Texts returns the expression of the list of values of a field.
+func (p *Plan) Texts(f filter.Field) func(*Statement, *Source) string {
+	text := p.TextOf(f)
+	return func(s *Statement, src *Source) string {
+		if src.History && f.Space == filter.Document && len(f.Picks) == 0 {
+			return src.List(f.Name)
+		}
+		return fmt.Sprintf("arrayFilter(v -> v != '', splitByChar(%s, %s))", s.Text(document.Separator), text(s, src))
+	}
+}
+
+// Numbers returns the expression of the list of those values of a field that are numbers, or, by its kind,
+// moments in milliseconds or durations in seconds.
+func (p *Plan) Numbers(f filter.Field) func(*Statement, *Source) string {
+	if f.Space == filter.Fixed && isTime(f.Name) {
+		at := p.Millis(f)
+		return func(s *Statement, src *Source) string {
+			return "arrayMap(v -> toFloat64(assumeNotNull(v)), arrayFilter(v -> isNotNull(v), [" + at(s, src) + "]))"
+		}
+	}
+	read := map[filter.Kind]func(string) string{filter.Time: moment, filter.Span: duration}[p.KindOf(f)]
+	if read == nil {
+		read = number
+	}
+	texts := p.Texts(f)
+	return func(s *Statement, src *Source) string {
+		return "arrayMap(v -> toFloat64(assumeNotNull(v)), arrayFilter(v -> isNotNull(v), arrayMap(v -> " + read("v") + ", " +
+			texts(s, src) + ")))"
 	}
 }
 
@@ -105,8 +147,8 @@ func (e *Engine) searchPaths(assetType string) []searchPath {
 	return list
 }
 
-// splitValues parts the text of a field into its values.
-func splitValues(text string) []string {
+// SplitValues parts the text of a field into its values.
+func SplitValues(text string) []string {
 	if text == "" {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/pkg/filter"
 )
 
 // Found is an asset in short.
@@ -33,8 +34,8 @@ func (e *Engine) Find(ctx context.Context, scope Scope, moment Moment, keys []wa
 		for i, k := range part {
 			types[i], sites[i], uids[i] = k.Type, k.Site, k.UID
 		}
-		found, err := e.find(ctx, scope, moment, func(s *statement) string {
-			return fmt.Sprintf("(type, site, uid) IN (SELECT arrayJoin(arrayZip(%s, %s, %s)))", s.texts(types), s.texts(sites), s.texts(uids))
+		found, err := e.find(ctx, scope, moment, func(s *Statement) string {
+			return fmt.Sprintf("(type, site, uid) IN (SELECT arrayJoin(arrayZip(%s, %s, %s)))", s.Texts(types), s.Texts(sites), s.Texts(uids))
 		})
 		if err != nil {
 			return nil, err
@@ -51,9 +52,9 @@ func (e *Engine) FindAnywhere(ctx context.Context, scope Scope, moment Moment, n
 		for i, n := range part {
 			types[i], uids[i] = n.Type, n.UID
 		}
-		found, err := e.find(ctx, scope, moment, func(s *statement) string {
+		found, err := e.find(ctx, scope, moment, func(s *Statement) string {
 			return fmt.Sprintf("type IN %[1]s AND uid IN %[2]s AND (type, uid) IN (SELECT arrayJoin(arrayZip(%[1]s, %[2]s)))",
-				s.texts(types), s.texts(uids))
+				s.Texts(types), s.Texts(uids))
 		})
 		if err != nil {
 			return nil, err
@@ -63,24 +64,24 @@ func (e *Engine) FindAnywhere(ctx context.Context, scope Scope, moment Moment, n
 	return list, nil
 }
 
-func (e *Engine) find(ctx context.Context, scope Scope, moment Moment, which func(*statement) string) (list []Found, err error) {
-	p := &plan{engine: e, scope: scope, selection: Selection{Moment: moment}, silent: e.silent()}
+func (e *Engine) find(ctx context.Context, scope Scope, moment Moment, which func(*Statement) string) (list []Found, err error) {
+	p := &Plan{engine: e, scope: scope, selection: Selection{Moment: moment}, silent: e.silent()}
 	slices.Sort(p.silent)
-	src, from := &source{history: !moment.Now()}, " FROM asset FINAL"
-	if src.history {
+	src, from := &Source{History: !moment.Now()}, " FROM asset FINAL"
+	if src.History {
 		from = " FROM asset_version FINAL"
 	}
-	var s statement
+	var s Statement
 	conditions := []string{which(&s)}
 	if c := scope.condition(); c != "" {
 		conditions = append(conditions, c)
 	}
 	const columns = "site, type, uid, name, region, project, status"
-	s.put("SELECT ", columns, ", toUInt8(", p.state(&s, src), ") AS state, version", from)
+	s.Put("SELECT ", columns, ", toUInt8(", p.state(&s, src), ") AS state, version", from)
 	if moment.Now() {
-		s.put(where(conditions))
+		s.Put(where(conditions))
 	} else {
-		s.put(where(append(conditions, "version <= "+s.whole(moment.stamp()))), " ORDER BY type, site, uid, version DESC LIMIT 1 BY type, site, uid")
+		s.Put(where(append(conditions, "version <= "+s.Whole(moment.stamp()))), " ORDER BY type, site, uid, version DESC LIMIT 1 BY type, site, uid")
 	}
 	err = e.run(ctx, Interactive, "looking up assets", &s, func(rows driver.Rows) error {
 		var f Found
@@ -93,11 +94,24 @@ func (e *Engine) find(ctx context.Context, scope Scope, moment Moment, which fun
 	return list, err
 }
 
+// Get returns an asset with its document as of a moment, deleted or not. Several, two at
+// most, come where the site and the type are left out and it is not clear which is meant.
+func (e *Engine) Get(ctx context.Context, scope Scope, site, assetType, uid string, moment Moment) ([]Row, error) {
+	page, err := e.List(ctx, scope, ListQuery{
+		Selection: Selection{Filter: "state:* uid=" + filter.Quote(uid), Site: site, Type: assetType, Moment: moment},
+		Limit:     2, Documents: true, DocumentBytes: 64 << 20,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return page.Rows, nil
+}
+
 // Rows runs a statement of another package that reads the warehouse for a caller, with the
 // limits of a class. Whatever comes from outside must be among the parameters.
 func (e *Engine) Rows(ctx context.Context, class Class, doing, text string, parameters []any, row func(driver.Rows) error) error {
-	s := statement{values: parameters}
-	s.put(text)
+	s := Statement{values: parameters}
+	s.Put(text)
 	return e.run(ctx, class, doing, &s, row)
 }
 

@@ -27,7 +27,7 @@ func passArrays(raws string) string {
 // below returns, for an expression that is an array of raw JSON values, the raw values at
 // a path in them. Keys may have dots in them, so each row of keys is tried as one key as
 // well: a value carries with it how many keys of the path led to it.
-func below(s *statement, raws, path string) string {
+func below(s *Statement, raws, path string) string {
 	keys := strings.Split(path, ".")
 	found := "arrayMap(e -> (toUInt8(0), e), " + passArrays(raws) + ")"
 	for i := range keys {
@@ -43,7 +43,7 @@ func below(s *statement, raws, path string) string {
 			names, ends = append(names, strings.Join(keys[i:j], ".")), append(ends, strconv.Itoa(j))
 		}
 		found = fmt.Sprintf("arrayFilter(t -> t.2 != '', arrayFlatten(arrayMap(t -> if(t.1 = %s, "+
-			"arrayMap((n, k) -> (toUInt8(n), JSONExtractRaw(t.2, k)), [%s], %s), [t]), %s)))", at, strings.Join(ends, ", "), s.texts(names), found)
+			"arrayMap((n, k) -> (toUInt8(n), JSONExtractRaw(t.2, k)), [%s], %s), [t]), %s)))", at, strings.Join(ends, ", "), s.Texts(names), found)
 	}
 	return "arrayMap(t -> t.2, " + found + ")"
 }
@@ -56,8 +56,8 @@ func scalars(raws string) string {
 }
 
 // textAt returns the text that fields has of a path, read from a document.
-func textAt(s *statement, doc, path string) string {
-	return fmt.Sprintf("arrayStringConcat(%s, %s)", scalars(below(s, "["+doc+"]", path)), s.text(document.Separator))
+func textAt(s *Statement, doc, path string) string {
+	return fmt.Sprintf("arrayStringConcat(%s, %s)", scalars(below(s, "["+doc+"]", path)), s.Text(document.Separator))
 }
 
 // anything is true of a raw JSON value in which there is a value anywhere: behind names,
@@ -68,7 +68,7 @@ func anything(raw string) string {
 
 // memberText returns the text of a member of a raw JSON object, if that is a text, a
 // number, or true or false. Of what is no member it is a text that no filter can have.
-func memberText(s *statement, object, key string) string {
-	return once(fmt.Sprintf("JSONExtractRaw(%s, %s)", object, s.text(key)),
+func memberText(s *Statement, object, key string) string {
+	return once(fmt.Sprintf("JSONExtractRaw(%s, %s)", object, s.Text(key)),
 		"multiIf(startsWith(g, '\"'), JSONExtractString(g), g IN ('', 'null') OR startsWith(g, '{') OR startsWith(g, '['), '\\0', g)")
 }

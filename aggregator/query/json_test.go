@@ -36,8 +36,8 @@ func TestTextAt(t *testing.T) {
 		for _, path := range []string{"a", "a.b", "a.b.c", "a.t", "a.n", "a.e", "a.o", "a.l", "c", "c.i", "s", "d.e", "big", "x.y", "x.z",
 			"n", "q.", "",
 			"metadata.labels.app.kubernetes.io/name", "metadata.labels.b", "spec.containers.ports.p", "spec.containers.ports", "not.there"} {
-			var s statement
-			s.put("SELECT ", textAt(&s, s.text(string(canonical)), path), " SETTINGS allow_simdjson = 0")
+			var s Statement
+			s.Put("SELECT ", textAt(&s, s.Text(string(canonical)), path), " SETTINGS allow_simdjson = 0")
 			var got string
 			if err := w.Conn().QueryRow(t.Context(), s.String(), s.values...).Scan(&got); err != nil {
 				t.Fatalf("%s: %v", path, err)
@@ -59,8 +59,8 @@ func TestAnything(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var s statement
-		s.put("SELECT toBool(", anything(s.text(doc)), ")")
+		var s Statement
+		s.Put("SELECT toBool(", anything(s.Text(doc)), ")")
 		var got bool
 		if err := w.Conn().QueryRow(t.Context(), s.String(), s.values...).Scan(&got); err != nil {
 			t.Fatal(err)
@@ -85,16 +85,16 @@ func TestIdentifier(t *testing.T) {
 		names = append(names, "a"+string(rune(i))+"b")
 	}
 	for _, name := range names {
-		var s statement
-		s.put("INSERT INTO asset (site, type, uid, version, fields) SELECT 's', 't', ", s.text(name), ", 1, map(", s.text(name), ", 'here')")
+		var s Statement
+		s.Put("INSERT INTO asset (site, type, uid, version, fields) SELECT 's', 't', ", s.Text(name), ", 1, map(", s.Text(name), ", 'here')")
 		if err := w.Conn().Exec(t.Context(), s.String(), s.values...); err != nil {
 			t.Fatalf("%q: %v", name, err)
 		}
 	}
 	for _, name := range names {
 		for _, final := range []string{"", " FINAL"} {
-			var s statement
-			s.put("SELECT groupArray(uid) FROM asset", final, " WHERE ", field(name), " = ", s.text("here"))
+			var s Statement
+			s.Put("SELECT groupArray(uid) FROM asset", final, " WHERE ", field(name), " = ", s.Text("here"))
 			var uids []string
 			if err := w.Conn().QueryRow(t.Context(), s.String(), s.values...).Scan(&uids); err != nil {
 				t.Errorf("%q: %v", name, err)
@@ -105,4 +105,25 @@ func TestIdentifier(t *testing.T) {
 			}
 		}
 	}
+}
+
+func FuzzIdentifier(f *testing.F) {
+	for _, name := range []string{"a.b", "`", "\\", "\x00", "{p:String}", "ü"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		quoted := identifier(name)
+		inner := quoted[1 : len(quoted)-1]
+		for i := 0; i < len(inner); i++ {
+			switch c := inner[i]; {
+			case c == '\\':
+				i++
+			case c == '`', c < ' ', c == '{', c == '}':
+				t.Fatalf("%q becomes %q", name, quoted)
+			}
+		}
+		if strings.HasSuffix(inner, `\`) && !strings.HasSuffix(inner, `\\`) {
+			t.Fatalf("%q becomes %q", name, quoted)
+		}
+	})
 }

@@ -163,12 +163,25 @@ func (c Class) explainError(ctx context.Context, doing string, err error) error 
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
 }
 
+// Run runs a statement of a question and calls row for each of its rows, with what scans it. doing says
+// what for, in errors.
+func (p *Plan) Run(ctx context.Context, doing string, s *Statement, row func(driver.Rows) error) error {
+	return p.engine.run(ctx, p.selection.Class, doing, s, row)
+}
+
+// RunWithin is Run with less time than the class of the question has.
+func (p *Plan) RunWithin(ctx context.Context, limit time.Duration, doing string, s *Statement, row func(driver.Rows) error) error {
+	limits := p.selection.Class.Limits()
+	limits.Time = limit
+	return p.engine.runWith(ctx, p.selection.Class, limits.settings(), doing, s, row)
+}
+
 // run runs a statement and calls row for each of its rows, with what scans it.
-func (e *Engine) run(ctx context.Context, class Class, doing string, s *statement, row func(driver.Rows) error) error {
+func (e *Engine) run(ctx context.Context, class Class, doing string, s *Statement, row func(driver.Rows) error) error {
 	return e.runWith(ctx, class, class.Limits().settings(), doing, s, row)
 }
 
-func (e *Engine) runWith(ctx context.Context, class Class, settings clickhouse.Settings, doing string, s *statement,
+func (e *Engine) runWith(ctx context.Context, class Class, settings clickhouse.Settings, doing string, s *Statement,
 	row func(driver.Rows) error) error {
 	if n := s.Len(); n > maxStatementSize {
 		return &LimitError{class, fmt.Sprintf("%d bytes of statement", maxStatementSize), "ask for less at once"}

@@ -159,23 +159,23 @@ type sortKey struct {
 	// kind is the engine's type of the value.
 	kind string
 	// value and missing are its expressions for rows of a source.
-	value, missing func(*statement, *source) string
+	value, missing func(*Statement, *Source) string
 }
 
 // list is what a list is made of.
 type list struct {
-	*plan
+	*Plan
 	query   ListQuery
 	columns []filter.Field
 	sort    []sortKey
 }
 
 func (e *Engine) newList(ctx context.Context, scope Scope, q ListQuery) (*list, error) {
-	p, err := e.plan(ctx, scope, q.Selection)
+	p, err := e.Plan(ctx, scope, q.Selection)
 	if err != nil {
 		return nil, err
 	}
-	l := &list{plan: p, query: q}
+	l := &list{Plan: p, query: q}
 	switch {
 	case len(q.Sort) > MaxSort:
 		return nil, wrong("order_by", "%d fields: there may be %d", len(q.Sort), MaxSort)
@@ -186,14 +186,14 @@ func (e *Engine) newList(ctx context.Context, scope Scope, q ListQuery) (*list, 
 	}
 	l.query.Limit = cmp.Or(q.Limit, 100)
 	for _, text := range q.Columns {
-		f, err := parseField("columns", text)
+		f, err := ParseField("columns", text)
 		if err != nil {
 			return nil, err
 		}
 		l.columns = append(l.columns, f)
 	}
 	for _, o := range q.Sort {
-		f, err := parseField("order_by", o.Field)
+		f, err := ParseField("order_by", o.Field)
 		if err != nil {
 			return nil, err
 		}
@@ -213,11 +213,11 @@ func (e *Engine) newList(ctx context.Context, scope Scope, q ListQuery) (*list, 
 }
 
 // sortKey returns the key of a field, by the kind of its values.
-func (p *plan) sortKey(f filter.Field) sortKey {
+func (p *Plan) sortKey(f filter.Field) sortKey {
 	v := p.value(f)
 	k := sortKey{field: f, kind: v.kind, value: v.of, missing: v.missing}
 	if f.Space != filter.Fixed && v.kind == "String" {
-		k.value = func(s *statement, src *source) string {
+		k.value = func(s *Statement, src *Source) string {
 			return fmt.Sprintf("substringUTF8(%s, 1, %d)", v.of(s, src), sortedBy)
 		}
 	}
@@ -227,7 +227,7 @@ func (p *plan) sortKey(f filter.Field) sortKey {
 // tokenBinding is what a token of the list holds for.
 func (l *list) tokenBinding() string {
 	var b strings.Builder
-	b.WriteString(l.binding())
+	b.WriteString(l.Binding())
 	for _, k := range l.sort {
 		fmt.Fprintf(&b, " %s %v %s", k.field, k.desc, k.kind)
 	}
@@ -241,11 +241,11 @@ func (e *Engine) List(ctx context.Context, scope Scope, q ListQuery) (*Page, err
 	if err != nil {
 		return nil, err
 	}
-	after, err := decodeToken(q.Token, l.tokenBinding(), len(l.sort))
+	after, err := DecodeToken(q.Token, l.tokenBinding(), len(l.sort))
 	if err != nil {
 		return nil, err
 	}
-	page := &Page{Answered: l.answered, Total: -1}
+	page := &Page{Answered: l.Answered, Total: -1}
 	if page.Rows, err = l.read(ctx, after); err != nil {
 		return nil, err
 	}
@@ -262,7 +262,7 @@ func (e *Engine) List(ctx context.Context, scope Scope, q ListQuery) (*Page, err
 		}
 	}
 	if more {
-		page.Next = encodeToken(l.tokenBinding(), page.Rows[len(page.Rows)-1].sort)
+		page.Next = EncodeToken(l.tokenBinding(), page.Rows[len(page.Rows)-1].sort)
 	}
 	if q.Total != TotalNone {
 		if q.Token == "" && !more {
@@ -341,41 +341,41 @@ func (l *list) candidates(ctx context.Context, after []any, limit int) ([]Row, e
 	return rows, err
 }
 
-func (l *list) candidateStatement(after []any, limit int) *statement {
-	s := new(statement)
+func (l *list) candidateStatement(after []any, limit int) *Statement {
+	s := new(Statement)
 	if l.selection.Moment.Now() {
-		s.put(l.page(s, "asset", nil, after, limit))
+		s.Put(l.page(s, "asset", nil, after, limit))
 		return s
 	}
-	stamp := s.whole(l.selection.Moment.stamp())
+	stamp := s.Whole(l.selection.Moment.stamp())
 	unchanged := []string{"version <= " + stamp, "(site, id) NOT IN (SELECT site, id FROM asset WHERE version > " + stamp + ")"}
-	s.put("SELECT * FROM (SELECT * FROM (", l.page(s, "asset", unchanged, after, limit), ") UNION ALL SELECT * FROM (",
+	s.Put("SELECT * FROM (SELECT * FROM (", l.page(s, "asset", unchanged, after, limit), ") UNION ALL SELECT * FROM (",
 		l.page(s, "", nil, after, limit), ")) ORDER BY ", l.order(), " LIMIT ", fmt.Sprint(limit))
 	return s
 }
 
 // page returns a SELECT of a page's rows of a table, or, without one, of the history.
-func (l *list) page(s *statement, table string, conditions []string, after []any, limit int) string {
-	src := &source{history: table == ""}
-	conditions = append(conditions, l.where(s, src)...)
+func (l *list) page(s *Statement, table string, conditions []string, after []any, limit int) string {
+	src := &Source{History: table == ""}
+	conditions = append(conditions, l.Where(s, src)...)
 	if after != nil {
 		conditions = append(conditions, l.behind(s, src, after))
 	}
 	ingest, past := "ingest_id", "false"
-	if src.history {
+	if src.History {
 		past = "true"
 	}
 	columns := []string{"id", "site", "type", "uid", "version", "toUInt8(" + l.state(s, src) + ") AS state_", "scope", "name", "region",
 		"project", "status",
 		"labels", "created_at", "updated_at", "observed_at", "received_at", "agent_id", ingest, past + " AS past_", "document.size AS size_"}
 	for i, f := range l.columns {
-		columns = append(columns, fmt.Sprintf("%s AS c%d", l.textOf(f)(s, src), i))
+		columns = append(columns, fmt.Sprintf("%s AS c%d", l.TextOf(f)(s, src), i))
 	}
 	for i, k := range l.sort {
 		columns = append(columns, fmt.Sprintf("%s AS m%d", k.missing(s, src), i), fmt.Sprintf("%s AS s%d", k.value(s, src), i))
 	}
-	if src.history {
-		table = src.from(s, l.past(s))
+	if src.History {
+		table = src.From(s, l.past(s))
 	}
 	return "SELECT " + strings.Join(columns, ", ") + " FROM " + table + where(conditions) + " ORDER BY " + l.order() + " LIMIT " +
 		fmt.Sprint(limit)
@@ -399,13 +399,13 @@ func (l *list) order() string {
 
 // behind is the condition that a row comes behind a key, which has whether there is a
 // value and the value for each part of the order.
-func (l *list) behind(s *statement, src *source, after []any) string {
+func (l *list) behind(s *Statement, src *Source, after []any) string {
 	var either []string
 	same := ""
 	for i, k := range l.sort {
 		missing, value := after[2*i].(bool), after[2*i+1]
 		m, v := k.missing(s, src), k.value(s, src)
-		place := s.bind(k.kind, fmt.Sprint(value))
+		place := s.Bind(k.kind, fmt.Sprint(value))
 		beyond := ">"
 		if k.desc {
 			beyond = "<"
@@ -453,7 +453,7 @@ func (l *list) scan(answer driver.Rows) (Row, error) {
 		}
 	}
 	for _, text := range texts {
-		r.Values = append(r.Values, splitValues(text))
+		r.Values = append(r.Values, SplitValues(text))
 	}
 	for i := range l.sort {
 		var v any
@@ -475,7 +475,7 @@ func (l *list) scan(answer driver.Rows) (Row, error) {
 // place, if that is selected, too: it is still to come, or belongs where the old one was.
 func (l *list) newest(ctx context.Context, candidates []Row, asked time.Time) ([]Row, error) {
 	var ids []uint64
-	s := new(statement)
+	s := new(Statement)
 	for i := range candidates {
 		if !candidates[i].past {
 			ids = append(ids, candidates[i].ID)
@@ -490,12 +490,12 @@ func (l *list) newest(ctx context.Context, candidates []Row, asked time.Time) ([
 	}
 	of := make(map[warehouse.AssetKey]newest, len(ids))
 	var late []uint64
-	conditions := []string{"id IN " + s.wholes(ids)}
+	conditions := []string{"id IN " + s.Wholes(ids)}
 	if !l.selection.Moment.Now() {
 		// What has changed since is looked for in the history by the same statement.
-		conditions = append(conditions, "version <= "+s.whole(l.selection.Moment.stamp()))
+		conditions = append(conditions, "version <= "+s.Whole(l.selection.Moment.stamp()))
 	}
-	s.put(newestStatement, "PREWHERE ", strings.Join(conditions, " AND "), " GROUP BY site, type, uid")
+	s.Put(newestStatement, "PREWHERE ", strings.Join(conditions, " AND "), " GROUP BY site, type, uid")
 	err := l.engine.run(ctx, l.selection.Class, "listing assets", s, func(answer driver.Rows) error {
 		var k warehouse.AssetKey
 		var n newest
@@ -537,9 +537,9 @@ const replacedWithin = 5 * time.Second
 
 // replaced adds the newest rows of assets, as far as they belong between the candidates.
 func (l *list) replaced(ctx context.Context, rows, candidates []Row, ids []uint64) ([]Row, error) {
-	s := new(statement)
-	place := s.wholes(ids)
-	s.put(l.page(s, "asset FINAL PREWHERE id IN "+place, nil, nil, len(ids)*2))
+	s := new(Statement)
+	place := s.Wholes(ids)
+	s.Put(l.page(s, "asset FINAL PREWHERE id IN "+place, nil, nil, len(ids)*2))
 	first, last := &candidates[0], &candidates[len(candidates)-1]
 	err := l.engine.run(ctx, l.selection.Class, "listing assets", s, func(answer driver.Rows) error {
 		r, err := l.scan(answer)
@@ -608,9 +608,9 @@ func (l *list) documents(ctx context.Context, rows []Row) error {
 			ingest  uuid.UUID
 		}
 		texts := make(map[version]string, len(ids))
-		s := new(statement)
-		s.put("SELECT site, type, uid, version, ingest_id, document FROM ", map[bool]string{false: "asset", true: "asset_version"}[past],
-			" PREWHERE (id, version) IN (arrayZip(", s.wholes(ids), ", ", s.wholes(versions), "))")
+		s := new(Statement)
+		s.Put("SELECT site, type, uid, version, ingest_id, document FROM ", map[bool]string{false: "asset", true: "asset_version"}[past],
+			" PREWHERE (id, version) IN (arrayZip(", s.Wholes(ids), ", ", s.Wholes(versions), "))")
 		err := l.engine.run(ctx, l.selection.Class, "reading documents", s, func(answer driver.Rows) error {
 			var v version
 			var text string
@@ -655,9 +655,9 @@ func (l *list) total(ctx context.Context, how Total) (n int64, exact bool, err e
 	return n, time.Since(start) < totalBudget, err
 }
 
-func (p *plan) countStatement() *statement {
-	s := new(statement)
-	s.put("SELECT count() FROM ", p.rows(s))
+func (p *Plan) countStatement() *Statement {
+	s := new(Statement)
+	s.Put("SELECT count() FROM ", p.Rows(s))
 	return s
 }
 
@@ -672,7 +672,7 @@ func scanCount(n *int64) func(driver.Rows) error {
 	}
 }
 
-func (p *plan) count(ctx context.Context) (n int64, err error) {
+func (p *Plan) count(ctx context.Context) (n int64, err error) {
 	err = p.engine.run(ctx, p.selection.Class, "counting assets", p.countStatement(), scanCount(&n))
 	return n, err
 }
@@ -685,7 +685,7 @@ type Counted struct {
 
 // Count counts the assets of a selection, exactly.
 func (e *Engine) Count(ctx context.Context, scope Scope, q Selection) (*Counted, error) {
-	p, err := e.plan(ctx, scope, q)
+	p, err := e.Plan(ctx, scope, q)
 	if err != nil {
 		return nil, err
 	}
@@ -693,5 +693,5 @@ func (e *Engine) Count(ctx context.Context, scope Scope, q Selection) (*Counted,
 	if err != nil {
 		return nil, err
 	}
-	return &Counted{Answered: p.answered, Count: n}, nil
+	return &Counted{Answered: p.Answered, Count: n}, nil
 }

@@ -1,4 +1,4 @@
-package query
+package query_test
 
 import (
 	"cmp"
@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reeve-cloud/reeve/aggregator/query"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/filter"
 )
@@ -106,10 +107,10 @@ func sorted(list []*state, orders []modelOrder, desc []bool) []string {
 // TestLists pages through lists in random orders, now and as of moments, and holds them
 // against the model.
 func TestLists(t *testing.T) {
-	e, estate := newEngine(t, 11, 80, 5)
-	e.catalogue = testKinds
+	_, estate := newEngine(t, 11, 80, 5)
+	e := estate.engine(query.Options{Catalogue: testKinds})
 	g := &generator{Rand: rand.New(rand.NewPCG(5, 6)), estate: estate}
-	moments := []Moment{{}, At(estate.start.Add(30 * time.Hour)), {}, At(estate.start.Add(60 * time.Hour))}
+	moments := []query.Moment{{}, query.At(estate.start.Add(30 * time.Hour)), {}, query.At(estate.start.Add(60 * time.Hour))}
 	for round := range 24 {
 		q := g.question(g.IntN(2))
 		if round%3 == 0 {
@@ -118,7 +119,7 @@ func TestLists(t *testing.T) {
 		moment := moments[round%len(moments)]
 		var orders []modelOrder
 		var desc []bool
-		query := ListQuery{Selection: Selection{Filter: q.text, Moment: moment}, Limit: 8 + g.IntN(60), Total: TotalExact,
+		list := query.ListQuery{Selection: query.Selection{Filter: q.text, Moment: moment}, Limit: 8 + g.IntN(60), Total: query.TotalExact,
 			Columns: []string{"spec.word", "labels.tier",
 				"conditions[type=Ready].status", "created", "tags"}, Documents: round%2 == 0}
 		for range g.IntN(4) {
@@ -127,7 +128,7 @@ func TestLists(t *testing.T) {
 				continue
 			}
 			orders, desc = append(orders, o), append(desc, g.IntN(2) == 0)
-			query.Sort = append(query.Sort, Order{o.field, desc[len(desc)-1]})
+			list.Sort = append(list.Sort, query.Order{Field: o.field, Desc: desc[len(desc)-1]})
 		}
 		at := estate.worldAt(moment)
 		var selected []*state
@@ -141,32 +142,32 @@ func TestLists(t *testing.T) {
 		want := sorted(selected, orders, desc)
 		var got []string
 		pages := 0
-		for page, err := range e.All(t.Context(), All(), query) {
+		for page, err := range e.All(t.Context(), query.All(), list) {
 			if err != nil {
-				t.Fatalf("%s sorted by %v: %v", q.text, query.Sort, err)
+				t.Fatalf("%s sorted by %v: %v", q.text, list.Sort, err)
 			}
 			if pages++; pages == 1 && (page.Total != int64(len(want)) || !page.Exact) {
 				t.Errorf("%s: %d in all, exact %v, want %d", q.text, page.Total, page.Exact, len(want))
 			}
-			if len(page.Rows) > query.Limit {
-				t.Errorf("a page of %d has %d rows", query.Limit, len(page.Rows))
+			if len(page.Rows) > list.Limit {
+				t.Errorf("a page of %d has %d rows", list.Limit, len(page.Rows))
 			}
 			for _, r := range page.Rows {
 				key := r.Site + " " + r.Type + " " + r.UID
 				got = append(got, key)
 				if v := byKey[key]; v != nil {
-					checkRow(t, &r, v, query.Documents)
+					checkRow(t, &r, v, list.Documents)
 				}
 			}
 		}
 		if !slices.Equal(got, want) {
-			t.Fatalf("%s sorted by %v at %v in pages of %d:\n got  %d %v\n want %d %v", q.text, query.Sort, moment.Time(), query.Limit,
+			t.Fatalf("%s sorted by %v at %v in pages of %d:\n got  %d %v\n want %d %v", q.text, list.Sort, moment.Time(), list.Limit,
 				len(got), got, len(want), want)
 		}
 	}
 }
 
-func checkRow(t *testing.T, r *Row, v *state, documents bool) {
+func checkRow(t *testing.T, r *query.Row, v *state, documents bool) {
 	t.Helper()
 	if r.Name != v.name || r.Version != v.stamp || r.Status != v.status || !r.CreatedAt.Equal(v.created) || len(r.Labels) != len(v.labels) ||
 		r.State != warehouse.Active {
@@ -192,7 +193,7 @@ func checkRow(t *testing.T, r *Row, v *state, documents bool) {
 		want, err := json.Marshal(v.doc)
 		var a, b any
 		if err != nil || json.Unmarshal(want, &a) != nil || json.Unmarshal(r.Document, &b) != nil {
-			t.Fatalf("%s: the document is %q: %v %v %v %+v", v.key(), r.Document, r.past, r.Version, r.ingest, v.of.versions)
+			t.Fatalf("%s: the document is %q: %v %v %+v", v.key(), r.Document, err, r.Version, v.of.versions)
 		}
 		if x, y := mustJSON(t, a), mustJSON(t, b); x != y {
 			t.Errorf("%s: the document is %s, want %s", v.key(), y, x)
@@ -210,7 +211,9 @@ func mustJSON(t *testing.T, v any) string {
 }
 
 func TestStates(t *testing.T) {
-	e, estate := newEngine(t, 13, 60, 3)
+	_, estate := newEngine(t, 13, 60, 3)
+	silent := []string{}
+	e := estate.engine(query.Options{Silent: func() []string { return silent }})
 	deleted := 0
 	for _, th := range estate.things {
 		if th.at(1 << 63).deleted {
@@ -218,49 +221,47 @@ func TestStates(t *testing.T) {
 		}
 	}
 	alive := len(estate.things) - deleted
-	count := func(q Selection) int {
+	count := func(q query.Selection) int {
 		t.Helper()
-		c, err := e.Count(t.Context(), All(), q)
+		c, err := e.Count(t.Context(), query.All(), q)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return int(c.Count)
 	}
-	silent := []string{}
-	e.silent = func() []string { return silent }
 	for _, test := range []struct {
 		silent    []string
-		selection Selection
+		selection query.Selection
 		want      int
 	}{
-		{nil, Selection{}, alive},
-		{nil, Selection{Filter: "state:DELETED"}, deleted},
-		{nil, Selection{Filter: "-state=ACTIVE"}, deleted},
-		{nil, Selection{Filter: "state:*"}, alive + deleted},
-		{nil, Selection{States: []warehouse.State{warehouse.Gone}}, deleted},
-		{nil, Selection{Filter: "state=DISCONNECTED"}, 0},
-		{[]string{"agent-west", "agent-east"}, Selection{Filter: "state=DISCONNECTED"}, alive},
-		{[]string{"agent-west", "agent-east"}, Selection{States: []warehouse.State{warehouse.Active}}, 0},
-		{[]string{"agent-west", "agent-east"}, Selection{Filter: "state=ACTIVE", Moment: At(estate.end)}, alive},
+		{nil, query.Selection{}, alive},
+		{nil, query.Selection{Filter: "state:DELETED"}, deleted},
+		{nil, query.Selection{Filter: "-state=ACTIVE"}, deleted},
+		{nil, query.Selection{Filter: "state:*"}, alive + deleted},
+		{nil, query.Selection{States: []warehouse.State{warehouse.Gone}}, deleted},
+		{nil, query.Selection{Filter: "state=DISCONNECTED"}, 0},
+		{[]string{"agent-west", "agent-east"}, query.Selection{Filter: "state=DISCONNECTED"}, alive},
+		{[]string{"agent-west", "agent-east"}, query.Selection{States: []warehouse.State{warehouse.Active}}, 0},
+		{[]string{"agent-west", "agent-east"}, query.Selection{Filter: "state=ACTIVE", Moment: query.At(estate.end)}, alive},
 	} {
 		silent = test.silent
 		if got := count(test.selection); got != test.want {
 			t.Errorf("%+v with %v silent: %d, want %d", test.selection, test.silent, got, test.want)
 		}
 	}
-	if n, err := e.Count(t.Context(), Scope{}, Selection{Filter: "state:*"}); err != nil || n.Count != 0 {
+	if n, err := e.Count(t.Context(), query.Scope{}, query.Selection{Filter: "state:*"}); err != nil || n.Count != 0 {
 		t.Errorf("without a scope there are %d assets, %v", n.Count, err)
 	}
-	page, err := e.List(t.Context(), Scope{}, ListQuery{Total: TotalExact})
+	page, err := e.List(t.Context(), query.Scope{}, query.ListQuery{Total: query.TotalExact})
 	if err != nil || len(page.Rows) != 0 || page.Total != 0 {
 		t.Errorf("without a scope there is %+v, %v", page, err)
 	}
 }
 
 func TestUnknownPaths(t *testing.T) {
-	e, _ := newEngine(t, 17, 20, 1)
-	e.catalogue = testKinds
-	counted, err := e.Count(t.Context(), All(), Selection{Filter: "name:* spec.wrod=alpha"})
+	_, estate := newEngine(t, 17, 20, 1)
+	e := estate.engine(query.Options{Catalogue: testKinds})
+	counted, err := e.Count(t.Context(), query.All(), query.Selection{Filter: "name:* spec.wrod=alpha"})
 	if err != nil || counted.Count != 0 || len(counted.Warnings) != 1 {
 		t.Fatalf("%+v, %v", counted, err)
 	}
@@ -268,30 +269,30 @@ func TestUnknownPaths(t *testing.T) {
 		t.Errorf("%+v", w)
 	}
 	var errs filter.Errors
-	if _, err := e.Count(t.Context(), All(), Selection{Filter: "spec.wrod=alpha", Strict: true}); !errors.As(err, &errs) || len(errs) != 1 {
+	if _, err := e.Count(t.Context(), query.All(), query.Selection{Filter: "spec.wrod=alpha", Strict: true}); !errors.As(err, &errs) || len(errs) != 1 {
 		t.Errorf("strictly: %v", err)
 	}
 }
 
 func TestTokens(t *testing.T) {
 	e, estate := newEngine(t, 19, 30, 1)
-	first, err := e.List(t.Context(), All(), ListQuery{Limit: 3})
+	first, err := e.List(t.Context(), query.All(), query.ListQuery{Limit: 3})
 	if err != nil || first.Next == "" {
 		t.Fatalf("%+v, %v", first, err)
 	}
-	for name, q := range map[string]ListQuery{
-		"another filter": {Selection: Selection{Filter: "name:a"}, Token: first.Next},
-		"another order":  {Sort: []Order{{Field: "name"}}, Token: first.Next},
-		"another moment": {Selection: Selection{Moment: At(estate.end)}, Token: first.Next},
+	for name, q := range map[string]query.ListQuery{
+		"another filter": {Selection: query.Selection{Filter: "name:a"}, Token: first.Next},
+		"another order":  {Sort: []query.Order{{Field: "name"}}, Token: first.Next},
+		"another moment": {Selection: query.Selection{Moment: query.At(estate.end)}, Token: first.Next},
 		"no token":       {Token: "x"},
 		"a cut token":    {Token: first.Next[:len(first.Next)-3]},
 		"a long token":   {Token: strings.Repeat("A", 100_000)},
 	} {
-		if _, err := e.List(t.Context(), All(), q); !errors.Is(err, ErrRequest) || !strings.HasPrefix(err.Error(), "page_token: ") {
+		if _, err := e.List(t.Context(), query.All(), q); !errors.Is(err, query.ErrRequest) || !strings.HasPrefix(err.Error(), "page_token: ") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := e.List(t.Context(), All(), ListQuery{Limit: 7, Token: first.Next, Selection: Selection{Filter: "  "}}); err != nil {
+	if _, err := e.List(t.Context(), query.All(), query.ListQuery{Limit: 7, Token: first.Next, Selection: query.Selection{Filter: "  "}}); err != nil {
 		t.Errorf("a token with another limit: %v", err)
 	}
 }

@@ -1,5 +1,5 @@
-// Package query answers questions about the inventory: lists in any order, counts,
-// facets, groups, series over history, and single assets, now or as of any moment.
+// Package query answers questions about the inventory: lists in any order, counts and single
+// assets, now or as of any moment. What packages analyze and suggest ask is made of its plans.
 //
 // A question is a filter (package filter) with a few words beside it, a [Selection]. It
 // becomes a tree, each name in it a field (an attribute, a label, or a path of the
@@ -21,7 +21,7 @@
 //
 // What has not changed since is the current row, if its version is not later than the
 // moment. Only what has changed is looked for in asset_version: of each the newest version
-// that is not later. Both give rows of the same columns ([source]); what follows them is
+// that is not later. Both give rows of the same columns ([Source]); what follows them is
 // the same. Who was heard from at a moment is not known of the past: there an asset is
 // ACTIVE or DELETED.
 package query
@@ -92,6 +92,9 @@ func New(o Options) *Engine {
 	return e
 }
 
+// Now is the time by the clock of relative times.
+func (e *Engine) Now() time.Time { return e.now() }
+
 // Scope says which assets a caller may know of. The zero Scope has none.
 type Scope struct{ all bool }
 
@@ -105,6 +108,9 @@ func (sc Scope) condition() string {
 	}
 	return "0"
 }
+
+// Everything reports whether there is nothing outside of the scope.
+func (sc Scope) Everything() bool { return sc.all }
 
 // Moment is as of when something is asked. The zero Moment is now.
 type Moment struct{ at time.Time }
@@ -163,13 +169,15 @@ func wrong(part, format string, args ...any) error {
 	return &RequestError{Part: part, Reason: fmt.Errorf(format, args...)}
 }
 
-// plan is a question that is understood.
-type plan struct {
+// Plan is a selection that is understood: what a statement of whatever question about it is
+// made of.
+type Plan struct {
 	engine    *Engine
 	scope     Scope
 	selection Selection
-	filter    *filter.Filter
-	answered  Answered
+	// Filter is the selection's, and Answered what the answer says of it.
+	Filter   *filter.Filter
+	Answered Answered
 	// now is what relative times are relative to.
 	now time.Time
 	// states says that the filter asks for states by itself.
@@ -177,19 +185,19 @@ type plan struct {
 	silent []string
 }
 
-// plan understands a selection.
-func (e *Engine) plan(ctx context.Context, scope Scope, selection Selection) (*plan, error) {
-	p := &plan{engine: e, scope: scope, selection: selection, now: e.now()}
+// Plan understands a selection.
+func (e *Engine) Plan(ctx context.Context, scope Scope, selection Selection) (*Plan, error) {
+	p := &Plan{engine: e, scope: scope, selection: selection, now: e.now()}
 	if !selection.Moment.Now() {
 		// What is a week ago is so as of that moment.
 		p.now = selection.Moment.Time()
 	}
 	var err error
-	if p.filter, err = filter.Parse(selection.Filter); err != nil {
+	if p.Filter, err = filter.Parse(selection.Filter); err != nil {
 		return nil, err
 	}
-	p.answered = Answered{Filter: p.filter.Canonical(), Warnings: slices.Clone(p.filter.Warnings)}
-	p.states = asksState(p.filter.Root)
+	p.Answered = Answered{Filter: p.Filter.Canonical(), Warnings: slices.Clone(p.Filter.Warnings)}
+	p.states = asksState(p.Filter.Root)
 	p.silent = e.silent()
 	slices.Sort(p.silent)
 	if err := p.check(); err != nil {
@@ -199,11 +207,11 @@ func (e *Engine) plan(ctx context.Context, scope Scope, selection Selection) (*p
 }
 
 // assetType is the one type that is asked for, if there is one.
-func (p *plan) assetType() string {
+func (p *Plan) assetType() string {
 	if p.selection.Type != "" {
 		return p.selection.Type
 	}
-	for _, n := range conjuncts(p.filter.Root) {
+	for _, n := range Conjuncts(p.Filter.Root) {
 		c, ok := n.(*filter.Compare)
 		if ok && c.Field.Space == filter.Fixed && c.Field.Name == "type" && c.Op == filter.Equal && len(c.Values) == 1 && !c.Values[0].Before &&
 			!c.Values[0].After {
@@ -214,7 +222,7 @@ func (p *plan) assetType() string {
 }
 
 // check warns of paths that no asset has.
-func (p *plan) check() error {
+func (p *Plan) check() error {
 	if p.engine.catalogue == nil {
 		return nil
 	}
@@ -234,8 +242,8 @@ func (p *plan) check() error {
 			return true
 		})
 	}
-	look(p.assetType(), p.filter.Root)
-	filter.Walk(p.filter.Root, func(n filter.Node) bool {
+	look(p.assetType(), p.Filter.Root)
+	filter.Walk(p.Filter.Root, func(n filter.Node) bool {
 		if r, ok := n.(*filter.Related); ok {
 			look("", r.Node)
 		}
@@ -244,7 +252,7 @@ func (p *plan) check() error {
 	if len(unknown) > 0 && p.selection.Strict {
 		return unknown
 	}
-	p.answered.Warnings = append(p.answered.Warnings, unknown...)
+	p.Answered.Warnings = append(p.Answered.Warnings, unknown...)
 	return nil
 }
 
@@ -264,8 +272,8 @@ func unknownPath(f filter.Field, kind string, nearest []string) *filter.Error {
 	return e
 }
 
-// binding is what a page token holds for: the same question and moment.
-func (p *plan) binding() string {
-	return fmt.Sprintf("%q %q %q %v %d %v", p.answered.Filter, p.selection.Site, p.selection.Type, p.selection.States,
+// Binding is what a page token holds for: the same question and moment.
+func (p *Plan) Binding() string {
+	return fmt.Sprintf("%q %q %q %v %d %v", p.Answered.Filter, p.selection.Site, p.selection.Type, p.selection.States,
 		p.selection.Moment.Time().UnixMilli(), p.scope)
 }

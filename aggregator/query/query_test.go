@@ -1,4 +1,4 @@
-package query
+package query_test
 
 import (
 	"fmt"
@@ -10,12 +10,13 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/reeve-cloud/reeve/aggregator/query"
 	"github.com/reeve-cloud/reeve/pkg/filter"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 )
 
 // worldAt returns the model as of a moment. Of no thing it has what now is.
-func (e *estate) worldAt(m Moment) func(*thing) *state {
+func (e *estate) worldAt(m query.Moment) func(*thing) *state {
 	stamp, now := uint64(1<<63), e.end
 	if !m.Now() {
 		stamp, now = uint64(hlc.FromTime(m.Time()))|0xffff, m.Time()
@@ -29,7 +30,7 @@ func (e *estate) worldAt(m Moment) func(*thing) *state {
 }
 
 // answer is which assets the model says a question has.
-func (e *estate) answer(q question, m Moment) []string {
+func (e *estate) answer(q question, m query.Moment) []string {
 	at := e.worldAt(m)
 	var keys []string
 	for _, t := range e.things {
@@ -42,21 +43,24 @@ func (e *estate) answer(q question, m Moment) []string {
 }
 
 // asked answers many selections by one statement.
-func asked(t *testing.T, e *Engine, selections []Selection) [][]string {
+func asked(t *testing.T, e *query.Engine, selections []query.Selection) [][]string {
 	t.Helper()
-	var s statement
+	var s query.Statement
+	var first *query.Plan
 	for i, selection := range selections {
-		p, err := e.plan(t.Context(), All(), selection)
+		p, err := e.Plan(t.Context(), query.All(), selection)
 		if err != nil {
 			t.Fatalf("%s: %v", selection.Filter, err)
 		}
-		if i > 0 {
-			s.put(" UNION ALL ")
+		if first == nil {
+			first = p
+		} else {
+			s.Put(" UNION ALL ")
 		}
-		s.put("SELECT toUInt64(", fmt.Sprint(i), "), groupArray(k) FROM ", p.rows(&s, constant("k", "concat(site, ' ', type, ' ', uid)")))
+		s.Put("SELECT toUInt64(", fmt.Sprint(i), "), groupArray(k) FROM ", p.Rows(&s, query.Constant("k", "concat(site, ' ', type, ' ', uid)")))
 	}
 	answers := make([][]string, len(selections))
-	err := e.run(t.Context(), Interactive, "testing", &s, func(rows driver.Rows) error {
+	err := first.Run(t.Context(), "testing", &s, func(rows driver.Rows) error {
 		var i uint64
 		var keys []string
 		if err := rows.Scan(&i, &keys); err != nil {
@@ -78,7 +82,7 @@ func asked(t *testing.T, e *Engine, selections []Selection) [][]string {
 // TestFiltersAsTheModelHasThem holds the engine's SQL against package filter and against
 // the model, now and as of moments.
 func TestFiltersAsTheModelHasThem(t *testing.T) {
-	e, estate := newEngine(t, 7, 150, 6)
+	without, estate := newEngine(t, 7, 150, 6)
 	g := &generator{Rand: rand.New(rand.NewPCG(3, 4)), estate: estate}
 	known := &allPaths{}
 	for _, v := range estate.alive(1 << 63) {
@@ -86,8 +90,9 @@ func TestFiltersAsTheModelHasThem(t *testing.T) {
 			known.paths = append(known.paths, path)
 		}
 	}
-	moments := []Moment{{}, At(estate.start.Add(20 * time.Hour)), {}, At(estate.start.Add(50*time.Hour + 30*time.Minute)),
-		At(estate.start.Add(time.Hour))}
+	with := estate.engine(query.Options{Catalogue: known})
+	moments := []query.Moment{{}, query.At(estate.start.Add(20 * time.Hour)), {}, query.At(estate.start.Add(50*time.Hour + 30*time.Minute)),
+		query.At(estate.start.Add(time.Hour))}
 	// Questions of the past take the engine many times as long to understand.
 	rounds, count, found := 50, 0, 0
 	if testing.Short() {
@@ -95,10 +100,11 @@ func TestFiltersAsTheModelHasThem(t *testing.T) {
 	}
 	for round := range rounds {
 		var questions []question
-		var selections []Selection
+		var selections []query.Selection
 		// With the catalogue, and without.
-		if e.catalogue = nil; round%2 == 0 {
-			e.catalogue = known
+		e := without
+		if round%2 == 0 {
+			e = with
 		}
 		moment := moments[round%len(moments)]
 		batch := 5
@@ -109,7 +115,7 @@ func TestFiltersAsTheModelHasThem(t *testing.T) {
 		for range batch {
 			q := g.question(g.IntN(4))
 			questions = append(questions, q)
-			selections = append(selections, Selection{Filter: q.text, Moment: moment})
+			selections = append(selections, query.Selection{Filter: q.text, Moment: moment})
 		}
 		answers := asked(t, e, selections)
 		for i, q := range questions {

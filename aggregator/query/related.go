@@ -8,7 +8,7 @@ import (
 // providers.
 const far = "splitByChar('.', from_type)[1] != splitByChar('.', to_type)[1]"
 
-// bothEnds are the two ends that an asset is, as [compiler.ends] has them.
+// bothEnds are the two ends that an asset is, as [Plan.Edges] has them.
 const bothEnds = "[(toString(site), id), ('', sipHash64('', type, uid))]"
 
 // related returns the condition that an asset has a neighbour that passes a filter. What is deleted is no neighbour, unless the filter asks for a state.
@@ -21,17 +21,17 @@ func (c *compiler) related(n *filter.Related) string {
 
 // others returns a SELECT, in brackets, of columns of the assets that pass the filter of a
 // relation.
-func (c *compiler) others(n *filter.Related, columns ...column) string {
-	other := &plan{
-		engine: c.engine, scope: c.scope, selection: Selection{Moment: c.selection.Moment}, filter: &filter.Filter{Root: n.Node}, now: c.now,
+func (c *compiler) others(n *filter.Related, columns ...Column) string {
+	other := &Plan{
+		engine: c.engine, scope: c.scope, selection: Selection{Moment: c.selection.Moment}, Filter: &filter.Filter{Root: n.Node}, now: c.now,
 		states: asksState(n.Node), silent: c.silent,
 	}
-	return other.rows(c.s, columns...)
+	return other.Rows(c.s, columns...)
 }
 
-// constant is a column that is the same in all sources.
-func constant(name, text string) column {
-	return column{name: name, of: func(*statement, *source) string { return text }}
+// Constant is a column that is the same in all sources.
+func Constant(name, text string) Column {
+	return Column{Name: name, Of: func(*Statement, *Source) string { return text }}
 }
 
 // relatedNow looks at the table relation, in which each edge stands under both of its ends. The
@@ -40,12 +40,12 @@ func constant(name, text string) column {
 func (c *compiler) relatedNow(n *filter.Related) string {
 	conditions := []string{"NOT deleted"}
 	if n.Kind != "" {
-		conditions = append(conditions, "kind = "+c.s.text(n.Kind))
+		conditions = append(conditions, "kind = "+c.s.Text(n.Kind))
 	}
-	// An end is what [compiler.ends] has.
+	// An end is what [Plan.Edges] has.
 	ends := "(if(dir = 'far', '', toString(site)), from_id)"
 	if n.Node != nil {
-		others := c.others(n, constant("end", "arrayJoin("+bothEnds+")"))
+		others := c.others(n, Constant("end", "arrayJoin("+bothEnds+")"))
 		conditions = append(conditions, ends+" IN "+others)
 		ends = "arrayJoin(arrayConcat([(toString(site), to_id)], if(dir = 'out' AND " + far + ", [('', sipHash64('', to_type, to_uid))], [])))"
 	}
@@ -54,31 +54,31 @@ func (c *compiler) relatedNow(n *filter.Related) string {
 
 // relatedThen looks at the edges as of the moment.
 func (c *compiler) relatedThen(n *filter.Related) string {
-	neighbours := "(SELECT end.1 FROM (" + c.ends(n.Kind) + ")"
+	neighbours := "(SELECT end.1 FROM (" + c.Edges(c.s, n.Kind) + ")"
 	if n.Node != nil {
-		neighbours += " WHERE end.2 IN " + c.others(n, constant("end", "arrayJoin("+bothEnds+")"))
+		neighbours += " WHERE end.2 IN " + c.others(n, Constant("end", "arrayJoin("+bothEnds+")"))
 	}
 	return "arrayExists(end -> end IN " + neighbours + "), " + bothEnds + ")"
 }
 
-// ends returns a SELECT of all edges of a kind as pairs of their ends, each edge in both
+// Edges returns a SELECT of all edges of a kind as pairs of their ends, each edge in both
 // directions: now, or as of the moment those of today that are not younger, and those of
 // the versions of what has changed since. An end is a site with the number of an asset, or
 // no site with that of a type and uid anywhere.
-func (c *compiler) ends(kind string) string {
+func (p *Plan) Edges(s *Statement, kind string) string {
 	edges := "SELECT site, from_id, from_type, kind, to_id, to_type, to_uid FROM relation FINAL WHERE dir = 'out' AND NOT deleted"
-	if !c.selection.Moment.Now() {
-		all := *c.plan
-		all.selection = Selection{Moment: c.selection.Moment}
-		all.filter = &filter.Filter{}
-		edges += " AND version <= " + c.s.whole(c.selection.Moment.stamp()) +
+	if !p.selection.Moment.Now() {
+		all := *p
+		all.selection = Selection{Moment: p.selection.Moment}
+		all.Filter = &filter.Filter{}
+		edges += " AND version <= " + s.Whole(p.selection.Moment.stamp()) +
 			" UNION ALL SELECT site, id AS from_id, type AS from_type, edge.1 AS kind, sipHash64(site, to_type, to_uid) AS to_id, " +
 			"edge.2 AS to_type, edge.3 AS to_uid FROM (SELECT site, id, type, arrayJoin(arrayZip(edges.kind, edges.type, edges.uid)) AS edge " +
-			"FROM asset_version FINAL PREWHERE " + all.past(c.s) + " WHERE operation != 'deleted')"
+			"FROM asset_version FINAL PREWHERE " + all.past(s) + " WHERE operation != 'deleted')"
 	}
 	condition := ""
 	if kind != "" {
-		condition = " WHERE kind = " + c.s.text(kind)
+		condition = " WHERE kind = " + s.Text(kind)
 	}
 	const from, to, anywhere = "(toString(site), from_id)", "(toString(site), to_id)", "('', sipHash64('', to_type, to_uid))"
 	return "SELECT arrayJoin(arrayConcat([(" + from + ", " + to + "), (" + to + ", " + from + ")], if(" + far + ", [(" + from + ", " +

@@ -11,26 +11,26 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/filter"
 )
 
-// source is a table whose rows are versions of assets, as one SELECT reads them.
-type source struct {
-	// history is for asset_version, which has no fields beside its documents and no text
+// Source is a table whose rows are versions of assets, as one SELECT reads them.
+type Source struct {
+	// History is for asset_version, which has no fields beside its documents and no text
 	// for searches. Otherwise it is asset.
-	history bool
+	History bool
 	// paths are what is read of the documents of the history: each becomes a column, the
 	// values at the path. So it is known only when the rest of the SELECT is.
 	paths []string
 }
 
 // deleted is the condition that a row says that its asset is.
-func (src *source) deleted() string {
-	if src.history {
+func (src *Source) deleted() string {
+	if src.History {
 		return "operation = 'deleted'"
 	}
 	return "deleted"
 }
 
-// list returns the values at a path, of the history.
-func (src *source) list(path string) string {
+// List returns the values at a path, of the history.
+func (src *Source) List(path string) string {
 	i := slices.Index(src.paths, path)
 	if i < 0 {
 		i = len(src.paths)
@@ -41,16 +41,16 @@ func (src *source) list(path string) string {
 
 // path returns the text of a path: values that share it have the unit separator between
 // them, and none is empty.
-func (src *source) path(s *statement, path string) string {
-	if src.history {
-		return "arrayStringConcat(" + src.list(path) + ", " + s.text(document.Separator) + ")"
+func (src *Source) path(s *Statement, path string) string {
+	if src.History {
+		return "arrayStringConcat(" + src.List(path) + ", " + s.Text(document.Separator) + ")"
 	}
 	return field(path)
 }
 
-// from returns what stands behind FROM for rows of the history that a condition selects
+// From returns what stands behind FROM for rows of the history that a condition selects
 // before anything else of them is read.
-func (src *source) from(s *statement, condition string) string {
+func (src *Source) From(s *Statement, condition string) string {
 	if len(src.paths) == 0 {
 		return "asset_version FINAL PREWHERE " + condition
 	}
@@ -70,26 +70,26 @@ var attributes = map[string]string{
 }
 
 // state is the number of the state of a row, as package warehouse has it.
-func (p *plan) state(s *statement, src *source) string {
+func (p *Plan) state(s *Statement, src *Source) string {
 	if !p.selection.Moment.Now() {
 		return fmt.Sprintf("if(%s, %d, %d)", src.deleted(), warehouse.Gone, warehouse.Active)
 	}
-	return fmt.Sprintf("multiIf(%s, %d, %s, %d, %d)", src.deleted(), warehouse.Gone, warehouse.DisconnectedCondition(s.texts(p.silent)), warehouse.Disconnected,
+	return fmt.Sprintf("multiIf(%s, %d, %s, %d, %d)", src.deleted(), warehouse.Gone, warehouse.DisconnectedCondition(s.Texts(p.silent)), warehouse.Disconnected,
 		warehouse.Active)
 }
 
 // stateText is the name of the state of a row.
-func (p *plan) stateText(s *statement, src *source) string {
+func (p *Plan) stateText(s *Statement, src *Source) string {
 	if !p.selection.Moment.Now() {
 		return fmt.Sprintf("if(%s, 'DELETED', 'ACTIVE')", src.deleted())
 	}
-	return fmt.Sprintf("multiIf(%s, 'DELETED', %s, 'DISCONNECTED', 'ACTIVE')", src.deleted(), warehouse.DisconnectedCondition(s.texts(p.silent)))
+	return fmt.Sprintf("multiIf(%s, 'DELETED', %s, 'DISCONNECTED', 'ACTIVE')", src.deleted(), warehouse.DisconnectedCondition(s.Texts(p.silent)))
 }
 
-// where returns the conditions that an asset fulfils that is selected. They are those of
+// Where returns the conditions that an asset fulfils that is selected. They are those of
 // one row: that it is the newest one is not among them.
-func (p *plan) where(s *statement, src *source) []string {
-	list := p.keys(s)
+func (p *Plan) Where(s *Statement, src *Source) []string {
+	list := p.Keys(s)
 	switch {
 	case len(p.selection.States) > 0:
 		numbers := make([]string, len(p.selection.States))
@@ -100,31 +100,30 @@ func (p *plan) where(s *statement, src *source) []string {
 	case !p.states:
 		list = append(list, "NOT "+bracket(src.deleted()))
 	}
-	if p.filter.Root != nil {
-		c := compiler{plan: p, s: s, source: src}
-		list = append(list, c.node(p.filter.Root))
+	if p.Filter.Root != nil {
+		list = append(list, p.Condition(s, src, p.Filter.Root))
 	}
 	return list
 }
 
-// keys returns those conditions that go by what never changes of an asset.
-func (p *plan) keys(s *statement) []string {
+// Keys returns those conditions that go by what never changes of an asset.
+func (p *Plan) Keys(s *Statement) []string {
 	var list []string
 	if c := p.scope.condition(); c != "" {
 		list = append(list, c)
 	}
 	if p.selection.Site != "" {
-		list = append(list, "site = "+s.text(p.selection.Site))
+		list = append(list, "site = "+s.Text(p.selection.Site))
 	}
 	if p.selection.Type != "" {
-		list = append(list, "type = "+s.text(p.selection.Type))
+		list = append(list, "type = "+s.Text(p.selection.Type))
 	}
-	for _, n := range conjuncts(p.filter.Root) {
+	for _, n := range Conjuncts(p.Filter.Root) {
 		compare, ok := n.(*filter.Compare)
 		if !ok || compare.Field.Space != filter.Fixed {
 			continue
 		}
-		c := compiler{plan: p, s: s, source: new(source)}
+		c := compiler{Plan: p, s: s, source: new(Source)}
 		switch compare.Field.Name {
 		case "type":
 			if !slices.ContainsFunc(compare.Values, func(v filter.Value) bool { return v.Before || v.After }) && compare.Op == filter.Equal {
@@ -141,8 +140,8 @@ func (p *plan) keys(s *statement) []string {
 	return list
 }
 
-// conjuncts are the nodes that must all hold.
-func conjuncts(n filter.Node) []filter.Node {
+// Conjuncts are the nodes that must all hold.
+func Conjuncts(n filter.Node) []filter.Node {
 	if n == nil {
 		return nil
 	}
@@ -152,42 +151,48 @@ func conjuncts(n filter.Node) []filter.Node {
 	return []filter.Node{n}
 }
 
-// column is a column that a question makes of each row.
-type column struct {
-	name string
-	// of returns its expression for rows of a source.
-	of func(*statement, *source) string
+// Column is a column that a question makes of each row.
+type Column struct {
+	Name string
+	// Of returns its expression for rows of a source.
+	Of func(*Statement, *Source) string
 }
 
-// rows returns a SELECT of columns of exactly the assets that are selected, a row each, in
+// Rows returns a SELECT of columns of exactly the assets that are selected, a row each, in
 // brackets.
-func (p *plan) rows(s *statement, columns ...column) string {
-	list := func(src *source) string {
+func (p *Plan) Rows(s *Statement, columns ...Column) string {
+	list := func(src *Source) string {
 		if len(columns) == 0 {
 			return "1 AS one"
 		}
 		texts := make([]string, len(columns))
 		for i, c := range columns {
-			texts[i] = c.of(s, src) + " AS " + c.name
+			texts[i] = c.Of(s, src) + " AS " + c.Name
 		}
 		return strings.Join(texts, ", ")
 	}
-	now := new(source)
+	now := new(Source)
 	if p.selection.Moment.Now() {
-		return "(SELECT " + list(now) + " FROM asset FINAL" + where(p.where(s, now)) + ")"
+		return "(SELECT " + list(now) + " FROM asset FINAL" + where(p.Where(s, now)) + ")"
 	}
-	stamp := s.whole(p.selection.Moment.stamp())
-	past := &source{history: true}
-	head, conditions := list(past), where(p.where(s, past))
-	return "(SELECT " + list(now) + " FROM asset FINAL" + where(append([]string{"version <= " + stamp}, p.where(s, now)...)) +
-		" UNION ALL SELECT " + head + " FROM " + past.from(s, p.past(s)) + conditions + ")"
+	stamp := s.Whole(p.selection.Moment.stamp())
+	past := &Source{History: true}
+	head, conditions := list(past), where(p.Where(s, past))
+	return "(SELECT " + list(now) + " FROM asset FINAL" + where(append([]string{"version <= " + stamp}, p.Where(s, now)...)) +
+		" UNION ALL SELECT " + head + " FROM " + past.From(s, p.past(s)) + conditions + ")"
+}
+
+// Condition returns the condition that a row of a source passes a filter.
+func (p *Plan) Condition(s *Statement, src *Source, n filter.Node) string {
+	c := compiler{Plan: p, s: s, source: src}
+	return c.node(n)
 }
 
 // past returns the condition of the newest versions before the moment of those assets that
 // have changed since.
-func (p *plan) past(s *statement) string {
-	stamp := s.whole(p.selection.Moment.stamp())
-	keys := p.keys(s)
+func (p *Plan) past(s *Statement) string {
+	stamp := s.Whole(p.selection.Moment.stamp())
+	keys := p.Keys(s)
 	changed := "SELECT site, id FROM asset" + where(append([]string{"version > " + stamp}, keys...))
 	newest := "SELECT site, id, max(version) FROM asset_version" +
 		where(append([]string{"version <= " + stamp, "(site, id) IN (" + changed + ")"}, keys...)) + " GROUP BY site, id"

@@ -8,10 +8,10 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
-// statement is the text of a SELECT with the values of its places. Whatever comes from
+// Statement is the text of a SELECT with the values of its places. Whatever comes from
 // outside is a value. The only exception are the names of paths, which the engine takes
 // only as names of columns: they go through [field].
-type statement struct {
+type Statement struct {
 	strings.Builder
 	values []any
 	// list has what the values are, for Explain.
@@ -27,15 +27,15 @@ type Parameter struct {
 	Value      string
 }
 
-// put adds text.
-func (s *statement) put(parts ...string) {
+// Put adds text.
+func (s *Statement) Put(parts ...string) {
 	for _, p := range parts {
 		s.WriteString(p)
 	}
 }
 
-// bind returns the place of a value of a type. The same value has one place.
-func (s *statement) bind(kind string, value any) string {
+// Bind returns the place of a value of a type. The same value has one place.
+func (s *Statement) Bind(kind string, value any) string {
 	key := fmt.Sprintf("%s %#v", kind, value)
 	if place, ok := s.places[key]; ok {
 		return place
@@ -51,24 +51,24 @@ func (s *statement) bind(kind string, value any) string {
 	return place
 }
 
-// text returns the place of a text.
-func (s *statement) text(value string) string { return s.bind("String", value) }
+// Text returns the place of a text.
+func (s *Statement) Text(value string) string { return s.Bind("String", value) }
 
-// texts returns the place of a list of texts.
-func (s *statement) texts(values []string) string { return s.bind("Array(String)", values) }
+// Texts returns the place of a list of texts.
+func (s *Statement) Texts(values []string) string { return s.Bind("Array(String)", values) }
 
-// number returns the place of a number.
-func (s *statement) number(value float64) string {
-	return s.bind("Float64", strconv.FormatFloat(value, 'g', -1, 64))
+// Number returns the place of a number.
+func (s *Statement) Number(value float64) string {
+	return s.Bind("Float64", strconv.FormatFloat(value, 'g', -1, 64))
 }
 
-// whole returns the place of a whole number that is not negative.
-func (s *statement) whole(value uint64) string {
-	return s.bind("UInt64", strconv.FormatUint(value, 10))
+// Whole returns the place of a whole number that is not negative.
+func (s *Statement) Whole(value uint64) string {
+	return s.Bind("UInt64", strconv.FormatUint(value, 10))
 }
 
-// wholes returns the place of a list of whole numbers.
-func (s *statement) wholes(values []uint64) string { return s.bind("Array(UInt64)", values) }
+// Wholes returns the place of a list of whole numbers.
+func (s *Statement) Wholes(values []uint64) string { return s.Bind("Array(UInt64)", values) }
 
 // shown is a value as people read it, cut where it is long.
 func shown(value any) string {

@@ -21,7 +21,8 @@ const (
 
 var tokenEncoding = base64.RawURLEncoding.Strict()
 
-func encodeToken(binding string, key []any) string {
+// EncodeToken returns the token of the page behind a key, of a list that binding tells from others.
+func EncodeToken(binding string, key []any) string {
 	text, err := json.Marshal(key)
 	if err != nil {
 		panic(fmt.Sprintf("a key of texts and booleans: %v", err))
@@ -30,8 +31,8 @@ func encodeToken(binding string, key []any) string {
 	return tokenEncoding.EncodeToString(append(append([]byte{tokenVersion}, sum[:tokenHash]...), text...))
 }
 
-// decodeToken returns the key of a token: nil of the empty one, which is the first page's.
-func decodeToken(token, binding string, parts int) ([]any, error) {
+// DecodeToken returns the key of a token: nil of the empty one, which is the first page's.
+func DecodeToken(token, binding string, parts int) ([]any, error) {
 	if token == "" {
 		return nil, nil
 	}

@@ -89,24 +89,24 @@ func duration(text string) string {
 // order returns the condition of a comparison that asks which of two is more.
 func (c *compiler) order(n *filter.Compare, o operand) string {
 	op := n.Op.String()
-	bound := n.Bound(c.kind(n.Field), c.now)
+	bound := n.Bound(c.KindOf(n.Field), c.now)
 	switch bound.As {
 	case filter.Numeric:
-		place := c.s.number(bound.Number)
+		place := c.s.Number(bound.Number)
 		return o.any(func(v string) string { return "ifNull(" + number(v) + " " + op + " " + place + ", 0)" })
 	case filter.Span:
-		place := c.s.number(bound.Number)
+		place := c.s.Number(bound.Number)
 		return o.any(func(v string) string { return "ifNull(" + duration(v) + " " + op + " " + place + ", 0)" })
 	case filter.Time:
-		place := c.s.bind("Int64", fmt.Sprint(bound.Moment))
+		place := c.s.Bind("Int64", fmt.Sprint(bound.Moment))
 		return o.any(func(v string) string { return "ifNull(" + moment(v) + " " + op + " " + place + ", 0)" })
 	}
-	place := c.s.text(bound.Text)
+	place := c.s.Text(bound.Text)
 	return o.any(func(v string) string { return v + " " + op + " " + place })
 }
 
-// kind is what the values of a field are.
-func (p *plan) kind(f filter.Field) filter.Kind {
+// KindOf is what the values of a field are.
+func (p *Plan) KindOf(f filter.Field) filter.Kind {
 	switch {
 	case f.Space == filter.Fixed && isTime(f.Name):
 		return filter.Time
@@ -142,7 +142,7 @@ func (c *compiler) compareTime(n *filter.Compare) string {
 	exactly := func(v filter.Value, op string) string {
 		at := *n
 		at.Values = []filter.Value{v}
-		return bracket(some + " AND " + millis + " " + op + " " + c.s.bind("Int64", fmt.Sprint(at.Bound(filter.Time, c.now).Moment)))
+		return bracket(some + " AND " + millis + " " + op + " " + c.s.Bind("Int64", fmt.Sprint(at.Bound(filter.Time, c.now).Moment)))
 	}
 	switch n.Op {
 	case filter.Exists:
@@ -152,14 +152,14 @@ func (c *compiler) compareTime(n *filter.Compare) string {
 			if !v.Before && !v.After {
 				return exactly(v, "=")
 			}
-			return bracket(o.any(func(text string) string { return part(text, c.s.text(v.Text), v) }))
+			return bracket(o.any(func(text string) string { return part(text, c.s.Text(v.Text), v) }))
 		})
 	case filter.Has:
 		return o.any(func(text string) string {
 			return c.either(n.Values, func(v filter.Value) string { return c.has(text, v) })
 		})
 	case filter.Match:
-		return o.any(func(text string) string { return "match(" + text + ", " + c.s.text("(?s:"+n.Values[0].Text+")") + ")" })
+		return o.any(func(text string) string { return "match(" + text + ", " + c.s.Text("(?s:"+n.Values[0].Text+")") + ")" })
 	}
 	return exactly(n.Values[0], n.Op.String())
 }

@@ -52,8 +52,8 @@ func TestValuesAsPackageFilterHasThem(t *testing.T) {
 		moment   *int64
 		duration *float64
 	}
-	var s statement
-	s.put("SELECT t, ", number("t"), ", ", moment("t"), ", ", duration("t"), " FROM (SELECT arrayJoin(", s.texts(texts), ") AS t)")
+	var s Statement
+	s.Put("SELECT t, ", number("t"), ", ", moment("t"), ", ", duration("t"), " FROM (SELECT arrayJoin(", s.Texts(texts), ") AS t)")
 	ctx := clickhouse.Context(t.Context(), clickhouse.WithSettings(Interactive.Limits().settings()))
 	rows, err := w.Conn().Query(ctx, s.String(), s.values...)
 	if err != nil {

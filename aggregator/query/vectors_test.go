@@ -1,4 +1,4 @@
-package query
+package query_test
 
 import (
 	"encoding/json"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/reeve-cloud/reeve/aggregator/query"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/warehousetest"
 	"github.com/reeve-cloud/reeve/pkg/document"
@@ -101,13 +102,13 @@ func TestVectors(t *testing.T) {
 	}
 	kinds := kindsOf{}
 	for field, kind := range v.Kinds {
-		f, err := parseField("kinds", field)
+		f, err := query.ParseField("kinds", field)
 		if err != nil {
 			t.Fatal(err)
 		}
 		kinds[f.Name] = map[string]filter.Kind{"text": filter.Text, "number": filter.Numeric, "time": filter.Time, "duration": filter.Span}[kind]
 	}
-	e := New(Options{Warehouse: w, Now: func() time.Time { return v.Now }, Silent: func() []string { return silent }, Catalogue: kinds})
+	e := query.New(query.Options{Warehouse: w, Now: func() time.Time { return v.Now }, Silent: func() []string { return silent }, Catalogue: kinds})
 	// And once more as of now, when all has changed since.
 	later := &warehouse.Group{ID: uuid.New(), ReceivedAt: g.ReceivedAt.Add(time.Second)}
 	for _, row := range g.Versions {
@@ -119,7 +120,7 @@ func TestVectors(t *testing.T) {
 		r.Version, r.Deleted = uint64(hlc.FromTime(v.Now.Add(time.Hour))), true
 		later.Relations = append(later.Relations, r)
 	}
-	var selections []Selection
+	var selections []query.Selection
 	var wants [][]string
 	held := 0
 	hold := func() {
@@ -135,18 +136,18 @@ func TestVectors(t *testing.T) {
 		held += len(selections)
 		selections, wants = nil, nil
 	}
-	for _, moment := range []Moment{{}, At(v.Now)} {
+	for _, moment := range []query.Moment{{}, query.At(v.Now)} {
 		if !moment.Now() {
 			if err := w.Write(t.Context(), later); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for i, vector := range v.Vectors {
-			selection := Selection{Filter: vector.Filter, Moment: moment,
+			selection := query.Selection{Filter: vector.Filter, Moment: moment,
 				States: []warehouse.State{warehouse.Active, warehouse.Disconnected, warehouse.Gone}}
 			if len(vector.Errors) > 0 {
 				var wrong filter.Errors
-				if _, err := e.plan(t.Context(), All(), selection); !errors.As(err, &wrong) || len(wrong) != len(vector.Errors) {
+				if _, err := e.Plan(t.Context(), query.All(), selection); !errors.As(err, &wrong) || len(wrong) != len(vector.Errors) {
 					t.Errorf("%s: not its mistakes: %v", vector.Filter, err)
 				}
 				continue

@@ -206,7 +206,7 @@ func (w *Warehouse) Changes(ctx context.Context, q ChangeQuery) ([]Change, error
 		return nil, fmt.Errorf("listing changes: %w", err)
 	}
 	return scan(rows, func(v *Change) []any {
-		return []any{&v.Site, &v.Type, &v.UID, &v.Version, (*operation)(&v.Operation), &v.Name, &v.Status, &v.Changed,
+		return []any{&v.Site, &v.Type, &v.UID, &v.Version, &v.Operation, &v.Name, &v.Status, &v.Changed,
 			(*text)(&v.Document), (*moment)(&v.ObservedAt), (*moment)(&v.ReceivedAt), &v.AgentID}
 	})
 }
@@ -392,16 +392,13 @@ func (m *moment) Scan(src any) error {
 	return nil
 }
 
-// Scan implements sql.Scanner.
-func (o *operation) Scan(src any) error {
+// Scan implements sql.Scanner: it reads the name.
+func (o *Operation) Scan(src any) error {
 	for _, k := range []Operation{Created, Updated, Deleted} {
 		if src == k.String() {
-			*o = operation(k)
+			*o = k
 			return nil
 		}
 	}
 	return fmt.Errorf("operation %v is unknown", src)
 }
-
-// operation scans the name of an operation.
-type operation Operation

@@ -1,4 +1,7 @@
-package query
+// Package analyze answers questions about groups of assets: facets, groups with values over
+// them, series over history, and pairs that have a relation. Which assets are meant, and as of
+// when, is a selection of package query, whose plans it makes its statements of.
+package analyze
 
 import (
 	"cmp"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/reeve-cloud/reeve/aggregator/query"
 	"github.com/reeve-cloud/reeve/aggregator/query/expression"
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/filter"
@@ -81,9 +85,9 @@ type Measure struct {
 // Computed is a value that is computed of others: see [Analysis].
 type Computed struct{ Name, Expression string }
 
-// AnalyzeQuery asks for groups of assets.
-type AnalyzeQuery struct {
-	Selection
+// Query asks for groups of assets.
+type Query struct {
+	query.Selection
 	// Keys may be empty: then all is one group.
 	Keys []Key
 	// Measures may be empty: then it is one, count.
@@ -98,7 +102,7 @@ type AnalyzeQuery struct {
 	PivotLimit int
 	// Sort is by names of keys, measures and computed values; empty is the first measure,
 	// the largest first.
-	Sort []Order
+	Sort []query.Order
 	// Limit is how many groups are answered; 0 is 100.
 	Limit int
 	// Others adds up all groups that are not answered, Totals all that is selected.
@@ -117,7 +121,7 @@ type Group struct {
 
 // Analysis is the answer of Analyze. Times are milliseconds since 1970, durations seconds.
 type Analysis struct {
-	Answered
+	query.Answered
 	// Keys are the names of the keys, and Values those of the values.
 	Keys, Values []string
 	// Kinds are those of the values: filter.Numeric, filter.Time or filter.Span.
@@ -138,52 +142,52 @@ type measure struct {
 	Measure
 	kind filter.Kind
 	// column has what is aggregated, of each asset, and condition which assets count.
-	column, condition *column
+	column, condition *query.Column
 }
 
 // analysis is what is grouped, understood.
 type analysis struct {
-	*plan
-	keys     []column
+	*query.Plan
+	keys     []query.Column
 	names    []string
 	each     []bool
 	measures []measure
 	computed []*expression.Expression
 	values   []string
 	having   *expression.Expression
-	pivot    *column
+	pivot    *query.Column
 }
 
-func (e *Engine) newAnalysis(ctx context.Context, scope Scope, q AnalyzeQuery) (*analysis, error) {
+func newAnalysis(ctx context.Context, e *query.Engine, scope query.Scope, q Query) (*analysis, error) {
 	switch {
 	case len(q.Keys) > MaxKeys:
-		return nil, wrong("group_by", "%d keys: there may be %d", len(q.Keys), MaxKeys)
+		return nil, query.Wrong("group_by", "%d keys: there may be %d", len(q.Keys), MaxKeys)
 	case len(q.Measures) > MaxMeasures:
-		return nil, wrong("values", "%d values: there may be %d", len(q.Measures), MaxMeasures)
+		return nil, query.Wrong("values", "%d values: there may be %d", len(q.Measures), MaxMeasures)
 	case len(q.Computed) > MaxComputed:
-		return nil, wrong("computed", "%d values: there may be %d", len(q.Computed), MaxComputed)
+		return nil, query.Wrong("computed", "%d values: there may be %d", len(q.Computed), MaxComputed)
 	case q.Limit < 0 || q.Limit > MaxGroups:
-		return nil, wrong("limit", "%d: must be 0 to %d", q.Limit, MaxGroups)
+		return nil, query.Wrong("limit", "%d: must be 0 to %d", q.Limit, MaxGroups)
 	case q.PivotLimit < 0 || q.PivotLimit > MaxPivot:
-		return nil, wrong("pivot_limit", "%d: must be 0 to %d", q.PivotLimit, MaxPivot)
+		return nil, query.Wrong("pivot_limit", "%d: must be 0 to %d", q.PivotLimit, MaxPivot)
 	}
-	p, err := e.plan(ctx, scope, q.Selection)
+	p, err := e.Plan(ctx, scope, q.Selection)
 	if err != nil {
 		return nil, err
 	}
-	a := &analysis{plan: p}
+	a := &analysis{Plan: p}
 	for i, k := range q.Keys {
-		c, name, err := p.key("group_by", fmt.Sprintf("k%d", i), k)
+		c, name, err := key(p, "group_by", fmt.Sprintf("k%d", i), k)
 		if err != nil {
 			return nil, err
 		}
 		if slices.Contains(a.names, name) {
-			return nil, wrong("group_by", "%s is there twice", name)
+			return nil, query.Wrong("group_by", "%s is there twice", name)
 		}
 		a.keys, a.names, a.each = append(a.keys, c), append(a.names, name), append(a.each, k.Each)
 	}
 	if q.Pivot != nil {
-		c, _, err := p.key("pivot", "pivot_", *q.Pivot)
+		c, _, err := key(p, "pivot", "pivot_", *q.Pivot)
 		if err != nil {
 			return nil, err
 		}
@@ -204,13 +208,13 @@ func (e *Engine) newAnalysis(ctx context.Context, scope Scope, q AnalyzeQuery) (
 		}
 		x, err := expression.Parse(c.Expression, a.values, false)
 		if err != nil {
-			return nil, &RequestError{Part: "computed: " + c.Name, Reason: err}
+			return nil, &query.RequestError{Part: "computed: " + c.Name, Reason: err}
 		}
 		a.computed, a.values = append(a.computed, x), append(a.values, c.Name)
 	}
 	if q.Having != "" {
 		if a.having, err = expression.Parse(q.Having, a.values, true); err != nil {
-			return nil, &RequestError{Part: "having", Reason: err}
+			return nil, &query.RequestError{Part: "having", Reason: err}
 		}
 	}
 	return a, nil
@@ -218,43 +222,32 @@ func (e *Engine) newAnalysis(ctx context.Context, scope Scope, q AnalyzeQuery) (
 
 func (a *analysis) newName(part, name string) error {
 	if err := expression.CheckName(name); err != nil {
-		return wrong(part, "%q: %w", name, err)
+		return query.Wrong(part, "%q: %w", name, err)
 	}
 	if slices.Contains(a.values, name) {
-		return wrong(part, "%s is there twice", name)
+		return query.Wrong(part, "%s is there twice", name)
 	}
 	return nil
 }
 
 // key returns the column of a key, and its name in the answer.
-func (p *plan) key(part, column_ string, k Key) (column, string, error) {
-	f, err := parseField(part, k.Field)
+func key(p *query.Plan, part, column_ string, k Key) (query.Column, string, error) {
+	f, err := query.ParseField(part, k.Field)
 	if err != nil {
-		return column{}, "", err
+		return query.Column{}, "", err
 	}
-	c := column{name: column_, of: p.textOf(f)}
+	c := query.Column{Name: column_, Of: p.TextOf(f)}
 	if k.Bucket != NoBucket {
-		at := p.millisOf(f)
+		at := p.Millis(f)
 		start := map[Bucket]string{Hour: "toStartOfHour", Day: "toStartOfDay", Week: "toMonday", Month: "toStartOfMonth",
 			Year: "toStartOfYear"}[k.Bucket]
 		format := map[Bucket]string{Hour: "%Y-%m-%dT%H:00Z", Month: "%Y-%m", Year: "%Y"}[k.Bucket]
-		c.of = func(s *statement, src *source) string {
+		c.Of = func(s *query.Statement, src *query.Source) string {
 			return fmt.Sprintf("ifNull(formatDateTime(%s(fromUnixTimestamp64Milli(%s, 'UTC')), '%s'), '')", start, at(s, src), cmp.Or(format,
 				"%Y-%m-%d"))
 		}
 	}
 	return c, cmp.Or(k.Name, f.String()), nil
-}
-
-// millisOf returns the expression of a field as a moment in milliseconds, or NULL.
-func (p *plan) millisOf(f filter.Field) func(*statement, *source) string {
-	if f.Space == filter.Fixed && isTime(f.Name) {
-		return func(*statement, *source) string {
-			return "nullIf(toUnixTimestamp64Milli(" + attributes[f.Name] + "), 0)"
-		}
-	}
-	text := p.textOf(f)
-	return func(s *statement, src *source) string { return moment(text(s, src)) }
 }
 
 func (a *analysis) addMeasure(i int, m Measure) error {
@@ -264,33 +257,36 @@ func (a *analysis) addMeasure(i int, m Measure) error {
 	part := "values: " + m.Name
 	understood := measure{Measure: m, kind: filter.Numeric}
 	if m.Function != Count && m.Field == "" {
-		return wrong(part, "the field is missing")
+		return query.Wrong(part, "the field is missing")
 	}
 	if m.Function == Quantile && !(m.Level > 0 && m.Level < 1) {
-		return wrong(part, "the level %v must be above 0 and below 1, as 0.95", m.Level)
+		return query.Wrong(part, "the level %v must be above 0 and below 1, as 0.95", m.Level)
 	}
 	if m.Field != "" {
-		f, err := parseField(part, m.Field)
+		f, err := query.ParseField(part, m.Field)
 		if err != nil {
 			return err
 		}
-		understood.column = &column{name: fmt.Sprintf("v%d", i), of: a.valuesOf(f, m.Function)}
-		if kind := a.kind(f); m.Function != Count && m.Function != Distinct && (kind == filter.Time || kind == filter.Span) {
+		values := a.Numbers(f)
+		if m.Function == Count || m.Function == Distinct {
+			values = a.Texts(f)
+		}
+		understood.column = &query.Column{Name: fmt.Sprintf("v%d", i), Of: values}
+		if kind := a.KindOf(f); m.Function != Count && m.Function != Distinct && (kind == filter.Time || kind == filter.Span) {
 			understood.kind = kind
 			if kind == filter.Time && (m.Function == Sum || m.Function == Average) {
-				return wrong(part, "moments have a smallest and a largest, but no sum and no average")
+				return query.Wrong(part, "moments have a smallest and a largest, but no sum and no average")
 			}
 		}
 	}
 	if m.Filter != "" {
 		f, err := filter.Parse(m.Filter)
 		if err != nil {
-			return &RequestError{Part: part, Reason: err}
+			return &query.RequestError{Part: part, Reason: err}
 		}
 		if f.Root != nil {
-			understood.condition = &column{name: fmt.Sprintf("c%d", i), of: func(s *statement, src *source) string {
-				c := compiler{plan: a.plan, s: s, source: src}
-				return c.node(f.Root)
+			understood.condition = &query.Column{Name: fmt.Sprintf("c%d", i), Of: func(s *query.Statement, src *query.Source) string {
+				return a.Condition(s, src, f.Root)
 			}}
 		}
 	}
@@ -298,46 +294,17 @@ func (a *analysis) addMeasure(i int, m Measure) error {
 	return nil
 }
 
-// valuesOf returns the expression of the list of values that a function is of: texts for
-// counting, numbers otherwise.
-func (p *plan) valuesOf(f filter.Field, function Function) func(*statement, *source) string {
-	text := p.textOf(f)
-	texts := func(s *statement, src *source) string {
-		if src.history && f.Space == filter.Document && len(f.Picks) == 0 {
-			return src.list(f.Name)
-		}
-		return fmt.Sprintf("arrayFilter(v -> v != '', splitByChar(%s, %s))", s.text(document.Separator), text(s, src))
-	}
-	if function == Count || function == Distinct {
-		return texts
-	}
-	if f.Space == filter.Fixed && isTime(f.Name) {
-		at := p.millisOf(f)
-		return func(s *statement, src *source) string {
-			return "arrayMap(v -> toFloat64(assumeNotNull(v)), arrayFilter(v -> isNotNull(v), [" + at(s, src) + "]))"
-		}
-	}
-	read := map[filter.Kind]func(string) string{filter.Time: moment, filter.Span: duration}[p.kind(f)]
-	if read == nil {
-		read = number
-	}
-	return func(s *statement, src *source) string {
-		return "arrayMap(v -> toFloat64(assumeNotNull(v)), arrayFilter(v -> isNotNull(v), arrayMap(v -> " + read("v") + ", " + texts(s,
-			src) + ")))"
-	}
-}
-
 // aggregate returns the name of the engine's function for a measure, with its parameters
 // and arguments.
 func (m *measure) aggregate() (name, parameters, arguments string) {
 	name, arguments = "count", ""
 	if m.column != nil {
-		arguments = m.column.name
+		arguments = m.column.Name
 	}
 	switch m.Function {
 	case Count:
 		if m.column != nil {
-			name, arguments = "sum", "toUInt64(notEmpty("+m.column.name+"))"
+			name, arguments = "sum", "toUInt64(notEmpty("+m.column.Name+"))"
 		}
 	case Distinct:
 		name = "uniqExactArray"
@@ -354,13 +321,13 @@ func (m *measure) aggregate() (name, parameters, arguments string) {
 	}
 	if m.condition != nil {
 		name += "If"
-		arguments = strings.TrimPrefix(arguments+", "+m.condition.name, ", ")
+		arguments = strings.TrimPrefix(arguments+", "+m.condition.Name, ", ")
 	}
 	return name, parameters, arguments
 }
 
 // columns are all that the groups are made of.
-func (a *analysis) columns() []column {
+func (a *analysis) columns() []query.Column {
 	list := slices.Clone(a.keys)
 	if a.pivot != nil {
 		list = append(list, *a.pivot)
@@ -378,24 +345,24 @@ func (a *analysis) columns() []column {
 
 // rows returns a SELECT, in brackets, of what is grouped. Apart has each value of a key
 // have a row of its own, where that is asked for.
-func (a *analysis) rows(s *statement, apart bool) string {
+func (a *analysis) rows(s *query.Statement, apart bool) string {
 	columns := a.columns()
-	rows := a.plan.rows(s, columns...)
+	rows := a.Plan.Rows(s, columns...)
 	if !apart || !slices.Contains(a.each, true) {
 		return rows
 	}
 	list := make([]string, len(columns))
 	for i, c := range columns {
-		list[i] = c.name
+		list[i] = c.Name
 		if i < len(a.each) && a.each[i] {
-			list[i] = fmt.Sprintf("arrayJoin(arrayDistinct(splitByChar(%s, %s_))) AS %s", s.text(document.Separator), c.name, c.name)
+			list[i] = fmt.Sprintf("arrayJoin(arrayDistinct(splitByChar(%s, %s_))) AS %s", s.Text(document.Separator), c.Name, c.Name)
 		}
 	}
 	inner := make([]string, len(columns))
 	for i, c := range columns {
-		inner[i] = c.name
+		inner[i] = c.Name
 		if i < len(a.each) && a.each[i] {
-			inner[i] = c.name + " AS " + c.name + "_"
+			inner[i] = c.Name + " AS " + c.Name + "_"
 		}
 	}
 	return "(SELECT " + strings.Join(list, ", ") + " FROM (SELECT " + strings.Join(inner, ", ") + " FROM " + rows + "))"
@@ -407,10 +374,10 @@ func (a *analysis) valueColumn(name string) string {
 }
 
 // computedColumns are the values that are computed, over the measures a0, a1 ...
-func (a *analysis) computedColumns(s *statement) []string {
+func (a *analysis) computedColumns(s *query.Statement) []string {
 	var list []string
 	for i, x := range a.computed {
-		list = append(list, fmt.Sprintf("toNullable(toFloat64(%s)) AS a%d", x.SQL(a.valueColumn, s.number), len(a.measures)+i))
+		list = append(list, fmt.Sprintf("toNullable(toFloat64(%s)) AS a%d", x.SQL(a.valueColumn, s.Number), len(a.measures)+i))
 	}
 	return list
 }
@@ -436,16 +403,16 @@ func (a *analysis) valueColumns() []string {
 
 // groups groups rows by columns, which may be none, and returns the keys and values of each
 // group. tail is what follows: a condition, an order and a limit over the columns.
-func (a *analysis) groups(ctx context.Context, s *statement, rows string, by []string, tail string) (list []Group, err error) {
+func (a *analysis) groups(ctx context.Context, s *query.Statement, rows string, by []string, tail string) (list []Group, err error) {
 	inner := append(slices.Clone(by), append(a.aggregated(), "count() AS rows_")...)
 	names := make([]string, len(by))
 	for i, b := range by {
 		names[i] = b
-		if _, alias, ok := cutLast(b, " AS "); ok {
-			names[i] = alias
+		if at := strings.LastIndex(b, " AS "); at >= 0 {
+			names[i] = b[at+len(" AS "):]
 		}
 	}
-	s.put("SELECT ", strings.Join(append(slices.Clone(names), a.valueColumns()...), ", "), " FROM (")
+	s.Put("SELECT ", strings.Join(append(slices.Clone(names), a.valueColumns()...), ", "), " FROM (")
 	text := "SELECT " + strings.Join(inner, ", ") + " FROM " + rows
 	if len(by) > 0 {
 		text += " GROUP BY " + strings.Join(names, ", ")
@@ -454,8 +421,8 @@ func (a *analysis) groups(ctx context.Context, s *statement, rows string, by []s
 	for _, c := range a.computedColumns(s) {
 		text = "SELECT *, " + c + " FROM (" + text + ")"
 	}
-	s.put(text, ")", tail)
-	err = a.engine.run(ctx, a.selection.Class, "grouping assets", s, func(answer driver.Rows) error {
+	s.Put(text, ")", tail)
+	err = a.Run(ctx, "grouping assets", s, func(answer driver.Rows) error {
 		g := Group{Keys: make([]string, len(by)), Values: make([]*float64, len(a.values))}
 		targets := make([]any, 0, len(by)+len(a.values))
 		for i := range g.Keys {
@@ -476,13 +443,13 @@ func (a *analysis) groups(ctx context.Context, s *statement, rows string, by []s
 func (a *analysis) keyColumns() []string {
 	list := make([]string, len(a.keys))
 	for i, k := range a.keys {
-		list[i] = k.name
+		list[i] = k.Name
 	}
 	return list
 }
 
 // among is the condition that keys are those of one of the groups.
-func (a *analysis) among(s *statement, groups []Group) string {
+func (a *analysis) among(s *query.Statement, groups []Group) string {
 	if len(a.keys) == 0 || len(groups) == 0 {
 		return "1"
 	}
@@ -490,7 +457,7 @@ func (a *analysis) among(s *statement, groups []Group) string {
 	for i, g := range groups {
 		places := make([]string, len(g.Keys))
 		for j, k := range g.Keys {
-			places[j] = s.text(k)
+			places[j] = s.Text(k)
 		}
 		tuples[i] = "(" + strings.Join(places, ", ") + ")"
 		if len(places) == 1 {
@@ -501,16 +468,19 @@ func (a *analysis) among(s *statement, groups []Group) string {
 }
 
 // order returns the ORDER BY of groups: in the end by the keys, so that it is always one.
-func (a *analysis) order(sort []Order) (string, error) {
+func (a *analysis) order(sort []query.Order) (string, error) {
 	var list []string
 	for _, o := range sort {
-		way := descending(o.Desc)
+		way := ""
+		if o.Desc {
+			way = " DESC"
+		}
 		if i := slices.Index(a.values, o.Field); i >= 0 {
 			list = append(list, fmt.Sprintf("a%d%s NULLS LAST", i, way))
 		} else if i := slices.Index(a.names, o.Field); i >= 0 {
 			list = append(list, fmt.Sprintf("k%d%s", i, way))
 		} else {
-			return "", wrong("order_by", "%q is no key and no value: they are %s", o.Field, strings.Join(slices.Concat(a.names, a.values), ", "))
+			return "", query.Wrong("order_by", "%q is no key and no value: they are %s", o.Field, strings.Join(slices.Concat(a.names, a.values), ", "))
 		}
 	}
 	if len(sort) == 0 && len(a.keys) > 0 {
@@ -524,12 +494,12 @@ func (a *analysis) order(sort []Order) (string, error) {
 }
 
 // Analyze groups assets.
-func (e *Engine) Analyze(ctx context.Context, scope Scope, q AnalyzeQuery) (*Analysis, error) {
-	a, err := e.newAnalysis(ctx, scope, q)
+func Analyze(ctx context.Context, e *query.Engine, scope query.Scope, q Query) (*Analysis, error) {
+	a, err := newAnalysis(ctx, e, scope, q)
 	if err != nil {
 		return nil, err
 	}
-	answer := &Analysis{Answered: a.answered, Keys: a.names, Values: a.values}
+	answer := &Analysis{Answered: a.Answered, Keys: a.names, Values: a.values}
 	for i := range a.values {
 		kind := filter.Numeric
 		if i < len(a.measures) {
@@ -538,11 +508,11 @@ func (e *Engine) Analyze(ctx context.Context, scope Scope, q AnalyzeQuery) (*Ana
 		answer.Kinds = append(answer.Kinds, kind)
 	}
 	limit := cmp.Or(q.Limit, 100)
-	s := new(statement)
+	s := new(query.Statement)
 	rows := a.rows(s, true)
 	tail := ""
 	if a.having != nil {
-		tail = " WHERE " + a.having.SQL(a.valueColumn, s.number)
+		tail = " WHERE " + a.having.SQL(a.valueColumn, s.Number)
 	}
 	order, err := a.order(q.Sort)
 	if err != nil {
@@ -556,7 +526,7 @@ func (e *Engine) Analyze(ctx context.Context, scope Scope, q AnalyzeQuery) (*Ana
 		answer.Groups = answer.Groups[:limit]
 	}
 	if q.Others && len(a.keys) > 0 {
-		if answer.Others, err = a.whole(ctx, true, func(s *statement) string { return "NOT " + bracket(a.among(s, answer.Groups)) }); err != nil {
+		if answer.Others, err = a.whole(ctx, true, func(s *query.Statement) string { return "NOT (" + a.among(s, answer.Groups) + ")" }); err != nil {
 			return nil, err
 		}
 		if len(answer.Groups) == 0 {
@@ -564,7 +534,7 @@ func (e *Engine) Analyze(ctx context.Context, scope Scope, q AnalyzeQuery) (*Ana
 		}
 	}
 	if q.Totals {
-		if answer.Totals, err = a.whole(ctx, false, func(*statement) string { return "1" }); err != nil {
+		if answer.Totals, err = a.whole(ctx, false, func(*query.Statement) string { return "1" }); err != nil {
 			return nil, err
 		}
 	}
@@ -577,8 +547,8 @@ func (e *Engine) Analyze(ctx context.Context, scope Scope, q AnalyzeQuery) (*Ana
 }
 
 // whole adds up all rows that fulfil a condition: nil if there are none, unless they are all.
-func (a *analysis) whole(ctx context.Context, apart bool, condition func(*statement) string) (*Group, error) {
-	s := new(statement)
+func (a *analysis) whole(ctx context.Context, apart bool, condition func(*query.Statement) string) (*Group, error) {
+	s := new(query.Statement)
 	rows := "(SELECT * FROM " + a.rows(s, apart) + " WHERE " + condition(s) + ")"
 	tail := ""
 	if apart {
@@ -593,7 +563,7 @@ func (a *analysis) whole(ctx context.Context, apart bool, condition func(*statem
 
 // pivoted fills in the values for each value of the pivot.
 func (a *analysis) pivoted(ctx context.Context, answer *Analysis, limit int) error {
-	s := new(statement)
+	s := new(query.Statement)
 	top, err := a.groups(ctx, s, a.rows(s, true), []string{"pivot_"}, " ORDER BY rows_ DESC, pivot_ LIMIT "+strconv.Itoa(limit+1))
 	if err != nil {
 		return err
@@ -609,9 +579,9 @@ func (a *analysis) pivoted(ctx context.Context, answer *Analysis, limit int) err
 		width++
 	}
 	// fill gives groups, by their keys, what the rows that fulfil a condition have.
-	fill := func(by []string, apart bool, condition func(*statement) string, group func(keys []string) *Group) error {
-		s := new(statement)
-		shown := s.texts(answer.PivotValues)
+	fill := func(by []string, apart bool, condition func(*query.Statement) string, group func(keys []string) *Group) error {
+		s := new(query.Statement)
+		shown := s.Texts(answer.PivotValues)
 		rows := "(SELECT * FROM " + a.rows(s, apart) + " WHERE " + condition(s) + ")"
 		cells, err := a.groups(ctx, s, rows, append(slices.Clone(by), fmt.Sprintf("toString(indexOf(%s, pivot_)) AS at_", shown)), "")
 		if err != nil {
@@ -635,20 +605,20 @@ func (a *analysis) pivoted(ctx context.Context, answer *Analysis, limit int) err
 		answer.Groups[i].Pivot = make([][]*float64, width)
 		byKeys[strings.Join(answer.Groups[i].Keys, "\x00")] = &answer.Groups[i]
 	}
-	if err := fill(a.keyColumns(), true, func(s *statement) string { return a.among(s, answer.Groups) },
+	if err := fill(a.keyColumns(), true, func(s *query.Statement) string { return a.among(s, answer.Groups) },
 		func(keys []string) *Group { return byKeys[strings.Join(keys, "\x00")] }); err != nil {
 		return err
 	}
 	if g := answer.Others; g != nil {
 		g.Pivot = make([][]*float64, width)
-		if err := fill(nil, true, func(s *statement) string { return "NOT " + bracket(a.among(s, answer.Groups)) },
+		if err := fill(nil, true, func(s *query.Statement) string { return "NOT (" + a.among(s, answer.Groups) + ")" },
 			func([]string) *Group { return g }); err != nil {
 			return err
 		}
 	}
 	if g := answer.Totals; g != nil {
 		g.Pivot = make([][]*float64, width)
-		return fill(nil, false, func(*statement) string { return "1" }, func([]string) *Group { return g })
+		return fill(nil, false, func(*query.Statement) string { return "1" }, func([]string) *Group { return g })
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package query
+package analyze
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/reeve-cloud/reeve/aggregator/query"
 	"github.com/reeve-cloud/reeve/pkg/filter"
 )
 
@@ -26,7 +27,7 @@ const (
 // SeriesQuery asks for groups of assets as they were at the ends of periods. Its moment is
 // not looked at.
 type SeriesQuery struct {
-	Selection
+	query.Selection
 	// Interval is the length of the periods, in UTC.
 	Interval Bucket
 	// From and To are moments within the first and the last period. Without To it is now,
@@ -50,7 +51,7 @@ type Series struct {
 
 // Serieses are the answer.
 type Serieses struct {
-	Answered
+	query.Answered
 	Keys, Values []string
 	Kinds        []filter.Kind
 	// Times are the beginnings of the periods. What is told of each is as of its last
@@ -96,7 +97,7 @@ func (b Bucket) after(start time.Time, n int) time.Time {
 // each is told.
 func (q *SeriesQuery) periods(now time.Time) (starts []time.Time, ends []int64, err error) {
 	if q.Interval == NoBucket || q.Interval > Year {
-		return nil, nil, wrong("interval", "it is missing: hour, day, week, month or year")
+		return nil, nil, query.Wrong("interval", "it is missing: hour, day, week, month or year")
 	}
 	to := q.To
 	if to.IsZero() || to.After(now) {
@@ -108,11 +109,11 @@ func (q *SeriesQuery) periods(now time.Time) (starts []time.Time, ends []int64, 
 		from = q.Interval.start(q.From)
 	}
 	if from.After(last) {
-		return nil, nil, wrong("start_time", "%s is after the end", q.From.UTC().Format(time.RFC3339))
+		return nil, nil, query.Wrong("start_time", "%s is after the end", q.From.UTC().Format(time.RFC3339))
 	}
 	for at := from; !at.After(last); at = q.Interval.after(from, len(starts)) {
 		if len(starts) == MaxPeriods {
-			return nil, nil, wrong("start_time", "there would be more than %d periods: begin later, or take longer ones", MaxPeriods)
+			return nil, nil, query.Wrong("start_time", "there would be more than %d periods: begin later, or take longer ones", MaxPeriods)
 		}
 		starts = append(starts, at)
 		end := q.Interval.after(from, len(starts)).UnixMilli() - 1
@@ -121,31 +122,31 @@ func (q *SeriesQuery) periods(now time.Time) (starts []time.Time, ends []int64, 
 	return starts, ends, nil
 }
 
-// Series groups assets as they were at the ends of periods: exactly as Analyze does as of
+// SeriesOf groups assets as they were at the ends of periods: exactly as Analyze does as of
 // each of these moments.
-func (e *Engine) Series(ctx context.Context, scope Scope, q SeriesQuery) (*Serieses, error) {
-	starts, ends, err := q.periods(e.now())
+func SeriesOf(ctx context.Context, e *query.Engine, scope query.Scope, q SeriesQuery) (*Serieses, error) {
+	starts, ends, err := q.periods(e.Now())
 	if err != nil {
 		return nil, err
 	}
 	if q.Limit < 0 || q.Limit > MaxSeries {
-		return nil, wrong("limit", "%d: must be 0 to %d", q.Limit, MaxSeries)
+		return nil, query.Wrong("limit", "%d: must be 0 to %d", q.Limit, MaxSeries)
 	}
 	selection := q.Selection
 	// What is asked as of a moment in the past has no states but two; relative times are
 	// relative to the end.
-	selection.Moment = At(time.UnixMilli(ends[len(ends)-1]))
-	a, err := e.newAnalysis(ctx, scope, AnalyzeQuery{Selection: selection, Keys: q.Keys, Measures: q.Measures})
+	selection.Moment = query.At(time.UnixMilli(ends[len(ends)-1]))
+	a, err := newAnalysis(ctx, e, scope, Query{Selection: selection, Keys: q.Keys, Measures: q.Measures})
 	if err != nil {
 		return nil, err
 	}
 	if slices.Contains(a.each, true) {
-		return nil, wrong("group_by", "series cannot have an asset in several groups")
+		return nil, query.Wrong("group_by", "series cannot have an asset in several groups")
 	}
-	if asksRelated(a.filter.Root) {
-		return nil, wrong("filter", "series cannot ask for relations: ask for each moment by itself")
+	if asksRelated(a.Filter.Root) {
+		return nil, query.Wrong("filter", "series cannot ask for relations: ask for each moment by itself")
 	}
-	answer := &Serieses{Answered: a.answered, Keys: a.names, Values: a.values, Times: starts}
+	answer := &Serieses{Answered: a.Answered, Keys: a.names, Values: a.values, Times: starts}
 	for _, m := range a.measures {
 		answer.Kinds = append(answer.Kinds, m.kind)
 	}
@@ -213,12 +214,12 @@ type series struct {
 
 // versions returns a SELECT, in brackets, of a row for each version that was the newest at
 // the end of any period, with the numbers of the first and the last of these periods.
-func (a *series) versions(s *statement) string {
+func (a *series) versions(s *query.Statement) string {
 	columns := a.columns()
-	list := func(src *source) string {
+	list := func(src *query.Source) string {
 		texts := []string{}
 		for _, c := range columns {
-			texts = append(texts, c.of(s, src)+" AS "+c.name)
+			texts = append(texts, c.Of(s, src)+" AS "+c.Name)
 		}
 		return strings.Join(texts, ", ")
 	}
@@ -228,29 +229,29 @@ func (a *series) versions(s *statement) string {
 		}
 		return ", " + text
 	}
-	first := s.whole(At(time.UnixMilli(a.ends[0])).stamp())
-	last := s.whole(At(time.UnixMilli(a.ends[len(a.ends)-1])).stamp())
+	first := s.Whole(query.At(time.UnixMilli(a.ends[0])).Stamp())
+	last := s.Whole(query.At(time.UnixMilli(a.ends[len(a.ends)-1])).Stamp())
 	n := strconv.Itoa(len(a.ends))
-	now := new(source)
-	unchanged := "SELECT toUInt32(1) AS first_, toUInt32(" + n + ") AS last_" + comma(list(now)) + " FROM asset FINAL" +
-		where(append([]string{"version <= " + first}, a.where(s, now)...))
+	now := new(query.Source)
+	unchanged := "SELECT toUInt32(1) AS first_, toUInt32(" + n + ") AS last_" + comma(list(now)) + " FROM asset FINAL WHERE " +
+		strings.Join(append([]string{"version <= " + first}, a.Where(s, now)...), " AND ")
 
-	past := &source{history: true}
-	head, conditions := list(past), a.where(s, past)
-	keys := a.plan.keys(s)
-	changed := "(site, id) IN (SELECT site, id FROM asset" + where(append([]string{"version > " + first}, keys...)) + ")"
-	ends := s.bind("Array(Int64)", a.ends)
+	past := &query.Source{History: true}
+	head, conditions := list(past), a.Where(s, past)
+	keys := a.Keys(s)
+	changed := "(site, id) IN (SELECT site, id FROM asset WHERE " + strings.Join(append([]string{"version > " + first}, keys...), " AND ") + ")"
+	ends := s.Bind("Array(Int64)", a.ends)
 	// position is how many of the ends are not later than a millisecond.
 	position := func(at string) string {
 		return fmt.Sprintf("if(%[1]s < %[2]d, 0, indexOf(%[3]s, roundDown(%[1]s, %[3]s)))", at, a.ends[0], ends)
 	}
-	table := past.from(s, bracket(changed+" AND version <= "+last))
+	table := past.From(s, "("+changed+" AND version <= "+last+")")
 	timed := "SELECT *, toInt64(bitShiftRight(version, 16)) AS since_, " +
 		"leadInFrame(toInt64(bitShiftRight(version, 16)), 1, toInt64(9223372036854775807)) OVER (PARTITION BY site, id ORDER BY version " +
 		"ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS until_ FROM " + table
 	varied := "SELECT toUInt32(" + position("since_ - 1") + " + 1) AS first_, toUInt32(" + position("until_ - 1") + ") AS last_" +
 		comma(head) +
-		" FROM (" + timed + ")" + where(append([]string{"first_ <= last_"}, conditions...))
+		" FROM (" + timed + ") WHERE " + strings.Join(append([]string{"first_ <= last_"}, conditions...), " AND ")
 	return "(" + unchanged + " UNION ALL " + varied + ")"
 }
 
@@ -259,11 +260,11 @@ func (a *series) top(ctx context.Context, limit int) (groups []Group, err error)
 	if len(a.keys) == 0 {
 		return nil, nil
 	}
-	s := new(statement)
+	s := new(query.Statement)
 	keys := strings.Join(a.keyColumns(), ", ")
-	s.put("SELECT ", keys, " FROM ", a.versions(s), " GROUP BY ", keys, " ORDER BY sum(last_ - first_ + 1) DESC, ", keys, " LIMIT ",
+	s.Put("SELECT ", keys, " FROM ", a.versions(s), " GROUP BY ", keys, " ORDER BY sum(last_ - first_ + 1) DESC, ", keys, " LIMIT ",
 		strconv.Itoa(limit))
-	err = a.engine.run(ctx, a.selection.Class, "grouping versions", s, func(answer driver.Rows) error {
+	err = a.Run(ctx, "grouping versions", s, func(answer driver.Rows) error {
 		g := Group{Keys: make([]string, len(a.keys))}
 		targets := make([]any, len(g.Keys))
 		for i := range g.Keys {
@@ -280,7 +281,7 @@ func (a *series) top(ctx context.Context, limit int) (groups []Group, err error)
 
 // fill gives each series its points.
 func (a *series) fill(ctx context.Context, answer *Serieses, top []Group) error {
-	s := new(statement)
+	s := new(query.Statement)
 	// which is the number of the series, and 0 for all others.
 	which := "toUInt32(1)"
 	if len(a.keys) > 0 {
@@ -303,11 +304,11 @@ func (a *series) fill(ctx context.Context, answer *Serieses, top []Group) error 
 	if answer.Others == nil && len(a.keys) > 0 {
 		condition = " WHERE which_ > 0"
 	}
-	s.put("SELECT which_, period_, ", strings.Join(merged, ", "), " FROM (SELECT *, arrayJoin(range(first_, last_ + 1)) AS period_ FROM "+
+	s.Put("SELECT which_, period_, ", strings.Join(merged, ", "), " FROM (SELECT *, arrayJoin(range(first_, last_ + 1)) AS period_ FROM "+
 		"(SELECT ", which,
 		" AS which_, first_, last_, ", strings.Join(states, ", "), " FROM ", a.versions(s), condition, " GROUP BY which_, first_, last_)) "+
 			"GROUP BY which_, period_")
-	return a.engine.run(ctx, a.selection.Class, "grouping versions", s, func(rows driver.Rows) error {
+	return a.Run(ctx, "grouping versions", s, func(rows driver.Rows) error {
 		var which uint32
 		var period uint64
 		values := make([]*float64, len(a.measures))

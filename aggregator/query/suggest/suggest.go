@@ -1,9 +1,12 @@
-package query
+// Package suggest completes filters while they are typed: fields and values from the catalogue, and values of what
+// every asset has from the warehouse.
+package suggest
 
 import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,26 +15,27 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/reeve-cloud/reeve/aggregator/catalogue"
+	"github.com/reeve-cloud/reeve/aggregator/query"
 	"github.com/reeve-cloud/reeve/pkg/filter"
 )
 
-// SuggestionKind is what a suggestion is.
-type SuggestionKind uint8
+// Kind is what a suggestion is.
+type Kind uint8
 
 // The kinds of suggestions.
 const (
-	SuggestField SuggestionKind = iota + 1
-	SuggestOperator
-	SuggestValue
-	SuggestKeyword
-	SuggestRelation
+	Field Kind = iota + 1
+	Operator
+	Value
+	Keyword
+	Relation
 )
 
 // Suggestion is a text that may stand where somebody types.
 type Suggestion struct {
 	// Text is as it stands in the filter.
 	Text string
-	Kind SuggestionKind
+	Kind Kind
 	Help string
 	// Assets is about how many have it, or 0.
 	Assets uint64
@@ -40,11 +44,11 @@ type Suggestion struct {
 // MaxSuggestions is how many suggestions there are at most.
 const MaxSuggestions = 100
 
-// suggestPatience is how long values that the catalogue does not have are looked for.
-const suggestPatience = 200 * time.Millisecond
+// patience is how long values that the catalogue does not have are looked for.
+const patience = 200 * time.Millisecond
 
-// SuggestQuery asks what may stand at a byte of a filter.
-type SuggestQuery struct {
+// Query asks what may stand at a byte of a filter.
+type Query struct {
 	Filter string
 	Cursor int
 	// Site and Type are what is asked for anyway; both may be empty.
@@ -59,39 +63,52 @@ type Suggestions struct {
 	List       []Suggestion
 }
 
+// Completer suggests what may stand in a filter. Its methods may be called concurrently.
+type Completer struct {
+	engine *query.Engine
+	paths  *catalogue.Catalogue
+	logger *slog.Logger
+}
+
+// New returns a Completer. It may have no catalogue: then it knows of no paths.
+func New(engine *query.Engine, paths *catalogue.Catalogue, logger *slog.Logger) *Completer {
+	return &Completer{engine, paths, logger}
+}
+
 // suggester finds suggestions for one caller.
 type suggester struct {
-	*Engine
-	scope Scope
-	query SuggestQuery
+	*Completer
+	scope query.Scope
+	query Query
+	// paths are nil where the caller may not know of all of them.
 	paths *catalogue.Catalogue
 }
 
 // Suggest returns what may stand where somebody types. Fields and their values come from
 // the catalogue, without a statement; values of what every asset has, and relations, take
 // one, which is given up when it takes long.
-func (e *Engine) Suggest(ctx context.Context, scope Scope, q SuggestQuery) (*Suggestions, error) {
+func (c *Completer) Suggest(ctx context.Context, scope query.Scope, q Query) (*Suggestions, error) {
 	if q.Limit < 0 || q.Limit > MaxSuggestions {
-		return nil, wrong("limit", "%d: must be 0 to %d", q.Limit, MaxSuggestions)
+		return nil, query.Wrong("limit", "%d: must be 0 to %d", q.Limit, MaxSuggestions)
 	}
 	if q.Cursor < 0 || q.Cursor > len(q.Filter) {
-		return nil, wrong("cursor", "%d: the filter has %d bytes", q.Cursor, len(q.Filter))
+		return nil, query.Wrong("cursor", "%d: the filter has %d bytes", q.Cursor, len(q.Filter))
 	}
 	q.Limit = cmp.Or(q.Limit, 20)
-	g := suggester{Engine: e, scope: scope, query: q}
-	if known, ok := e.catalogue.(paths); ok && scope.all {
-		g.paths = known.all
+	g := suggester{Completer: c, scope: scope, query: q}
+	if scope.Everything() {
+		g.paths = c.paths
 	}
-	c := filter.Complete(q.Filter, q.Cursor)
+	at := filter.Complete(q.Filter, q.Cursor)
 	kind := cmp.Or(q.Type, g.typeIn(q.Filter))
-	answer := &Suggestions{Start: c.Start, End: c.End}
-	switch c.Want {
+	answer := &Suggestions{Start: at.Start, End: at.End}
+	switch at.Want {
 	case filter.WantTerm, filter.WantMember:
-		answer.List = g.fields(c, kind, q.Limit)
+		answer.List = g.fields(at, kind, q.Limit)
 	case filter.WantValue:
-		answer.List = g.values(ctx, c, kind, q.Limit)
+		answer.List = g.values(ctx, at, kind, q.Limit)
 	case filter.WantRelation:
-		answer.List = g.relations(ctx, c)
+		answer.List = g.relations(ctx, at)
 	}
 	answer.List = answer.List[:min(len(answer.List), q.Limit)]
 	return answer, nil
@@ -113,7 +130,7 @@ func (g *suggester) typeIn(text string) string {
 		return ""
 	}
 	var found []string
-	for _, n := range conjuncts(f.Root) {
+	for _, n := range query.Conjuncts(f.Root) {
 		c, ok := n.(*filter.Compare)
 		if !ok || c.Field.Space != filter.Fixed || c.Field.Name != "type" || len(c.Values) != 1 || c.Op != filter.Equal && c.Op != filter.Has {
 			continue
@@ -146,17 +163,17 @@ func (g *suggester) fields(c filter.Completion, kind string, limit int) []Sugges
 	prefix := filter.Fold(c.Prefix)
 	if c.Field.Space != 0 && c.Want == filter.WantTerm && c.Prefix != "" && g.known(c.Field, kind) {
 		for _, o := range operators {
-			list = append(list, Suggestion{Text: c.Prefix + o.text, Kind: SuggestOperator, Help: o.help})
+			list = append(list, Suggestion{Text: c.Prefix + o.text, Kind: Operator, Help: o.help})
 		}
 	}
 	if c.Want == filter.WantTerm {
 		for _, f := range filter.FixedFields {
 			if strings.HasPrefix(f.Name, prefix) && f.Name != c.Prefix {
-				list = append(list, Suggestion{Text: f.Name, Kind: SuggestField, Help: f.Help})
+				list = append(list, Suggestion{Text: f.Name, Kind: Field, Help: f.Help})
 			}
 		}
 		if strings.HasPrefix("labels", prefix) {
-			list = append(list, Suggestion{Text: "labels.", Kind: SuggestField, Help: "what the source has labelled it with"})
+			list = append(list, Suggestion{Text: "labels.", Kind: Field, Help: "what the source has labelled it with"})
 		}
 	}
 	under := ""
@@ -172,20 +189,20 @@ func (g *suggester) fields(c filter.Completion, kind string, limit int) []Sugges
 		if !ok || under != "" && !strings.HasPrefix(filter.Fold(rest), prefix) {
 			continue
 		}
-		list = append(list, Suggestion{Text: filter.Field{Space: filter.Document, Name: rest}.String(), Kind: SuggestField,
+		list = append(list, Suggestion{Text: filter.Field{Space: filter.Document, Name: rest}.String(), Kind: Field,
 			Help: string(p.Kind), Assets: p.Assets})
 	}
 	if c.Want == filter.WantTerm {
 		for _, f := range []struct{ text, help string }{{"related(", "has a relation to an asset: related(runs_on, name=x)"},
 			{"unrelated(", "has no relation to such an asset"}, {"NOT ", "the exact complement of what follows"}} {
 			if strings.HasPrefix(filter.Fold(f.text), prefix) && (prefix != "" || f.text != "NOT ") {
-				list = append(list, Suggestion{Text: f.text, Kind: SuggestKeyword, Help: f.help})
+				list = append(list, Suggestion{Text: f.text, Kind: Keyword, Help: f.help})
 			}
 		}
 		if c.Joins {
 			for _, word := range []string{"AND", "OR"} {
 				if strings.HasPrefix(word, strings.ToUpper(c.Prefix)) {
-					list = append(list, Suggestion{Text: word + " ", Kind: SuggestKeyword})
+					list = append(list, Suggestion{Text: word + " ", Kind: Keyword})
 				}
 			}
 		}
@@ -209,7 +226,7 @@ func (g *suggester) known(f filter.Field, kind string) bool {
 func (g *suggester) values(ctx context.Context, c filter.Completion, kind string, limit int) []Suggestion {
 	var list []Suggestion
 	add := func(value, help string, assets uint64) {
-		list = append(list, Suggestion{Text: filter.Plain(value), Kind: SuggestValue, Help: help, Assets: assets})
+		list = append(list, Suggestion{Text: filter.Plain(value), Kind: Value, Help: help, Assets: assets})
 	}
 	prefix := filter.Fold(c.Prefix)
 	switch {
@@ -228,7 +245,7 @@ func (g *suggester) values(ctx context.Context, c filter.Completion, kind string
 				add(state, "", 0)
 			}
 		}
-	case c.Field.Space == filter.Fixed && isTime(c.Field.Name):
+	case c.Field.Space == filter.Fixed && slices.Contains([]string{"created", "updated", "observed"}, c.Field.Name):
 		for _, at := range []struct{ text, help string }{{"now-1h", "an hour ago"}, {"now-1d", "a day ago"}, {"now-7d", "a week ago"},
 			{"now-30d", "30 days ago"}} {
 			if strings.HasPrefix(at.text, prefix) {
@@ -237,7 +254,7 @@ func (g *suggester) values(ctx context.Context, c filter.Completion, kind string
 		}
 	case c.Field.Space != filter.Document:
 		for _, v := range g.looked(ctx, c, kind, limit) {
-			add(v.Value, "", uint64(v.Count))
+			add(v.text, "", v.assets)
 		}
 	case g.paths != nil:
 		var path strings.Builder
@@ -255,25 +272,28 @@ func (g *suggester) values(ctx context.Context, c filter.Completion, kind string
 	return list
 }
 
+// value is one that assets have, and about how many.
+type value struct {
+	text   string
+	assets uint64
+}
+
 // looked are values of an attribute or a label that begin with what is typed, as the table
 // has them: about as often as they are told.
-func (g *suggester) looked(ctx context.Context, c filter.Completion, kind string, limit int) []FacetValue {
-	p := &plan{engine: g.Engine, scope: g.scope, selection: Selection{Site: g.query.Site, Type: kind}, filter: &filter.Filter{}}
-	s := new(statement)
-	text := p.textOf(c.Field)(s, new(source))
-	conditions := append(p.keys(s), "NOT deleted", text+" != ''")
-	if c.Prefix != "" {
-		prefix := filter.Fold(c.Prefix)
-		conditions = append(conditions, "startsWith("+folded(text, prefix)+", "+s.text(prefix)+")")
-	}
-	s.put("SELECT ", text, " AS value_, count() AS n FROM asset", where(conditions), " GROUP BY value_ ORDER BY n DESC, value_ LIMIT ",
-		strconv.Itoa(limit))
-	var list []FacetValue
-	g.quickly(ctx, s, func(rows driver.Rows) error {
-		var v FacetValue
-		var n uint64
-		err := rows.Scan(&v.Value, &n)
-		v.Count = int64(n)
+func (g *suggester) looked(ctx context.Context, c filter.Completion, kind string, limit int) []value {
+	var list []value
+	g.quickly(ctx, kind, func(p *query.Plan, s *query.Statement) {
+		src := new(query.Source)
+		text := p.TextOf(c.Field)(s, src)
+		begins := filter.Compare{Field: c.Field, Op: filter.Exists}
+		if c.Prefix != "" {
+			begins.Op, begins.Values = filter.Has, []filter.Value{{Text: c.Prefix, After: true}}
+		}
+		s.Put("SELECT ", text, " AS value_, count() AS n FROM asset WHERE ", strings.Join(append(p.Where(s, src), p.Condition(s, src, &begins)), " AND "),
+			" GROUP BY value_ ORDER BY n DESC, value_ LIMIT ", strconv.Itoa(limit))
+	}, func(rows driver.Rows) error {
+		var v value
+		err := rows.Scan(&v.text, &v.assets)
 		list = append(list, v)
 		return err
 	})
@@ -281,31 +301,33 @@ func (g *suggester) looked(ctx context.Context, c filter.Completion, kind string
 }
 
 // quickly runs a statement that is given up when it takes long: somebody types.
-func (g *suggester) quickly(ctx context.Context, s *statement, row func(driver.Rows) error) {
-	limits := Interactive.Limits()
-	limits.Time = suggestPatience
-	if err := g.runWith(ctx, Interactive, limits.settings(), "looking for values", s, row); err != nil {
-		if limit := new(LimitError); !errors.As(err, &limit) && ctx.Err() == nil {
-			g.logger.WarnContext(ctx, "values for a completion cannot be looked for", "error", err)
-		}
+func (g *suggester) quickly(ctx context.Context, kind string, make func(*query.Plan, *query.Statement), row func(driver.Rows) error) {
+	p, err := g.engine.Plan(ctx, g.scope, query.Selection{Site: g.query.Site, Type: kind})
+	if err == nil {
+		s := new(query.Statement)
+		make(p, s)
+		err = p.RunWithin(ctx, patience, "looking for values", s, row)
+	}
+	if limit := new(query.LimitError); err != nil && !errors.As(err, &limit) && ctx.Err() == nil {
+		g.logger.WarnContext(ctx, "values for a completion cannot be looked for", "error", err)
 	}
 }
 
 func (g *suggester) relations(ctx context.Context, c filter.Completion) []Suggestion {
 	var list []Suggestion
-	if g.scope.all {
-		s := new(statement)
-		s.put("SELECT toString(kind), count() AS n FROM relation WHERE dir = 'out' AND startsWith(kind, ", s.text(c.Prefix),
-			") GROUP BY kind ORDER BY n DESC LIMIT 50")
-		g.quickly(ctx, s, func(rows driver.Rows) error {
-			r := Suggestion{Kind: SuggestRelation}
+	if g.scope.Everything() {
+		g.quickly(ctx, "", func(_ *query.Plan, s *query.Statement) {
+			s.Put("SELECT toString(kind), count() AS n FROM relation WHERE dir = 'out' AND startsWith(kind, ", s.Text(c.Prefix),
+				") GROUP BY kind ORDER BY n DESC LIMIT 50")
+		}, func(rows driver.Rows) error {
+			r := Suggestion{Kind: Relation}
 			err := rows.Scan(&r.Text, &r.Assets)
 			list = append(list, r)
 			return err
 		})
 	}
 	if c.Prefix == "" {
-		list = append(list, Suggestion{Text: "*", Kind: SuggestRelation, Help: "any relation"})
+		list = append(list, Suggestion{Text: "*", Kind: Relation, Help: "any relation"})
 	}
 	return list
 }
