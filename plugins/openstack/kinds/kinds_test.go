@@ -453,6 +453,36 @@ func BenchmarkServer(b *testing.B) {
 	}
 }
 
+// TestPortOfFloatingIP: the port that holds an address does not have it in use, so that
+// "attached to nothing" finds the addresses that nobody uses.
+func TestPortOfFloatingIP(t *testing.T) {
+	k, found := find(t, "network/ports"), 0
+	for _, raw := range elements(t, "network")["ports"] {
+		var port struct {
+			Owner  string `json:"device_owner"`
+			Device string `json:"device_id"`
+		}
+		if err := jsonUnmarshal(raw, &port); err != nil {
+			t.Fatal(err)
+		}
+		r, err := k.Read(raw, contextOf(k))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if port.Owner != "network:floatingip" || port.Device == "PENDING" {
+			continue
+		}
+		found++
+		of := plugin.Key{Type: typeFloatingIP, UID: port.Device}
+		if !slices.Contains(r.Relations, plugin.Relation{Kind: partOf, To: of}) || slices.Contains(r.Relations, plugin.Relation{Kind: attachedTo, To: of}) {
+			t.Errorf("%s: %v", r.ID, r.Relations)
+		}
+	}
+	if found == 0 {
+		t.Error("no port of a floating IP was read")
+	}
+}
+
 func BenchmarkPort(b *testing.B) {
 	k := find(b, "network/ports")
 	raw := elements(b, "network")["ports"][0]

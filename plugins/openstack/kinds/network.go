@@ -295,7 +295,12 @@ func (r *reader) port() error {
 	}
 	r.relate(uses, typeQoSPolicy, p.QoS)
 	if to, ok := Owner(p.Owner, p.Device); ok {
-		r.edge(attachedTo, to)
+		verb := attachedTo
+		if to.Type == typeFloatingIP {
+			// The port that holds the address says nothing of whether it is used.
+			verb = partOf
+		}
+		r.edge(verb, to)
 	}
 	r.list("addresses", addresses)
 	r.text("mac", p.MAC)
