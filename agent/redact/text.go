@@ -86,8 +86,24 @@ func (d *redactor) once(s string) string {
 	if about&forms.AboutNames != 0 {
 		s = d.scan(s)
 	}
-	return s
+	return d.remarks(s)
 }
+
+// remarks masks comments behind masks on their lines: people note there what a secret was, or
+// what it is in plain words.
+func (d *redactor) remarks(s string) string {
+	if !strings.Contains(s, Mask) {
+		return s
+	}
+	var found forms.Secrets
+	for _, at := range remark.FindAllStringSubmatchIndex(s, -1) {
+		found = append(found, forms.Secret{Span: forms.Span{From: at[2], To: at[3]}, By: "comment behind a secret"})
+	}
+	return d.mask(s, found)
+}
+
+// remark is a mask with a comment behind it.
+var remark = regexp.MustCompile(regexp.QuoteMeta(Mask) + `["';,)\]} \t]*[ \t;]#[ \t]*([^\n"'\\]*[^\n"'\\ \t])`)
 
 // moreVariables is in a text of several lines that assign.
 var moreVariables = regexp.MustCompile(`\n\s*(?:#[^\n]*\s*)*(?:export )?[A-Za-z_][\w.]*=`)
