@@ -25,12 +25,12 @@ var backlog = flag.Int("backlog", 100, "how many MB wait in the spool of the age
 func TestBacklog(t *testing.T) {
 	centre := newAggregator(t)
 	parent := t.TempDir()
-	newScope(t, parent, "s")
+	newScope(t, parent, "s").tell() // a scope with a journal is watched
 	a := newAgent(t, "agent", parent)
 	a.env["REEVE_LOG_LEVEL"] = "info"
 	a.env["REEVE_SPOOL_MAX_BYTES"] = fmt.Sprint(2*(*backlog)*1_000_000 + 100_000_000)
 	a.join(centre.joinToken())
-	a.says(0, time.Minute, "connected")
+	a.says(0, time.Minute, "session established")
 	centre.stop()
 
 	things := writeJournal(t, filepath.Join(parent, "s", "journal.ndjson"), *backlog*1_000_000)
@@ -90,7 +90,7 @@ func peak(t *testing.T, a *agent) string {
 // writeJournal tells a scope of so many bytes of versions, compressed, and returns how many there are.
 func writeJournal(t *testing.T, file string, size int) (versions int) {
 	t.Helper()
-	f, err := os.Create(file)
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func writeJournal(t *testing.T, file string, size int) (versions int) {
 	enc := json.NewEncoder(w)
 	random := rand.New(rand.NewPCG(1, 2))
 	// Words of small letters: a letter has less than five bits.
-	const words, letters = 2_500, 7
+	const words, letters = 25_000, 7
 	text := make([]byte, words*(letters+1))
 	for written := 0; written < size; written += words * letters * 5 / 8 {
 		for i := range text {
@@ -108,7 +108,8 @@ func writeJournal(t *testing.T, file string, size int) (versions int) {
 				text[i] = ' '
 			}
 		}
-		if err := enc.Encode(upsert(thing(fmt.Sprint("thing-", versions%4_000), map[string]any{"n": versions, "text": string(text)}))); err != nil {
+		a := thing(fmt.Sprint("thing-", versions%1_000), map[string]any{"n": versions, "text": string(text)})
+		if err := enc.Encode(upsert(a)); err != nil {
 			t.Fatal(err)
 		}
 		versions++
