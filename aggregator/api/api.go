@@ -85,6 +85,8 @@ type Options struct {
 	Graph reevev1connect.GraphServiceHandler
 	// History may be nil, as Inventory may.
 	History reevev1connect.HistoryServiceHandler
+	// Metric may be nil, as Inventory may.
+	Metric reevev1connect.MetricServiceHandler
 	// CountSite returns what the warehouse has of a site, and RemoveSites has the
 	// sites removed that are marked as deleted in the registry. They may be nil:
 	// no site can be deleted then.
@@ -160,6 +162,9 @@ func (o *Options) validate() error {
 	}
 	if o.History == nil {
 		o.History = reevev1connect.UnimplementedHistoryServiceHandler{}
+	}
+	if o.Metric == nil {
+		o.Metric = reevev1connect.UnimplementedMetricServiceHandler{}
 	}
 	if o.strangerIdle == 0 {
 		o.strangerIdle = strangerIdle
@@ -256,12 +261,13 @@ func (s *Server) mux() http.Handler {
 	mux.Handle(reevev1connect.NewGraphServiceHandler(s.options.Graph, closed))
 	mux.Handle(reference.Path, s.pages)
 	mux.Handle(reevev1connect.NewHistoryServiceHandler(s.options.History, closed))
+	mux.Handle(reevev1connect.NewMetricServiceHandler(s.options.Metric, closed))
 	reflector := grpcreflect.NewStaticReflector(
 		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.AccessServiceName,
 		reevev1connect.InventoryServiceName,
 		reevev1connect.EventServiceName, reevev1connect.QueryServiceName, reevev1connect.ScopeServiceName,
 		reevev1connect.ExportServiceName, reevev1connect.ViewServiceName, reevev1connect.GraphServiceName,
-		reevev1connect.HistoryServiceName)
+		reevev1connect.HistoryServiceName, reevev1connect.MetricServiceName)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, closed))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, closed))
 	return mux

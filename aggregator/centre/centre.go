@@ -30,6 +30,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/gateway"
 	"github.com/reeve-cloud/reeve/aggregator/graph"
 	"github.com/reeve-cloud/reeve/aggregator/ingest"
+	"github.com/reeve-cloud/reeve/aggregator/metric"
 	"github.com/reeve-cloud/reeve/aggregator/query"
 	"github.com/reeve-cloud/reeve/aggregator/query/suggest"
 	"github.com/reeve-cloud/reeve/aggregator/reconcile"
@@ -173,6 +174,11 @@ func (a *Centre) open(ctx context.Context) error {
 		logger.Warn("few files may be open, so there is room for few connections: raise the limit (ulimit -n, LimitNOFILE=)", "files",
 			descriptors, "connections", places)
 	}
+	if err := a.registry.ShipMetrics(ctx, metric.Shipped(time.Now())); err != nil {
+		return err
+	}
+	sampler := metric.New(metric.Options{Registry: a.registry, Warehouse: a.warehouse, Engine: inventory.Engine, Logger: logger,
+		Known: a.warehouse.HistoryBegins, Metrics: a.metrics})
 	server, err := api.New(api.Options{
 		Agents: agents, Listener: tcp, Certificate: certificate.Get, CA: a.ca, Registry: a.registry, Addresses: c.Advertise,
 		Warehouse:   func(context.Context) (string, string, error) { return a.warehouse.Kind(), a.warehouse.Version(), nil },
@@ -184,6 +190,8 @@ func (a *Centre) open(ctx context.Context) error {
 		View:    &api.View{Layouts: inventory.Layouts, Registry: a.registry, Logger: logger},
 		Graph:   &api.Graph{Inventory: inventory, Walker: graph.New(inventory.Engine)},
 		History: &api.History{Inventory: inventory},
+		Metric: &api.Metric{Registry: a.registry, Warehouse: a.warehouse, Engine: inventory.Engine, Sampler: sampler,
+			Known: a.warehouse.HistoryBegins, Logger: logger},
 		Metrics: a.metrics, Logger: logger,
 	})
 	if err != nil {
@@ -194,7 +202,7 @@ func (a *Centre) open(ctx context.Context) error {
 	keeper := retention.New(retention.Options{
 		Policy: c.Retention.Policy(), Warehouse: a.warehouse, Registry: a.registry, Logger: logger, Metrics: a.metrics,
 	})
-	a.parts = append(a.parts, in.Run, paths.Run, scopes.Run, agents.Serve, server.Serve, remover.Run, keeper.Run, a.keepClock)
+	a.parts = append(a.parts, in.Run, paths.Run, scopes.Run, agents.Serve, server.Serve, remover.Run, keeper.Run, sampler.Run, a.keepClock)
 	return nil
 }
 

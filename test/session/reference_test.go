@@ -39,6 +39,7 @@ var refusedExamples = map[string]string{
 	"/reeve.v1.FleetService/DeleteJoinToken":            "not_found",
 	"/reeve.v1.FleetService/RetireCertificateAuthority": "not_found",
 	"/reeve.v1.FleetService/RevokeAgent":                "not_found",
+	"/reeve.v1.MetricService/DeleteMetric":              "not_found",
 	"/reeve.v1.ScopeService/EndScope":                   "not_found",
 	"/reeve.v1.ViewService/DeleteQuery":                 "not_found",
 	"/reeve.v1.ViewService/GetLayout":                   "not_found",

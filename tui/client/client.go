@@ -45,6 +45,7 @@ type Client struct {
 	View      reevev1connect.ViewServiceClient
 	Graph     reevev1connect.GraphServiceClient
 	History   reevev1connect.HistoryServiceClient
+	Metric    reevev1connect.MetricServiceClient
 	transport *http.Transport
 }
 
@@ -93,6 +94,7 @@ func New(o Options) (*Client, error) {
 		View:      reevev1connect.NewViewServiceClient(httpClient, server, interceptors),
 		Graph:     reevev1connect.NewGraphServiceClient(httpClient, server, interceptors),
 		History:   reevev1connect.NewHistoryServiceClient(httpClient, server, interceptors),
+		Metric:    reevev1connect.NewMetricServiceClient(httpClient, server, interceptors),
 		transport: transport,
 	}, nil
 }
