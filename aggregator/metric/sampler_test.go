@@ -387,9 +387,9 @@ func TestFailing(t *testing.T) {
 	}
 	s := e.sampler()
 	tries := 0
-	for range 240 {
+	for range 120 {
 		e.work(s, 10)
-		e.now = e.now.Add(30 * time.Second)
+		e.now = e.now.Add(time.Minute)
 		if n := s.states["bad"].due.failures; n > tries {
 			tries = n
 		}
@@ -398,7 +398,7 @@ func TestFailing(t *testing.T) {
 	if st.Error == nil || !strings.Contains(st.Error.Error(), "group_by") || st.Retry.Before(st.Failed) || tries < 5 || tries > 8 {
 		t.Errorf("after two hours: %d failures, %+v", tries, st)
 	}
-	e.check(good, first, grid(e.now.Add(-30*time.Second-settle), time.Minute))
+	e.check(good, first, grid(e.now.Add(-time.Minute-settle), time.Minute))
 	broken(right)
 	e.now = e.now.Add(lastRetry)
 	e.work(s, 1000)

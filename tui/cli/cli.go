@@ -137,6 +137,7 @@ Sign in with "reeve login", then look around with "reeve get".`,
 		a.exportCommand(),
 		a.layoutCommand(),
 		a.queryCommand(),
+		a.metricCommand(),
 		a.versionCommand(),
 	)
 	return root

@@ -19,7 +19,7 @@ const (
 )
 
 func (a *app) getCommand() *cobra.Command {
-	return group("get", "Show sites, agents, assets, their types and changes, events, scopes, what is missing, and who did what",
+	return group("get", "Show sites, agents, assets, their types and changes, events, scopes, metrics, what is missing, and who did what",
 		a.getSitesCommand(),
 		a.getAgentsCommand(),
 		a.getTypesCommand(),
@@ -28,6 +28,7 @@ func (a *app) getCommand() *cobra.Command {
 		a.getChangesCommand(),
 		a.getEventsCommand(),
 		a.getGapsCommand(),
+		a.getMetricsCommand(),
 		a.getAuditCommand(),
 		a.getScopesCommand(),
 	)
