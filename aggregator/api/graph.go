@@ -50,10 +50,14 @@ func (s *Graph) GetGraph(ctx context.Context, r *connect.Request[reevev1.GetGrap
 // GetImpact implements the graph service.
 func (s *Graph) GetImpact(ctx context.Context, r *connect.Request[reevev1.GetImpactRequest]) (*connect.Response[reevev1.GetImpactResponse], error) {
 	m := r.Msg
-	g, err := s.walk(ctx, m.GetAsset(), m.GetAsOf(), graph.Request{
-		Depth: cmp.Or(int(m.GetDepth()), impactDepth), Direction: graph.In, ExceptKinds: graph.NotDependencies, Types: m.GetTypes(),
+	q := graph.Request{
+		Depth: cmp.Or(int(m.GetDepth()), impactDepth), Direction: graph.In, Kinds: m.GetKinds(), To: m.GetTypes(),
 		Nodes: int(m.GetMaxNodes()), Fold: int(m.GetFold()),
-	})
+	}
+	if len(q.Kinds) == 0 {
+		q.ExceptKinds = graph.NotDependencies
+	}
+	g, err := s.walk(ctx, m.GetAsset(), m.GetAsOf(), q)
 	if err != nil {
 		return nil, err
 	}

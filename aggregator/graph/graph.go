@@ -62,7 +62,10 @@ type Request struct {
 	// Kinds and Types narrow which relations, and to assets of which types, are walked along,
 	// unless they are empty. ExceptKinds are not walked along.
 	Kinds, ExceptKinds, Types []string
-	Moment                    query.Moment
+	// To narrows what is answered to assets of these types, and to what is on the ways to
+	// them, unless it is empty.
+	To     []string
+	Moment query.Moment
 	// Nodes is how many assets are shown at most; 0 is DefaultNodes.
 	Nodes int
 	// Fold is how many assets of one type that one asset has the same relation to are shown:
@@ -135,7 +138,7 @@ func (r *Request) check() error {
 	case r.Fold < 0 || r.Fold > MaxFold:
 		return query.Wrong("fold", "%d: must be 1 to %d", r.Fold, MaxFold)
 	}
-	for part, list := range map[string][]string{"kinds": r.Kinds, "except_kinds": r.ExceptKinds, "types": r.Types} {
+	for part, list := range map[string][]string{"kinds": r.Kinds, "except_kinds": r.ExceptKinds, "types": r.Types, "to": r.To} {
 		if len(list) > maxKinds {
 			return query.Wrong(part, "%d: must be at most %d", len(list), maxKinds)
 		}
@@ -168,7 +171,55 @@ func (w *Walker) Walk(ctx context.Context, scope query.Scope, r Request) (*Graph
 		}
 	}
 	b.finish()
+	if len(r.To) > 0 {
+		b.graph.keep(r.To)
+	}
 	return &b.graph, nil
+}
+
+// keep leaves only assets and groups of some types, and what is on the ways to them.
+func (g *Graph) keep(types []string) {
+	kept := make([]bool, len(g.Nodes))
+	for i := range g.Nodes {
+		kept[i] = i == 0 || slices.Contains(types, g.Nodes[i].Type)
+	}
+	g.Groups = slices.DeleteFunc(g.Groups, func(u Group) bool { return !slices.Contains(types, u.Type) })
+	for _, u := range g.Groups {
+		kept[u.Of] = true
+	}
+	// Nodes stand in the order of their depth, so what is farther away is decided before.
+	nearer := make([][]int, len(g.Nodes))
+	for _, e := range g.Edges {
+		from, to := e.From, e.To
+		if g.Nodes[from].Depth < g.Nodes[to].Depth {
+			from, to = to, from
+		}
+		if g.Nodes[from].Depth > g.Nodes[to].Depth {
+			nearer[from] = append(nearer[from], to)
+		}
+	}
+	for i := len(g.Nodes) - 1; i > 0; i-- {
+		if kept[i] {
+			for _, n := range nearer[i] {
+				kept[n] = true
+			}
+		}
+	}
+	places, nodes := make([]int, len(g.Nodes)), g.Nodes[:0]
+	for i, n := range g.Nodes {
+		if kept[i] {
+			places[i] = len(nodes)
+			nodes = append(nodes, n)
+		}
+	}
+	g.Nodes = nodes
+	g.Edges = slices.DeleteFunc(g.Edges, func(e Edge) bool { return !kept[e.From] || !kept[e.To] })
+	for i := range g.Edges {
+		g.Edges[i].From, g.Edges[i].To = places[g.Edges[i].From], places[g.Edges[i].To]
+	}
+	for i := range g.Groups {
+		g.Groups[i].Of = places[g.Groups[i].Of]
+	}
 }
 
 // builder makes a graph.

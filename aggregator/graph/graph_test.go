@@ -411,6 +411,24 @@ func TestFold(t *testing.T) {
 	if len(g.Nodes) != 7 || len(g.Groups) != 1 || g.Groups[0].Count != 47 {
 		t.Errorf("impact: %v", g)
 	}
+	// Which pods that are: with the ways to them, and all of them.
+	q := Request{Start: key{Site: "west", Type: "o.compute.Server", UID: "s"}, Depth: 6, Direction: In, To: []string{"k.core.Pod"}}
+	all, err := walker.Walk(t.Context(), query.All(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range all.Nodes {
+		if want := []string{"o.compute.Server", "k.core.Node", "k.core.Pod"}[min(i, 2)]; n.Type != want {
+			t.Errorf("node %d of the ways to pods is %s, want %s", i, n.Type, want)
+		}
+	}
+	if want := []Group{{Of: 1, Kind: "runs_on", Type: "k.core.Pod", Count: 47}}; !slices.Equal(all.Groups, want) || len(all.Nodes) != len(all.Edges)+1 {
+		t.Errorf("ways to pods: %d nodes, groups %v, edges %v", len(all.Nodes), all.Groups, all.Edges)
+	}
+	q.To = []string{"k.core.Nothing"}
+	if g, err = walker.Walk(t.Context(), query.All(), q); err != nil || len(g.Nodes) != 1 || len(g.Edges)+len(g.Groups) != 0 {
+		t.Errorf("ways to what there is nothing of: %v, %v", g, err)
+	}
 }
 
 func providerOf(typ string) string { return typ[:strings.IndexByte(typ, '.')] }

@@ -56,6 +56,9 @@ func (a *app) graphCommand() *cobra.Command {
 	f.Int32Var(&o.nodes, "max-nodes", 0, "show at most this many assets, at most 2000 (default 200)")
 	f.Int32Var(&o.fold, "fold", 0, "show at most this many of one kind beside each other, at most 500 (default 12)")
 	cmd.MarkFlagsMutuallyExclusive("out", "in", "impact", "to")
+	for _, other := range []string{"to-type", "max-nodes", "fold"} { // ways have none of these
+		cmd.MarkFlagsMutuallyExclusive("to", other)
+	}
 	a.complete(cmd, "to-type", a.completeTypes)
 	return cmd
 }
@@ -125,7 +128,7 @@ func (s *session) graph(ctx context.Context, o graphOptions, at *timestamppb.Tim
 		return answer.Msg.GetGraph(), nil
 	case o.impact:
 		answer, err := s.Graph.GetImpact(ctx, connect.NewRequest(&reevev1.GetImpactRequest{
-			Asset: name, Depth: o.depth, Types: o.types, AsOf: at, MaxNodes: o.nodes, Fold: o.fold,
+			Asset: name, Depth: o.depth, Kinds: o.kinds, Types: o.types, AsOf: at, MaxNodes: o.nodes, Fold: o.fold,
 		}))
 		if err != nil {
 			return nil, err

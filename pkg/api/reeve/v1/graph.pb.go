@@ -293,11 +293,15 @@ type GetImpactRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Asset *AssetName             `protobuf:"bytes,1,opt,name=asset,proto3" json:"asset,omitempty"`
 	// How many steps are taken; 0 means 6, the most is 10.
-	Depth         int32                  `protobuf:"varint,2,opt,name=depth,proto3" json:"depth,omitempty"`
-	Types         []string               `protobuf:"bytes,3,rep,name=types,proto3" json:"types,omitempty"`
-	AsOf          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
-	MaxNodes      int32                  `protobuf:"varint,5,opt,name=max_nodes,json=maxNodes,proto3" json:"max_nodes,omitempty"`
-	Fold          int32                  `protobuf:"varint,6,opt,name=fold,proto3" json:"fold,omitempty"`
+	Depth int32 `protobuf:"varint,2,opt,name=depth,proto3" json:"depth,omitempty"`
+	// Only assets of these types, and what is on the ways to them.
+	Types    []string               `protobuf:"bytes,3,rep,name=types,proto3" json:"types,omitempty"`
+	AsOf     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	MaxNodes int32                  `protobuf:"varint,5,opt,name=max_nodes,json=maxNodes,proto3" json:"max_nodes,omitempty"`
+	Fold     int32                  `protobuf:"varint,6,opt,name=fold,proto3" json:"fold,omitempty"`
+	// Only along relations of these kinds; without any along all but those along which
+	// trouble does not travel.
+	Kinds         []string `protobuf:"bytes,7,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -372,6 +376,13 @@ func (x *GetImpactRequest) GetFold() int32 {
 		return x.Fold
 	}
 	return 0
+}
+
+func (x *GetImpactRequest) GetKinds() []string {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
 }
 
 type GetImpactResponse struct {
@@ -919,14 +930,15 @@ const file_api_reeve_v1_graph_proto_rawDesc = "" +
 	"\tmax_nodes\x18\a \x01(\x05R\bmaxNodes\x12\x12\n" +
 	"\x04fold\x18\b \x01(\x05R\x04fold\"9\n" +
 	"\x10GetGraphResponse\x12%\n" +
-	"\x05graph\x18\x01 \x01(\v2\x0f.reeve.v1.GraphR\x05graph\"\xcb\x01\n" +
+	"\x05graph\x18\x01 \x01(\v2\x0f.reeve.v1.GraphR\x05graph\"\xe1\x01\n" +
 	"\x10GetImpactRequest\x12)\n" +
 	"\x05asset\x18\x01 \x01(\v2\x13.reeve.v1.AssetNameR\x05asset\x12\x14\n" +
 	"\x05depth\x18\x02 \x01(\x05R\x05depth\x12\x14\n" +
 	"\x05types\x18\x03 \x03(\tR\x05types\x12/\n" +
 	"\x05as_of\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\x12\x1b\n" +
 	"\tmax_nodes\x18\x05 \x01(\x05R\bmaxNodes\x12\x12\n" +
-	"\x04fold\x18\x06 \x01(\x05R\x04fold\":\n" +
+	"\x04fold\x18\x06 \x01(\x05R\x04fold\x12\x14\n" +
+	"\x05kinds\x18\a \x03(\tR\x05kinds\":\n" +
 	"\x11GetImpactResponse\x12%\n" +
 	"\x05graph\x18\x01 \x01(\v2\x0f.reeve.v1.GraphR\x05graph\"\xc3\x01\n" +
 	"\x0fFindPathRequest\x12'\n" +
