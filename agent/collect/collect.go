@@ -19,6 +19,7 @@ package collect
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -80,7 +81,7 @@ func NewMetrics(r prometheus.Registerer, collectors ...string) *Metrics {
 		}, []string{"collector", "scope", "outcome"}),
 		lastSweep: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "reeve_agent_last_sweep_timestamp_seconds",
-			Help: "When the scope was last swept completely.",
+			Help: "When the scope was last swept completely; 0 if it never was.",
 		}, []string{"collector", "scope"}),
 		failing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "reeve_agent_scope_failing",
@@ -94,6 +95,33 @@ func NewMetrics(r prometheus.Registerer, collectors ...string) *Metrics {
 		}
 	}
 	return m
+}
+
+// begin makes the metrics of a scope, so that they are there before there is anything to count. completed is
+// what is known of its last complete listing from before.
+func (m *Metrics) begin(s scopeID, completed time.Time) {
+	if m == nil {
+		return
+	}
+	for _, outcome := range []string{"committed", "failed"} {
+		m.sweeps.WithLabelValues(s.collector, s.scope, outcome)
+	}
+	last := m.lastSweep.WithLabelValues(s.collector, s.scope)
+	if at := completed.Unix(); at > 0 {
+		last.Set(float64(at))
+	}
+	m.failing.WithLabelValues(s.collector, s.scope)
+}
+
+// end removes the metrics of a scope that is gone: the time of its last sweep would grow old for ever.
+func (m *Metrics) end(s scopeID) {
+	if m == nil {
+		return
+	}
+	of := prometheus.Labels{"collector": s.collector, "scope": s.scope}
+	m.sweeps.DeletePartialMatch(of)
+	m.lastSweep.DeletePartialMatch(of)
+	m.failing.DeletePartialMatch(of)
 }
 
 func (m *Metrics) observed(collector, outcome string) {

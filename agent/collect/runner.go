@@ -202,6 +202,7 @@ func (c *collectorRun) start(ctx context.Context, scope plugin.Scope, last bool)
 			defer c.mu.Unlock()
 			if c.scopes[name] == s {
 				delete(c.scopes, name)
+				c.recorder.Metrics.end(id)
 				c.recorder.release(id.String())
 			}
 		}
@@ -280,12 +281,21 @@ func (s *scopeRun) run(ctx context.Context) {
 				return
 			}
 		}
+		s.beginMetrics()
 		over := s.collect(held)
 		done()
 		if over {
 			return
 		}
 	}
+}
+
+func (s *scopeRun) beginMetrics() {
+	state, err := s.recorder.Seen.Scope(s.sink.id.String())
+	if err != nil {
+		s.logger.Error("reading when a scope was last swept", "error", err)
+	}
+	s.recorder.Metrics.begin(s.sink.id, state.Completed)
 }
 
 // collect alternates between sweeping and watching until ctx ends. It returns true when

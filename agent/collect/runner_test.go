@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -265,6 +266,57 @@ func TestFailuresEndWithTheirScope(t *testing.T) {
 				t.Errorf("the events are %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// series returns the values of a metric by scope.
+func (a *agent) series(name string) map[string]float64 {
+	a.t.Helper()
+	families, err := a.metrics.Gather()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	values := make(map[string]float64)
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "scope" {
+					values[l.GetValue()] += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return values
+}
+
+// TestMetricsOfScopes shows that what is there to watch of a scope is there before anything
+// happens to it, and goes with it.
+func TestMetricsOfScopes(t *testing.T) {
+	listing := make(chan struct{})
+	c := &collector{scopes: []plugin.Scope{{Name: "s", Watch: true}}, leave: make(chan struct{})}
+	c.sweep = func(ctx context.Context, scope plugin.Scope, out plugin.Sink) error {
+		if scope.Watch {
+			select {
+			case <-listing:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nothing(ctx, out, "")
+	}
+	a := run(t, c)
+	names := []string{"reeve_agent_scope_failing", "reeve_agent_sweeps_total", "reeve_agent_last_sweep_timestamp_seconds"}
+	for _, name := range names {
+		a.wait(name, func() bool { return maps.Equal(a.series(name), map[string]float64{"s": 0}) })
+	}
+	close(listing)
+	a.wait("the sweep", func() bool { return a.series("reeve_agent_last_sweep_timestamp_seconds")["s"] > 1e9 })
+	close(c.leave)
+	for _, name := range names {
+		a.wait(name+" without the scope", func() bool { return len(a.series(name)) == 0 })
 	}
 }
 
