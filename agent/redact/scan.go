@@ -46,8 +46,12 @@ func (c *scanner) run() {
 		switch b := c.s[i]; {
 		case isNameByte[b]:
 			start, j := i, i
-			for j < len(c.s) && isNameByte[c.s[j]] {
+			for j < len(c.s) && isNameByte[c.s[j]] && (c.s[j] != wideMarks[0] || wideMark(c.s[j:]) == 0) {
 				j++
+			}
+			if j == i { // a wide mark
+				i += len(wideMarks) / 2
+				continue
 			}
 			if next := c.name(i, j); next > j {
 				i = next
@@ -75,6 +79,20 @@ func (c *scanner) run() {
 			i++
 		}
 	}
+}
+
+// wideMarks are : and = as East Asian texts have them, of three bytes each.
+const wideMarks = "：＝"
+
+// wideMark returns the mark that a text begins with, or 0.
+func wideMark(s string) byte {
+	switch {
+	case strings.HasPrefix(s, wideMarks[:3]):
+		return ':'
+	case strings.HasPrefix(s, wideMarks[3:]):
+		return '='
+	}
+	return 0
 }
 
 func isHex(b byte) bool {
@@ -280,6 +298,8 @@ func (c *scanner) separator(i int) (mark byte, end int) {
 	case strings.HasPrefix(rest, "://"), strings.HasPrefix(rest, "::"):
 	case rest[0] == ':':
 		return ':', i + 1
+	case wideMark(rest) != 0:
+		return wideMark(rest), i + len(wideMarks)/2
 	case i == quoted && (strings.HasPrefix(rest, "%3D") || strings.HasPrefix(rest, "%3d")):
 		return '=', i + 3
 	}
@@ -440,6 +460,9 @@ var (
 // argument looks at a value that stands behind a name in a call or a tuple:
 // define('DB_PASSWORD', 'x').
 func (c *scanner) argument(name string, i, j int) int {
+	if j+1 < len(c.s) && c.s[j] == '(' {
+		return c.setter(name, i, j)
+	}
 	if i < 2 || j+3 > len(c.s) || !forms.IsQuote(c.s[j]) || c.s[i-1] != c.s[j] || c.s[j+1] != ',' {
 		return j
 	}
@@ -448,7 +471,10 @@ func (c *scanner) argument(name string, i, j int) int {
 		return j
 	}
 	v, ok := c.quoted(c.blanks(j + 2))
-	if !ok || v.From >= v.To || v.To+1 >= len(c.s) || c.s[v.To+1] != ')' && c.s[v.To+1] != ']' {
+	if !ok || v.From >= v.To {
+		return j
+	}
+	if end := c.blanks(v.To + 1); end >= len(c.s) || strings.IndexByte(")],", c.s[end]) < 0 {
 		return j
 	}
 	of := c.judge([]byte(name))
@@ -456,6 +482,26 @@ func (c *scanner) argument(name string, i, j int) int {
 		return j
 	}
 	c.found = append(c.found, forms.Secret{Span: v.Span, By: of.Rule.String()})
+	return v.To
+}
+
+// setter looks at the one argument of a call that sets something: x.setPassword("x"),
+// builder().apiKey("x").
+func (c *scanner) setter(name string, i, j int) int {
+	v, ok := c.quoted(c.blanks(j + 1))
+	if !ok || v.From >= v.To || v.To-v.From > names.MaxName {
+		return j
+	}
+	if end := c.blanks(v.To + 1); end >= len(c.s) || c.s[end] != ')' {
+		return j
+	}
+	method := name[strings.LastIndexByte(name, '.')+1:]
+	sets := strings.HasPrefix(method, "set") || strings.HasPrefix(method, "with") || strings.HasPrefix(method, "Set") || strings.HasPrefix(method, "With")
+	chained := i > 0 && c.s[i-1] == ')' && c.s[i] == '.' && !strings.HasPrefix(method, "get")
+	if of := c.judge([]byte(method)); !sets && !chained || !of.Has(c.s[v.From:v.To]) {
+		return j
+	}
+	c.found = append(c.found, forms.Secret{Span: v.Span, By: c.judge([]byte(method)).Rule.String()})
 	return v.To
 }
 
@@ -468,6 +514,16 @@ func (c *scanner) tag(i int) int {
 	}
 	open := c.s[i+1 : i+end]
 	text := i + end + 1
+	if element, _, ok := strings.Cut(open, " "); ok { // <password value="x"/>
+		if at := strings.Index(open, ` value="`); at > 0 {
+			from := i + 1 + at + len(` value="`)
+			to := from + max(0, strings.IndexByte(c.s[from:text], '"'))
+			if of := c.judge([]byte(element)); from < to && of.Look == names.NoLook && of.Has(c.s[from:to]) {
+				c.found = append(c.found, forms.Secret{Span: forms.Span{From: from, To: to}, By: of.Rule.String()})
+				return to
+			}
+		}
+	}
 	next := strings.IndexByte(c.s[text:], '<')
 	if next <= 0 || strings.HasSuffix(open, "/") || !strings.HasPrefix(c.s[text+next:], "</") {
 		return i + 1

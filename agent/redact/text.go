@@ -2,7 +2,6 @@ package redact
 
 import (
 	"fmt"
-	"math/bits"
 	"regexp"
 	"strings"
 
@@ -77,8 +76,10 @@ func (d *redactor) once(s string) string {
 	if about&forms.AboutPrograms != 0 {
 		s = d.mask(s, forms.CommandLines(s))
 	}
-	for which := about / forms.AboutForms; which != 0; which &= which - 1 {
-		s = d.mask(s, forms.All[bits.TrailingZeros64(uint64(which))].Find(s))
+	for n := range forms.All {
+		if about&forms.AboutForm(n) != 0 {
+			s = d.mask(s, forms.All[n].Find(s))
+		}
 	}
 	if about&forms.AboutAddresses != 0 || strings.Contains(s, "//") {
 		s = d.mask(s, forms.Addresses(s))

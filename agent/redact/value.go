@@ -37,6 +37,7 @@ func (c *scanner) valueAt(i int, mark byte, start bool) value {
 		return value{Span: forms.Span{From: i, To: i}, nested: start && mark == ':' && c.lines}
 	case strings.HasPrefix(c.s[i:], Mask):
 		return value{Span: forms.Span{From: i, To: i + len(Mask)}}
+	case b == '{' && mark == '=' && bracedValue.MatchString(c.s[i:min(len(c.s), i+names.MaxName)]): // password={x;y};
 	case b == '{' && braced.MatchString(c.s[i:min(len(c.s), i+names.MaxName)]): // {SSHA}x, PWD={x};
 	case b == '{' && !strings.HasPrefix(c.s[i:], "{{"), b == '(' && mark == ':':
 		return value{Span: forms.Span{From: i, To: i}}
@@ -97,6 +98,9 @@ func (c *scanner) hereDocument(i int) (v value, ok bool) {
 
 // braced is a value that begins with a brace, and no object.
 var braced = regexp.MustCompile(`^\{[\w.+/=!$-]+\}(?:\S|;|$)`)
+
+// bracedValue is one that stands in braces, with a mark behind them, as ODBC and JDBC have them.
+var bracedValue = regexp.MustCompile(`^\{(?:[^{}"'\s:]|\}\})+\};`)
 
 func lineEnd(s string) int {
 	if n := strings.IndexByte(s, '\n'); n >= 0 {

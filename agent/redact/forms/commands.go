@@ -19,7 +19,7 @@ var commands = []struct {
 	// mark stands in the value before the secret: USER%PASSWORD. Where it is missing there is none.
 	mark string
 	// verb are words behind which the nth word that is no flag is a secret, counted
-	// From 1; the last for -1. A flag that must be there may stand for it.
+	// From 1; from the last with -1. A flag that must be there may stand for it.
 	verb string
 	// flagged says that verb is a flag.
 	flagged bool
@@ -28,7 +28,7 @@ var commands = []struct {
 	{programs: `mysql\w*|mariadb[\w-]*|xtrabackup|innobackupex`, flags: `-p`, glued: true},
 	{programs: `curl`, flags: `-[sSfLkvi]*[uU]|--user|--proxy-user`, glued: true, apart: true},
 	{programs: `redis-\w+|valkey-\w+`, flags: `-a`, glued: true, apart: true},
-	{programs: `sshpass|mongo\w*|rabbitmqadmin|cqlsh|nodetool|useradd|usermod|fence_\w+|redfishtool|cypher-shell|rdesktop`,
+	{programs: `sshpass|mongo\w*|rabbitmqadmin|cqlsh|nodetool|useradd|usermod|fence_\w+|redfishtool|cypher-shell|rdesktop|kopia|(?i:psexec(?:64)?|paexec)`,
 		flags: `-p`, glued: true, apart: true},
 	{programs: `nodetool|plink|pscp|psftp`, flags: `-pw`, apart: true},
 	{programs: `ldap\w+`, flags: `-w`, glued: true, apart: true},
@@ -112,6 +112,11 @@ var commands = []struct {
 	{programs: `lynx`, flags: `-auth|-pauth`, glued: true, apart: true},
 	{programs: `sendEmail`, flags: `-xp`, apart: true},
 	{programs: `ceph`, verb: `config-key set|config-key put|ac-user-create`, nth: 2},
+	{programs: `hudson\.remoting\.jnlp\.Main|jenkins-(?:agent|slave)`, nth: -2},
+	{programs: `(?i:schtasks|psexec(?:64)?)`, flags: `(?i:/r?p)`, apart: true},
+	{programs: `check_(?:http|curl)`, flags: `-a|--authorization`, apart: true},
+	{programs: `check_(?:snmp\w*|nwc_health|ifoperstatus|ifstatus)`, flags: `-[CAX]`, glued: true, apart: true},
+	{programs: `check_(?:mssql\w*|sqlsvr|wmi\w*|vmware\w*|esx\w*|radius)`, flags: `-p`, glued: true, apart: true},
 	{programs: `check_mysql\w*|check_pgsql|check_ldaps?`, flags: `-p`, glued: true, apart: true},
 }
 
@@ -162,7 +167,8 @@ var programs = func() []string {
 		zookeeper- addauth neo4j-admin
 		grafana-cli ngrok suseconnect ipmicfg ipmiutil freeipmi kubectl microk8s rootpw rclone influx gitlab-runner ttyd gotty transmission-
 		ss-server ss-local ss-redir ss-tunnel sslocal ssserver`)
-	list = append(list, "ssh-keygen", "sendemail", "check_mysql", "check_pgsql", "check_ldap")
+	list = append(list, "ssh-keygen", "sendemail", "kopia", "psexec", "paexec", "schtasks", "hudson.remoting", "jenkins-agent", "jenkins-slave", "check_mysql", "check_http", "check_curl", "check_snmp", "check_nwc", "check_if", "check_mssql", "check_sqlsvr", "check_wmi", "check_vmware",
+		"check_esx", "check_radius", "check_pgsql", "check_ldap")
 	short := `nomad consul serf lynx http https xh xhs db2 pro ua aws ank cpw open grafana bcp ncli 7z 7za zip docker podman nerdctl buildah
 		skopeo oras crane helm oc az vault bao mc rman ceph rados rbd k3s rke2 rar net`
 	for name := range strings.FieldsSeq(short) {
@@ -268,8 +274,8 @@ func (c *command) apply(args []string, mask func(n, keep int)) {
 	switch {
 	case c.nth > 0 && len(words) >= c.nth:
 		mask(words[c.nth-1], 0)
-	case c.nth < 0 && len(words) > 0:
-		mask(words[len(words)-1], 0)
+	case c.nth < 0 && len(words) >= -c.nth:
+		mask(words[len(words)+c.nth], 0)
 	}
 }
 

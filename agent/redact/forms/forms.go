@@ -18,6 +18,8 @@ type Form struct {
 	needs []string
 	// words says that what looks like a word is no secret.
 	words bool
+	// within, unless it is nil, is what all of it must stand in.
+	within *regexp.Regexp
 }
 
 func newForm(by, expr string, needs ...string) Form {
@@ -30,8 +32,27 @@ func wordless(f Form) Form {
 	return f
 }
 
+// within is a form that counts only in what matches another expression.
+func within(expr string, f Form) Form {
+	f.within = regexp.MustCompile(expr)
+	return f
+}
+
 // Find returns the secrets of that form in a text.
 func (f *Form) Find(s string) (found Secrets) {
+	if f.within == nil {
+		return f.find(s)
+	}
+	for _, at := range f.within.FindAllStringIndex(s, -1) {
+		for _, secret := range f.find(s[at[0]:at[1]]) {
+			secret.From, secret.To = secret.From+at[0], secret.To+at[0]
+			found = append(found, secret)
+		}
+	}
+	return found
+}
+
+func (f *Form) find(s string) (found Secrets) {
 	for _, at := range f.expr.FindAllStringSubmatchIndex(s, -1) {
 		from := at[0]
 		for g := 2; g < len(at); g += 2 {
@@ -66,7 +87,7 @@ var All = []Form{
 	newForm("JSON Web Token", `\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*`, "eyJ"),
 	newForm("access key or token of a known make",
 		`\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|`+
-			`gl(?:pat|dt|rt|cbt|ptt|soat|agent|ft)-[A-Za-z0-9_-]{16,}|xox[abeprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}|`+
+			`gl(?:pat|dt|rtr?|cbt|ptt|soat|agent|ft|oas|imt|ffct|wt)-[A-Za-z0-9_-]{16,}|xox[abeprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}|`+
 			`[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|sk-(?:ant|proj|svcacct)-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|`+
 			`dckr_pat_[A-Za-z0-9_-]{20,}|hv[sbr]\.[A-Za-z0-9_-]{20,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{35}|`+
 			`GOCSPX-[A-Za-z0-9_-]{20,}|dop_v1_[a-f0-9]{32,}|glsa_[A-Za-z0-9_]{20,}|AGE-SECRET-KEY-1[A-Z0-9]{30,}|`+
@@ -85,9 +106,17 @@ var All = []Form{
 			`PMAK-[a-f0-9]{24}-[a-f0-9]{34}|HRKU-[A-Za-z0-9_-]{30,}|s\.[A-Za-z0-9]{24}\b|nfp_[A-Za-z0-9]{30,}|rnd_[A-Za-z0-9]{28,}|`+
 			`nbp_[A-Za-z0-9]{30,}|`+
 			`lsv2_(?:pt|sk)_[a-f0-9]{32}_[a-f0-9]{10}|ph[cx]_[A-Za-z0-9]{40,}|EAAC[A-Za-z0-9]{30,}|`+
-			`reeve-join-1\.[A-Za-z0-9_-]+)`,
+			`whsec_[A-Za-z0-9+/=]{24,}|xai-[A-Za-z0-9]{40,}|b\.AAAAA[A-Za-z0-9_-]{40,}|[A-Za-z0-9_~.-]{3}[78]Q~[A-Za-z0-9_~.-]{31,34}|`+
+			`sk\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{16,}|`+
+			`sha256~[A-Za-z0-9_-]{30,}|(?:token|kubeconfig)-[a-z0-9.-]{3,63}:[a-z0-9]{54}|xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}|`+
+			`sq0(?:csp|atp|idp)-[A-Za-z0-9_-]{22,}|do[or]_v1_[a-f0-9]{32,}|nvapi-[A-Za-z0-9_-]{40,}|tfp_[A-Za-z0-9_-]{40,}|`+
+			`ATCTT3[A-Za-z0-9_=-]{40,}|ABSK[A-Za-z0-9+/=]{60,}|pat-[a-z]{2}\d-[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}|`+
+			`v1\.0-[a-f0-9]{24}-[a-f0-9]{100,}|perm[:-][A-Za-z0-9=.+/]{20,}|E[ZT][AT]K[a-zA-Z0-9]{50,}|EAAA[El][A-Za-z0-9_-]{55,}|`+
+			`(?:sk|rk)_prod_[A-Za-z0-9]{16,}|apify_api_[A-Za-z0-9]{30,}|tvly-[A-Za-z0-9-]{20,}|RW(?:RTY0Iy|RCSz)[A-Za-z0-9+/=]{40,}|`+
+			`secret-token:[A-Za-z0-9%._~-]{8,}|eyJrIjoi[A-Za-z0-9+/_-]{20,}=*|sy[rt]_[A-Za-z0-9]+_[A-Za-z0-9]{16,}_[A-Za-z0-9]+|`+
+			`gAAAAA[A-Za-z0-9_-]{60,}=*|reeve-join-1\.[A-Za-z0-9_-]+)`,
 		"AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_",
-		"glpat-", "gldt-", "glrt-", "glcbt-", "glptt-", "glsoat-", "glagent-", "glft-", "xox", "xapp-",
+		"glpat-", "gldt-", "glrt-", "glcbt-", "glptt-", "glsoat-", "glagent-", "glft-", "gloas-", "glimt-", "glffct-", "glwt-", "glrtr-", "xox", "xapp-",
 		"k_live_", "k_test_", "sk-ant-", "sk-proj-", "sk-svcacct-", "hf_", "npm_", "dckr_pat_", "hvs.", "hvb.", "hvr.", "SG.", "AIza",
 		"pypi-", "rubygems_", "cio", "ATATT3", "ATBB", "GR1348941", "tskey-", "dckr_oat_", "SWMTKN-1-", "::server:", "::node:", ".atlasv1.",
 		"pul-", "dapi0", "dapi1", "dapi2", "dapi3", "dapi4", "dapi5", "dapi6", "dapi7", "dapi8", "dapi9", "dapia", "dapib", "dapic", "dapid",
@@ -97,6 +126,9 @@ var All = []Form{
 		"dp.st.", "dp.pt.", "dp.ct.", "dp.sa.", "dp.scim.", "dp.audit.", "sdk-", "dt0", "key-", "shpat_", "shpca_", "shppa_",
 		"shpss_", "ya29.", "1//0", "LTAI", "AKID", "AKCp", "oy2", "bkua_", "bkut_", "CCIPAT_", "CCIPRJ_", "ops_eyJ", "CFPAT-", "PMAK-", "HRKU-",
 		" s.", "=s.", "\"s.", ":s.", "nfp_", "rnd_", "nbp_", "lsv2_", "phc_", "phx_", "EAAC",
+		"whsec_", "xai-", "b.AAAAA", "7Q~", "8Q~", "sk.eyJ", "sha256~", "token-",
+		"kubeconfig-", "xkeysib-", "sq0", "doo_v1_", "dor_v1_", "nvapi-", "tfp_", "ATCTT3", "ABSK", "pat-", "v1.0-", "perm:", "perm-",
+		"EZAK", "EZTK", "ETAK", "ETTK", "EAAAE", "EAAAl", "sk_prod_", "rk_prod_", "apify_api_", "tvly-", "RWRTY0Iy", "RWRCSz", "eyJrIjoi", "syt_", "syr_", "gAAAAA", "secret-token:",
 		"GOCSPX-", "dop_v1_", "glsa_", "AGE-SECRET-KEY-", "reeve-join-"),
 	// Addresses that are secrets themselves.
 	newForm("token of a bot of Telegram", `(\bbot|\b)\d{8,10}:AA[A-Za-z0-9_-]{30,}`, ":AA"),
@@ -126,6 +158,8 @@ var All = []Form{
 		`(\b(?:echo|printf|yes)\s+(?:-\w+\s+)*\\?["']?)[^"'|;&\n]*[^"'|;&\s\\](\\?["']?\s*\|\s*(?:sudo\s+(?:-\w+\s+)*)?(?:\S*/)?(?:`+
 			`(?:passwd|docker|podman|helm|oc|nerdctl|cryptsetup|gpg|openssl|argocd|vault|az|aws|net)\b`+
 			`[^|;&\n]*(?:stdin|\s-(?:\s|$)|passphrase-fd|fd:0)|`+
+			`\S+\s[^|;&\n]*(?:(?:passw\w*|pass|token|secret|key)[-=_]?(?:on[-_])?stdin|stdin[-_](?:pass\w*|token)|--with-token)|`+
+			`realm\s|adcli\s|openconnect\s|[\w-]+-keystore\s|ansible-vault\s|mount\.\w+\s|gpg-preset-passphrase\s|`+
 			`chpasswd|passwd\s|kinit|smbpasswd|vncpasswd|wg\s|su\b|sudo\s[^|;&\n]*-S|systemd-creds|kubeseal|htpasswd|mkpasswd))`,
 		"echo ", "printf ", "yes "),
 	newForm("password piped into a program",
@@ -158,16 +192,19 @@ var All = []Form{
 	newForm("password in an address", `(\bregister\s*=>?\s*[\w.-]+:)[^@\s]+(@)`, "register ="),
 	newForm("login=USER:PASSWORD", `(?i)(\b(?:login|proxyauth|userpwd)=[\w.\\-]+:)[^\s,;"'/]+`, "login=", "proxyauth=", "userpwd="),
 	newForm("password in code",
-		`(?i)(\b(?:mysqli?_connect|mysqli|pymysql\.connect|mysqldb\.connect|connector\.connect|new\s+pdo|getconnection|dbi->connect)`+
-			`\s*\(\s*[ub]?\\*["'][^"'\n]*["']\s*,\s*[ub]?\\*["'][^"'\n]*["']\s*,\s*[ub]?\\*["'])[^"'\\\n]+`,
-		"connect(", "mysqli(", "new pdo", "getconnection"),
+		`(?i)(\b(?:mysqli?_connect|mysqli|(?:pymysql|mysqldb|connector|cx_oracle|oracledb|pymssql|fdb|oci|imaplib)\.connect|oci_p?connect|new\s+pdo|`+
+			`getconnection|dbi->connect|new\s+sequelize|ldap_bind|ssh2_auth_password|imap_open|odbc_p?connect|sqlsrv_connect|ftp_login|`+
+			`drivermanagerdatasource|getconnection|create_connection)`+
+			`\s*\(\s*(?:[ub]?\\*["'][^"'\n]*["']|\$?[\w.>-]+)\s*,\s*(?:[ub]?\\*["'][^"'\n]*["']|\$?[\w.>-]+)\s*,\s*[ub]?\\*["'])[^"'\\\n]+`,
+		"connect(", "mysqli(", "new pdo", "getconnection", "new sequelize", "ldap_bind", "ssh2_auth_password", "imap_open", "drivermanagerdatasource",
+		"ftp_login", "create_connection"),
 	newForm("password in code",
 		`(?i)((?:\b(?:http(?:basic|digest)auth|\w*passwordauthentication|usernamepasswordcredentials|networkcredential|\w*basic_?auth|`+
-			`ftp_login|authenticate)|`+
+			`ftp_login|authenticate|simple_bind(?:_s)?)|`+
 			`\.login|\bauth\s*=)\s*\(?\s*[ub]?\\*["'][^"'\n]*["']\s*,\s*[ub]?\\*["'])[^"'\\\n]+`,
 		"basicauth", "digestauth", "basic_auth", "passwordauthentication", "passwordcredentials", "networkcredential", "ftp_login",
 		".login(", "auth=(", "auth = (",
-		"authenticate("),
+		"authenticate(", "simple_bind"),
 	newForm("ConvertTo-SecureString", `(?i)(convertto-securestring\s+(?:-string\s+)?\\*["'])[^"'\\\n]+`, "convertto-securestring"),
 	newForm("password in XML", `(?is)(<\w*password>\s*<value>)[^<]+`, "<value>"),
 	newForm("command of a protocol",
@@ -199,5 +236,24 @@ var All = []Form{
 	newForm("password of a network device", `(?i)(\bcommunity\s+)[^\s"'{]+(\s*\{)`, "community "),
 	newForm("password of ProFTPD", `(?i)(\bSQLConnectInfo\s+\S+\s+\S+\s+)\S+`, "sqlconnectinfo"),
 	newForm("password of a network device", `(?i)(\bkey\s+7\s+)[0-9a-f]{6,}`, "key 7"),
+	within(`(?s)LoginModule\b[^;]*`, newForm("password of a user of Kafka", `(\buser_[\w.-]+\s*=\s*\\*["'])[^"'\\]+`, "loginmodule")),
+	newForm("value from a command", `(?i)((?:key|psk|passw\w*|secret|token)\s+<\(\s*(?:echo|printf)\s+(?:-\w+\s+)*["']?)[^"')\s]+`, "<(echo", "<( echo",
+		"<(printf"),
+	newForm("password of a network device", `(?i)(\bsnmp-(?:server|agent)\s+(?:usm-)?user\s.{0,80}?\bauth\s+\w+\s+)\S+(\s+priv\s+\w+(?:\s+\d+)?\s+)\S+`,
+		"snmp-server user", "snmp-agent"),
+	newForm("password of a network device", `(?i)(\bsnmp-(?:server|agent)\s+(?:usm-)?user\s.{0,80}?\bauth\s+\w+\s+)\S+`,
+		"snmp-server user", "snmp-agent"),
+	newForm("secret of RADIUS", `(?m)^([\w.\[\]:-]+:(?:1812|1813|1645|1646)\s+)\S+((?:\s+\d+)?\s*$)`, ":1812", ":1813", ":1645", ":1646"),
+	newForm("secret of TACACS+", `(?i)(=\s*(?:cleartext|des)\s+\\*["']?)[^\s"'\\;]+`, "cleartext", "= des "),
+	within(`(?s)^.*=\s*(?:cleartext|des)\s.*$`, newForm("secret of TACACS+", `(?m)(^\s*key\s*=\s*\\*["']?)[^\s"'\\;]+`, "cleartext")),
+	newForm("key under a master key", `-AQ==[A-Za-z0-9+/=]{8,}`, "-aq=="),
+	newForm("key of NTP", `(?m)^(\s*\d{1,5}\s+(?:MD5|SHA1|SHA256|SHA384|SHA512|AES128CMAC|AES128|AES256)\s+)\S+(\s*(?:#.*)?$)`,
+		" md5 ", " sha1 ", " sha256 ", " sha384 ", " sha512 ", " aes128"),
+	newForm("password of Redis' sentinel", `(?i)(\bsentinel\s+(?:auth-pass\s+\S+|sentinel-pass)\s+)\S+`, "sentinel "),
+	newForm("key of a wireless network", `(?i)(\boption\s+key[1-4]?\s+\\*["'])[^"'\\\n]{5,}`, "option key"),
+	newForm("password of a network device", `(\$[89]\$)[A-Za-z0-9./-]{6,}`, "$8$", "$9$"),
+	newForm("product key", `(?i)(/ipk\s+)[A-Z0-9-]+`, "/ipk "),
+	newForm("login of HAProxy", `(\bstats\s+auth\s+[\w.@-]+:)\S+`, "stats auth"),
+	newForm("variable of nginx", `(?i)(\bset\s+\$\w*(?:token|secret|passw\w*|api_?key)\w*\s+\\*["']?)[^"'\\;\s$]+`, "set $"),
 	newForm("pgbouncer's list of users", `(?m)^(\s*"[^"\n]+"\s+")[^"\n]+("\s*)$`, `" "`),
 }

@@ -15,9 +15,15 @@ const (
 	AboutPrograms
 	AboutAddresses
 	aboutEscapes
-	// AboutForms is the bit of the first of forms. Others follow.
-	AboutForms
+	// aboutForms is the bit of the first of forms. Others follow.
+	aboutForms
 )
+
+// formBits is how many bits forms have. Where there are more forms, some share one.
+const formBits = 60
+
+// AboutForm is the bit of the nth of [All].
+func AboutForm(n int) Topics { return aboutForms << (n % formBits) }
 
 // hint is a text, in small letters, that is in all texts about something.
 type hint struct {
@@ -77,7 +83,7 @@ func NewHints() *Hints {
 // Add adds texts of which each is in all texts about something.
 func (h *Hints) Add(about Topics, texts ...string) {
 	for _, t := range texts {
-		t = strings.ToLower(t)
+		t = lowerASCII(t)
 		switch len(t) {
 		case 1:
 			for _, c := range []byte{t[0], strings.ToUpper(t)[0]} {
@@ -151,6 +157,14 @@ func equalFold[T string | []byte](hint string, text T) bool {
 	return true
 }
 
+func lowerASCII(s string) string {
+	b := []byte(s)
+	for i := range b {
+		b[i] = lower[b[i]]
+	}
+	return string(b)
+}
+
 // lower maps bytes to lower case, as far as they are ASCII.
 var lower = func() (table [256]byte) {
 	for i := range table {
@@ -172,7 +186,7 @@ var Anything = func() *Hints {
 	// Escapes of JSON stand between in raw text, or in place of what is looked for.
 	h.Add(aboutEscapes, `"kty"`, `kty\"`, `auth\"`, `\" \"`, `\\u00`)
 	for n, f := range All {
-		h.Add(AboutForms<<n, f.needs...)
+		h.Add(AboutForm(n), f.needs...)
 	}
 	return h
 }()

@@ -24,7 +24,7 @@ func TestHints(t *testing.T) {
 func TestPlain(t *testing.T) {
 	for _, group := range Anything.groups {
 		for _, h := range group {
-			if len(h.text) >= MinPlain && IsPlain(h.text) && h.about < AboutForms {
+			if len(h.text) >= MinPlain && IsPlain(h.text) && h.about < aboutForms {
 				t.Errorf("%q is in texts that are passed over", h.text)
 			}
 		}
@@ -35,7 +35,9 @@ func TestPlain(t *testing.T) {
 			t.Errorf("%q is looked through", text)
 		}
 	}
-	if len(All) > 64-bits.TrailingZeros64(uint64(AboutForms)) {
-		t.Errorf("%d forms are more than there are Topics", len(All))
+	for n := range All {
+		if AboutForm(n) < aboutForms || bits.OnesCount64(uint64(AboutForm(n))) != 1 {
+			t.Errorf("form %d has the bits %b", n, AboutForm(n))
+		}
 	}
 }

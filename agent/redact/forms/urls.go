@@ -76,6 +76,10 @@ func login(s, scheme string, begin, end int) (found Secrets) {
 			return nil
 		}
 		last = strings.LastIndexByte(address, '@')
+		if last < 0 {
+			last = beyondBlanks(s, begin, end)
+			address = s[begin:min(len(s), begin+maxAddress)]
+		}
 		if last < colon || !isHost(address[last+1:]) || strings.HasPrefix(authority, "[") || strings.HasPrefix(authority, "$") {
 			return nil
 		}
@@ -107,6 +111,24 @@ func login(s, scheme string, begin, end int) (found Secrets) {
 
 // loneSecrets are schemes in which what stands before the host is no user.
 var loneSecrets = []string{"snmp://", "trojan://", "vless://", "hysteria2://", "hy2://", "tuic://"}
+
+// beyondBlanks returns where the host begins behind a password with blanks in it, or -1: all of it stands in one pair of
+// quotes, and no other address in between.
+func beyondBlanks(s string, begin, end int) int {
+	if end >= len(s) || s[end] != ' ' {
+		return -1
+	}
+	rest := s[begin:min(len(s), end+64)]
+	if n := strings.IndexAny(rest, "\"'`\n<>"); n >= 0 {
+		rest = rest[:n]
+	}
+	at := strings.IndexByte(rest, '@')
+	if at < 0 || strings.Contains(rest[:at], "//") || strings.Count(rest[:at], " ") > 3 || strings.ContainsAny(rest[:at], "()[],;") ||
+		strings.Contains(rest[:at], ": ") {
+		return -1
+	}
+	return at
+}
 
 func isPort(s string) bool {
 	for i := range len(s) {

@@ -41,6 +41,9 @@ func Harmless(text string) bool {
 	if len(text) >= 20 && len(text) <= 35 && text[0] == '2' && text[10] == 'T' && text[13] == ':' && text[4] == '-' && isTimes(text) {
 		return true
 	}
+	if strings.HasPrefix(text, "{{") && template.MatchString(text) {
+		return true
+	}
 	if text[0] == '<' && placeholder.MatchString(text) {
 		return true
 	}
@@ -49,6 +52,9 @@ func Harmless(text string) bool {
 
 // placeholder stands for what is to be filled in: <password>, </s>.
 var placeholder = regexp.MustCompile(`^</?[A-Za-z][A-Za-z_ -]*>$`)
+
+// template is what a template fills in from elsewhere, without a text of its own: {{ .Values.password | quote }}.
+var template = regexp.MustCompile(`^\{\{-?(?:\s*(?:[\w.$|()]+|include\s+"[\w.-]+"))+\s*-?\}\}$`)
 
 // isTimes reports whether there is nothing in a text that is not in times: 2027-01-01T12:00:00.5Z.
 func isTimes(text string) bool { return strings.Trim(text, "0123456789-+:.TZ") == "" }
@@ -263,7 +269,7 @@ func IsProse(rest string) bool {
 // IsName reports whether a text may be a name: letters, digits, and _ - .
 func IsName(s string) bool {
 	for _, r := range s {
-		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-.", r) {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) && !strings.ContainsRune("_-.", r) {
 			return false
 		}
 	}

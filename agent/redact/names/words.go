@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // MaxName is how long a name is at most.
@@ -44,18 +45,25 @@ var secretNames = []struct {
 	words  string
 }{
 	{inName | inside | password, "password, passwd, passphrase, passwrd"},
-	{inName | password, "passwords, pwd, pswd, pswrd, psw, passw, pword, pass phrase, pass word, passwort, kennwort, " +
-		"senha, contraseña, contrasena, clave, " +
-		"mot de passe, wachtwoord, hasło, haslo, salasana, lösenord, losenord, adgangskode, parola, heslo, jelszó, jelszo, lozinka, şifre, " +
-		"mật khẩu, пароль, пароля, 密码, 密碼, 口令, パスワード, 비밀번호, 암호, סיסמה, كلمة السر, كلمة المرور, รหัสผ่าน"},
+	{inName | inside | password, "motdepasse, contraseña, contrasena, contrasenia, contrasenya, contrasinal, kennwort, passwort, wachtwoord, " +
+		"salasana, adgangskode, kodeord, slaptažodis, slaptazodis, пароль, пароля, паролем, паролі, парола, лозинка, 密码, 密碼, 口令, パスワード, " +
+		"パスコード, 暗証番号, 비밀번호, 암호, סיסמה, पासवर्ड, পাসওয়ার্ড, κωδικός, κωδικος, συνθηματικό, գաղտնաբառ, პაროლი, รหัสผ่าน"},
+	{inName | password, "passwords, pwd, pswd, pswrd, psw, passw, pword, pass phrase, pass word, " +
+		"senha, clave, palavra passe, sandi, kata sandi, kata laluan, parolă, parolası, parolasi, sifre, şifrə, şifresi, sifresi, toegangscode, zugangscode, " +
+		"passord, parool, geslo, zaporka, lykilorð, pasahitza, pasvorto, nenosiri, wagwoord, رمز عبور, mat khau, " +
+		"mot de passe, hasło, haslo, lösenord, losenord, parola, heslo, jelszó, jelszo, lozinka, şifre, " +
+		"mật khẩu, كلمة السر, كلمة المرور"},
 	{inName | ending | password, "pass"},
 	{inName | password, "psk"},
+	{inName | inside, "密钥, 秘钥, 私钥, 密鑰, 私鑰, 秘密鍵, 秘密키, 비밀키, 개인키, 令牌"},
+	{inName, "geheimnis, secreto, segreto, segredo, secrète, секрет, jeton, authtok"},
 	{inName | inside, "secret, credential, apikey, privatekey, userkey, accesskey, dockercfg, dockerconfigjson"},
 	{inName | ending, "token"},
-	{inName, "secrets, tokens, credentials, creds, cred, authorization, cookie, cookies, setcookie, keytab, pw, passkey, " +
-		"bearer, kek, mkek, totp, cvv, htpasswd, netrc, mnemonic, fernet"},
-	{inName | bare, "passcode, rootpw, bindpw, olcrootpw, adminpw, userpw, masterauth, requirepass, " +
+	{inName, "secrets, tokens, credentials, creds, cred, authorization, cookie, cookies, setcookie, keytab, passkey, " +
+		"bearer, tlspskvalue, passcommand, kek, mkek, totp, cvv, htpasswd, netrc, mnemonic, fernet"},
+	{inName | bare, "passcode, rootpw, bindpw, olcrootpw, adminpw, userpw, rootpwmodpw, masterauth, requirepass, " +
 		"rocommunity, rwcommunity, rocommunity6, rwcommunity6, trapcommunity, auth pass, auth password"},
+	{inName | ending, "pw"},
 	{inName | ending, "privkey, authkey, signingkey, encryptionkey, masterkey, secretkey, sharedkey, clientkey, " +
 		"adminkey, sshkey, sslkey, tlskey, rndckey, " +
 		"fernetkey, heartbeatkey, rgwkey, mdskey, joinkey, routingkey, licensekey, integrationkey, sessionkey, hostkey, " +
@@ -72,16 +80,18 @@ var secretNames = []struct {
 		"rgw key, heartbeat key, write key, ingest key, ingestion key, recovery key, unseal key, consumer key, agent key, " +
 		"service key, wrapping key, " +
 		"service account key, publish key, subscribe key, vapid key, push key, wep key, monitor key, cipher key, crypto " +
-		"key, aes key, des key, rsa key, " +
+		"key, auth salt, nonce salt, in salt, aes key, des key, rsa key, " +
 		"webhook key, gpg key, pgp key, jwt key, registration key, enrollment key, activation key, security key, bot key, " +
 		"app key, application key, sentry key, salt key, erlang cookie, rediscli auth, sonar login, " +
 		"user data, hash suffix, hash prefix, recovery code, backup code, access code, security code, verification code, " +
 		"mfa code, seed phrase, " +
 		"pin code, wifi key, enc key, kg key, machine key, validation key, decryption key, instrumentation key, honeycomb team, " +
-		"x key, x custom auth, basic auth users, secure json data, proxyauth, " +
+		"x key, tlspsk value, ipsec key, clear text, product key, auth ident, github oauth, gitlab oauth, bitbucket oauth, clé secrète, cle secrete, clé api, cle api, clé privée, " +
+		"cle privee, chave secreta, chave privada, chave api, chave acesso, chiave segreta, chiave privata, chiave api, api schlüssel, api schluessel, " +
+		"geheimer schlüssel, privater schlüssel, закрытый ключ, секретный ключ, ключ api, ключ доступа, x custom auth, basic auth users, secure json data, proxyauth, " +
 		"session id, secret id, secret uuid, snmp community, community string, snmp security, community read, community " +
 		"write, x auth, proxy auth"},
-	{inName | vague, "hmac, jwt, salt, basic auth, keyfile"},
+	{inName | vague, "hmac, jwt, salt, basic auth, keyfile, bundle gems, bundle github, bundle rubygems, bundle enterprise"},
 	{atEnd | vague, "auth, community, seed, signature, encrypt"},
 	{inQuery, "sig, signature, code, key, auth, hmac, x-amz-signature, x-amz-credential, x-goog-signature, x-goog-credential, " +
 		"awsaccesskeyid, jwt, sid, hash, md5, apikey, rlkey"},
@@ -98,7 +108,7 @@ var harmlessEnds = func() map[string]Look {
 			"days expiry expires expired expiration created updated deleted time timestamp at optional age rotation interval " +
 			"timeout used hard limit total rate through thru stdin prompt only fd uses immutable attempts failures errors retries",
 		idLook: "id ids uid type kind class provider policy version status state mode audience audiences method algorithm " +
-			"format source engine backend scope encoder encoding encryption hasher strength complexity",
+			"format source history engine backend scope encoder encoding encryption hasher strength complexity",
 		pathLook: "path paths file files dir directory url uri endpoint location",
 	} {
 		for w := range strings.FieldsSeq(list) {
@@ -203,6 +213,10 @@ const shortEnds = "=: \t\n\"'\\]<>,;)_-.%&$0123456789"
 func Hints() (list []string) {
 	for _, row := range secretNames {
 		for w := range strings.SplitSeq(row.words, ", ") {
+			// Hints have no case beyond ASCII.
+			if first, n := utf8.DecodeRuneInString(w); len(w) != utf8.RuneCountInString(w) && !strings.Contains(w, " ") {
+				list = append(list, strings.ToUpper(w), string(unicode.ToUpper(first))+w[n:])
+			}
 			// Of two words the last is enough where it is key; others are common.
 			switch all := strings.Fields(w); {
 			case row.places&inQuery != 0:
@@ -260,7 +274,8 @@ var without = Set("nopasswd nopassword nopass passwordless")
 // references are the ends of names that name a secret.
 var references = [][]string{
 	{"pull", "secret"}, {"pull", "secrets"}, {"existing", "secret"}, {"tls", "secret"}, {"password", "key"}, {"load", "credential"},
-	{"load", "credential", "encrypted"}, {"import", "credential"}}
+	{"load", "credential", "encrypted"}, {"import", "credential"}, {"creds", "store"},
+	{"cred", "helpers"}, {"creds", "helper"}, {"credential", "helper"}}
 
 // ofWhole are words before hash that say what it is of: nothing that could be tried.
 var ofWhole = Set("cert certificate image template chart file git commit spec config content")
@@ -368,7 +383,7 @@ func MemberOf(name string) Verdict {
 		"description", "title", "summary", "comment", "hint", "help", "example":
 		return Verdict{Secret: true, Look: wordLook}
 	}
-	if ws := split(name); len(ws) > 0 {
+	if ws := split(name); len(ws) > 0 && ws[0] != "inline" { // inline_bytes: Envoy's
 		if end, ok := harmlessEnds[ws[len(ws)-1]]; ok {
 			if end == anyLook {
 				return Verdict{}
@@ -460,7 +475,7 @@ func split(name string) []string {
 	var last rune
 	for _, r := range name {
 		switch {
-		case !unicode.IsLetter(r) && !unicode.IsDigit(r):
+		case !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r):
 			flush()
 		case unicode.IsUpper(r) && unicode.IsLower(last):
 			flush()
