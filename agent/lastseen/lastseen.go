@@ -38,7 +38,7 @@ import (
 //	c SCOPE                a scope's checkpoint
 //	s SCOPE                how the store stands to a scope: format byte, epoch, time
 //	t TYPE                 an asset type: format byte, AssetType
-//	m...                   the spool's id, how far it was applied, the clock
+//	m...                   the spool's id, how far it was applied, the clock, a filler
 type Store struct {
 	// MinFree is how much must be free on the filesystem for what is written
 	// without the spool, which sees to that itself: the store writes through memory
@@ -58,13 +58,22 @@ type Store struct {
 	redoing   bool
 	restoring int
 	// asked counts the calls of MustResend.
-	asked   int
+	asked int
+	// settled is the size of the files of values when what is garbage in them was known last.
+	settled int64
 	damaged chan error
 }
 
 // valueLogBytes is the size of a file of values. Opening the store reads the newest one
 // through, by a memory map: larger ones are what an agent has resident most at its start.
 const valueLogBytes = 8 << 20
+
+// memTableBytes is the size of a table in memory, and valueThreshold that of values from
+// which on they lie in files of their own.
+const (
+	memTableBytes  = 4 << 20
+	valueThreshold = 4 << 10
+)
 
 const (
 	assetPrefix      = 'a'
@@ -109,9 +118,9 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 		// in no order, so what leaves level zero rewrites all of the level below: four
 		// tables at once, not two, and tables of 4 MiB take a sixth of the time from an
 		// agent's first load, and no more memory.
-		return o.WithMemTableSize(4 << 20).WithNumLevelZeroTables(4).WithNumLevelZeroTablesStall(8).
+		return o.WithMemTableSize(memTableBytes).WithNumLevelZeroTables(4).WithNumLevelZeroTablesStall(8).
 			WithBaseTableSize(4 << 20).WithBlockCacheSize(2 << 20).WithIndexCacheSize(2 << 20).
-			WithValueLogFileSize(valueLogBytes).WithValueThreshold(4 << 10).
+			WithValueLogFileSize(valueLogBytes).WithValueThreshold(valueThreshold).
 			// What was stored and changed on disk is an error, not another state.
 			WithVerifyValueChecksum(true).WithChecksumVerificationMode(options.OnTableAndBlockRead)
 	})
@@ -166,21 +175,6 @@ func (s *Store) Sync() error {
 		return fmt.Errorf("syncing the last-seen store: %w", err)
 	}
 	return nil
-}
-
-// CollectGarbage frees disk space that changed values left behind.
-func (s *Store) CollectGarbage() error {
-	if err := spool.CheckFree(s.db.Opts().Dir, s.MinFree); err != nil {
-		return fmt.Errorf("collecting garbage in the last-seen store: %w", err)
-	}
-	for {
-		if err := s.db.RunValueLogGC(0.5); err != nil {
-			if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
-				return nil
-			}
-			return fmt.Errorf("collecting garbage in the last-seen store: %w", err)
-		}
-	}
 }
 
 // Clock returns the newest stamp that the agent has given.

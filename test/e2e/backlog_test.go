@@ -98,17 +98,13 @@ func writeJournal(t *testing.T, file string, size int) (versions int) {
 	w := bufio.NewWriter(f)
 	enc := json.NewEncoder(w)
 	random := rand.New(rand.NewPCG(1, 2))
-	// Words of small letters: a letter has less than five bits.
-	const words, letters = 25_000, 7
-	text := make([]byte, words*(letters+1))
-	for written := 0; written < size; written += words * letters * 5 / 8 {
-		for i := range text {
-			text[i] = byte('a' + random.IntN(26))
-			if i%(letters+1) == letters {
-				text[i] = ' '
-			}
+	const numbers, digits = 20_000, 9
+	list := make([]int, numbers)
+	for written := 0; written < size; written += numbers * digits / 2 {
+		for i := range list {
+			list[i] = 100_000_000 + random.IntN(900_000_000)
 		}
-		a := thing(fmt.Sprint("thing-", versions%1_000), map[string]any{"n": versions, "text": string(text)})
+		a := thing(fmt.Sprint("thing-", versions%1_000), map[string]any{"n": versions, "list": list})
 		if err := enc.Encode(upsert(a)); err != nil {
 			t.Fatal(err)
 		}
