@@ -20,6 +20,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/scope"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/aggregator/watch"
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/api/reeve/v1/reevev1connect"
 )
@@ -41,6 +42,7 @@ type Inventory struct {
 	Warehouse *warehouse.Warehouse
 	Registry  *registry.Registry
 	Feed      *ingest.Feed
+	Tail      *watch.Tail
 	// Started is when the aggregator began to take sessions: it cannot know
 	// that an agent is silent before that.
 	Started time.Time

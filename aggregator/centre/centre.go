@@ -41,6 +41,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/sqlgate"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse/embedded"
+	"github.com/reeve-cloud/reeve/aggregator/watch"
 	"github.com/reeve-cloud/reeve/pkg/atomicfile"
 	"github.com/reeve-cloud/reeve/pkg/health"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
@@ -140,10 +141,16 @@ func (a *Centre) open(ctx context.Context) error {
 		return err
 	}
 	feed := ingest.NewFeed(a.metrics)
+	newest, err := a.warehouse.NewestReceived(ctx)
+	if err != nil {
+		return err
+	}
+	progress := ingest.NewProgress(newest)
 	paths := catalogue.New(a.warehouse, logger)
 	in, err := ingest.New(ingest.Options{
 		Warehouse: a.warehouse, Watermarks: a.registry, Dir: commitLogDir(c),
 		Logger: logger, Metrics: a.metrics, Committed: func(g *warehouse.Group) { paths.Learn(g); feed.Publish(g) }, Fences: scopes.Fences,
+		Progress: progress,
 	})
 	if err != nil {
 		return err
@@ -154,10 +161,15 @@ func (a *Centre) open(ctx context.Context) error {
 		Reconciler: reconcile.New(a.warehouse, scopes, in, logger, a.metrics), Scopes: scopes,
 		Clock: clock, ResetKey: resetKey, Logger: logger, Metrics: a.metrics,
 	})
-	remover := removal.New(removal.Options{Registry: a.registry, Warehouse: a.warehouse, Logger: logger,
-		Forgotten: func(site string) { scopes.Forget(site); paths.Forget(site) }})
 	inventory := &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger, Scopes: scopes}
+	remover := removal.New(removal.Options{Registry: a.registry, Warehouse: a.warehouse, Logger: logger,
+		Forgotten: func(site string) { scopes.Forget(site); paths.Forget(site); inventory.Tail.Removed(site) }})
 	inventory.Engine = query.New(query.Options{Warehouse: a.warehouse, Silent: inventory.SilentAgents, Catalogue: query.Paths(paths), Logger: logger})
+	if inventory.Tail, err = watch.New(ctx, watch.Options{
+		Engine: inventory.Engine, Progress: progress, Removed: a.registry.ForgottenSite, Logger: logger,
+	}); err != nil {
+		return err
+	}
 	people.Engine, people.Completer = inventory.Engine, suggest.New(inventory.Engine, paths, logger)
 	inventory.Layouts = &api.Layouts{Warehouse: a.warehouse, Registry: a.registry, Catalogue: paths, Logger: logger}
 	exports, err := export.NewJobs(filepath.Join(c.DataDir, "export"), a.registry.Store().FreeSpace)
@@ -202,7 +214,8 @@ func (a *Centre) open(ctx context.Context) error {
 	keeper := retention.New(retention.Options{
 		Policy: c.Retention.Policy(), Warehouse: a.warehouse, Registry: a.registry, Logger: logger, Metrics: a.metrics,
 	})
-	a.parts = append(a.parts, in.Run, paths.Run, scopes.Run, agents.Serve, server.Serve, remover.Run, keeper.Run, sampler.Run, a.keepClock)
+	a.parts = append(a.parts, in.Run, inventory.Tail.Run, paths.Run, scopes.Run, agents.Serve, server.Serve, remover.Run, keeper.Run, sampler.Run,
+		a.keepClock)
 	return nil
 }
 

@@ -88,6 +88,9 @@ type Options struct {
 	// Committed is called with each group after it is durable. It must not
 	// block. It may be nil.
 	Committed func(*warehouse.Group)
+	// Progress is told how far the warehouse is. Nil is one of its own, of an empty
+	// warehouse.
+	Progress *Progress
 }
 
 // Ingest commits batches.
@@ -117,6 +120,9 @@ func New(o Options) (*Ingest, error) {
 	log, err := openCommitLog(o.Dir)
 	if err != nil {
 		return nil, err
+	}
+	if o.Progress == nil {
+		o.Progress = NewProgress(time.Time{})
 	}
 	return &Ingest{
 		o: o, log: log, metrics: newMetrics(o.Metrics),
@@ -194,6 +200,7 @@ func (i *Ingest) Run(ctx context.Context) error {
 		return err
 	}
 	close(i.recovered)
+	i.o.Progress.Settled()
 	ready, large := make(chan *frozen), make(chan *frozen, 1)
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return i.freezeAll(ctx, ready, large) })
@@ -235,6 +242,8 @@ type frozen struct {
 	stored  *ingestv1.Group
 	group   *warehouse.Group
 	marks   map[registry.SpoolClass]uint64
+	// versions says that versions of assets were inserted.
+	versions bool
 }
 
 func (i *Ingest) freezeAll(ctx context.Context, ready, large chan<- *frozen) error {
@@ -264,7 +273,7 @@ func (i *Ingest) freezeAll(ctx context.Context, ready, large chan<- *frozen) err
 func (i *Ingest) freeze(ctx context.Context, batches []*pending) (*frozen, error) {
 	f := &frozen{began: time.Now(), batches: batches}
 	id := uuid.New()
-	f.stored = freeze(id, f.began, batches, i.o.Fences)
+	f.stored = freeze(id, i.o.Progress.Begin(f.began), batches, i.o.Fences)
 	of := make(map[string]int) // batches by agent
 	for n, p := range batches {
 		of[p.agent.ID]++
@@ -302,7 +311,7 @@ func (i *Ingest) letter(g *warehouse.Group) {
 
 // commit makes a group durable and acknowledges it.
 func (i *Ingest) commit(ctx context.Context, f *frozen) error {
-	took, err := i.insert(ctx, f.stored, whole(f.stored), f.group)
+	took, err := i.insert(ctx, f, whole(f.stored), f.group)
 	if err != nil {
 		return err
 	}
@@ -319,7 +328,7 @@ const rest = 3
 func (i *Ingest) commitLarge(ctx context.Context, f *frozen) error {
 	if err := i.inPieces(f.stored, whole(f.stored), func(p part, g *warehouse.Group) error {
 		i.letter(g)
-		took, err := i.insert(ctx, f.stored, p, g)
+		took, err := i.insert(ctx, f, p, g)
 		if err != nil || !i.queue.company() {
 			return err
 		}
@@ -332,7 +341,7 @@ func (i *Ingest) commitLarge(ctx context.Context, f *frozen) error {
 
 // insert brings a part of a group into the warehouse, says so, and returns how long that
 // took once it was its turn.
-func (i *Ingest) insert(ctx context.Context, stored *ingestv1.Group, p part, g *warehouse.Group) (took time.Duration, err error) {
+func (i *Ingest) insert(ctx context.Context, f *frozen, p part, g *warehouse.Group) (took time.Duration, err error) {
 	select {
 	case i.inserts <- struct{}{}:
 		defer func() { <-i.inserts }()
@@ -342,11 +351,12 @@ func (i *Ingest) insert(ctx context.Context, stored *ingestv1.Group, p part, g *
 	began := time.Now()
 	groups := []*warehouse.Group{g}
 	if err := i.o.Warehouse.Write(ctx, g); err != nil {
-		if groups, err = i.settle(ctx, stored, p, g, err); err != nil {
+		if groups, err = i.settle(ctx, f.stored, p, g, err); err != nil {
 			return 0, err
 		}
 	}
 	for _, g := range groups {
+		f.versions = f.versions || len(g.Versions) > 0
 		i.metrics.committed(g)
 		if i.o.Committed != nil {
 			i.o.Committed(g)
@@ -358,6 +368,7 @@ func (i *Ingest) insert(ctx context.Context, stored *ingestv1.Group, p part, g *
 
 // conclude acknowledges a group that is in the warehouse.
 func (i *Ingest) conclude(ctx context.Context, f *frozen) error {
+	i.o.Progress.Done(f.stored.GetReceivedAt(), f.versions)
 	if err := i.finish(ctx, f.name, f.marks); err != nil {
 		return err
 	}

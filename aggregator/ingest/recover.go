@@ -80,6 +80,7 @@ func (i *Ingest) recoverGroup(ctx context.Context, name string) error {
 	if err != nil {
 		return i.setAside(ctx, name, err)
 	}
+	i.o.Progress.Left(stored.GetReceivedAt())
 	i.o.Logger.Info("settling what was being committed when the aggregator stopped", "group", name, "batches", len(stored.GetEntries()),
 		"attempt", a.Starts)
 	if a.Careful || a.Starts > wholeStarts {
@@ -136,6 +137,7 @@ func (i *Ingest) recoverPart(ctx context.Context, stored *ingestv1.Group, p part
 		}
 		for _, g := range groups {
 			i.metrics.committed(g)
+			i.o.Progress.Done(stored.GetReceivedAt(), len(g.Versions) > 0)
 			i.tell(g)
 		}
 		return nil

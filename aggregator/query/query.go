@@ -206,6 +206,9 @@ func (e *Engine) Plan(ctx context.Context, scope Scope, selection Selection) (*P
 	return p, nil
 }
 
+// Selection returns what the plan is of.
+func (p *Plan) Selection() Selection { return p.selection }
+
 // assetType is the one type that is asked for, if there is one.
 func (p *Plan) assetType() string {
 	if p.selection.Type != "" {

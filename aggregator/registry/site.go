@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 )
 
@@ -120,6 +121,26 @@ func (r *Registry) ForgetSite(ctx context.Context, by Actor, name string) error 
 		return nil
 	}
 	return err
+}
+
+// ForgottenSite returns the last site that was forgotten since a time, or nothing. It looks for one site,
+// unless that is empty.
+func (r *Registry) ForgottenSite(ctx context.Context, site string, since time.Time) (string, error) {
+	for position := ""; ; {
+		entries, next, _, err := r.store.AuditPage(ctx, AuditFilter{From: since, Action: "site.forget"}, position, 100)
+		if err != nil {
+			return "", fmt.Errorf("looking for sites that were deleted: %w", err)
+		}
+		for _, e := range entries {
+			if name := strings.TrimPrefix(e.Key, SitePrefix); site == "" || site == name {
+				return name, nil
+			}
+		}
+		if next == "" {
+			return "", nil
+		}
+		position = next
+	}
 }
 
 func (r *Registry) agentsOf(ctx context.Context, site string) (agents []Agent, err error) {

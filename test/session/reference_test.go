@@ -133,7 +133,7 @@ func (a *answers) checkStream(t *testing.T, what, path string, body []byte) {
 		message := body[5 : 5+n]
 		if body = body[5+n:]; flags&2 != 0 {
 			// The one that goes on for ever is cut by the caller, and may still say so.
-			cut := strings.HasSuffix(path, "/WatchChanges") && bytes.Contains(message, []byte(`"canceled"`))
+			cut := isWatch(path) && bytes.Contains(message, []byte(`"canceled"`))
 			if bytes.Contains(message, []byte(`"error"`)) && !cut {
 				t.Errorf("%s: ends with %s", what, message)
 			}
@@ -142,6 +142,9 @@ func (a *answers) checkStream(t *testing.T, what, path string, body []byte) {
 		a.check(t, what, path, message, true)
 	}
 }
+
+// isWatch reports whether an address is that of a method that goes on for ever.
+func isWatch(address string) bool { return strings.Contains(address, "/Watch") }
 
 // Every method is called with its example, over HTTP and by the command of the page for
 // people, and what comes is as the reference says.
@@ -163,7 +166,7 @@ func TestReferenceIsWhatTheServerAnswers(t *testing.T) {
 	call := func(method, address, kind string, body []byte) ([]byte, int) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		if strings.Contains(address, "/WatchChanges") {
+		if isWatch(address) {
 			ctx, cancel = context.WithTimeout(ctx, time.Second) // it never ends
 			defer cancel()
 		}
@@ -177,7 +180,7 @@ func TestReferenceIsWhatTheServerAnswers(t *testing.T) {
 		}
 		response, err := (&http.Client{Transport: transport}).Do(r)
 		if err != nil {
-			if ctx.Err() != nil && strings.Contains(address, "/WatchChanges") {
+			if ctx.Err() != nil && isWatch(address) {
 				return nil, http.StatusOK
 			}
 			t.Fatalf("%s: %v", address, err)
@@ -264,7 +267,7 @@ func (a *answers) runCommands(t *testing.T, c *centre.Centre, page string) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		if strings.HasSuffix(m[1], "/WatchChanges") {
+		if isWatch(m[1]) {
 			cancel()
 			ctx, cancel = context.WithTimeout(t.Context(), 2*time.Second)
 		}

@@ -288,6 +288,109 @@ func (Gap_Reason) EnumDescriptor() ([]byte, []int) {
 	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{15, 0}
 }
 
+type SetChange_Kind int32
+
+const (
+	SetChange_KIND_UNSPECIFIED SetChange_Kind = 0
+	SetChange_KIND_ENTERED     SetChange_Kind = 1
+	SetChange_KIND_CHANGED     SetChange_Kind = 2
+	SetChange_KIND_LEFT        SetChange_Kind = 3
+)
+
+// Enum value maps for SetChange_Kind.
+var (
+	SetChange_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_ENTERED",
+		2: "KIND_CHANGED",
+		3: "KIND_LEFT",
+	}
+	SetChange_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_ENTERED":     1,
+		"KIND_CHANGED":     2,
+		"KIND_LEFT":        3,
+	}
+)
+
+func (x SetChange_Kind) Enum() *SetChange_Kind {
+	p := new(SetChange_Kind)
+	*p = x
+	return p
+}
+
+func (x SetChange_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SetChange_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_reeve_v1_inventory_proto_enumTypes[5].Descriptor()
+}
+
+func (SetChange_Kind) Type() protoreflect.EnumType {
+	return &file_api_reeve_v1_inventory_proto_enumTypes[5]
+}
+
+func (x SetChange_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SetChange_Kind.Descriptor instead.
+func (SetChange_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{21, 0}
+}
+
+type SetChange_Reason int32
+
+const (
+	SetChange_REASON_UNSPECIFIED SetChange_Reason = 0
+	// It was deleted.
+	SetChange_REASON_DELETED SetChange_Reason = 1
+	// It does not pass the filter any more.
+	SetChange_REASON_NO_MATCH SetChange_Reason = 2
+)
+
+// Enum value maps for SetChange_Reason.
+var (
+	SetChange_Reason_name = map[int32]string{
+		0: "REASON_UNSPECIFIED",
+		1: "REASON_DELETED",
+		2: "REASON_NO_MATCH",
+	}
+	SetChange_Reason_value = map[string]int32{
+		"REASON_UNSPECIFIED": 0,
+		"REASON_DELETED":     1,
+		"REASON_NO_MATCH":    2,
+	}
+)
+
+func (x SetChange_Reason) Enum() *SetChange_Reason {
+	p := new(SetChange_Reason)
+	*p = x
+	return p
+}
+
+func (x SetChange_Reason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SetChange_Reason) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_reeve_v1_inventory_proto_enumTypes[6].Descriptor()
+}
+
+func (SetChange_Reason) Type() protoreflect.EnumType {
+	return &file_api_reeve_v1_inventory_proto_enumTypes[6]
+}
+
+func (x SetChange_Reason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SetChange_Reason.Descriptor instead.
+func (SetChange_Reason) EnumDescriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{21, 1}
+}
+
 type Asset struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Uid   string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
@@ -1947,6 +2050,288 @@ func (x *WatchChangesResponse) GetChanges() []*Change {
 	return nil
 }
 
+type WatchAssetsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only what passes this; docs/filter.md describes the language. Relations, states,
+	// words alone and moments told from now change without the asset, and are refused
+	// with what to do instead. A deleted asset is in no set.
+	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Only this site, this type.
+	Site string `protobuf:"bytes,2,opt,name=site,proto3" json:"site,omitempty"`
+	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	// The full view has the documents.
+	View AssetView `protobuf:"varint,4,opt,name=view,proto3,enum=reeve.v1.AssetView" json:"view,omitempty"`
+	// A path that no asset has is an error, and no warning.
+	Strict bool `protobuf:"varint,5,opt,name=strict,proto3" json:"strict,omitempty"`
+	// Begin with what is in the set now: all of it has entered, and then a message is
+	// synced. Without it, and without a token, it begins with what changes from now on.
+	Initial bool `protobuf:"varint,6,opt,name=initial,proto3" json:"initial,omitempty"`
+	// Go on behind the message that had this token, with all else unchanged. It is good for a day.
+	Token         string `protobuf:"bytes,7,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchAssetsRequest) Reset() {
+	*x = WatchAssetsRequest{}
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchAssetsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchAssetsRequest) ProtoMessage() {}
+
+func (x *WatchAssetsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchAssetsRequest.ProtoReflect.Descriptor instead.
+func (*WatchAssetsRequest) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *WatchAssetsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *WatchAssetsRequest) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *WatchAssetsRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *WatchAssetsRequest) GetView() AssetView {
+	if x != nil {
+		return x.View
+	}
+	return AssetView_ASSET_VIEW_UNSPECIFIED
+}
+
+func (x *WatchAssetsRequest) GetStrict() bool {
+	if x != nil {
+		return x.Strict
+	}
+	return false
+}
+
+func (x *WatchAssetsRequest) GetInitial() bool {
+	if x != nil {
+		return x.Initial
+	}
+	return false
+}
+
+func (x *WatchAssetsRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+// SetChange is a change of a set of assets, or of an asset in it.
+type SetChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  SetChange_Kind         `protobuf:"varint,1,opt,name=kind,proto3,enum=reeve.v1.SetChange_Kind" json:"kind,omitempty"`
+	// Why it left.
+	Reason SetChange_Reason `protobuf:"varint,2,opt,name=reason,proto3,enum=reeve.v1.SetChange_Reason" json:"reason,omitempty"`
+	// The version that did it: of what left, the one that deleted it or that does not
+	// pass. Its state is ACTIVE or DELETED: who is heard from is not looked at.
+	Asset *Asset `protobuf:"bytes,3,opt,name=asset,proto3" json:"asset,omitempty"`
+	// What the version did to the asset. Unspecified of what is in the set at first.
+	Operation Change_Operation `protobuf:"varint,4,opt,name=operation,proto3,enum=reeve.v1.Change_Operation" json:"operation,omitempty"`
+	// The document paths that changed since the version before.
+	ChangedPaths []string `protobuf:"bytes,5,rep,name=changed_paths,json=changedPaths,proto3" json:"changed_paths,omitempty"`
+	// When the aggregator took it.
+	ReceiveTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	// The version before is not kept any more, so it is not known whether the asset was in
+	// the set. Who does not hold it takes CHANGED for ENTERED, and LEFT for nothing.
+	Unsure        bool `protobuf:"varint,7,opt,name=unsure,proto3" json:"unsure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetChange) Reset() {
+	*x = SetChange{}
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetChange) ProtoMessage() {}
+
+func (x *SetChange) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetChange.ProtoReflect.Descriptor instead.
+func (*SetChange) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SetChange) GetKind() SetChange_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return SetChange_KIND_UNSPECIFIED
+}
+
+func (x *SetChange) GetReason() SetChange_Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return SetChange_REASON_UNSPECIFIED
+}
+
+func (x *SetChange) GetAsset() *Asset {
+	if x != nil {
+		return x.Asset
+	}
+	return nil
+}
+
+func (x *SetChange) GetOperation() Change_Operation {
+	if x != nil {
+		return x.Operation
+	}
+	return Change_OPERATION_UNSPECIFIED
+}
+
+func (x *SetChange) GetChangedPaths() []string {
+	if x != nil {
+		return x.ChangedPaths
+	}
+	return nil
+}
+
+func (x *SetChange) GetReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceiveTime
+	}
+	return nil
+}
+
+func (x *SetChange) GetUnsure() bool {
+	if x != nil {
+		return x.Unsure
+	}
+	return false
+}
+
+type WatchAssetsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In this order. Of one asset always the older before the newer.
+	Changes []*SetChange `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Where to go on behind this message. Empty before the one that is synced.
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// All is told that was in the set at the beginning. It comes once in a stream.
+	Synced bool `protobuf:"varint,3,opt,name=synced,proto3" json:"synced,omitempty"`
+	// Of the first message: the one way of writing what the filter means.
+	CanonicalFilter string           `protobuf:"bytes,4,opt,name=canonical_filter,json=canonicalFilter,proto3" json:"canonical_filter,omitempty"`
+	Warnings        []*FilterProblem `protobuf:"bytes,5,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *WatchAssetsResponse) Reset() {
+	*x = WatchAssetsResponse{}
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchAssetsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchAssetsResponse) ProtoMessage() {}
+
+func (x *WatchAssetsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_reeve_v1_inventory_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchAssetsResponse.ProtoReflect.Descriptor instead.
+func (*WatchAssetsResponse) Descriptor() ([]byte, []int) {
+	return file_api_reeve_v1_inventory_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *WatchAssetsResponse) GetChanges() []*SetChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *WatchAssetsResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *WatchAssetsResponse) GetSynced() bool {
+	if x != nil {
+		return x.Synced
+	}
+	return false
+}
+
+func (x *WatchAssetsResponse) GetCanonicalFilter() string {
+	if x != nil {
+		return x.CanonicalFilter
+	}
+	return ""
+}
+
+func (x *WatchAssetsResponse) GetWarnings() []*FilterProblem {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
 var File_api_reeve_v1_inventory_proto protoreflect.FileDescriptor
 
 const file_api_reeve_v1_inventory_proto_rawDesc = "" +
@@ -2109,7 +2494,38 @@ const file_api_reeve_v1_inventory_proto_rawDesc = "" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\"B\n" +
 	"\x14WatchChangesResponse\x12*\n" +
-	"\achanges\x18\x01 \x03(\v2\x10.reeve.v1.ChangeR\achanges*[\n" +
+	"\achanges\x18\x01 \x03(\v2\x10.reeve.v1.ChangeR\achanges\"\xc5\x01\n" +
+	"\x12WatchAssetsRequest\x12\x16\n" +
+	"\x06filter\x18\x01 \x01(\tR\x06filter\x12\x12\n" +
+	"\x04site\x18\x02 \x01(\tR\x04site\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\x12'\n" +
+	"\x04view\x18\x04 \x01(\x0e2\x13.reeve.v1.AssetViewR\x04view\x12\x16\n" +
+	"\x06strict\x18\x05 \x01(\bR\x06strict\x12\x18\n" +
+	"\ainitial\x18\x06 \x01(\bR\ainitial\x12\x14\n" +
+	"\x05token\x18\a \x01(\tR\x05token\"\xe6\x03\n" +
+	"\tSetChange\x12,\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x18.reeve.v1.SetChange.KindR\x04kind\x122\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x1a.reeve.v1.SetChange.ReasonR\x06reason\x12%\n" +
+	"\x05asset\x18\x03 \x01(\v2\x0f.reeve.v1.AssetR\x05asset\x128\n" +
+	"\toperation\x18\x04 \x01(\x0e2\x1a.reeve.v1.Change.OperationR\toperation\x12#\n" +
+	"\rchanged_paths\x18\x05 \x03(\tR\fchangedPaths\x12=\n" +
+	"\freceive_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x16\n" +
+	"\x06unsure\x18\a \x01(\bR\x06unsure\"O\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fKIND_ENTERED\x10\x01\x12\x10\n" +
+	"\fKIND_CHANGED\x10\x02\x12\r\n" +
+	"\tKIND_LEFT\x10\x03\"I\n" +
+	"\x06Reason\x12\x16\n" +
+	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eREASON_DELETED\x10\x01\x12\x13\n" +
+	"\x0fREASON_NO_MATCH\x10\x02\"\xd2\x01\n" +
+	"\x13WatchAssetsResponse\x12-\n" +
+	"\achanges\x18\x01 \x03(\v2\x13.reeve.v1.SetChangeR\achanges\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12\x16\n" +
+	"\x06synced\x18\x03 \x01(\bR\x06synced\x12)\n" +
+	"\x10canonical_filter\x18\x04 \x01(\tR\x0fcanonicalFilter\x123\n" +
+	"\bwarnings\x18\x05 \x03(\v2\x17.reeve.v1.FilterProblemR\bwarnings*[\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ACTIVE\x10\x01\x12\x16\n" +
@@ -2122,7 +2538,7 @@ const file_api_reeve_v1_inventory_proto_rawDesc = "" +
 	"\tAssetView\x12\x1a\n" +
 	"\x16ASSET_VIEW_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ASSET_VIEW_BASIC\x10\x01\x12\x13\n" +
-	"\x0fASSET_VIEW_FULL\x10\x022\xec\x03\n" +
+	"\x0fASSET_VIEW_FULL\x10\x022\xba\x04\n" +
 	"\x10InventoryService\x12L\n" +
 	"\n" +
 	"ListAssets\x12\x1b.reeve.v1.ListAssetsRequest\x1a\x1c.reeve.v1.ListAssetsResponse\"\x03\x90\x02\x01\x12F\n" +
@@ -2130,7 +2546,8 @@ const file_api_reeve_v1_inventory_proto_rawDesc = "" +
 	"\x0eListAssetTypes\x12\x1f.reeve.v1.ListAssetTypesRequest\x1a .reeve.v1.ListAssetTypesResponse\"\x03\x90\x02\x01\x12O\n" +
 	"\vListChanges\x12\x1c.reeve.v1.ListChangesRequest\x1a\x1d.reeve.v1.ListChangesResponse\"\x03\x90\x02\x01\x12F\n" +
 	"\bListGaps\x12\x19.reeve.v1.ListGapsRequest\x1a\x1a.reeve.v1.ListGapsResponse\"\x03\x90\x02\x01\x12O\n" +
-	"\fWatchChanges\x12\x1d.reeve.v1.WatchChangesRequest\x1a\x1e.reeve.v1.WatchChangesResponse0\x01B7Z5github.com/reeve-cloud/reeve/pkg/api/reeve/v1;reevev1b\x06proto3"
+	"\fWatchChanges\x12\x1d.reeve.v1.WatchChangesRequest\x1a\x1e.reeve.v1.WatchChangesResponse0\x01\x12L\n" +
+	"\vWatchAssets\x12\x1c.reeve.v1.WatchAssetsRequest\x1a\x1d.reeve.v1.WatchAssetsResponse0\x01B7Z5github.com/reeve-cloud/reeve/pkg/api/reeve/v1;reevev1b\x06proto3"
 
 var (
 	file_api_reeve_v1_inventory_proto_rawDescOnce sync.Once
@@ -2144,89 +2561,104 @@ func file_api_reeve_v1_inventory_proto_rawDescGZIP() []byte {
 	return file_api_reeve_v1_inventory_proto_rawDescData
 }
 
-var file_api_reeve_v1_inventory_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_api_reeve_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_api_reeve_v1_inventory_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_api_reeve_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_api_reeve_v1_inventory_proto_goTypes = []any{
 	(State)(0),                     // 0: reeve.v1.State
 	(TotalSize)(0),                 // 1: reeve.v1.TotalSize
 	(AssetView)(0),                 // 2: reeve.v1.AssetView
 	(Change_Operation)(0),          // 3: reeve.v1.Change.Operation
 	(Gap_Reason)(0),                // 4: reeve.v1.Gap.Reason
-	(*Asset)(nil),                  // 5: reeve.v1.Asset
-	(*ColumnValues)(nil),           // 6: reeve.v1.ColumnValues
-	(*FilterProblem)(nil),          // 7: reeve.v1.FilterProblem
-	(*FilterError)(nil),            // 8: reeve.v1.FilterError
-	(*ListAssetsRequest)(nil),      // 9: reeve.v1.ListAssetsRequest
-	(*ListAssetsResponse)(nil),     // 10: reeve.v1.ListAssetsResponse
-	(*GetAssetRequest)(nil),        // 11: reeve.v1.GetAssetRequest
-	(*GetAssetResponse)(nil),       // 12: reeve.v1.GetAssetResponse
-	(*AssetType)(nil),              // 13: reeve.v1.AssetType
-	(*ListAssetTypesRequest)(nil),  // 14: reeve.v1.ListAssetTypesRequest
-	(*ListAssetTypesResponse)(nil), // 15: reeve.v1.ListAssetTypesResponse
-	(*Relation)(nil),               // 16: reeve.v1.Relation
-	(*Change)(nil),                 // 17: reeve.v1.Change
-	(*ListChangesRequest)(nil),     // 18: reeve.v1.ListChangesRequest
-	(*ListChangesResponse)(nil),    // 19: reeve.v1.ListChangesResponse
-	(*Gap)(nil),                    // 20: reeve.v1.Gap
-	(*ListGapsRequest)(nil),        // 21: reeve.v1.ListGapsRequest
-	(*ListGapsResponse)(nil),       // 22: reeve.v1.ListGapsResponse
-	(*WatchChangesRequest)(nil),    // 23: reeve.v1.WatchChangesRequest
-	(*WatchChangesResponse)(nil),   // 24: reeve.v1.WatchChangesResponse
-	nil,                            // 25: reeve.v1.Asset.LabelsEntry
-	(*timestamppb.Timestamp)(nil),  // 26: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),        // 27: google.protobuf.Struct
+	(SetChange_Kind)(0),            // 5: reeve.v1.SetChange.Kind
+	(SetChange_Reason)(0),          // 6: reeve.v1.SetChange.Reason
+	(*Asset)(nil),                  // 7: reeve.v1.Asset
+	(*ColumnValues)(nil),           // 8: reeve.v1.ColumnValues
+	(*FilterProblem)(nil),          // 9: reeve.v1.FilterProblem
+	(*FilterError)(nil),            // 10: reeve.v1.FilterError
+	(*ListAssetsRequest)(nil),      // 11: reeve.v1.ListAssetsRequest
+	(*ListAssetsResponse)(nil),     // 12: reeve.v1.ListAssetsResponse
+	(*GetAssetRequest)(nil),        // 13: reeve.v1.GetAssetRequest
+	(*GetAssetResponse)(nil),       // 14: reeve.v1.GetAssetResponse
+	(*AssetType)(nil),              // 15: reeve.v1.AssetType
+	(*ListAssetTypesRequest)(nil),  // 16: reeve.v1.ListAssetTypesRequest
+	(*ListAssetTypesResponse)(nil), // 17: reeve.v1.ListAssetTypesResponse
+	(*Relation)(nil),               // 18: reeve.v1.Relation
+	(*Change)(nil),                 // 19: reeve.v1.Change
+	(*ListChangesRequest)(nil),     // 20: reeve.v1.ListChangesRequest
+	(*ListChangesResponse)(nil),    // 21: reeve.v1.ListChangesResponse
+	(*Gap)(nil),                    // 22: reeve.v1.Gap
+	(*ListGapsRequest)(nil),        // 23: reeve.v1.ListGapsRequest
+	(*ListGapsResponse)(nil),       // 24: reeve.v1.ListGapsResponse
+	(*WatchChangesRequest)(nil),    // 25: reeve.v1.WatchChangesRequest
+	(*WatchChangesResponse)(nil),   // 26: reeve.v1.WatchChangesResponse
+	(*WatchAssetsRequest)(nil),     // 27: reeve.v1.WatchAssetsRequest
+	(*SetChange)(nil),              // 28: reeve.v1.SetChange
+	(*WatchAssetsResponse)(nil),    // 29: reeve.v1.WatchAssetsResponse
+	nil,                            // 30: reeve.v1.Asset.LabelsEntry
+	(*timestamppb.Timestamp)(nil),  // 31: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),        // 32: google.protobuf.Struct
 }
 var file_api_reeve_v1_inventory_proto_depIdxs = []int32{
 	0,  // 0: reeve.v1.Asset.state:type_name -> reeve.v1.State
-	25, // 1: reeve.v1.Asset.labels:type_name -> reeve.v1.Asset.LabelsEntry
-	26, // 2: reeve.v1.Asset.create_time:type_name -> google.protobuf.Timestamp
-	26, // 3: reeve.v1.Asset.update_time:type_name -> google.protobuf.Timestamp
-	26, // 4: reeve.v1.Asset.observe_time:type_name -> google.protobuf.Timestamp
-	26, // 5: reeve.v1.Asset.delete_time:type_name -> google.protobuf.Timestamp
-	26, // 6: reeve.v1.Asset.disconnect_time:type_name -> google.protobuf.Timestamp
-	27, // 7: reeve.v1.Asset.document:type_name -> google.protobuf.Struct
-	6,  // 8: reeve.v1.Asset.columns:type_name -> reeve.v1.ColumnValues
-	7,  // 9: reeve.v1.FilterError.problems:type_name -> reeve.v1.FilterProblem
+	30, // 1: reeve.v1.Asset.labels:type_name -> reeve.v1.Asset.LabelsEntry
+	31, // 2: reeve.v1.Asset.create_time:type_name -> google.protobuf.Timestamp
+	31, // 3: reeve.v1.Asset.update_time:type_name -> google.protobuf.Timestamp
+	31, // 4: reeve.v1.Asset.observe_time:type_name -> google.protobuf.Timestamp
+	31, // 5: reeve.v1.Asset.delete_time:type_name -> google.protobuf.Timestamp
+	31, // 6: reeve.v1.Asset.disconnect_time:type_name -> google.protobuf.Timestamp
+	32, // 7: reeve.v1.Asset.document:type_name -> google.protobuf.Struct
+	8,  // 8: reeve.v1.Asset.columns:type_name -> reeve.v1.ColumnValues
+	9,  // 9: reeve.v1.FilterError.problems:type_name -> reeve.v1.FilterProblem
 	0,  // 10: reeve.v1.ListAssetsRequest.states:type_name -> reeve.v1.State
 	2,  // 11: reeve.v1.ListAssetsRequest.view:type_name -> reeve.v1.AssetView
-	26, // 12: reeve.v1.ListAssetsRequest.as_of:type_name -> google.protobuf.Timestamp
+	31, // 12: reeve.v1.ListAssetsRequest.as_of:type_name -> google.protobuf.Timestamp
 	1,  // 13: reeve.v1.ListAssetsRequest.total:type_name -> reeve.v1.TotalSize
-	5,  // 14: reeve.v1.ListAssetsResponse.assets:type_name -> reeve.v1.Asset
-	7,  // 15: reeve.v1.ListAssetsResponse.warnings:type_name -> reeve.v1.FilterProblem
-	26, // 16: reeve.v1.GetAssetRequest.as_of:type_name -> google.protobuf.Timestamp
-	5,  // 17: reeve.v1.GetAssetResponse.asset:type_name -> reeve.v1.Asset
-	16, // 18: reeve.v1.GetAssetResponse.relations:type_name -> reeve.v1.Relation
-	27, // 19: reeve.v1.AssetType.layout:type_name -> google.protobuf.Struct
-	13, // 20: reeve.v1.ListAssetTypesResponse.asset_types:type_name -> reeve.v1.AssetType
+	7,  // 14: reeve.v1.ListAssetsResponse.assets:type_name -> reeve.v1.Asset
+	9,  // 15: reeve.v1.ListAssetsResponse.warnings:type_name -> reeve.v1.FilterProblem
+	31, // 16: reeve.v1.GetAssetRequest.as_of:type_name -> google.protobuf.Timestamp
+	7,  // 17: reeve.v1.GetAssetResponse.asset:type_name -> reeve.v1.Asset
+	18, // 18: reeve.v1.GetAssetResponse.relations:type_name -> reeve.v1.Relation
+	32, // 19: reeve.v1.AssetType.layout:type_name -> google.protobuf.Struct
+	15, // 20: reeve.v1.ListAssetTypesResponse.asset_types:type_name -> reeve.v1.AssetType
 	3,  // 21: reeve.v1.Change.operation:type_name -> reeve.v1.Change.Operation
-	26, // 22: reeve.v1.Change.observe_time:type_name -> google.protobuf.Timestamp
-	26, // 23: reeve.v1.Change.receive_time:type_name -> google.protobuf.Timestamp
-	27, // 24: reeve.v1.Change.document:type_name -> google.protobuf.Struct
+	31, // 22: reeve.v1.Change.observe_time:type_name -> google.protobuf.Timestamp
+	31, // 23: reeve.v1.Change.receive_time:type_name -> google.protobuf.Timestamp
+	32, // 24: reeve.v1.Change.document:type_name -> google.protobuf.Struct
 	2,  // 25: reeve.v1.ListChangesRequest.view:type_name -> reeve.v1.AssetView
-	17, // 26: reeve.v1.ListChangesResponse.changes:type_name -> reeve.v1.Change
+	19, // 26: reeve.v1.ListChangesResponse.changes:type_name -> reeve.v1.Change
 	4,  // 27: reeve.v1.Gap.reason:type_name -> reeve.v1.Gap.Reason
-	26, // 28: reeve.v1.Gap.earliest_time:type_name -> google.protobuf.Timestamp
-	26, // 29: reeve.v1.Gap.latest_time:type_name -> google.protobuf.Timestamp
-	26, // 30: reeve.v1.Gap.receive_time:type_name -> google.protobuf.Timestamp
-	20, // 31: reeve.v1.ListGapsResponse.gaps:type_name -> reeve.v1.Gap
-	17, // 32: reeve.v1.WatchChangesResponse.changes:type_name -> reeve.v1.Change
-	9,  // 33: reeve.v1.InventoryService.ListAssets:input_type -> reeve.v1.ListAssetsRequest
-	11, // 34: reeve.v1.InventoryService.GetAsset:input_type -> reeve.v1.GetAssetRequest
-	14, // 35: reeve.v1.InventoryService.ListAssetTypes:input_type -> reeve.v1.ListAssetTypesRequest
-	18, // 36: reeve.v1.InventoryService.ListChanges:input_type -> reeve.v1.ListChangesRequest
-	21, // 37: reeve.v1.InventoryService.ListGaps:input_type -> reeve.v1.ListGapsRequest
-	23, // 38: reeve.v1.InventoryService.WatchChanges:input_type -> reeve.v1.WatchChangesRequest
-	10, // 39: reeve.v1.InventoryService.ListAssets:output_type -> reeve.v1.ListAssetsResponse
-	12, // 40: reeve.v1.InventoryService.GetAsset:output_type -> reeve.v1.GetAssetResponse
-	15, // 41: reeve.v1.InventoryService.ListAssetTypes:output_type -> reeve.v1.ListAssetTypesResponse
-	19, // 42: reeve.v1.InventoryService.ListChanges:output_type -> reeve.v1.ListChangesResponse
-	22, // 43: reeve.v1.InventoryService.ListGaps:output_type -> reeve.v1.ListGapsResponse
-	24, // 44: reeve.v1.InventoryService.WatchChanges:output_type -> reeve.v1.WatchChangesResponse
-	39, // [39:45] is the sub-list for method output_type
-	33, // [33:39] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	31, // 28: reeve.v1.Gap.earliest_time:type_name -> google.protobuf.Timestamp
+	31, // 29: reeve.v1.Gap.latest_time:type_name -> google.protobuf.Timestamp
+	31, // 30: reeve.v1.Gap.receive_time:type_name -> google.protobuf.Timestamp
+	22, // 31: reeve.v1.ListGapsResponse.gaps:type_name -> reeve.v1.Gap
+	19, // 32: reeve.v1.WatchChangesResponse.changes:type_name -> reeve.v1.Change
+	2,  // 33: reeve.v1.WatchAssetsRequest.view:type_name -> reeve.v1.AssetView
+	5,  // 34: reeve.v1.SetChange.kind:type_name -> reeve.v1.SetChange.Kind
+	6,  // 35: reeve.v1.SetChange.reason:type_name -> reeve.v1.SetChange.Reason
+	7,  // 36: reeve.v1.SetChange.asset:type_name -> reeve.v1.Asset
+	3,  // 37: reeve.v1.SetChange.operation:type_name -> reeve.v1.Change.Operation
+	31, // 38: reeve.v1.SetChange.receive_time:type_name -> google.protobuf.Timestamp
+	28, // 39: reeve.v1.WatchAssetsResponse.changes:type_name -> reeve.v1.SetChange
+	9,  // 40: reeve.v1.WatchAssetsResponse.warnings:type_name -> reeve.v1.FilterProblem
+	11, // 41: reeve.v1.InventoryService.ListAssets:input_type -> reeve.v1.ListAssetsRequest
+	13, // 42: reeve.v1.InventoryService.GetAsset:input_type -> reeve.v1.GetAssetRequest
+	16, // 43: reeve.v1.InventoryService.ListAssetTypes:input_type -> reeve.v1.ListAssetTypesRequest
+	20, // 44: reeve.v1.InventoryService.ListChanges:input_type -> reeve.v1.ListChangesRequest
+	23, // 45: reeve.v1.InventoryService.ListGaps:input_type -> reeve.v1.ListGapsRequest
+	25, // 46: reeve.v1.InventoryService.WatchChanges:input_type -> reeve.v1.WatchChangesRequest
+	27, // 47: reeve.v1.InventoryService.WatchAssets:input_type -> reeve.v1.WatchAssetsRequest
+	12, // 48: reeve.v1.InventoryService.ListAssets:output_type -> reeve.v1.ListAssetsResponse
+	14, // 49: reeve.v1.InventoryService.GetAsset:output_type -> reeve.v1.GetAssetResponse
+	17, // 50: reeve.v1.InventoryService.ListAssetTypes:output_type -> reeve.v1.ListAssetTypesResponse
+	21, // 51: reeve.v1.InventoryService.ListChanges:output_type -> reeve.v1.ListChangesResponse
+	24, // 52: reeve.v1.InventoryService.ListGaps:output_type -> reeve.v1.ListGapsResponse
+	26, // 53: reeve.v1.InventoryService.WatchChanges:output_type -> reeve.v1.WatchChangesResponse
+	29, // 54: reeve.v1.InventoryService.WatchAssets:output_type -> reeve.v1.WatchAssetsResponse
+	48, // [48:55] is the sub-list for method output_type
+	41, // [41:48] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_api_reeve_v1_inventory_proto_init() }
@@ -2239,8 +2671,8 @@ func file_api_reeve_v1_inventory_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_reeve_v1_inventory_proto_rawDesc), len(file_api_reeve_v1_inventory_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   21,
+			NumEnums:      7,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

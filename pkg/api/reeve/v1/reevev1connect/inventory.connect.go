@@ -51,6 +51,9 @@ const (
 	// InventoryServiceWatchChangesProcedure is the fully-qualified name of the InventoryService's
 	// WatchChanges RPC.
 	InventoryServiceWatchChangesProcedure = "/reeve.v1.InventoryService/WatchChanges"
+	// InventoryServiceWatchAssetsProcedure is the fully-qualified name of the InventoryService's
+	// WatchAssets RPC.
+	InventoryServiceWatchAssetsProcedure = "/reeve.v1.InventoryService/WatchAssets"
 )
 
 // InventoryServiceClient is a client for the reeve.v1.InventoryService service.
@@ -70,6 +73,14 @@ type InventoryServiceClient interface {
 	// WatchChanges streams changes of all assets from now on, as they become
 	// durable. A client that falls behind is cut off with RESOURCE_EXHAUSTED.
 	WatchChanges(context.Context, *connect.Request[v1.WatchChangesRequest]) (*connect.ServerStreamForClient[v1.WatchChangesResponse], error)
+	// WatchAssets streams how the set of assets that pass a filter changes: what enters
+	// it, changes in it and leaves it. Who begins with what is in it now (initial) and
+	// applies what comes holds what ListAssets answers. A stream that breaks goes on
+	// with the last token: nothing is left out and nothing comes twice, also over a restart
+	// of the aggregator. Where that is not possible any more the error is OUT_OF_RANGE, and
+	// says why: begin anew without the token. A client that reads too slowly is cut off
+	// with RESOURCE_EXHAUSTED, and goes on with its last token.
+	WatchAssets(context.Context, *connect.Request[v1.WatchAssetsRequest]) (*connect.ServerStreamForClient[v1.WatchAssetsResponse], error)
 }
 
 // NewInventoryServiceClient constructs a client for the reeve.v1.InventoryService service. By
@@ -124,6 +135,12 @@ func NewInventoryServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithSchema(inventoryServiceMethods.ByName("WatchChanges")),
 			connect.WithClientOptions(opts...),
 		),
+		watchAssets: connect.NewClient[v1.WatchAssetsRequest, v1.WatchAssetsResponse](
+			httpClient,
+			baseURL+InventoryServiceWatchAssetsProcedure,
+			connect.WithSchema(inventoryServiceMethods.ByName("WatchAssets")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -135,6 +152,7 @@ type inventoryServiceClient struct {
 	listChanges    *connect.Client[v1.ListChangesRequest, v1.ListChangesResponse]
 	listGaps       *connect.Client[v1.ListGapsRequest, v1.ListGapsResponse]
 	watchChanges   *connect.Client[v1.WatchChangesRequest, v1.WatchChangesResponse]
+	watchAssets    *connect.Client[v1.WatchAssetsRequest, v1.WatchAssetsResponse]
 }
 
 // ListAssets calls reeve.v1.InventoryService.ListAssets.
@@ -167,6 +185,11 @@ func (c *inventoryServiceClient) WatchChanges(ctx context.Context, req *connect.
 	return c.watchChanges.CallServerStream(ctx, req)
 }
 
+// WatchAssets calls reeve.v1.InventoryService.WatchAssets.
+func (c *inventoryServiceClient) WatchAssets(ctx context.Context, req *connect.Request[v1.WatchAssetsRequest]) (*connect.ServerStreamForClient[v1.WatchAssetsResponse], error) {
+	return c.watchAssets.CallServerStream(ctx, req)
+}
+
 // InventoryServiceHandler is an implementation of the reeve.v1.InventoryService service.
 type InventoryServiceHandler interface {
 	// ListAssets lists assets that pass a filter, in any order, as they are now or were at
@@ -184,6 +207,14 @@ type InventoryServiceHandler interface {
 	// WatchChanges streams changes of all assets from now on, as they become
 	// durable. A client that falls behind is cut off with RESOURCE_EXHAUSTED.
 	WatchChanges(context.Context, *connect.Request[v1.WatchChangesRequest], *connect.ServerStream[v1.WatchChangesResponse]) error
+	// WatchAssets streams how the set of assets that pass a filter changes: what enters
+	// it, changes in it and leaves it. Who begins with what is in it now (initial) and
+	// applies what comes holds what ListAssets answers. A stream that breaks goes on
+	// with the last token: nothing is left out and nothing comes twice, also over a restart
+	// of the aggregator. Where that is not possible any more the error is OUT_OF_RANGE, and
+	// says why: begin anew without the token. A client that reads too slowly is cut off
+	// with RESOURCE_EXHAUSTED, and goes on with its last token.
+	WatchAssets(context.Context, *connect.Request[v1.WatchAssetsRequest], *connect.ServerStream[v1.WatchAssetsResponse]) error
 }
 
 // NewInventoryServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -234,6 +265,12 @@ func NewInventoryServiceHandler(svc InventoryServiceHandler, opts ...connect.Han
 		connect.WithSchema(inventoryServiceMethods.ByName("WatchChanges")),
 		connect.WithHandlerOptions(opts...),
 	)
+	inventoryServiceWatchAssetsHandler := connect.NewServerStreamHandler(
+		InventoryServiceWatchAssetsProcedure,
+		svc.WatchAssets,
+		connect.WithSchema(inventoryServiceMethods.ByName("WatchAssets")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/reeve.v1.InventoryService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case InventoryServiceListAssetsProcedure:
@@ -248,6 +285,8 @@ func NewInventoryServiceHandler(svc InventoryServiceHandler, opts ...connect.Han
 			inventoryServiceListGapsHandler.ServeHTTP(w, r)
 		case InventoryServiceWatchChangesProcedure:
 			inventoryServiceWatchChangesHandler.ServeHTTP(w, r)
+		case InventoryServiceWatchAssetsProcedure:
+			inventoryServiceWatchAssetsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -279,4 +318,8 @@ func (UnimplementedInventoryServiceHandler) ListGaps(context.Context, *connect.R
 
 func (UnimplementedInventoryServiceHandler) WatchChanges(context.Context, *connect.Request[v1.WatchChangesRequest], *connect.ServerStream[v1.WatchChangesResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.InventoryService.WatchChanges is not implemented"))
+}
+
+func (UnimplementedInventoryServiceHandler) WatchAssets(context.Context, *connect.Request[v1.WatchAssetsRequest], *connect.ServerStream[v1.WatchAssetsResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("reeve.v1.InventoryService.WatchAssets is not implemented"))
 }
