@@ -38,27 +38,20 @@ func (s *Inventory) WatchAssets(ctx context.Context, r *connect.Request[reevev1.
 	return filterError("filter", m.GetFilter(), queryError(ctx, s.Logger, err))
 }
 
-// sendSet sends what a watch tells, in messages of moderate size. The last one has the token.
+// sendSet sends what a watch tells, as one message: who has a part of it without the token would
+// be told of that part again. It is bounded by what a step of the watch has.
 func sendSet(m *watch.Message, out *connect.ServerStream[reevev1.WatchAssetsResponse]) error {
-	response := new(reevev1.WatchAssetsResponse)
+	response := &reevev1.WatchAssetsResponse{Token: m.Token, Synced: m.Synced}
 	if m.Answered != nil {
 		response.CanonicalFilter, response.Warnings = m.Answered.Filter, problems(m.Answered.Warnings)
 	}
-	bytes := 0
 	for i := range m.Transitions {
 		c, err := setChange(&m.Transitions[i])
 		if err != nil {
 			return fmt.Errorf("a version of %s: %w", m.Transitions[i].Version.UID, err)
 		}
-		if bytes += len(m.Transitions[i].Version.Document); bytes > pageBytes && len(response.Changes) > 0 {
-			if err := out.Send(response); err != nil {
-				return err
-			}
-			response, bytes = new(reevev1.WatchAssetsResponse), len(m.Transitions[i].Version.Document)
-		}
 		response.Changes = append(response.Changes, c)
 	}
-	response.Token, response.Synced = m.Token, m.Synced
 	return out.Send(response)
 }
 

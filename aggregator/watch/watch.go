@@ -116,7 +116,7 @@ const (
 	// stepAssets is of how many assets a step has versions at most, and stepBytes how many
 	// bytes of documents, unless one asset has more.
 	stepAssets = 500
-	stepBytes  = 16 << 20
+	stepBytes  = 4 << 20
 	// pageAssets is of how many assets a message has what is in the set at first.
 	pageAssets = 500
 	// behindBytes is how many bytes of steps a reader may be behind. All who are behind hold

@@ -21,6 +21,7 @@ type getAssetsOptions struct {
 	sort                 string
 	columns              []string
 	full, count, explain bool
+	watch                bool
 }
 
 func (a *app) getAssetsCommand() *cobra.Command {
@@ -37,7 +38,8 @@ docs/query.md has more examples.`,
   reeve get assets -l 'spec.nodeName=n7' --columns name,status,spec.nodeName -o csv
   reeve get assets --type pods --as-of -7d --count
   reeve get assets --state disconnected,deleted -o wide
-  reeve get assets --full -o json`,
+  reeve get assets --full -o json
+  reeve get assets -l 'type:pod status=Pending' --watch`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.getAssets(cmd.Context(), o) },
 	}
@@ -51,6 +53,10 @@ docs/query.md has more examples.`,
 	f.BoolVar(&o.count, "count", false, "show only how many there are")
 	f.BoolVar(&o.explain, "explain", false, "show how the list would be made, and the SQL, and do not make it")
 	f.BoolVar(&o.full, "full", false, "with the documents (json, jsonl and yaml)")
+	f.BoolVarP(&o.watch, "watch", "w", false, "go on with what enters the list, changes in it and leaves it, until interrupted")
+	for _, other := range []string{"limit", "sort", "columns", "count", "explain", "state", "as-of"} {
+		cmd.MarkFlagsMutuallyExclusive("watch", other)
+	}
 	a.complete(cmd, "state", func(context.Context) []string { return stateNames })
 	return cmd
 }
@@ -87,6 +93,8 @@ func (a *app) getAssets(ctx context.Context, o getAssetsOptions) error {
 		return err
 	}
 	switch {
+	case o.watch:
+		return a.watchAssets(ctx, s, p, &o)
 	case o.explain:
 		return s.explainList(ctx, p, &reevev1.ExplainQueryRequest{Selection: selection, OrderBy: o.sort, Columns: o.columns})
 	case o.count:
@@ -123,6 +131,23 @@ func (a *app) getAssets(ctx context.Context, o getAssetsOptions) error {
 		return s.streamAssets(ctx, p, o, columns, pages)
 	}
 	return listFrom(ctx, s, o.siteListOptions, p, "assets", columns, pages)
+}
+
+// watchAssets shows a list, and how it changes.
+func (a *app) watchAssets(ctx context.Context, s *session, p *output.Printer, o *getAssetsOptions) error {
+	switch p.Format {
+	case output.YAML, output.CSV, output.Wide:
+		return usagef("--watch: goes with -o table, json, jsonl and name")
+	}
+	// A watch over a word that is wrong would be silent for ever.
+	if err := s.checkSite(ctx, o.selectOptions.site); err != nil {
+		return err
+	}
+	view := reevev1.AssetView_ASSET_VIEW_BASIC
+	if o.full {
+		view = reevev1.AssetView_ASSET_VIEW_FULL
+	}
+	return s.watchSet(ctx, p, &reevev1.WatchAssetsRequest{Filter: o.filter, Site: o.selectOptions.site, Type: o.typ, View: view, Initial: true})
 }
 
 // streamAssets writes assets in a format that has a line for each.

@@ -25,7 +25,8 @@ const (
 
 type watchOptions struct {
 	outputOptions
-	site, typ string
+	site, typ, filter string
+	full              bool
 }
 
 func (a *app) watchCommand() *cobra.Command {
@@ -34,12 +35,22 @@ func (a *app) watchCommand() *cobra.Command {
 		Use:   "watch",
 		Short: "Show changes as they happen",
 		Long: `Show changes of assets as they happen, one line each, until interrupted. When the
-connection breaks it is made again; what changed in between is not shown.`,
+connection breaks it is made again; what changed in between is not shown.
+
+With --filter it shows what enters the set of assets that pass the filter, what
+changes in it and what leaves it and why. Then nothing is left out and nothing comes
+twice when the connection breaks. reeve get assets --watch begins with what is in
+the set now.`,
+		Example: `  reeve watch --site seoul-1 --type pods
+  reeve watch -l 'type:pod status=Pending'
+  reeve watch -l 'type:node' --full -o jsonl`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.watch(cmd.Context(), o) },
 	}
-	o.addTo(cmd, output.Table, output.JSON)
+	o.addTo(cmd, output.Table, output.JSON, output.JSONL, output.Name)
 	o.addNoHeaders(cmd)
+	cmd.Flags().StringVarP(&o.filter, "filter", "l", "", "how the set of assets that pass this changes (docs/filter.md)")
+	cmd.Flags().BoolVar(&o.full, "full", false, "with the documents, with --filter (json and jsonl)")
 	cmd.Flags().StringVar(&o.site, "site", "", "only this site")
 	cmd.Flags().StringVar(&o.typ, "type", "", "only this type, by a name that get assets takes as well")
 	a.complete(cmd, "site", a.completeSites)
@@ -49,6 +60,10 @@ connection breaks it is made again; what changed in between is not shown.`,
 
 func (a *app) watch(ctx context.Context, o watchOptions) error {
 	p, err := o.printer(a)
+	if err != nil {
+		return err
+	}
+	view, err := o.setView()
 	if err != nil {
 		return err
 	}
@@ -68,6 +83,9 @@ func (a *app) watch(ctx context.Context, o watchOptions) error {
 		}
 		o.typ = t.GetName()
 	}
+	if o.filter != "" {
+		return s.watchSet(ctx, p, &reevev1.WatchAssetsRequest{Filter: o.filter, Site: o.site, Type: o.typ, View: view})
+	}
 	w := &watcher{
 		session: s,
 		request: &reevev1.WatchChangesRequest{Site: o.site, Type: o.typ},
@@ -79,6 +97,19 @@ func (a *app) watch(ctx context.Context, o watchOptions) error {
 		return nil
 	}
 	return err
+}
+
+// setView is the view of a set that is watched.
+func (o *watchOptions) setView() (reevev1.AssetView, error) {
+	switch {
+	case !o.full && o.filter == "" && o.format == string(output.Name):
+		return 0, usagef("-o name: goes with --filter")
+	case !o.full:
+		return reevev1.AssetView_ASSET_VIEW_BASIC, nil
+	case o.filter == "" || o.format != string(output.JSON) && o.format != string(output.JSONL):
+		return 0, usagef("--full: goes with --filter, and with -o json or -o jsonl")
+	}
+	return reevev1.AssetView_ASSET_VIEW_FULL, nil
 }
 
 // changePrinter returns what prints changes as they come.
