@@ -82,8 +82,8 @@ func (e *Engine) Changes(ctx context.Context, scope Scope, q ChangesQuery) (*Cha
 		first = append(first, fmt.Sprintf("version <= %[1]s AND (version < %[1]s OR (site, type, uid) > (%[2]s, %[3]s, %[4]s))", v, site, kind, uid))
 	}
 	// A row that is there twice is left out below: FINAL would read all of them.
-	s.Put("SELECT site, type, uid, version, toString(operation), name, status, project, region, changed, observed_at, received_at, agent_id FROM ",
-		strings.Replace(src.From(&s, strings.Join(first, " AND ")), " FINAL", "", 1), where(conditions),
+	s.Put(src.With(&s), "SELECT site, type, uid, version, toString(operation), name, status, project, region, changed, observed_at, received_at, ",
+		"agent_id FROM asset_version PREWHERE ", strings.Join(first, " AND "), where(conditions),
 		" ORDER BY version DESC, site, type, uid LIMIT 1 BY version, site, type, uid LIMIT ", s.Whole(uint64(q.Limit)+1))
 	page := &Changes{Answered: p.Answered}
 	if err := e.run(ctx, q.Class, "listing changes", &s, func(rows driver.Rows) error {

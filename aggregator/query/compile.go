@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/reeve-cloud/reeve/pkg/document"
@@ -50,6 +51,10 @@ type operand struct {
 	// any returns the condition that one value is as told. loose is a condition that the
 	// text of all values fulfils wherever one value does: it is cheaper to look at.
 	any func(is func(value string) string) string
+	// text is all of it, if that is at hand as a text: empty where there is nothing. Then each
+	// is any for conditions that are long: it has them once.
+	text string
+	each func(is func(value string) string) string
 }
 
 // operand returns that of a field of the document without picks, or of a label or an
@@ -78,10 +83,12 @@ func (c *compiler) operand(f filter.Field) operand {
 	text := c.source.path(c.s, f.Name)
 	separator := c.s.Text(document.Separator)
 	some := text + " != ''"
-	return operand{some: some, any: func(is func(string) string) string {
+	each := func(is func(string) string) string {
+		return fmt.Sprintf("arrayExists(v -> %s, splitByChar(%s, %s))", is("v"), separator, text)
+	}
+	return operand{some: some, text: text, each: each, any: func(is func(string) string) string {
 		// Most paths have one value, of which no list needs to be made.
-		return fmt.Sprintf("(%s AND if(position(%s, %s) = 0, %s, arrayExists(v -> %s, splitByChar(%[3]s, %[2]s))))",
-			some, text, separator, is(text), is("v"))
+		return fmt.Sprintf("(%s AND if(position(%s, %s) = 0, %s, %s))", some, text, separator, is(text), each(is))
 	}}
 }
 
@@ -114,6 +121,7 @@ func (c *compiler) picked(f filter.Field) operand {
 
 // pickedRaws returns an expression that is the raw JSON values of such a field.
 func (c *compiler) pickedRaws(f filter.Field) string {
+	c.source.documents = true
 	raws := below(c.s, "[document]", f.Name)
 	for _, p := range f.Picks {
 		raws = fmt.Sprintf("arrayFilter(x -> startsWith(x, '{') AND %s = %s, arrayFlatten(arrayMap(x -> "+
@@ -144,7 +152,8 @@ func (c *compiler) compare(n *filter.Compare) string {
 	case filter.Equal:
 		return c.equal(n, o)
 	case filter.Has:
-		found := o.any(func(v string) string { return c.either(n.Values, func(w filter.Value) string { return c.has(v, w) }) })
+		found := c.sieve(n, "multiSearchAnyCaseInsensitive") +
+			o.any(func(v string) string { return c.either(n.Values, func(w filter.Value) string { return c.has(v, w) }) })
 		if f.Space == filter.Document {
 			found = c.orMember(n, found)
 		}
@@ -193,10 +202,32 @@ func (c *compiler) equal(n *filter.Compare, o operand) string {
 			return c.either(parts, func(w filter.Value) string { return part(v, c.s.Text(w.Text), w) })
 		}))
 	}
-	if len(list) == 1 {
-		return list[0]
+	found := list[0]
+	if len(list) > 1 {
+		found = bracket(bracket(strings.Join(list, ") OR (")))
 	}
-	return bracket(strings.Join(list, ") OR ("))
+	return c.sieve(n, "multiSearchAny") + found
+}
+
+// written are texts that stand in a document as they are, and that are no part of a number,
+// for these may be written otherwise.
+var written = regexp.MustCompile(`^[-A-Za-z0-9 _.:/]*[A-DF-Za-df-z][-A-Za-z0-9 _.:/]*$`)
+
+// sieve returns a condition, with AND behind it, that documents of the history fulfil which
+// have one of the texts of a comparison anywhere: that is quick, reading documents is not.
+func (c *compiler) sieve(n *filter.Compare, search string) string {
+	// The engine looks for so many at once.
+	const most = 255
+	if !c.source.History || n.Field.Space != filter.Document || len(n.Values) > most {
+		return ""
+	}
+	texts := make([]string, len(n.Values))
+	for i, v := range n.Values {
+		if texts[i] = v.Text; !written.MatchString(v.Text) {
+			return ""
+		}
+	}
+	return search + "(document, " + c.s.Texts(texts) + ") AND "
 }
 
 // part returns the condition that a value has a text at its beginning, its end, or
@@ -233,6 +264,7 @@ func folded(value, text string) string {
 // it.
 func (c *compiler) someBelow(path string) string {
 	if c.source.History {
+		c.source.documents = true
 		return fmt.Sprintf("arrayExists(x -> %s, %s)", anything("x"), below(c.s, "[document]", path))
 	}
 	// The names of all paths are much to read. Of what is there now the catalogue knows.

@@ -37,7 +37,8 @@ func (e *Engine) Explain(ctx context.Context, scope Scope, q ListQuery) (*Explai
 	}
 	add("candidates of the first page", l.candidateStatement(nil, (l.query.Limit+1)*6/5+1))
 	s := new(Statement)
-	s.Put(newestStatement, "PREWHERE id IN ", s.Bind("Array(UInt64)", "the candidates' ids"), " GROUP BY site, type, uid")
+	s.Put(newestStatement, "FROM asset PREWHERE id IN ", s.Bind("Array(UInt64)", "the candidates' ids"), " WHERE type IN ",
+		s.Bind("Array(String)", "the candidates' types"), " AND site IN ", s.Bind("Array(String)", "the candidates' sites"), " GROUP BY site, type, uid")
 	add("which candidates are the newest versions of their assets", s)
 	add("the exact total, if it is asked for", l.countStatement())
 	return x, nil

@@ -2,10 +2,9 @@ package query
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
-
-	"github.com/reeve-cloud/reeve/pkg/document"
 )
 
 // The newest version of an asset has its document flattened beside it; earlier versions,
@@ -55,9 +54,34 @@ func scalars(raws string) string {
 		"e = 'null' OR startsWith(e, '{') OR startsWith(e, '['), '', e), " + passArrays(raws) + "))"
 }
 
-// textAt returns the text that fields has of a path, read from a document.
-func textAt(s *Statement, doc, path string) string {
-	return fmt.Sprintf("arrayStringConcat(%s, %s)", scalars(below(s, "["+doc+"]", path)), s.Text(document.Separator))
+// plainPath is a path whose keys are written in JSON as they are.
+var plainPath = regexp.MustCompile(`^[-A-Za-z0-9_/:.]+$`)
+
+// textsAt returns the texts that fields has of a path, as an array, read from a document. Where
+// the path leads from object to object to something that has one text, and no key has a dot
+// that the path has, that is all there is.
+func textsAt(s *Statement, doc, path string) string {
+	all := scalars(below(s, "["+doc+"]", path))
+	if !plainPath.MatchString(path) {
+		return all
+	}
+	keys := strings.Split(path, ".")
+	names := make([]string, len(keys))
+	for i, k := range keys {
+		names[i] = s.Text(k)
+	}
+	plain := ""
+	var dotted []string
+	for i := range keys {
+		for j := i + 2; j <= len(keys); j++ {
+			dotted = append(dotted, `"`+strings.Join(keys[i:j], ".")+`"`)
+		}
+	}
+	if len(dotted) > 0 {
+		plain = "multiSearchAny(" + doc + ", " + s.Texts(dotted) + ") = 0 AND "
+	}
+	return once("JSONExtractRaw("+doc+", "+strings.Join(names, ", ")+")", fmt.Sprintf("multiIf(%[1]smatch(g, '^[-0-9tf]'), [g], "+
+		"%[1]sstartsWith(g, '\"'), arrayFilter(e -> e != '', [JSONExtractString(g)]), %[2]s)", plain, all))
 }
 
 // anything is true of a raw JSON value in which there is a value anywhere: behind names,

@@ -37,7 +37,7 @@ func TestTextAt(t *testing.T) {
 			"n", "q.", "",
 			"metadata.labels.app.kubernetes.io/name", "metadata.labels.b", "spec.containers.ports.p", "spec.containers.ports", "not.there"} {
 			var s Statement
-			s.Put("SELECT ", textAt(&s, s.Text(string(canonical)), path), " SETTINGS allow_simdjson = 0")
+			s.Put("SELECT ", "arrayStringConcat("+textsAt(&s, s.Text(string(canonical)), path)+", "+s.Text(document.Separator)+")", " SETTINGS allow_simdjson = 0")
 			var got string
 			if err := w.Conn().QueryRow(t.Context(), s.String(), s.values...).Scan(&got); err != nil {
 				t.Fatalf("%s: %v", path, err)

@@ -19,14 +19,14 @@ func (c *compiler) related(n *filter.Related) string {
 	return bracket(c.relatedThen(n))
 }
 
-// others returns a SELECT, in brackets, of columns of the assets that pass the filter of a
+// others returns a SELECT, in brackets, of the ends of the assets that pass the filter of a
 // relation.
-func (c *compiler) others(n *filter.Related, columns ...Column) string {
+func (c *compiler) others(n *filter.Related) string {
 	other := &Plan{
 		engine: c.engine, scope: c.scope, selection: Selection{Moment: c.selection.Moment}, Filter: &filter.Filter{Root: n.Node}, now: c.now,
 		states: asksState(n.Node), silent: c.silent,
 	}
-	return other.Rows(c.s, columns...)
+	return "(SELECT arrayJoin(ends) FROM " + other.Rows(c.s, Constant("ends", bothEnds)) + ")"
 }
 
 // Constant is a column that is the same in all sources.
@@ -45,8 +45,7 @@ func (c *compiler) relatedNow(n *filter.Related) string {
 	// An end is what [Plan.Edges] has.
 	ends := "(if(dir = 'far', '', toString(site)), from_id)"
 	if n.Node != nil {
-		others := c.others(n, Constant("end", "arrayJoin("+bothEnds+")"))
-		conditions = append(conditions, ends+" IN "+others)
+		conditions = append(conditions, ends+" IN "+c.others(n))
 		ends = "arrayJoin(arrayConcat([(toString(site), to_id)], if(dir = 'out' AND " + far + ", [('', sipHash64('', to_type, to_uid))], [])))"
 	}
 	return "arrayExists(end -> end IN (SELECT " + ends + " FROM relation FINAL" + where(conditions) + "), " + bothEnds + ")"
@@ -56,7 +55,7 @@ func (c *compiler) relatedNow(n *filter.Related) string {
 func (c *compiler) relatedThen(n *filter.Related) string {
 	neighbours := "(SELECT end.1 FROM (" + c.Edges(c.s, n.Kind) + ")"
 	if n.Node != nil {
-		neighbours += " WHERE end.2 IN " + c.others(n, Constant("end", "arrayJoin("+bothEnds+")"))
+		neighbours += " WHERE end.2 IN " + c.others(n)
 	}
 	return "arrayExists(end -> end IN " + neighbours + "), " + bothEnds + ")"
 }
@@ -74,7 +73,7 @@ func (p *Plan) Edges(s *Statement, kind string) string {
 		edges += " AND version <= " + s.Whole(p.selection.Moment.stamp()) +
 			" UNION ALL SELECT site, id AS from_id, type AS from_type, edge.1 AS kind, sipHash64(site, to_type, to_uid) AS to_id, " +
 			"edge.2 AS to_type, edge.3 AS to_uid FROM (SELECT site, id, type, arrayJoin(arrayZip(edges.kind, edges.type, edges.uid)) AS edge " +
-			"FROM asset_version FINAL PREWHERE " + all.past(s) + " WHERE operation != 'deleted')"
+			"FROM " + all.pastRows(s) + " WHERE operation != 'deleted')"
 	}
 	condition := ""
 	if kind != "" {

@@ -16,9 +16,23 @@ type Source struct {
 	// History is for asset_version, which has no fields beside its documents and no text
 	// for searches. Otherwise it is asset.
 	History bool
-	// paths are what is read of the documents of the history: each becomes a column, the
-	// values at the path. So it is known only when the rest of the SELECT is.
+	// paths are what is read of the documents of the history: each has a name for the values
+	// at the path. So it is known only when the rest of the SELECT is.
 	paths []string
+	// documents says that they are read, for paths or otherwise.
+	documents bool
+}
+
+// With returns the names that the rest of a SELECT of the history uses, to stand before it.
+func (src *Source) With(s *Statement) string {
+	if len(src.paths) == 0 {
+		return ""
+	}
+	list := make([]string, len(src.paths))
+	for i, path := range src.paths {
+		list[i] = fmt.Sprintf("%s AS path%d_", textsAt(s, "document", path), i)
+	}
+	return "WITH " + strings.Join(list, ", ") + " "
 }
 
 // deleted is the condition that a row says that its asset is.
@@ -31,6 +45,7 @@ func (src *Source) deleted() string {
 
 // List returns the values at a path, of the history.
 func (src *Source) List(path string) string {
+	src.documents = true
 	i := slices.Index(src.paths, path)
 	if i < 0 {
 		i = len(src.paths)
@@ -57,7 +72,7 @@ func (src *Source) From(s *Statement, condition string) string {
 	var b strings.Builder
 	b.WriteString("(SELECT *")
 	for i, path := range src.paths {
-		fmt.Fprintf(&b, ", %s AS path%d_", scalars(below(s, "[document]", path)), i)
+		fmt.Fprintf(&b, ", %s AS path%d_", textsAt(s, "document", path), i)
 	}
 	b.WriteString(" FROM asset_version FINAL PREWHERE " + condition + ")")
 	return b.String()
@@ -108,6 +123,35 @@ func (p *Plan) Where(s *Statement, src *Source) []string {
 
 // Keys returns those conditions that go by what never changes of an asset.
 func (p *Plan) Keys(s *Statement) []string {
+	list := p.plainKeys(s)
+	for _, n := range Conjuncts(p.Filter.Root) {
+		if compare, ok := n.(*filter.Compare); ok && !plainKey(compare) && compare.Field.Space == filter.Fixed && compare.Field.Name == "type" {
+			// The engine finds the parts of a table by the types themselves, and not by what
+			// is true of them.
+			c := compiler{Plan: p, s: s, source: new(Source)}
+			list = append(list, "type IN (SELECT type FROM asset WHERE "+c.node(n)+" GROUP BY type)")
+		}
+	}
+	return list
+}
+
+// plainKey reports whether a comparison goes by what never changes of an asset, and takes no
+// statement of its own to be quick.
+func plainKey(n *filter.Compare) bool {
+	if n.Field.Space != filter.Fixed {
+		return false
+	}
+	switch n.Field.Name {
+	case "site", "uid":
+		return true
+	case "type":
+		return n.Op == filter.Equal && !slices.ContainsFunc(n.Values, func(v filter.Value) bool { return v.Before || v.After })
+	}
+	return false
+}
+
+// plainKeys are those of the keys that take no statement of their own.
+func (p *Plan) plainKeys(s *Statement) []string {
 	var list []string
 	if c := p.scope.condition(); c != "" {
 		list = append(list, c)
@@ -119,21 +163,8 @@ func (p *Plan) Keys(s *Statement) []string {
 		list = append(list, "type = "+s.Text(p.selection.Type))
 	}
 	for _, n := range Conjuncts(p.Filter.Root) {
-		compare, ok := n.(*filter.Compare)
-		if !ok || compare.Field.Space != filter.Fixed {
-			continue
-		}
-		c := compiler{Plan: p, s: s, source: new(Source)}
-		switch compare.Field.Name {
-		case "type":
-			if !slices.ContainsFunc(compare.Values, func(v filter.Value) bool { return v.Before || v.After }) && compare.Op == filter.Equal {
-				list = append(list, c.node(n))
-				continue
-			}
-			// The engine finds the parts of a table by the types themselves, and not by what
-			// is true of them.
-			list = append(list, "type IN (SELECT type FROM asset WHERE "+c.node(n)+" GROUP BY type)")
-		case "site", "uid":
+		if compare, ok := n.(*filter.Compare); ok && plainKey(compare) {
+			c := compiler{Plan: p, s: s, source: new(Source)}
 			list = append(list, c.node(n))
 		}
 	}
@@ -159,7 +190,7 @@ type Column struct {
 }
 
 // Rows returns a SELECT of columns of exactly the assets that are selected, a row each, in
-// brackets.
+// brackets. No column may make several rows of one.
 func (p *Plan) Rows(s *Statement, columns ...Column) string {
 	list := func(src *Source) string {
 		if len(columns) == 0 {
@@ -177,9 +208,13 @@ func (p *Plan) Rows(s *Statement, columns ...Column) string {
 	}
 	stamp := s.Whole(p.selection.Moment.stamp())
 	past := &Source{History: true}
-	head, conditions := list(past), where(p.Where(s, past))
+	head, conditions := list(past), p.Where(s, past)
+	from := p.past(s, conditions) + oneEach
+	if !past.documents {
+		from = p.pastRows(s) + where(conditions)
+	}
 	return "(SELECT " + list(now) + " FROM asset FINAL" + where(append([]string{"version <= " + stamp}, p.Where(s, now)...)) +
-		" UNION ALL SELECT " + head + " FROM " + past.From(s, p.past(s)) + conditions + ")"
+		" UNION ALL " + past.With(s) + "SELECT " + head + " FROM " + from + ")"
 }
 
 // Condition returns the condition that a row of a source passes a filter.
@@ -188,15 +223,34 @@ func (p *Plan) Condition(s *Statement, src *Source, n filter.Node) string {
 	return c.node(n)
 }
 
-// past returns the condition of the newest versions before the moment of those assets that
-// have changed since.
-func (p *Plan) past(s *Statement) string {
+// oneEach leaves one row of each asset, where the same insert is there twice: FINAL, which
+// does so, reads a whole table of versions in order.
+const oneEach = " LIMIT 1 BY site, id"
+
+// past returns what stands behind FROM for those of the newest versions before the moment
+// that fulfil conditions, of assets that have changed since. A row may be there twice, see
+// [oneEach]. Numbers of assets are quick to look for, but only with the site are they exact.
+func (p *Plan) past(s *Statement, conditions []string) string {
+	first, changed := p.changed(s)
+	newest := "SELECT site, id, max(version), argMax(ingest_id, (version, received_at)) FROM " + first + where(changed) + " GROUP BY site, id"
+	return first + where(append([]string{"(site, id, version, ingest_id) IN (" + newest + ")"}, conditions...))
+}
+
+// pastRows is past without conditions, each row once, for whoever needs no documents: it sorts
+// the versions, which is quicker than to look for them twice.
+func (p *Plan) pastRows(s *Statement) string {
+	first, changed := p.changed(s)
+	return "(SELECT * FROM " + first + where(changed) + " ORDER BY version DESC, received_at DESC" + oneEach + ")"
+}
+
+// changed returns what stands behind FROM for the versions until the moment of assets that
+// have changed since, and the conditions that they fulfil exactly.
+func (p *Plan) changed(s *Statement) (from string, conditions []string) {
 	stamp := s.Whole(p.selection.Moment.stamp())
-	keys := p.Keys(s)
-	changed := "SELECT site, id FROM asset" + where(append([]string{"version > " + stamp}, keys...))
-	newest := "SELECT site, id, max(version) FROM asset_version" +
-		where(append([]string{"version <= " + stamp, "(site, id) IN (" + changed + ")"}, keys...)) + " GROUP BY site, id"
-	return "(site, id, version) IN (" + newest + ")"
+	keys := p.plainKeys(s)
+	changed := " FROM asset" + where(append([]string{"version > " + stamp}, keys...))
+	return "asset_version PREWHERE version <= " + stamp + " AND id IN (SELECT id" + changed + ")",
+		append([]string{"(site, id) IN (SELECT site, id" + changed + ")"}, keys...)
 }
 
 func where(conditions []string) string {

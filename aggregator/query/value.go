@@ -10,13 +10,13 @@ import (
 // What a text is as a number, a moment or a duration is what package filter says, done
 // once more in SQL. Each expression is NULL where the text is none.
 
-// factors are what the units of numbers multiply with, or, if negative, divide by.
+// factors are what the units of numbers multiply with; small ones are divided by what parts says.
 var factors = func() (units, values string) {
 	table := []struct {
 		unit  string
 		value float64
 	}{
-		{"n", -1e9}, {"u", -1e6}, {"m", -1e3}, {"", 1}, {"B", 1},
+		{"n", 1}, {"u", 1}, {"m", 1}, {"", 1}, {"B", 1},
 		{"k", 1e3}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}, {"P", 1e15}, {"E", 1e18},
 		{"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"PB", 1e15}, {"EB", 1e18},
 		{"Ki", 1 << 10}, {"Mi", 1 << 20}, {"Gi", 1 << 30}, {"Ti", 1 << 40}, {"Pi", 1 << 50}, {"Ei", 1 << 60},
@@ -30,6 +30,7 @@ var factors = func() (units, values string) {
 }
 
 const (
+	parts   = `transform(g[2], ['n', 'u', 'm'], [1e9, 1e6, 1e3], 1.)`
 	digits  = `[0-9]+(?:\\.[0-9]+)?`
 	numeric = `'^(-?` + digits + `(?:[eE][-+]?[0-9]{1,2})?) ?([A-Za-z]{0,3})$'`
 	moments = `'^([0-9]{4})-([0-9]{2})-([0-9]{2})(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\\.([0-9]{1,9}))?)?(Z|[-+][0-9]{2}:?[0-9]{2})?)?$'`
@@ -46,9 +47,8 @@ func number(text string) string {
 	// Most numbers are short and whole.
 	return fmt.Sprintf("if(match(%[1]s, '^[0-9]{1,15}$'), toFloat64OrNull(%[1]s), if(length(%[1]s) > 64 OR endsWith(%[1]s, ' '), NULL, "+
 		"%[2]s))", text,
-		once("extractGroups("+text+", "+numeric+")", fmt.Sprintf("multiIf(empty(g), NULL, NOT has(%[1]s, g[2]), NULL, "+
-			"transform(g[2], %[1]s, %[2]s, 0.) < 0, toFloat64OrNull(g[1]) / -transform(g[2], %[1]s, %[2]s, 0.), "+
-			"toFloat64OrNull(g[1]) * transform(g[2], %[1]s, %[2]s, 0.))", units, values)))
+		once("extractGroups("+text+", "+numeric+")", fmt.Sprintf("toFloat64OrNull(g[1]) * nullIf(transform(g[2], %s, %s, 0.), 0.) / %s",
+			units, values, parts)))
 }
 
 // moment is filter.Moment of a text: a Nullable(Int64) of milliseconds.
@@ -93,16 +93,29 @@ func (c *compiler) order(n *filter.Compare, o operand) string {
 	switch bound.As {
 	case filter.Numeric:
 		place := c.s.Number(bound.Number)
-		return o.any(func(v string) string { return "ifNull(" + number(v) + " " + op + " " + place + ", 0)" })
+		is := func(v string) string { return "ifNull(" + number(v) + " " + op + " " + place + ", 0)" }
+		if o.each == nil {
+			return o.any(is)
+		}
+		// Most numbers are whole, and alone.
+		return fmt.Sprintf("%s AND if(match(%s, '^[0-9]{1,15}$'), toFloat64OrZero(%[2]s) %s %s, %s)", o.some, o.text, op, place, o.each(is))
 	case filter.Span:
 		place := c.s.Number(bound.Number)
-		return o.any(func(v string) string { return "ifNull(" + duration(v) + " " + op + " " + place + ", 0)" })
+		return o.once(func(v string) string { return "ifNull(" + duration(v) + " " + op + " " + place + ", 0)" })
 	case filter.Time:
 		place := c.s.Bind("Int64", fmt.Sprint(bound.Moment))
-		return o.any(func(v string) string { return "ifNull(" + moment(v) + " " + op + " " + place + ", 0)" })
+		return o.once(func(v string) string { return "ifNull(" + moment(v) + " " + op + " " + place + ", 0)" })
 	}
 	place := c.s.Text(bound.Text)
 	return o.any(func(v string) string { return v + " " + op + " " + place })
+}
+
+// once is any, with the condition only once in it.
+func (o *operand) once(is func(value string) string) string {
+	if o.each == nil {
+		return o.any(is)
+	}
+	return o.some + " AND " + o.each(is)
 }
 
 // KindOf is what the values of a field are.
