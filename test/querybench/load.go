@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/reeve-cloud/reeve/aggregator/catalogue"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
@@ -122,6 +123,25 @@ func (w *world) load(ctx context.Context, to *warehouse.Warehouse, say func(stri
 		}
 	}
 	return versions, flush()
+}
+
+// taught is how many sites the catalogue learns of: they have all types and paths.
+const taught = 100
+
+// teach lets a catalogue learn what ingest would have taught it.
+func (w *world) teach(paths *catalogue.Catalogue) error {
+	for s := range min(taught, w.sites) {
+		g := new(warehouse.Group)
+		for a := range w.assets {
+			v, _, err := w.version(s, a, int(w.generations[s][a]), w.start)
+			if err != nil {
+				return err
+			}
+			g.Versions = append(g.Versions, v)
+		}
+		paths.Learn(g)
+	}
+	return nil
 }
 
 // churn changes assets at a rate until ctx ends, in a group every pause.

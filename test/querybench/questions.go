@@ -3,20 +3,24 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/reeve-cloud/reeve/aggregator/graph"
 	"github.com/reeve-cloud/reeve/aggregator/query"
+	"github.com/reeve-cloud/reeve/aggregator/query/analyze"
+	"github.com/reeve-cloud/reeve/aggregator/query/suggest"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 )
 
 const (
-	page   = 100
-	server = "openstack.compute.Server"
-	pod    = "kubernetes.core.Pod"
+	page       = 100
+	completion = 50 * time.Millisecond
+	server     = "openstack.compute.Server"
+	pod        = "kubernetes.core.Pod"
 )
 
 // columns are what a list reads of each asset.
@@ -129,11 +133,76 @@ func (b *bench) questions(ctx context.Context) ([]question, error) {
 			},
 		},
 		{
+			name: "top 10 groups by type and status",
+			ask: func(ctx context.Context, _ int) (int, error) {
+				a, err := analyze.Analyze(ctx, b.engine, query.All(), analyze.Query{Keys: []analyze.Key{{Field: "type"}, {Field: "status"}}, Limit: 10})
+				if err != nil {
+					return 0, err
+				}
+				return len(a.Groups), nil
+			},
+			plain: func(ctx context.Context, _ int) (int, error) {
+				return b.rows(ctx, "SELECT type, status, count() AS n FROM asset FINAL WHERE NOT deleted GROUP BY type, status ORDER BY n DESC, type, status LIMIT 10")
+			},
+		},
+		{
+			name: "top 10 hosts by servers and vCPUs",
+			ask: func(ctx context.Context, _ int) (int, error) {
+				a, err := analyze.Analyze(ctx, b.engine, query.All(), analyze.Query{Selection: query.Selection{Filter: "type=" + server},
+					Keys: []analyze.Key{{Field: "derived.host"}}, Limit: 10,
+					Measures: []analyze.Measure{{Name: "n"}, {Name: "vcpus", Function: analyze.Sum, Field: "derived.vcpus"}}})
+				if err != nil {
+					return 0, err
+				}
+				return len(a.Groups), nil
+			},
+			plain: func(ctx context.Context, _ int) (int, error) {
+				return b.rows(ctx, fmt.Sprintf("SELECT fields.`key_derived.host` AS host, count() AS n, sum(toFloat64OrNull(fields.`key_derived.vcpus`)) "+
+					"FROM asset FINAL WHERE type = '%s' AND NOT deleted GROUP BY host ORDER BY n DESC, host LIMIT 10", server))
+			},
+		},
+		{
+			name:  "facets of all: type, status, region, project",
+			ask:   b.facets("", "type", "status", "region", "project"),
+			plain: b.facetsByHand("NOT deleted", "toString(type)", "toString(status)", "toString(region)", "toString(project)"),
+		},
+		{
+			name: "facets of servers: status, host, a label",
+			ask:  b.facets("type="+server, "status", "derived.host", "labels.team"),
+			plain: b.facetsByHand("type = '"+server+"' AND NOT deleted", "toString(status)", "fields.`key_derived.host`",
+				"labels['team']"),
+		},
+		{
+			name: "completion of a path and of a value", aim: completion,
+			ask: func(ctx context.Context, n int) (int, error) {
+				filter := [...]string{"type=" + server + " derived.h", "type=" + server + " derived.host=cmp", "sta", "derived.host:", "type=openst"}[n%5]
+				s, err := b.completer.Suggest(ctx, query.All(), suggest.Query{Filter: filter, Cursor: len(filter)})
+				if err != nil {
+					return 0, err
+				}
+				return len(s.List), nil
+			},
+		},
+		{
+			name: "completion of a name", aim: completion,
+			ask: func(ctx context.Context, n int) (int, error) {
+				filter := fmt.Sprintf("name=search-vm-%d", n%10)
+				s, err := b.completer.Suggest(ctx, query.All(), suggest.Query{Filter: filter, Cursor: len(filter)})
+				if err != nil {
+					return 0, err
+				}
+				return len(s.List), nil
+			},
+		},
+		{
 			name: "servers of a host a month ago",
 			ask: list(func(n int) query.ListQuery {
 				l := filtered("type="+server+" derived.host=%s", host)(n)
 				l.Moment = query.At(month)
 				return l
+			}),
+			plain: b.pastByHand(stamp, func(n int) string {
+				return fmt.Sprintf("JSONExtractString(d, 'derived', 'host') = '%s'", host(n))
 			}),
 		},
 		{
@@ -143,11 +212,7 @@ func (b *bench) questions(ctx context.Context) ([]question, error) {
 				l.Moment = query.At(month)
 				return l
 			}),
-			plain: func(ctx context.Context, _ int) (int, error) {
-				return b.rows(ctx, fmt.Sprintf(`SELECT site, type, uid, argMax(name, version) AS name, argMax(operation, version) AS o
-					FROM asset_version WHERE type = '%s' AND version <= %s GROUP BY site, type, uid HAVING o != 'deleted'
-					ORDER BY name, site, type, uid LIMIT %d`, server, stamp, page))
-			},
+			plain: b.pastByHand(stamp, func(int) string { return "1" }),
 		},
 		{
 			name: "how many assets there were a month ago",
@@ -198,6 +263,70 @@ func (b *bench) podKey(n int) warehouse.AssetKey {
 	s := n * 7919 % b.sites &^ 1
 	a := b.world.estates[s].Version(n%50, 1)
 	return warehouse.AssetKey{Site: siteName(s), Type: a.GetType(), UID: a.GetUid()}
+}
+
+func (b *bench) facets(filter string, fields ...string) func(context.Context, int) (int, error) {
+	return func(ctx context.Context, _ int) (int, error) {
+		f, err := analyze.FacetsOf(ctx, b.engine, query.All(), analyze.FacetQuery{Selection: query.Selection{Filter: filter}, Fields: fields, Limit: 10})
+		if err != nil {
+			return 0, err
+		}
+		n := 0
+		for _, facet := range f.Facets {
+			n += len(facet.Values)
+		}
+		return n, nil
+	}
+}
+
+// facetsByHand counts the values of expressions that have one each: the commonest ten.
+func (b *bench) facetsByHand(where string, of ...string) func(context.Context, int) (int, error) {
+	names, columns, sets := make([]string, len(of)), make([]string, len(of)), make([]string, len(of))
+	for i, x := range of {
+		names[i] = fmt.Sprintf("f%d", i)
+		columns[i], sets[i] = x+" AS "+names[i], "("+names[i]+")"
+	}
+	statement := fmt.Sprintf("SELECT %s, count() AS n, %s AS facet FROM (SELECT %s FROM asset FINAL WHERE %s) GROUP BY GROUPING SETS (%s) "+
+		"HAVING concat(%s) != '' ORDER BY facet, n DESC LIMIT 10 BY facet", strings.Join(names, ", "), "grouping("+strings.Join(names, ", ")+")",
+		strings.Join(columns, ", "), where, strings.Join(sets, ", "), strings.Join(names, ", "))
+	return func(ctx context.Context, _ int) (int, error) { return b.rows(ctx, statement) }
+}
+
+// pastByHand asks for servers as of a stamp as one would by hand: which versions those are
+// first, where what a condition says of the document d holds, and then all columns of a page.
+func (b *bench) pastByHand(stamp string, condition func(n int) string) func(context.Context, int) (int, error) {
+	return func(ctx context.Context, n int) (int, error) {
+		where, document := condition(n), ""
+		if where != "1" {
+			document = ", argMax(document, version) AS d"
+		}
+		rows, err := b.warehouse.Conn().Query(settings(ctx), fmt.Sprintf(`SELECT id, max(version), argMax(name, version) AS n, argMax(operation, version) AS o%s
+			FROM asset_version WHERE type = '%s' AND version <= %s GROUP BY site, id, uid HAVING o != 'deleted' AND %s
+			ORDER BY n, site, uid LIMIT %d`, document, server, stamp, where, page))
+		if err != nil {
+			return 0, err
+		}
+		defer rows.Close()
+		var ids, versions []uint64
+		for rows.Next() {
+			var id, version uint64
+			var name, operation, d string
+			to := []any{&id, &version, &name, &operation}
+			if document != "" {
+				to = append(to, &d)
+			}
+			if err := rows.Scan(to...); err != nil {
+				return 0, err
+			}
+			ids, versions = append(ids, id), append(versions, version)
+		}
+		if err := rows.Err(); err != nil || len(ids) == 0 {
+			return 0, err
+		}
+		return b.rows(ctx, fmt.Sprintf("SELECT %s FROM asset_version PREWHERE id IN {ids:Array(UInt64)} AND version IN {versions:Array(UInt64)} "+
+			"WHERE type = '%s' AND (id, version) IN (arrayZip({ids:Array(UInt64)}, {versions:Array(UInt64)}))",
+			strings.Replace(columns, "deleted", "operation", 1), server), clickhouse.Named("ids", ids), clickhouse.Named("versions", versions))
+	}
 }
 
 type place struct {
