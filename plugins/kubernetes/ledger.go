@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"maps"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,8 +39,10 @@ type amounts struct {
 	Pods   float64 `json:"pods"`
 }
 
+// add adds in whole thousandths of a core, which is what pods ask for: sums of fractions
+// would differ by the order, and an asset would have a new version for nothing.
 func (a *amounts) add(b amounts) {
-	a.CPU += b.CPU
+	a.CPU = math.Round((a.CPU+b.CPU)*1000) / 1000
 	a.Memory += b.Memory
 	a.Pods += b.Pods
 }
