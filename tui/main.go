@@ -11,11 +11,12 @@ import (
 	"syscall"
 
 	"github.com/reeve-cloud/reeve/tui/cli"
+	"github.com/reeve-cloud/reeve/tui/verb"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal ends the run in order, a second one at once.
 	context.AfterFunc(ctx, stop)
-	os.Exit(cli.Run(ctx, os.Args[1:], cli.Host()))
+	os.Exit(cli.Run(ctx, os.Args[1:], verb.Host()))
 }

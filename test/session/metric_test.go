@@ -16,6 +16,7 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/test/centre"
 	"github.com/reeve-cloud/reeve/tui/cli"
+	"github.com/reeve-cloud/reeve/tui/verb"
 )
 
 // TestMetricsOnTheCommandLine keeps a metric by the client's verbs, fills it out of the
@@ -55,7 +56,7 @@ func TestMetricsOnTheCommandLine(t *testing.T) {
 	run := func(args ...string) (out string, code int) {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
-		code = cli.Run(t.Context(), args, cli.System{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Dir: home, Now: time.Now,
+		code = cli.Run(t.Context(), args, verb.System{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Dir: home, Now: time.Now,
 			Getenv: func(name string) string { return map[string]string{"HOME": home}[name] }})
 		return stdout.String() + stderr.String(), code
 	}

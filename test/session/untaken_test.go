@@ -17,6 +17,7 @@ import (
 	"github.com/reeve-cloud/reeve/plugins/fake"
 	"github.com/reeve-cloud/reeve/test/centre"
 	"github.com/reeve-cloud/reeve/tui/cli"
+	"github.com/reeve-cloud/reeve/tui/verb"
 )
 
 // TestUntakenIsShown: what cannot be taken of a scope, by the agent or at the centre, is
@@ -87,7 +88,7 @@ func TestUntakenIsShown(t *testing.T) {
 	is("two are dead letters", 4, 2, "the warehouse refuses it")
 	token := filepath.Join(t.TempDir(), "config.yaml")
 	var out, errs bytes.Buffer
-	system := cli.System{Stdin: strings.NewReader(c.AdminToken()), Stdout: &out, Stderr: &errs, Dir: t.TempDir(), Now: time.Now,
+	system := verb.System{Stdin: strings.NewReader(c.AdminToken()), Stdout: &out, Stderr: &errs, Dir: t.TempDir(), Now: time.Now,
 		Getenv: func(name string) string {
 			if name == "REEVE_CONFIG" {
 				return token

@@ -13,6 +13,7 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/document"
 	"github.com/reeve-cloud/reeve/test/centre"
 	"github.com/reeve-cloud/reeve/tui/cli"
+	"github.com/reeve-cloud/reeve/tui/verb"
 )
 
 // TestViewsOnTheCommandLine keeps layouts and queries by the client's verbs.
@@ -53,7 +54,7 @@ func TestViewsOnTheCommandLine(t *testing.T) {
 	run := func(args ...string) (out string, code int) {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
-		code = cli.Run(t.Context(), args, cli.System{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Dir: home, Now: time.Now,
+		code = cli.Run(t.Context(), args, verb.System{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Dir: home, Now: time.Now,
 			Getenv: func(name string) string { return map[string]string{"HOME": home}[name] }})
 		return stdout.String() + stderr.String(), code
 	}

@@ -18,6 +18,7 @@ import (
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/tui/cli"
+	"github.com/reeve-cloud/reeve/tui/verb"
 )
 
 var update = flag.Bool("update", false, "write what the scripts get into their golden files")
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 		"reeve": func() {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 			context.AfterFunc(ctx, stop)
-			system := cli.Host()
+			system := verb.Host()
 			system.Now = func() time.Time { return testNow }
 			os.Exit(cli.Run(ctx, os.Args[1:], system))
 		},

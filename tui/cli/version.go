@@ -4,15 +4,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/reeve-cloud/reeve/pkg/version"
+	"github.com/reeve-cloud/reeve/tui/verb"
 )
 
-func (a *app) versionCommand() *cobra.Command {
+func versionCommand(a *verb.App) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this program",
-		Args:  noArguments,
+		Args:  verb.NoArguments,
 		RunE: func(*cobra.Command, []string) error {
-			return a.say("reeve %s", version.String())
+			return a.Say("reeve %s", version.String())
 		},
 	}
 }
