@@ -3,6 +3,7 @@ package query
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/reeve-cloud/reeve/pkg/document"
@@ -143,6 +144,11 @@ func (c *compiler) compare(n *filter.Compare) string {
 		return c.compareTime(n)
 	}
 	o := c.operand(f)
+	if n.Op == filter.Equal && f.Space != filter.Document && !slices.ContainsFunc(n.Values, func(v filter.Value) bool { return v.Text == "" }) {
+		// That there is a value goes without saying, and keys are best compared alone.
+		any := o.any
+		o.any = func(is func(string) string) string { return strings.TrimPrefix(any(is), o.some+" AND ") }
+	}
 	switch n.Op {
 	case filter.Exists:
 		if f.Space == filter.Document && len(f.Picks) == 0 {

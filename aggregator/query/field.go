@@ -122,10 +122,14 @@ func (p *Plan) Numbers(f filter.Field) func(*Statement, *Source) string {
 	if read == nil {
 		read = number
 	}
-	texts := p.Texts(f)
+	text, texts := p.TextOf(f), p.Texts(f)
 	return func(s *Statement, src *Source) string {
-		return "arrayMap(v -> toFloat64(assumeNotNull(v)), arrayFilter(v -> isNotNull(v), arrayMap(v -> " + read("v") + ", " +
-			texts(s, src) + ")))"
+		all := "arrayMap(v -> toFloat64(assumeNotNull(v)), arrayFilter(v -> isNotNull(v), arrayMap(v -> " + read("v") + ", " + texts(s, src) + ")))"
+		if p.KindOf(f) == filter.Time || p.KindOf(f) == filter.Span || src.History {
+			return all
+		}
+		// Most numbers are whole, and alone.
+		return fmt.Sprintf("if(match(%[1]s, '^[0-9]{1,15}$'), [toFloat64OrZero(%[1]s)], %[2]s)", text(s, src), all)
 	}
 }
 

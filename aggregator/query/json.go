@@ -27,6 +27,7 @@ func passArrays(raws string) string {
 // a path in them. Keys may have dots in them, so each row of keys is tried as one key as
 // well: a value carries with it how many keys of the path led to it.
 func below(s *Statement, raws, path string) string {
+	s.documents++
 	keys := strings.Split(path, ".")
 	found := "arrayMap(e -> (toUInt8(0), e), " + passArrays(raws) + ")"
 	for i := range keys {
@@ -57,6 +58,9 @@ func scalars(raws string) string {
 // plainPath is a path whose keys are written in JSON as they are.
 var plainPath = regexp.MustCompile(`^[-A-Za-z0-9_/:.]+$`)
 
+// maxPlain is how many keys such a path has at most: the engine looks for 255 texts at once.
+const maxPlain = 20
+
 // textsAt returns the texts that fields has of a path, as an array, read from a document. Where
 // the path leads from object to object to something that has one text, and no key has a dot
 // that the path has, that is all there is.
@@ -66,6 +70,9 @@ func textsAt(s *Statement, doc, path string) string {
 		return all
 	}
 	keys := strings.Split(path, ".")
+	if len(keys) > maxPlain {
+		return all
+	}
 	names := make([]string, len(keys))
 	for i, k := range keys {
 		names[i] = s.Text(k)
@@ -80,8 +87,10 @@ func textsAt(s *Statement, doc, path string) string {
 	if len(dotted) > 0 {
 		plain = "multiSearchAny(" + doc + ", " + s.Texts(dotted) + ") = 0 AND "
 	}
-	return once("JSONExtractRaw("+doc+", "+strings.Join(names, ", ")+")", fmt.Sprintf("multiIf(%[1]smatch(g, '^[-0-9tf]'), [g], "+
-		"%[1]sstartsWith(g, '\"'), arrayFilter(e -> e != '', [JSONExtractString(g)]), %[2]s)", plain, all))
+	// In no lambda, so that the engine takes the general way for those only that need it.
+	raw := "JSONExtractRaw(" + doc + ", " + strings.Join(names, ", ") + ")"
+	return fmt.Sprintf("multiIf(%[1]smatch(%[2]s, '^[-0-9tf]'), [%[2]s], %[1]sstartsWith(%[2]s, '\"'), arrayFilter(e -> e != '', "+
+		"[JSONExtractString(%[2]s)]), %[3]s)", plain, raw, all)
 }
 
 // anything is true of a raw JSON value in which there is a value anywhere: behind names,
@@ -93,6 +102,7 @@ func anything(raw string) string {
 // memberText returns the text of a member of a raw JSON object, if that is a text, a
 // number, or true or false. Of what is no member it is a text that no filter can have.
 func memberText(s *Statement, object, key string) string {
+	s.documents++
 	return once(fmt.Sprintf("JSONExtractRaw(%s, %s)", object, s.Text(key)),
 		"multiIf(startsWith(g, '\"'), JSONExtractString(g), g IN ('', 'null') OR startsWith(g, '{') OR startsWith(g, '['), '\\0', g)")
 }

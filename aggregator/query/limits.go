@@ -41,6 +41,11 @@ type Limits struct {
 	Memory uint64
 	// Rows is how many rows are read of tables.
 	Rows uint64
+	// Documents is how many expressions a statement has that read something out of a document:
+	// two for each condition on elements of an array, and one for each of their paths and for
+	// each path of the past. The engine takes some ten milliseconds to understand one, before
+	// it looks at the time.
+	Documents int
 	// ResultBytes is the size of what is answered, in the engine's memory.
 	ResultBytes uint64
 	// Threads is how many threads work on it; 0 leaves that to the engine.
@@ -56,11 +61,11 @@ func (c Class) Limits() Limits {
 	const mega = 1 << 20
 	switch c {
 	case Export:
-		return Limits{Time: 2 * time.Minute, Memory: 384 * mega, Rows: 1_000_000_000, ResultBytes: 256 * mega, Threads: 1, Priority: 2}
+		return Limits{Time: 2 * time.Minute, Memory: 384 * mega, Rows: 1_000_000_000, Documents: 400, ResultBytes: 256 * mega, Threads: 1, Priority: 2}
 	case Background:
-		return Limits{Time: 5 * time.Minute, Memory: 384 * mega, Rows: 1_000_000_000, ResultBytes: 64 * mega, Threads: 1, Priority: 3}
+		return Limits{Time: 5 * time.Minute, Memory: 384 * mega, Rows: 1_000_000_000, Documents: 400, ResultBytes: 64 * mega, Threads: 1, Priority: 3}
 	}
-	return Limits{Time: 10 * time.Second, Memory: 512 * mega, Rows: 200_000_000, ResultBytes: 64 * mega, Priority: 1}
+	return Limits{Time: 10 * time.Second, Memory: 512 * mega, Rows: 200_000_000, Documents: 150, ResultBytes: 64 * mega, Priority: 1}
 }
 
 func (l Limits) settings() clickhouse.Settings {
@@ -97,6 +102,9 @@ func (l Limits) settings() clickhouse.Settings {
 	return s
 }
 
+// patience is how long the engine is waited for that should have given up.
+const patience = 500 * time.Millisecond
+
 // maxStatementSize is how many bytes the text of a statement has at most, its values not
 // among them.
 const maxStatementSize = 4 << 20
@@ -131,6 +139,13 @@ const (
 	codeTooBig           = 168
 	codeTooDeepRecursion = 306
 )
+
+// within returns a context that ends when all statements of a question together have taken as
+// long as one may.
+func (c Class) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := c.Limits().Time
+	return context.WithTimeoutCause(ctx, limit+patience, &LimitError{c, fmt.Sprintf("%v", limit), hint})
+}
 
 // hint says how to narrow a query.
 const hint = "narrow it down, by a type, a site or a field that few assets have, or ask for fewer groups and columns"
@@ -186,8 +201,13 @@ func (e *Engine) runWith(ctx context.Context, class Class, settings clickhouse.S
 	if n := s.Len(); n > maxStatementSize {
 		return &LimitError{class, fmt.Sprintf("%d bytes of statement", maxStatementSize), "ask for less at once"}
 	}
-	// The engine keeps its limit by itself, but an engine that hangs does not.
-	within, cancel := context.WithTimeout(ctx, class.Limits().Time+5*time.Second)
+	if most := class.Limits().Documents; s.documents > most {
+		return &LimitError{class, fmt.Sprintf("%d readings of documents in a statement", most), "ask with fewer conditions on elements of arrays, " +
+			"such as conditions[type=Ready].status=True, and for fewer of them and of paths of the past as columns and groups"}
+	}
+	// The engine keeps its limit by itself, but not while it understands a statement, nor when
+	// it hangs.
+	within, cancel := context.WithTimeout(ctx, class.Limits().Time+patience)
 	defer cancel()
 	rows, err := e.conn.Query(clickhouse.Context(within, clickhouse.WithSettings(settings)), s.String(), s.values...)
 	if err != nil {

@@ -251,6 +251,8 @@ func (e *Engine) List(ctx context.Context, scope Scope, q ListQuery) (*Page, err
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := q.Class.within(ctx)
+	defer cancel()
 	page := &Page{Answered: l.Answered, Total: -1}
 	if page.Rows, err = l.read(ctx, after); err != nil {
 		return nil, err

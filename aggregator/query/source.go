@@ -115,8 +115,11 @@ func (p *Plan) Where(s *Statement, src *Source) []string {
 	case !p.states:
 		list = append(list, "NOT "+bracket(src.deleted()))
 	}
-	if p.Filter.Root != nil {
-		list = append(list, p.Condition(s, src, p.Filter.Root))
+	for _, n := range Conjuncts(p.Filter.Root) {
+		// What is said twice of the key takes the engine several times as long.
+		if compare, ok := n.(*filter.Compare); !ok || !plainKey(compare) {
+			list = append(list, p.Condition(s, src, n))
+		}
 	}
 	return list
 }

@@ -18,6 +18,8 @@ type Statement struct {
 	list []Parameter
 	// places has the places of values that were given before.
 	places map[string]string
+	// documents is how many expressions there are that read something out of a document.
+	documents int
 }
 
 // Parameter is a value of a statement, as Explain shows it.
