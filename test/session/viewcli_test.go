@@ -94,6 +94,30 @@ func TestViewsOnTheCommandLine(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
+	// The default of a type is what its lists begin with, unless something else is asked for.
+	must("", "query", "save", "Default", "--type", "machines", "-l", "status=ERROR", "--columns", "n=Number", "--sort", "n desc", "--shared",
+		"--default")
+	for _, x := range []struct{ args, want, not string }{
+		{"", "NUMBER 3 2 reeve: as the saved query \"Default\"", "m-b"},
+		{"--no-default", "m-b", "saved query"},
+		{"--columns name --sort name", "NAME m-a m-c", "NUMBER"},
+		{"--filter status=ACTIVE", "NUMBER 1", "filter '"},
+		{"-o name", "b", "saved query"},
+		{"--count", "3", "saved query"},
+	} {
+		got := strings.Join(strings.Fields(must("", append([]string{"get", "assets", "--type", "machines"}, strings.Fields(x.args)...)...)), " ")
+		if !strings.Contains(got, x.want) || strings.Contains(got, x.not) {
+			t.Errorf("with a default, %q: %s", x.args, got)
+		}
+	}
+	must("", "query", "save", "Zuletzt")
+	must("", "query", "star", "Zuletzt")
+	if out := must("", "query", "list", "--no-headers"); strings.Count(out, "Zuletzt") != 1 || !strings.Contains(strings.Split(out, "\n")[0], "Zuletzt") ||
+		strings.Count(out, "\n") != 3 {
+		t.Errorf("the starred one is not the first of three: %s", out)
+	}
+	must("", "query", "delete", "Default")
+
 	must("", "query", "save", "By flavor", "--group-by", "flavor.name", "--chart", "donut")
 	if got := strings.Join(strings.Fields(must("", "query", "run", "By flavor")), " "); !strings.Contains(got, "small 2 large 1") {
 		t.Errorf("groups: %s", got)

@@ -99,3 +99,28 @@ func (fakeQuery) ExplainQuery(_ context.Context, r *connect.Request[reevev1.Expl
 		Statements: []*reevev1.ExplainedStatement{{Purpose: "candidates", Sql: "SELECT 1", Parameters: []*reevev1.ExplainedParameter{
 			{Name: "p0", Type: "String", Value: r.Msg.GetOrderBy()}}}}}), nil
 }
+
+// SuggestFilter knows two paths of every type, and the values of one.
+func (fakeQuery) SuggestFilter(_ context.Context, r *connect.Request[reevev1.SuggestFilterRequest]) (
+	*connect.Response[reevev1.SuggestFilterResponse], error) {
+	m := r.Msg
+	typed := m.GetFilter()
+	answer := &reevev1.SuggestFilterResponse{Start: int32(strings.LastIndexByte(typed, ' ') + 1), End: int32(len(typed))}
+	list := []*reevev1.FilterSuggestion{{Text: "status", Kind: reevev1.FilterSuggestion_KIND_FIELD, Help: "of every asset"},
+		{Text: "spec.nodeName", Kind: reevev1.FilterSuggestion_KIND_FIELD, Help: "text", Assets: 7},
+		{Text: "spec.\x1b[2J", Kind: reevev1.FilterSuggestion_KIND_FIELD, Help: "text", Assets: 6}, // of a hostile site
+		{Text: "spec.replicas", Kind: reevev1.FilterSuggestion_KIND_FIELD, Help: "number", Assets: 5}}
+	if at := strings.IndexByte(typed, '='); at >= 0 {
+		answer.Start, list = int32(at+1), nil
+		if strings.HasSuffix(typed[:at], "spec.nodeName") {
+			list = []*reevev1.FilterSuggestion{{Text: "n1", Kind: reevev1.FilterSuggestion_KIND_VALUE, Assets: 4},
+				{Text: "n2", Kind: reevev1.FilterSuggestion_KIND_VALUE, Assets: 3}}
+		}
+	}
+	for _, x := range list {
+		if strings.HasPrefix(x.GetText(), typed[min(int(answer.GetStart()), len(typed)):]) {
+			answer.Suggestions = append(answer.Suggestions, x)
+		}
+	}
+	return connect.NewResponse(answer), nil
+}

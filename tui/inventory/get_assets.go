@@ -22,7 +22,7 @@ type getAssetsOptions struct {
 	sort                 string
 	columns              []string
 	full, count, explain bool
-	watch                bool
+	watch, noDefault     bool
 }
 
 // GetAssetsCommand returns the verb get assets.
@@ -34,6 +34,8 @@ func GetAssetsCommand(a *verb.App) *cobra.Command {
 		Long: `List the assets, ordered by site, type and uid. The deleted are left out unless
 --state or the filter asks for them. With --type the table has the columns of that
 type; its name may be the whole of it, or its end, or the plural of that, in any case.
+If a saved query is the default of the type, tables have its columns, sorting and filter,
+unless those are given here; a line on standard error says so.
 docs/query.md has more examples.`,
 		Example: `  reeve get assets --site seoul-1 --type openstack.compute.Server
   reeve get assets -l 'type:pod status!=Running' --sort 'created desc' --limit 20
@@ -55,6 +57,7 @@ docs/query.md has more examples.`,
 	f.BoolVar(&o.count, "count", false, "show only how many there are")
 	f.BoolVar(&o.explain, "explain", false, "show how the list would be made, and the SQL, and do not make it")
 	f.BoolVar(&o.full, "full", false, "with the documents (json, jsonl and yaml)")
+	f.BoolVar(&o.noDefault, "no-default", false, "leave the saved query out that is the default of the type")
 	f.BoolVarP(&o.watch, "watch", "w", false, "go on with what enters the list, changes in it and leaves it, until interrupted")
 	for _, other := range []string{"limit", "sort", "columns", "count", "explain", "state", "as-of"} {
 		cmd.MarkFlagsMutuallyExclusive("watch", other)
@@ -88,6 +91,16 @@ func getAssets(ctx context.Context, a *verb.App, o getAssetsOptions) error {
 		if l != nil && verb.IsTable(p) && len(o.columns) == 0 && !o.count && !o.explain {
 			columns, view = layoutColumns(p, l), reevev1.AssetView_ASSET_VIEW_FULL
 			o.Page = verb.DocumentPage
+		}
+		if verb.IsTable(p) && !o.noDefault && !o.count && !o.explain && !o.watch {
+			q, err := defaultQuery(ctx, s, o.Type)
+			if err != nil {
+				return s.Explain(err)
+			}
+			if o.begin(a, q) {
+				columns, view = savedColumns(p, q.GetColumns(), l), reevev1.AssetView_ASSET_VIEW_FULL
+				o.Page = verb.DocumentPage
+			}
 		}
 	}
 	selection, err := a.Selection(&o.SelectOptions)
@@ -133,6 +146,33 @@ func getAssets(ctx context.Context, a *verb.App, o getAssetsOptions) error {
 		return streamAssets(ctx, s, p, o, columns, pages)
 	}
 	return verb.ListFrom(ctx, s, o.SiteListOptions, p, "assets", columns, pages)
+}
+
+// begin takes over what the default of a type says and the flags do not, and tells of it. It reports whether the columns
+// are the query's.
+func (o *getAssetsOptions) begin(a *verb.App, q *reevev1.SavedQuery) (columns bool) {
+	var taken []string
+	if filter := q.GetSelection().GetFilter(); filter != "" && o.Filter == "" && len(o.States) == 0 {
+		o.Filter = filter
+		taken = append(taken, "filter '"+filter+"'")
+	}
+	if states := q.GetSelection().GetStates(); len(states) > 0 && len(o.States) == 0 {
+		for _, st := range states {
+			o.States = append(o.States, strings.ToLower(verb.StateName(st)))
+		}
+		taken = append(taken, "states "+strings.Join(o.States, ", "))
+	}
+	if q.GetOrderBy() != "" && o.sort == "" {
+		o.sort = q.GetOrderBy()
+		taken = append(taken, "sorted by "+o.sort)
+	}
+	if columns = len(q.GetColumns()) > 0 && len(o.columns) == 0; columns {
+		taken = append(taken, fmt.Sprintf("%d columns", len(q.GetColumns())))
+	}
+	if len(taken) > 0 {
+		a.Note("as the saved query %q has it, the default of the type: %s (--no-default leaves it out)", q.GetName(), strings.Join(taken, ", "))
+	}
+	return columns
 }
 
 // watchAssets shows a list, and how it changes.

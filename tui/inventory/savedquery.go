@@ -3,6 +3,7 @@ package inventory
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,11 +137,11 @@ func queryListCommand(a *verb.App) *cobra.Command {
 	r := &reevev1.ListQueriesRequest{}
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List your queries and those that are shared",
+		Short: "List your queries and those that are shared, those with your star first",
 		Args:  verb.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return verb.List(cmd.Context(), a, o, "queries", queryColumns,
-				func(s *verb.Session) client.PageFunc[*reevev1.SavedQuery] { return queryPages(s, r) })
+				func(s *verb.Session) client.PageFunc[*reevev1.SavedQuery] { return starredFirst(s, r) })
 		},
 	}
 	o.ListOptions.AddTo(cmd)
@@ -148,6 +149,46 @@ func queryListCommand(a *verb.App) *cobra.Command {
 	cmd.Flags().BoolVar(&r.Starred, "starred", false, "only what you have starred")
 	a.Complete(cmd, "type", a.CompleteTypes)
 	return cmd
+}
+
+// behindStars is the token of the first page behind the starred ones.
+const behindStars = "behind the stars"
+
+// starredFirst returns the pages of a list of queries, those with the caller's star before all others.
+func starredFirst(s *verb.Session, r *reevev1.ListQueriesRequest) client.PageFunc[*reevev1.SavedQuery] {
+	stars, all := queryPages(s, &reevev1.ListQueriesRequest{Type: r.GetType(), Starred: true}), queryPages(s, r)
+	behind := false
+	return func(ctx context.Context, size int32, token string) ([]*reevev1.SavedQuery, string, error) {
+		if !behind {
+			page, next, err := stars(ctx, size, token)
+			if err == nil && next == "" && !r.GetStarred() {
+				behind, next = true, behindStars
+			}
+			return page, next, err
+		}
+		if token == behindStars {
+			token = ""
+		}
+		page, next, err := all(ctx, size, token)
+		return slices.DeleteFunc(page, (*reevev1.SavedQuery).GetStarred), next, err
+	}
+}
+
+// defaultQuery returns the query that lists of a type begin with: nil if none is.
+func defaultQuery(ctx context.Context, s *verb.Session, name string) (*reevev1.SavedQuery, error) {
+	var found *reevev1.SavedQuery
+	err := client.Pages(ctx, 0, verb.MaxPage, queryPages(s, &reevev1.ListQueriesRequest{Type: name}), func(page []*reevev1.SavedQuery) error {
+		for _, q := range page {
+			if q.GetDefaultOfType() && q.GetAnalysis() == nil {
+				found = q
+			}
+		}
+		return nil
+	})
+	if connect.CodeOf(err) == connect.CodeUnimplemented { // a server of a version before
+		return nil, nil
+	}
+	return found, err
 }
 
 func queryColumns(p *output.Printer) []output.Column[*reevev1.SavedQuery] {
@@ -165,7 +206,7 @@ func queryColumns(p *output.Printer) []output.Column[*reevev1.SavedQuery] {
 		{Heading: "OWNER", Value: (*reevev1.SavedQuery).GetOwner},
 		{Heading: "SHARED", Value: func(q *reevev1.SavedQuery) string { return mark(q.GetShared(), "yes") }},
 		{Heading: "STARRED", Value: func(q *reevev1.SavedQuery) string { return mark(q.GetStarred(), "*") }},
-		{Heading: "DEFAULT", Only: output.Wide, Value: func(q *reevev1.SavedQuery) string { return mark(q.GetDefaultOfType(), "yes") }},
+		{Heading: "DEFAULT", Value: func(q *reevev1.SavedQuery) string { return mark(q.GetDefaultOfType(), "yes") }},
 		{Heading: "CHANGED", Only: output.Wide, Value: func(q *reevev1.SavedQuery) string { return p.Time(q.GetUpdateTime()) }},
 	}
 }

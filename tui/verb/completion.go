@@ -2,7 +2,9 @@ package verb
 
 import (
 	"context"
+	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -10,6 +12,7 @@ import (
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/identity"
+	"github.com/reeve-cloud/reeve/tui/output"
 )
 
 // completionTimeout bounds the calls behind a press of the tab key.
@@ -129,4 +132,86 @@ func (a *App) CompleteFrom(ctx context.Context, ask func(context.Context, *Sessi
 	}
 	defer s.Close()
 	return ask(ctx, s)
+}
+
+// CompleteFilter registers the completion of a flag that takes a filter: what is half typed is completed from what there
+// is, of the type and in the site that are given.
+func (a *App) CompleteFilter(cmd *cobra.Command, flag string, site, typ *string) {
+	// It fails only for flags that do not exist.
+	_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		found := a.CompleteFrom(cmd.Context(), func(ctx context.Context, s *Session) []string {
+			return s.suggestions(ctx, *site, *typ, typed)
+		})
+		return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveKeepOrder
+	})
+}
+
+// maxSuggestions is how many ends of what is typed a shell shows.
+const maxSuggestions = 40
+
+// suggestions are filters that begin with what is typed, each perhaps with a tab and what its end is.
+func (s *Session) suggestions(ctx context.Context, site, typ, typed string) (list []string) {
+	if typ != "" {
+		t, err := s.AssetType(ctx, site, typ)
+		if err != nil {
+			return nil
+		}
+		typ = t.GetName()
+	}
+	answer, err := s.Query.SuggestFilter(ctx, connect.NewRequest(&reevev1.SuggestFilterRequest{
+		Filter: typed, Cursor: int32(len(typed)), Type: typ, Site: site, Limit: maxSuggestions,
+	}))
+	if err != nil { // there is nobody to tell
+		return nil
+	}
+	start := int(answer.Msg.GetStart())
+	if start < 0 || start > len(typed) {
+		return nil
+	}
+	for _, found := range answer.Msg.GetSuggestions() {
+		whole, help := typed[:start]+found.GetText(), found.GetHelp()
+		if n := found.GetAssets(); n > 0 {
+			help = strings.TrimPrefix(fmt.Sprintf("%s, about %d assets", help, n), ", ")
+		}
+		// What the shell gets is one line, and must not be able to surprise the terminal.
+		if output.Escape(whole) != whole {
+			continue
+		}
+		if help != "" {
+			whole += "\t" + output.Escape(help)
+		}
+		list = append(list, whole)
+	}
+	return list
+}
+
+// Suggest returns how a filter may go on, for assets of a type.
+func (s *Session) Suggest(ctx context.Context, site, typ, typed string, limit int32) ([]*reevev1.FilterSuggestion, error) {
+	answer, err := s.Query.SuggestFilter(ctx, connect.NewRequest(&reevev1.SuggestFilterRequest{
+		Filter: typed, Cursor: int32(len(typed)), Type: typ, Site: site, Limit: limit,
+	}))
+	if err != nil {
+		return nil, s.Explain(err)
+	}
+	return answer.Msg.GetSuggestions(), nil
+}
+
+// CompletePaths returns the paths of a type that begin with what is typed.
+func (a *App) CompletePaths(ctx context.Context, site, name, typed string) []string {
+	return a.CompleteFrom(ctx, func(ctx context.Context, s *Session) (paths []string) {
+		t, err := s.AssetType(ctx, site, name)
+		if err != nil {
+			return nil
+		}
+		found, err := s.Suggest(ctx, site, t.GetName(), typed, maxSuggestions)
+		if err != nil {
+			return nil
+		}
+		for _, f := range found {
+			if f.GetKind() == reevev1.FilterSuggestion_KIND_FIELD && f.GetAssets() > 0 && output.Escape(f.GetText()) == f.GetText() {
+				paths = append(paths, f.GetText())
+			}
+		}
+		return paths
+	})
 }

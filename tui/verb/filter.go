@@ -17,7 +17,7 @@ import (
 // SelectOptions are the flags of verbs that ask for some of the assets.
 type SelectOptions struct {
 	Filter, Site, Type, AsOf string
-	states                   []string
+	States                   []string
 }
 
 // AddTo adds the flags to a verb.
@@ -25,7 +25,8 @@ func (o *SelectOptions) AddTo(a *App, cmd *cobra.Command) {
 	o.addFilter(cmd)
 	cmd.Flags().StringVar(&o.Site, "site", "", "only this site")
 	cmd.Flags().StringVar(&o.Type, "type", "", "only this type (reeve get types lists them)")
-	cmd.Flags().StringSliceVar(&o.states, "state", nil, "only these states: active, disconnected, deleted")
+	cmd.Flags().StringSliceVar(&o.States, "state", nil, "only these states: active, disconnected, deleted")
+	a.CompleteFilter(cmd, "filter", &o.Site, &o.Type)
 	a.Complete(cmd, "site", a.CompleteSites)
 	a.Complete(cmd, "type", a.CompleteTypes)
 }
@@ -39,7 +40,7 @@ func (o *SelectOptions) addFilter(cmd *cobra.Command) {
 
 // Selection returns what the API is asked for. The type must be resolved before.
 func (a *App) Selection(o *SelectOptions) (*reevev1.AssetSelection, error) {
-	states, err := ParseStates(o.states)
+	states, err := ParseStates(o.States)
 	if err != nil {
 		return nil, err
 	}
