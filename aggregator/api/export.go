@@ -165,12 +165,16 @@ func (s *Export) table(ctx context.Context, t *reevev1.ExportTable) (table expor
 		}
 		table.name, table.columns = "changes", changeColumns
 		table.rows = s.Inventory.changeRows(ctx, warehouse.AssetKey{Site: c.GetSite(), Type: c.GetType(), UID: c.GetUid()})
+	case t.GetEstateChanges() != nil:
+		if table, err = s.estateChanges(ctx, t.GetEstateChanges()); err != nil {
+			return table, err
+		}
 	case t.GetAnalysis() != nil:
 		if table, err = s.analysis(ctx, t.GetAnalysis()); err != nil {
 			return table, err
 		}
 	default:
-		return table, invalid("rows", "must say what the table has: assets, changes, or an analysis")
+		return table, invalid("rows", "must say what the table has: assets, changes, estate_changes, or an analysis")
 	}
 	if t.GetName() != "" {
 		table.name = t.GetName()

@@ -33,27 +33,11 @@ func (s *History) ListEstateChanges(ctx context.Context, r *connect.Request[reev
 	if err != nil {
 		return nil, err
 	}
-	q := query.ChangesQuery{
-		Selection: query.Selection{Filter: m.GetFilter(), Site: m.GetSite(), Type: m.GetType()}, Limit: size, Token: m.GetPageToken(),
-	}
-	if q.Moment, err = asOf(m.GetEndTime()); err != nil {
-		return nil, err
-	}
-	since, err := asOf(m.GetStartTime())
+	q, err := changesQuery(m)
 	if err != nil {
 		return nil, err
 	}
-	q.Since = since.Time()
-	for i, o := range m.GetOperations() {
-		operation, ok := map[reevev1.Change_Operation]warehouse.Operation{
-			reevev1.Change_OPERATION_CREATED: warehouse.Created, reevev1.Change_OPERATION_UPDATED: warehouse.Updated,
-			reevev1.Change_OPERATION_DELETED: warehouse.Deleted,
-		}[o]
-		if !ok {
-			return nil, invalid(fmt.Sprintf("operations[%d]", i), "%d is not an operation", o)
-		}
-		q.Operations = append(q.Operations, operation)
-	}
+	q.Limit, q.Token = size, m.GetPageToken()
 	page, err := s.Inventory.Engine.Changes(ctx, query.All(), q)
 	if _, ok := errors.AsType[filter.Errors](err); ok {
 		return nil, filterError("filter", m.GetFilter(), err)
@@ -66,6 +50,30 @@ func (s *History) ListEstateChanges(ctx context.Context, r *connect.Request[reev
 		answer.Changes = append(answer.Changes, basicChange(&page.Rows[i].AssetVersion, page.Rows[i].ReceivedAt))
 	}
 	return connect.NewResponse(answer), nil
+}
+
+// changesQuery reads what changes are asked for, without the page.
+func changesQuery(m *reevev1.ListEstateChangesRequest) (q query.ChangesQuery, err error) {
+	q.Filter, q.Site, q.Type = m.GetFilter(), m.GetSite(), m.GetType()
+	if q.Moment, err = asOf(m.GetEndTime()); err != nil {
+		return q, err
+	}
+	since, err := asOf(m.GetStartTime())
+	if err != nil {
+		return q, err
+	}
+	q.Since = since.Time()
+	for i, o := range m.GetOperations() {
+		operation, ok := map[reevev1.Change_Operation]warehouse.Operation{
+			reevev1.Change_OPERATION_CREATED: warehouse.Created, reevev1.Change_OPERATION_UPDATED: warehouse.Updated,
+			reevev1.Change_OPERATION_DELETED: warehouse.Deleted,
+		}[o]
+		if !ok {
+			return q, invalid(fmt.Sprintf("operations[%d]", i), "%d is not an operation", o)
+		}
+		q.Operations = append(q.Operations, operation)
+	}
+	return q, nil
 }
 
 // DiffAsset implements the history service.

@@ -148,6 +148,27 @@ func TestExport(t *testing.T) {
 		t.Errorf("history %q: %v", history, err)
 	}
 
+	changed := func(r *reevev1.ListEstateChangesRequest) [][]string {
+		t.Helper()
+		file, _, err := exported(t, api, &reevev1.ExportRequest{Format: reevev1.ExportFormat_EXPORT_FORMAT_CSV,
+			Tables: []*reevev1.ExportTable{{Rows: &reevev1.ExportTable_EstateChanges{EstateChanges: r}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		records, err := csv.NewReader(bytes.NewReader(file)).ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return records
+	}
+	if all := changed(&reevev1.ListEstateChangesRequest{}); len(all) != 1+2502 {
+		t.Errorf("%d records of all changes", len(all))
+	}
+	if gone := changed(&reevev1.ListEstateChangesRequest{Filter: "uid>=z", Operations: []reevev1.Change_Operation{
+		reevev1.Change_OPERATION_DELETED}}); len(gone) != 2 || !slices.Equal(gone[1][1:6], []string{"seoul-1", kind, "z", "", "deleted"}) {
+		t.Errorf("deleted is %q", gone)
+	}
+
 	audited := 0
 	for e, err := range c.Registry.Store().Audit(t.Context(), began, time.Time{}) {
 		if err != nil {
@@ -197,6 +218,12 @@ func TestExportRefuses(t *testing.T) {
 		"tables[0].columns: 257":                {Format: csv, Tables: with(many...)},
 		"tables[0].filter: filter: at byte 4: ": {Format: csv, Tables: []*reevev1.ExportTable{assetsTable(&reevev1.ExportAssets{Filter: "n=1 OR"})}},
 		"tables[0].order_by: ":                  {Format: csv, Tables: []*reevev1.ExportTable{assetsTable(&reevev1.ExportAssets{OrderBy: "a,,b"})}},
+		"tables[0].estate_changes.filter: filter: at byte 4: ": {Format: csv, Tables: []*reevev1.ExportTable{{
+			Rows: &reevev1.ExportTable_EstateChanges{EstateChanges: &reevev1.ListEstateChangesRequest{Filter: "n=1 OR"}}}}},
+		"tables[0].estate_changes.operations[0]: ": {Format: csv, Tables: []*reevev1.ExportTable{{
+			Rows: &reevev1.ExportTable_EstateChanges{EstateChanges: &reevev1.ListEstateChangesRequest{Operations: []reevev1.Change_Operation{9}}}}}},
+		"tables[0].estate_changes.page_token: ": {Format: csv, Tables: []*reevev1.ExportTable{{
+			Rows: &reevev1.ExportTable_EstateChanges{EstateChanges: &reevev1.ListEstateChangesRequest{PageToken: "x"}}}}},
 		"tables[0].changes.uid": {Format: csv, Tables: []*reevev1.ExportTable{{
 			Rows: &reevev1.ExportTable_Changes{Changes: &reevev1.ExportChanges{Site: "a", Type: "b"}}}}},
 	} {

@@ -51,6 +51,8 @@ type fakeServer struct {
 	mu       sync.Mutex
 	watchers map[chan *reevev1.WatchChangesResponse]bool
 	calls    []string
+	// setRequests are what was asked of WatchAssets.
+	setRequests []string
 	// bearers are the API tokens, by secret.
 	bearers []*reevev1.ApiToken
 }
@@ -503,6 +505,42 @@ func (f fakeEvents) ListEventTypes(_ context.Context, r *connect.Request[reevev1
 	}
 	page, next := pageOf(f.fakeServer, types, r.Msg.PageSize, r.Msg.PageToken)
 	return connect.NewResponse(&reevev1.ListEventTypesResponse{EventTypes: page, NextPageToken: next}), nil
+}
+
+// WatchAssets answers with the next of the file's streams of a set, to whom the token is right.
+func (f fakeInventory) WatchAssets(ctx context.Context, r *connect.Request[reevev1.WatchAssetsRequest],
+	stream *connect.ServerStream[reevev1.WatchAssetsResponse]) error {
+	f.mu.Lock()
+	f.setRequests = append(f.setRequests, fmt.Sprintf("filter=%s type=%s initial=%v token=%s view=%d", r.Msg.GetFilter(), r.Msg.GetType(),
+		r.Msg.GetInitial(), r.Msg.GetToken(), r.Msg.GetView()))
+	n := len(f.setRequests)
+	f.mu.Unlock()
+	asset := func(uid string) *reevev1.Asset {
+		return &reevev1.Asset{Uid: uid, Type: "kubernetes.core.Pod", Site: "seoul-1", Name: uid, Status: "Pending", ObserveTime: timestamppb.New(testNow)}
+	}
+	send := func(kind reevev1.SetChange_Kind, uid string, reason reevev1.SetChange_Reason, token string, synced bool) error {
+		return stream.Send(&reevev1.WatchAssetsResponse{CanonicalFilter: r.Msg.GetFilter(), Token: token, Synced: synced,
+			Changes: []*reevev1.SetChange{{Kind: kind, Reason: reason, Asset: asset(uid), ChangedPaths: []string{"status.phase"}}}})
+	}
+	const none = reevev1.SetChange_REASON_UNSPECIFIED
+	switch n {
+	case 1: // the whole set, and then the connection breaks
+		return errors.Join(send(reevev1.SetChange_KIND_ENTERED, "p-1", none, "t1", true), connect.NewError(connect.CodeUnavailable, errors.New("it breaks")))
+	case 2: // the way on from the token is not known
+		return connect.NewError(connect.CodeOutOfRange, errors.New("the token is of yesterday: begin anew"))
+	case 3:
+		if err := errors.Join(send(reevev1.SetChange_KIND_ENTERED, "p-1", none, "t2", true),
+			send(reevev1.SetChange_KIND_CHANGED, "p-1", none, "t3", false)); err != nil {
+			return err
+		}
+		return connect.NewError(connect.CodeResourceExhausted, errors.New("it is read slowly"))
+	}
+	if err := errors.Join(send(reevev1.SetChange_KIND_LEFT, "p-1", reevev1.SetChange_REASON_NO_MATCH, "t4", true),
+		send(reevev1.SetChange_KIND_LEFT, "p-2", reevev1.SetChange_REASON_DELETED, "t5", false)); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
 }
 
 func (f fakeInventory) WatchChanges(ctx context.Context, r *connect.Request[reevev1.WatchChangesRequest],

@@ -17,9 +17,8 @@ import (
 type getChangesOptions struct {
 	verb.ListOptions
 	verb.AssetOptions
-	full                 bool
-	filter, since, until string
-	operations           []string
+	verb.ChangesOptions
+	full bool
 }
 
 // GetChangesCommand returns the verb get changes.
@@ -42,10 +41,8 @@ func GetChangesCommand(a *verb.App) *cobra.Command {
 			if len(args) == 0 {
 				return getEstateChanges(cmd.Context(), a, o)
 			}
-			for _, flag := range []string{"filter", "since", "until", "operation"} {
-				if cmd.Flags().Changed(flag) {
-					return verb.Usagef("--%s is for the changes of all assets: leave the UID out", flag)
-				}
+			if err := o.OfOne(cmd); err != nil {
+				return err
 			}
 			o.UID = args[0]
 			return getChanges(cmd.Context(), a, o)
@@ -53,12 +50,8 @@ func GetChangesCommand(a *verb.App) *cobra.Command {
 	}
 	o.ListOptions.AddTo(cmd)
 	o.AssetOptions.AddTo(a, cmd)
-	f := cmd.Flags()
-	f.BoolVar(&o.full, "full", false, "with the documents (json and yaml; of one asset)")
-	f.StringVarP(&o.filter, "filter", "l", "", "only versions that are as this filter says")
-	f.StringVar(&o.since, "since", "", "only what changed since then: an age such as 7d, a date, or a time")
-	f.StringVar(&o.until, "until", "", "only what changed until then")
-	f.StringSliceVar(&o.operations, "operation", nil, "only these: created, updated, deleted (may be given several times)")
+	o.ChangesOptions.AddTo(cmd)
+	cmd.Flags().BoolVar(&o.full, "full", false, "with the documents (json and yaml; of one asset)")
 	return cmd
 }
 
@@ -67,19 +60,8 @@ func getEstateChanges(ctx context.Context, a *verb.App, o getChangesOptions) err
 	if o.full {
 		return verb.Usagef("--full is for the changes of one asset: give its UID")
 	}
-	r := &reevev1.ListEstateChangesRequest{Filter: o.filter, Site: o.Site}
-	for _, name := range o.operations {
-		n, ok := reevev1.Change_Operation_value["OPERATION_"+strings.ToUpper(name)]
-		if !ok || n == 0 {
-			return verb.Usagef("--operation %q: must be created, updated or deleted", name)
-		}
-		r.Operations = append(r.Operations, reevev1.Change_Operation(n))
-	}
-	var err error
-	if _, r.StartTime, err = a.Point("since", o.since); err != nil {
-		return err
-	}
-	if _, r.EndTime, err = a.Point("until", o.until); err != nil {
+	r, err := o.Request(a)
+	if err != nil {
 		return err
 	}
 	p, s, err := o.Open(a)
@@ -90,7 +72,7 @@ func getEstateChanges(ctx context.Context, a *verb.App, o getChangesOptions) err
 	if err := s.ResolveType(ctx, &o.AssetOptions); err != nil {
 		return err
 	}
-	r.Type = o.Type
+	r.Site, r.Type = o.Site, o.Type
 	columns := slices.Insert(changeColumns(p), 1,
 		output.Column[*reevev1.Change]{Heading: "SITE", Value: (*reevev1.Change).GetSite},
 		output.Column[*reevev1.Change]{Heading: "TYPE", Value: (*reevev1.Change).GetType},

@@ -129,23 +129,68 @@ func exportAssets(ctx context.Context, a *verb.App, o exportAssetsOptions) error
 
 func exportChangesCommand(a *verb.App) *cobra.Command {
 	var o exportOptions
+	var all verb.ChangesOptions
 	var site, typ string
 	cmd := &cobra.Command{
-		Use:     "changes UID",
-		Short:   "Write all versions of an asset into a file, the newest first",
-		Example: `  reeve export changes 5f0c... --site seoul-1 --type openstack.compute.Server --out history.xlsx`,
-		Args:    verb.Exactly("UID"),
+		Use:   "changes [UID]",
+		Short: "Write all versions of an asset, or what changed in all assets, into a file, the newest first",
+		Example: `  reeve export changes 5f0c... --site seoul-1 --type openstack.compute.Server --out history.xlsx
+  reeve export changes --since 7d --type pods --operation deleted --out deleted.csv`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return verb.Usagef("%s takes at most one argument, UID; there are %d", cmd.CommandPath(), len(args))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return exportEstateChanges(cmd.Context(), a, o, all, site, typ)
+			}
+			if err := all.OfOne(cmd); err != nil {
+				return err
+			}
 			return exportChanges(cmd.Context(), a, o, site, typ, args[0])
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	o.addTo(a, cmd)
-	cmd.Flags().StringVar(&site, "site", "", "the asset's site, where more than one has the UID")
-	cmd.Flags().StringVar(&typ, "type", "", "the asset's type, where more than one has the UID")
+	all.AddTo(cmd)
+	cmd.Flags().StringVar(&site, "site", "", "only this site; with a UID the asset's, where more than one has it")
+	cmd.Flags().StringVar(&typ, "type", "", "only this type; with a UID the asset's, where more than one has it")
 	a.Complete(cmd, "site", a.CompleteSites)
 	a.Complete(cmd, "type", a.CompleteTypes)
 	return cmd
+}
+
+// exportEstateChanges exports what changed in the whole inventory.
+func exportEstateChanges(ctx context.Context, a *verb.App, o exportOptions, all verb.ChangesOptions, site, typ string) error {
+	format, err := o.check(a)
+	if err != nil {
+		return err
+	}
+	r, err := all.Request(a)
+	if err != nil {
+		return err
+	}
+	s, err := a.Open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.CheckSite(ctx, site); err != nil {
+		return err
+	}
+	if typ != "" {
+		t, err := s.AssetType(ctx, site, typ)
+		if err != nil {
+			return err
+		}
+		typ = t.GetName()
+	}
+	r.Site, r.Type = site, typ
+	return export(ctx, a, s, &reevev1.ExportRequest{Format: format, TimeZone: o.timeZone, Plain: o.plain, Tables: []*reevev1.ExportTable{{
+		Rows: &reevev1.ExportTable_EstateChanges{EstateChanges: r},
+	}}}, o.out)
 }
 
 func exportChanges(ctx context.Context, a *verb.App, o exportOptions, site, typ, uid string) error {

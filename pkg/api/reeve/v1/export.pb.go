@@ -162,6 +162,7 @@ type ExportTable struct {
 	//	*ExportTable_Assets
 	//	*ExportTable_Changes
 	//	*ExportTable_Analysis
+	//	*ExportTable_EstateChanges
 	Rows          isExportTable_Rows `protobuf_oneof:"rows"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -238,6 +239,15 @@ func (x *ExportTable) GetAnalysis() *AnalyzeAssetsRequest {
 	return nil
 }
 
+func (x *ExportTable) GetEstateChanges() *ListEstateChangesRequest {
+	if x != nil {
+		if x, ok := x.Rows.(*ExportTable_EstateChanges); ok {
+			return x.EstateChanges
+		}
+	}
+	return nil
+}
+
 type isExportTable_Rows interface {
 	isExportTable_Rows()
 }
@@ -256,11 +266,19 @@ type ExportTable_Analysis struct {
 	Analysis *AnalyzeAssetsRequest `protobuf:"bytes,4,opt,name=analysis,proto3,oneof"`
 }
 
+type ExportTable_EstateChanges struct {
+	// What changed in the whole inventory, the newest first, without documents. It has all
+	// pages: page_size and page_token must be left out.
+	EstateChanges *ListEstateChangesRequest `protobuf:"bytes,5,opt,name=estate_changes,json=estateChanges,proto3,oneof"`
+}
+
 func (*ExportTable_Assets) isExportTable_Rows() {}
 
 func (*ExportTable_Changes) isExportTable_Rows() {}
 
 func (*ExportTable_Analysis) isExportTable_Rows() {}
+
+func (*ExportTable_EstateChanges) isExportTable_Rows() {}
 
 // ExportAssets are assets that pass a filter, in any order.
 type ExportAssets struct {
@@ -690,17 +708,18 @@ var File_api_reeve_v1_export_proto protoreflect.FileDescriptor
 
 const file_api_reeve_v1_export_proto_rawDesc = "" +
 	"\n" +
-	"\x19api/reeve/v1/export.proto\x12\breeve.v1\x1a\x1capi/reeve/v1/inventory.proto\x1a\x18api/reeve/v1/query.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\x01\n" +
+	"\x19api/reeve/v1/export.proto\x12\breeve.v1\x1a\x1aapi/reeve/v1/history.proto\x1a\x1capi/reeve/v1/inventory.proto\x1a\x18api/reeve/v1/query.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\x01\n" +
 	"\rExportRequest\x12.\n" +
 	"\x06format\x18\x01 \x01(\x0e2\x16.reeve.v1.ExportFormatR\x06format\x12-\n" +
 	"\x06tables\x18\x02 \x03(\v2\x15.reeve.v1.ExportTableR\x06tables\x12\x1b\n" +
 	"\ttime_zone\x18\x03 \x01(\tR\btimeZone\x12\x14\n" +
-	"\x05plain\x18\x04 \x01(\bR\x05plain\"\xce\x01\n" +
+	"\x05plain\x18\x04 \x01(\bR\x05plain\"\x9b\x02\n" +
 	"\vExportTable\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x06assets\x18\x02 \x01(\v2\x16.reeve.v1.ExportAssetsH\x00R\x06assets\x123\n" +
 	"\achanges\x18\x03 \x01(\v2\x17.reeve.v1.ExportChangesH\x00R\achanges\x12<\n" +
-	"\banalysis\x18\x04 \x01(\v2\x1e.reeve.v1.AnalyzeAssetsRequestH\x00R\banalysisB\x06\n" +
+	"\banalysis\x18\x04 \x01(\v2\x1e.reeve.v1.AnalyzeAssetsRequestH\x00R\banalysis\x12K\n" +
+	"\x0eestate_changes\x18\x05 \x01(\v2\".reeve.v1.ListEstateChangesRequestH\x00R\restateChangesB\x06\n" +
 	"\x04rows\"\x8d\x02\n" +
 	"\fExportAssets\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x12\n" +
@@ -756,18 +775,19 @@ func file_api_reeve_v1_export_proto_rawDescGZIP() []byte {
 var file_api_reeve_v1_export_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_api_reeve_v1_export_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_api_reeve_v1_export_proto_goTypes = []any{
-	(ExportFormat)(0),             // 0: reeve.v1.ExportFormat
-	(*ExportRequest)(nil),         // 1: reeve.v1.ExportRequest
-	(*ExportTable)(nil),           // 2: reeve.v1.ExportTable
-	(*ExportAssets)(nil),          // 3: reeve.v1.ExportAssets
-	(*ExportChanges)(nil),         // 4: reeve.v1.ExportChanges
-	(*ExportColumn)(nil),          // 5: reeve.v1.ExportColumn
-	(*ExportResponse)(nil),        // 6: reeve.v1.ExportResponse
-	(*ExportProgress)(nil),        // 7: reeve.v1.ExportProgress
-	(*ExportSummary)(nil),         // 8: reeve.v1.ExportSummary
-	(*AnalyzeAssetsRequest)(nil),  // 9: reeve.v1.AnalyzeAssetsRequest
-	(State)(0),                    // 10: reeve.v1.State
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(ExportFormat)(0),                // 0: reeve.v1.ExportFormat
+	(*ExportRequest)(nil),            // 1: reeve.v1.ExportRequest
+	(*ExportTable)(nil),              // 2: reeve.v1.ExportTable
+	(*ExportAssets)(nil),             // 3: reeve.v1.ExportAssets
+	(*ExportChanges)(nil),            // 4: reeve.v1.ExportChanges
+	(*ExportColumn)(nil),             // 5: reeve.v1.ExportColumn
+	(*ExportResponse)(nil),           // 6: reeve.v1.ExportResponse
+	(*ExportProgress)(nil),           // 7: reeve.v1.ExportProgress
+	(*ExportSummary)(nil),            // 8: reeve.v1.ExportSummary
+	(*AnalyzeAssetsRequest)(nil),     // 9: reeve.v1.AnalyzeAssetsRequest
+	(*ListEstateChangesRequest)(nil), // 10: reeve.v1.ListEstateChangesRequest
+	(State)(0),                       // 11: reeve.v1.State
+	(*timestamppb.Timestamp)(nil),    // 12: google.protobuf.Timestamp
 }
 var file_api_reeve_v1_export_proto_depIdxs = []int32{
 	0,  // 0: reeve.v1.ExportRequest.format:type_name -> reeve.v1.ExportFormat
@@ -775,19 +795,20 @@ var file_api_reeve_v1_export_proto_depIdxs = []int32{
 	3,  // 2: reeve.v1.ExportTable.assets:type_name -> reeve.v1.ExportAssets
 	4,  // 3: reeve.v1.ExportTable.changes:type_name -> reeve.v1.ExportChanges
 	9,  // 4: reeve.v1.ExportTable.analysis:type_name -> reeve.v1.AnalyzeAssetsRequest
-	10, // 5: reeve.v1.ExportAssets.states:type_name -> reeve.v1.State
-	5,  // 6: reeve.v1.ExportAssets.columns:type_name -> reeve.v1.ExportColumn
-	11, // 7: reeve.v1.ExportAssets.as_of:type_name -> google.protobuf.Timestamp
-	7,  // 8: reeve.v1.ExportResponse.progress:type_name -> reeve.v1.ExportProgress
-	8,  // 9: reeve.v1.ExportResponse.summary:type_name -> reeve.v1.ExportSummary
-	11, // 10: reeve.v1.ExportSummary.end_time:type_name -> google.protobuf.Timestamp
-	1,  // 11: reeve.v1.ExportService.Export:input_type -> reeve.v1.ExportRequest
-	6,  // 12: reeve.v1.ExportService.Export:output_type -> reeve.v1.ExportResponse
-	12, // [12:13] is the sub-list for method output_type
-	11, // [11:12] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	10, // 5: reeve.v1.ExportTable.estate_changes:type_name -> reeve.v1.ListEstateChangesRequest
+	11, // 6: reeve.v1.ExportAssets.states:type_name -> reeve.v1.State
+	5,  // 7: reeve.v1.ExportAssets.columns:type_name -> reeve.v1.ExportColumn
+	12, // 8: reeve.v1.ExportAssets.as_of:type_name -> google.protobuf.Timestamp
+	7,  // 9: reeve.v1.ExportResponse.progress:type_name -> reeve.v1.ExportProgress
+	8,  // 10: reeve.v1.ExportResponse.summary:type_name -> reeve.v1.ExportSummary
+	12, // 11: reeve.v1.ExportSummary.end_time:type_name -> google.protobuf.Timestamp
+	1,  // 12: reeve.v1.ExportService.Export:input_type -> reeve.v1.ExportRequest
+	6,  // 13: reeve.v1.ExportService.Export:output_type -> reeve.v1.ExportResponse
+	13, // [13:14] is the sub-list for method output_type
+	12, // [12:13] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_api_reeve_v1_export_proto_init() }
@@ -795,12 +816,14 @@ func file_api_reeve_v1_export_proto_init() {
 	if File_api_reeve_v1_export_proto != nil {
 		return
 	}
+	file_api_reeve_v1_history_proto_init()
 	file_api_reeve_v1_inventory_proto_init()
 	file_api_reeve_v1_query_proto_init()
 	file_api_reeve_v1_export_proto_msgTypes[1].OneofWrappers = []any{
 		(*ExportTable_Assets)(nil),
 		(*ExportTable_Changes)(nil),
 		(*ExportTable_Analysis)(nil),
+		(*ExportTable_EstateChanges)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
