@@ -185,14 +185,14 @@ func (e *Engine) newList(ctx context.Context, scope Scope, q ListQuery) (*list, 
 	}
 	l.query.Limit = cmp.Or(q.Limit, 100)
 	for _, text := range q.Columns {
-		f, err := ParseField("columns", text)
+		f, err := p.Field("columns", text)
 		if err != nil {
 			return nil, err
 		}
 		l.columns = append(l.columns, f)
 	}
 	for _, o := range q.Sort {
-		f, err := ParseField("order_by", o.Field)
+		f, err := p.Field("order_by", o.Field)
 		if err != nil {
 			return nil, err
 		}

@@ -20,8 +20,11 @@ type kindsOf map[string]filter.Kind
 
 func (k kindsOf) Kind(_, path string) filter.Kind { return k[path] }
 func (k kindsOf) Known(_, path string) (bool, []string) {
-	if path == "spec.wrod" {
+	switch path {
+	case "spec.wrod":
 		return false, []string{"spec.word"}
+	case "naem":
+		return false, nil
 	}
 	return true, nil
 }

@@ -40,6 +40,7 @@ import (
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
 	"github.com/reeve-cloud/reeve/pkg/filter"
 	"github.com/reeve-cloud/reeve/pkg/hlc"
+	"github.com/reeve-cloud/reeve/pkg/nearest"
 )
 
 // Options of an Engine. All are required unless they say otherwise.
@@ -229,7 +230,16 @@ func (p *Plan) check() error {
 	if p.engine.catalogue == nil {
 		return nil
 	}
-	unknown := filter.Errors{}
+	unknown := p.unknown(p.Filter.Root)
+	if len(unknown) > 0 && p.selection.Strict {
+		return unknown
+	}
+	p.Answered.Warnings = append(p.Answered.Warnings, unknown...)
+	return nil
+}
+
+// unknown are the paths in a filter that no asset has.
+func (p *Plan) unknown(root filter.Node) (list filter.Errors) {
 	look := func(kind string, root filter.Node) {
 		filter.Walk(root, func(n filter.Node) bool {
 			if _, other := n.(*filter.Related); other {
@@ -239,34 +249,78 @@ func (p *Plan) check() error {
 			if !ok || c.Field.Space != filter.Document {
 				return true
 			}
-			if known, nearest := p.engine.catalogue.Known(kind, c.Field.Name); !known {
-				unknown = append(unknown, unknownPath(c.Field, kind, nearest))
+			if known, near := p.engine.catalogue.Known(kind, c.Field.Name); !known {
+				list = append(list, unknownPath(c.Field, kind, near))
 			}
 			return true
 		})
 	}
-	look(p.assetType(), p.Filter.Root)
-	filter.Walk(p.Filter.Root, func(n filter.Node) bool {
+	look(p.assetType(), root)
+	filter.Walk(root, func(n filter.Node) bool {
 		if r, ok := n.(*filter.Related); ok {
 			look("", r.Node)
 		}
 		return true
 	})
-	if len(unknown) > 0 && p.selection.Strict {
-		return unknown
+	return list
+}
+
+// doubt takes down what no asset has of a part of the request beside the selection's filter, which
+// has no place for it. It is an error where the selection is strict.
+func (p *Plan) doubt(part string, unknown filter.Errors) error {
+	for _, e := range unknown {
+		if p.selection.Strict {
+			return Wrong(part, "%s", e.Message)
+		}
+		p.Answered.Warnings = append(p.Answered.Warnings, &filter.Error{Message: part + ": " + e.Message})
 	}
-	p.Answered.Warnings = append(p.Answered.Warnings, unknown...)
 	return nil
 }
 
-func unknownPath(f filter.Field, kind string, nearest []string) *filter.Error {
+// Field reads a field that is sorted by, shown, grouped by or added up. A path that no asset has
+// is a warning of the answer, or an error where the selection is strict.
+func (p *Plan) Field(part, text string) (filter.Field, error) {
+	f, err := ParseField(part, text)
+	if err != nil || f.Space != filter.Document || p.engine.catalogue == nil {
+		return f, err
+	}
+	if known, near := p.engine.catalogue.Known(p.assetType(), f.Name); !known {
+		return f, p.doubt(part, filter.Errors{unknownPath(f, p.assetType(), near)})
+	}
+	return f, nil
+}
+
+// FilterOf reads a filter beside that of the selection, in a part of the request.
+func (p *Plan) FilterOf(part, text string) (*filter.Filter, error) {
+	f, err := filter.Parse(text)
+	if err != nil {
+		return nil, &RequestError{Part: part, Reason: err}
+	}
+	if p.engine.catalogue == nil {
+		return f, nil
+	}
+	return f, p.doubt(part, p.unknown(f.Root))
+}
+
+// fixedNames are those of the fields that every asset has.
+var fixedNames = func() (list []string) {
+	for _, f := range filter.FixedFields {
+		list = append(list, f.Name)
+	}
+	return list
+}()
+
+func unknownPath(f filter.Field, kind string, near []string) *filter.Error {
 	of := "asset"
 	if kind != "" {
 		of = kind
 	}
 	e := &filter.Error{Message: fmt.Sprintf("no %s has %s", of, f.Name)}
 	e.Start, e.End = f.Span()
-	for _, name := range nearest {
+	if !strings.Contains(f.Name, ".") {
+		e.Mends = nearest.Words(f.Name, fixedNames)
+	}
+	for _, name := range near {
 		e.Mends = append(e.Mends, filter.Field{Space: filter.Document, Name: name}.String())
 	}
 	if len(e.Mends) > 0 {

@@ -506,6 +506,10 @@ func join(ctx context.Context, a *verb.App, o joinOptions) error {
 		if err != nil {
 			return s.Explain(err)
 		}
+		if r.GetPageToken() == "" {
+			a.warnings(r.GetLeft().GetFilter(), answer.Msg.GetLeftFilter().GetWarnings())
+			a.warnings(r.GetRight().GetFilter(), answer.Msg.GetRightFilter().GetWarnings())
+		}
 		if p.Format == output.JSON {
 			if err := p.Document(answer.Msg); err != nil {
 				return err

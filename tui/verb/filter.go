@@ -70,7 +70,11 @@ func filterLines(err *connect.Error) []string {
 func problemLines(filter string, problems []*reevev1.FilterProblem) []string {
 	var lines []string
 	for _, p := range problems {
-		lines = append(lines, p.GetMessage(), "  "+shownFilter(filter))
+		lines = append(lines, p.GetMessage())
+		if p.GetEnd() == 0 && p.GetMessage() != "" && len(p.GetMends()) == 0 { // it is of another part of the request
+			continue
+		}
+		lines = append(lines, "  "+shownFilter(filter))
 		start, end := clamp(filter, p.GetStart()), clamp(filter, p.GetEnd())
 		width := max(1, utf8.RuneCountInString(filter[start:max(start, end)]))
 		lines = append(lines, "  "+strings.Repeat(" ", utf8.RuneCountInString(filter[:start]))+strings.Repeat("^", width))

@@ -232,7 +232,7 @@ func (a *analysis) newName(part, name string) error {
 
 // key returns the column of a key, and its name in the answer.
 func key(p *query.Plan, part, column_ string, k Key) (query.Column, string, error) {
-	f, err := query.ParseField(part, k.Field)
+	f, err := p.Field(part, k.Field)
 	if err != nil {
 		return query.Column{}, "", err
 	}
@@ -263,7 +263,7 @@ func (a *analysis) addMeasure(i int, m Measure) error {
 		return query.Wrong(part, "the level %v must be above 0 and below 1, as 0.95", m.Level)
 	}
 	if m.Field != "" {
-		f, err := query.ParseField(part, m.Field)
+		f, err := a.Field(part, m.Field)
 		if err != nil {
 			return err
 		}
@@ -280,9 +280,9 @@ func (a *analysis) addMeasure(i int, m Measure) error {
 		}
 	}
 	if m.Filter != "" {
-		f, err := filter.Parse(m.Filter)
+		f, err := a.FilterOf(part, m.Filter)
 		if err != nil {
-			return &query.RequestError{Part: part, Reason: err}
+			return err
 		}
 		if f.Root != nil {
 			understood.condition = &query.Column{Name: fmt.Sprintf("c%d", i), Of: func(s *query.Statement, src *query.Source) string {

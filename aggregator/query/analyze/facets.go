@@ -60,16 +60,17 @@ func FacetsOf(ctx context.Context, e *query.Engine, scope query.Scope, q FacetQu
 	if err != nil {
 		return nil, err
 	}
-	answer := &Facets{Answered: p.Answered, Facets: make([]Facet, len(q.Fields))}
+	answer := &Facets{Facets: make([]Facet, len(q.Fields))}
 	var columns []query.Column
 	for i, text := range q.Fields {
-		f, err := query.ParseField("fields", text)
+		f, err := p.Field("fields", text)
 		if err != nil {
 			return nil, err
 		}
 		answer.Facets[i].Field = f.String()
 		columns = append(columns, query.Column{Name: fmt.Sprintf("f%d", i), Of: p.TextOf(f)})
 	}
+	answer.Answered = p.Answered
 	s := facetStatement(p, columns, cmp.Or(q.Limit, 10))
 	err = p.Run(ctx, "counting values", s, func(rows driver.Rows) error {
 		var facet uint8

@@ -65,7 +65,7 @@ func side(ctx context.Context, e *query.Engine, scope query.Scope, letter, part 
 	}
 	j := &joined{Plan: p, letter: letter}
 	for _, text := range columns {
-		f, err := query.ParseField(part+"_columns", text)
+		f, err := p.Field(part+"_columns", text)
 		if err != nil {
 			return nil, err
 		}
