@@ -179,15 +179,18 @@ func (c *collector) kindAndHardware(link netlink.Link) (string, *hardware) {
 func addresses(list []netlink.Addr) []address {
 	all := make([]address, 0, len(list))
 	for _, a := range list {
+		if a.IPNet == nil || a.IP == nil { // of no family that is known here
+			continue
+		}
 		doc := address{
 			Family: familyName(a.IP), Address: a.IP.String(), Broadcast: ipText(a.Broadcast), Scope: scopeName(a.Scope),
 			Dynamic: a.Flags&unix.IFA_F_PERMANENT == 0,
 		}
 		doc.Prefix, _ = a.Mask.Size()
-		if a.Peer != nil && !a.Peer.IP.Equal(a.IP) {
+		if a.Peer != nil && a.Peer.IP != nil && !a.Peer.IP.Equal(a.IP) {
 			doc.Peer = a.Peer.IP.String()
 		}
-		doc.Label = a.Label
+		doc.Label = escape.Printable(a.Label)
 		all = append(all, doc)
 	}
 	slices.SortFunc(all, func(a, b address) int {

@@ -44,11 +44,19 @@ func (c *collector) sweepNetwork(ctx context.Context, machine string, out plugin
 	if err != nil {
 		return err
 	}
+	all, err := c.observeNetwork(machine, n)
+	if err != nil {
+		return err
+	}
+	return commit(ctx, out, all)
+}
+
+func (c *collector) observeNetwork(machine string, n *network) ([]plugin.Observation, error) {
 	all := make([]plugin.Observation, 0, len(n.links)+len(n.routes))
 	for _, link := range n.links {
 		obs, err := c.observeInterface(machine, n, link)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all = append(all, obs)
 	}
@@ -56,7 +64,7 @@ func (c *collector) sweepNetwork(ctx context.Context, machine string, out plugin
 	for _, route := range n.routes {
 		obs, err := observeRoute(machine, n, route)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		// IPv4 takes a second route that differs in next to nothing ("ip route
 		// append"); the kernel lists first the one that it uses.
@@ -65,7 +73,7 @@ func (c *collector) sweepNetwork(ctx context.Context, machine string, out plugin
 			all = append(all, obs)
 		}
 	}
-	return commit(ctx, out, all)
+	return all, nil
 }
 
 // listNetwork lists interfaces, addresses and routes, again and again until the
