@@ -507,8 +507,8 @@ func join(ctx context.Context, a *verb.App, o joinOptions) error {
 			return s.Explain(err)
 		}
 		if r.GetPageToken() == "" {
-			a.warnings(r.GetLeft().GetFilter(), answer.Msg.GetLeftFilter().GetWarnings())
-			a.warnings(r.GetRight().GetFilter(), answer.Msg.GetRightFilter().GetWarnings())
+			a.Warnings(r.GetLeft().GetFilter(), answer.Msg.GetLeftFilter().GetWarnings())
+			a.Warnings(r.GetRight().GetFilter(), answer.Msg.GetRightFilter().GetWarnings())
 		}
 		if p.Format == output.JSON {
 			if err := p.Document(answer.Msg); err != nil {
