@@ -237,10 +237,11 @@ func (o *openStack) api() *openStackAPI {
 	return newOpenStackAPI(o.t, o.auth(), openStackUser, openStackPassword, openStackProject)
 }
 
-// TestOpenStackLab holds the cloud of the tests against what they rely on.
+// TestOpenStackLab holds the cloud of the tests against what they rely on, and asks
+// questions of it beside a Kubernetes cluster.
 func TestOpenStackLab(t *testing.T) {
 	o := newOpenStack(t)
-	o.seed("-servers", "12", "-projects", "2")
+	o.seed("-servers", "16", "-projects", "3", "-nics", "0.5")
 	api := o.api()
 	truth, err := api.truth()
 	if err != nil {
@@ -265,4 +266,5 @@ func TestOpenStackLab(t *testing.T) {
 	if len(servers.Servers) < 12 {
 		t.Errorf("%d servers behind the kill, want 12", len(servers.Servers))
 	}
+	t.Run("questions", func(t *testing.T) { askQuestions(t, o) })
 }
