@@ -98,11 +98,8 @@ func (e *estate) start(newest time.Time) {
 	e.stop = func() { cancel(); <-ended }
 }
 
-// thing is an asset of the model, with the newest stamp that it has.
-type thing struct {
-	site, kind, uid string
-	stamps          []uint64
-}
+// thing is an asset of the model.
+type thing struct{ site, kind, uid string }
 
 func row(th *thing, stamp uint64, operation warehouse.Operation, name string, doc map[string]any, labels map[string]string) warehouse.AssetVersion {
 	text, err := json.Marshal(doc)

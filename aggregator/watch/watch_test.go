@@ -230,3 +230,58 @@ func TestEachStepOnce(t *testing.T) {
 	anew.agrees("who begins now")
 	_ = anew.disconnect()
 }
+
+// Between what is in the set at first and what follows there is no gap, and nothing is told twice, while
+// versions come in all the time.
+func TestBeginWhileItChanges(t *testing.T) {
+	e := newEstate(t)
+	const many = 1200 // more than a page
+	var list []warehouse.AssetVersion
+	for i := range many {
+		list = append(list, e.version(fmt.Sprintf("u%04d", i), 1, warehouse.Created, i%8))
+	}
+	e.write(list...)
+	stop, written := make(chan struct{}), make(chan int)
+	go func() {
+		for n := 2; ; n++ {
+			var some []warehouse.AssetVersion
+			for i := range 20 {
+				operation := []warehouse.Operation{warehouse.Updated, warehouse.Updated, warehouse.Deleted, warehouse.Created}[(n+i)%4]
+				some = append(some, e.version(fmt.Sprintf("u%04d", (n*67+i*61)%many), n, operation, (n+i)%8))
+			}
+			g := e.begin(some...)
+			if err := e.warehouse.Write(context.Background(), g); err != nil {
+				t.Error(err)
+			}
+			e.progress.Done(g.ReceivedAt.UnixMilli(), true)
+			select {
+			case <-stop:
+				written <- n
+				return
+			default:
+			}
+		}
+	}()
+	var readers []*reader
+	for _, text := range []string{"", "spec.n>3", "spec.n<=3", "-spec.n=1 uid>u0300"} {
+		r := e.reader(text)
+		r.connect()
+		for synced := false; !synced; {
+			time.Sleep(time.Millisecond)
+			r.mu.Lock()
+			synced = r.synced
+			r.mu.Unlock()
+		}
+		readers = append(readers, r)
+	}
+	close(stop)
+	if n := <-written; n < 3 {
+		t.Errorf("only %d groups came meanwhile", n)
+	}
+	for _, r := range readers {
+		r.agrees("at the end")
+		if err := r.disconnect(); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+}
