@@ -13,6 +13,7 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/host/escape"
 	"github.com/reeve-cloud/reeve/plugins/host/tree"
+	"github.com/reeve-cloud/reeve/plugins/host/udev"
 )
 
 // sectorSize is the unit of sizes in sysfs, whatever the device's own is.
@@ -162,9 +163,9 @@ func (c *collector) readBlock(kernel string) (block, error) {
 	case !ok:
 		return block{}, fmt.Errorf("it has no number, but %q", b.number)
 	}
-	udev := udevProperties(c.tree, b.number)
-	content := signature{Type: udev["ID_FS_TYPE"], UUID: udev["ID_FS_UUID"],
-		Label: unescapeUdev(first(udev["ID_FS_LABEL_ENC"], udev["ID_FS_LABEL"]))}
+	recorded := udev.Properties(c.tree, b.number)
+	content := signature{Type: recorded["ID_FS_TYPE"], UUID: recorded["ID_FS_UUID"],
+		Label: udev.Unescape(first(recorded["ID_FS_LABEL_ENC"], recorded["ID_FS_LABEL"]))}
 	// A partition lies in the directory of its disk.
 	dir, err := filepath.EvalSymlinks(t.Path())
 	if err != nil {
@@ -182,22 +183,22 @@ func (c *collector) readBlock(kernel string) (block, error) {
 		start, _ := t.Number("start")
 		b.partition = partition{
 			Name: kernel, Path: devicePath(kernel), Number: number, Disk: unbang(b.disk), Start: start * sectorSize, Size: sectors * sectorSize,
-			DeviceNumber: b.number, ReadOnly: t.Flag("ro"), Type: udev["ID_PART_ENTRY_TYPE"], UUID: udev["ID_PART_ENTRY_UUID"],
-			Label: unescapeUdev(udev["ID_PART_ENTRY_NAME"]), Content: content,
+			DeviceNumber: b.number, ReadOnly: t.Flag("ro"), Type: recorded["ID_PART_ENTRY_TYPE"], UUID: recorded["ID_PART_ENTRY_UUID"],
+			Label: udev.Unescape(recorded["ID_PART_ENTRY_NAME"]), Content: content,
 		}
 		return b, nil
 	}
 	d := blockDevice{
 		Name: unbang(kernel), Path: devicePath(kernel), Type: deviceType(t, kernel), Size: sectors * sectorSize, DeviceNumber: b.number,
-		Bus:    first(udev["ID_BUS"], busOf(t)),
-		Vendor: first(unescapeUdev(udev["ID_VENDOR_ENC"]), udev["ID_VENDOR"], pciVendorless(t.Text("device/vendor"))),
-		Model:  first(unescapeUdev(udev["ID_MODEL_ENC"]), udev["ID_MODEL"], t.Text("device/model")),
-		Serial: first(udev["SCSI_IDENT_SERIAL"], udev["ID_SCSI_SERIAL"], udev["ID_SERIAL_SHORT"], udev["ID_SERIAL"], t.Text("device/serial"),
+		Bus:    first(recorded["ID_BUS"], busOf(t)),
+		Vendor: first(udev.Unescape(recorded["ID_VENDOR_ENC"]), recorded["ID_VENDOR"], pciVendorless(t.Text("device/vendor"))),
+		Model:  first(udev.Unescape(recorded["ID_MODEL_ENC"]), recorded["ID_MODEL"], t.Text("device/model")),
+		Serial: first(recorded["SCSI_IDENT_SERIAL"], recorded["ID_SCSI_SERIAL"], recorded["ID_SERIAL_SHORT"], recorded["ID_SERIAL"], t.Text("device/serial"),
 			t.Text("serial")),
-		WWN:        first(udev["ID_WWN_WITH_EXTENSION"], udev["ID_WWN"], udev["DM_WWN"], t.Text("wwid"), t.Text("device/wwid")),
+		WWN:        first(recorded["ID_WWN_WITH_EXTENSION"], recorded["ID_WWN"], recorded["DM_WWN"], t.Text("wwid"), t.Text("device/wwid")),
 		Firmware:   first(t.Text("device/firmware_rev"), t.Text("device/rev")),
 		Rotational: t.Flag("queue/rotational"), Removable: t.Flag("removable"), ReadOnly: t.Flag("ro"),
-		PartitionTable: signature{Type: udev["ID_PART_TABLE_TYPE"], UUID: udev["ID_PART_TABLE_UUID"]},
+		PartitionTable: signature{Type: recorded["ID_PART_TABLE_TYPE"], UUID: recorded["ID_PART_TABLE_UUID"]},
 		Content:        content,
 	}
 	d.LogicalBlockSize, _ = t.Number("queue/logical_block_size")
@@ -320,4 +321,14 @@ func observeBlock(machine string, all []block) ([]plugin.Observation, map[string
 		observations = append(observations, obs)
 	}
 	return observations, index, nil
+}
+
+// first is the first of the values that is not empty.
+func first(values ...string) string {
+	for _, v := range values {
+		if v = strings.TrimSpace(v); v != "" {
+			return v
+		}
+	}
+	return ""
 }

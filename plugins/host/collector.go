@@ -14,6 +14,7 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/host/firmware"
 	"github.com/reeve-cloud/reeve/plugins/host/statfs"
+	"github.com/reeve-cloud/reeve/plugins/host/systemd"
 	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
@@ -69,7 +70,7 @@ func (c *collector) Scopes(_ context.Context, publish func([]plugin.Scope)) erro
 		// down.
 		{Name: scopeNetwork, SweepEvery: 2 * time.Minute, Watch: true},
 	}
-	if booted, err := c.systemdBooted(); err != nil || booted {
+	if booted, err := systemd.Booted(c.tree); err != nil || booted {
 		// If it cannot be known, the sweep's error says why.
 		scopes = append(scopes, plugin.Scope{Name: scopeServices, SweepEvery: 5 * time.Minute, Watch: true})
 	}

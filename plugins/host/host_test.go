@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/systemd"
 	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
@@ -136,7 +137,7 @@ func TestScopes(t *testing.T) {
 	if err := c.Scopes(t.Context(), func(s []plugin.Scope) { scopes = s }); err != nil {
 		t.Fatal(err)
 	}
-	booted, _ := c.systemdBooted()
+	booted, _ := systemd.Booted(c.tree)
 	if want := 3 + map[bool]int{true: 1}[booted]; len(scopes) != want {
 		t.Errorf("%d scopes, want %d: %v", len(scopes), want, scopes)
 	}

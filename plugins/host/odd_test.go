@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/mounts"
 	"github.com/reeve-cloud/reeve/plugins/host/statfs"
 	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
@@ -32,13 +33,13 @@ func TestMountTable(t *testing.T) {
 		"27 20 8:113 / /m/latin\xe9 rw - ext4 /dev/sdh1 rw",
 		"28 20 8:129 / /m/looks\\134351 rw - ext4 /dev/sdi1 rw",
 	}, "\n") + "\n"
-	all, unread, err := parseMountinfo(strings.NewReader(table))
+	all, unread, err := mounts.Parse(strings.NewReader(table))
 	if err != nil || len(unread) > 0 {
 		t.Fatal(unread, err)
 	}
 	var points []string
 	for _, m := range all {
-		points = append(points, m.point)
+		points = append(points, m.Point)
 	}
 	if want := []string{
 		"/", "/m/USB", "/m/USB\u00a0DISK", "/m/foo\rbar", "/m/end\r", "/m/next\u0085line\u2028and\u3000wide\v\f", "/m/blank tab\tnl\nback\\slash",
@@ -46,17 +47,17 @@ func TestMountTable(t *testing.T) {
 	}; !slices.Equal(points, want) {
 		t.Errorf("got  %q\nwant %q", points, want)
 	}
-	if disk := all[2]; disk.source != "/dev/sdc1" || !slices.Equal(disk.options, []string{"ro", "uid=2"}) {
+	if disk := all[2]; disk.Source != "/dev/sdc1" || !slices.Equal(disk.Options, []string{"ro", "uid=2"}) {
 		t.Errorf("%+v", disk)
 	}
 	// All of them are fit to be recorded, and apart.
 	c := testCollector(t, options{})
 	seen := make(map[string]bool)
-	for _, m := range selectMounts(all, options{}) {
-		obs, ok, err := c.observeFilesystem(testID, m, statfs.Answer{Result: statfs.Result{Usage: statfs.Usage{Total: 9}, Number: m.number, IsDir: true}},
+	for _, m := range mounts.Select(all, options{}.excluded) {
+		obs, ok, err := c.observeFilesystem(testID, m, statfs.Answer{Result: statfs.Result{Usage: statfs.Usage{Total: 9}, Number: m.Number, IsDir: true}},
 			nil)
 		if err != nil || !ok {
-			t.Fatalf("%q: %v %v", m.point, ok, err)
+			t.Fatalf("%q: %v %v", m.Point, ok, err)
 		}
 		for _, text := range []string{obs.UID, obs.Name, string(obs.Document)} {
 			if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError }) {
@@ -77,23 +78,23 @@ func TestMountTable(t *testing.T) {
 func TestWhichMounts(t *testing.T) {
 	hash := strings.Repeat("0123456789abcdef", 4)
 	const pod = "0f5f5e0c-2a0f-4a35-9f0b-3d1b7f5c1c11"
-	shown := []mount{
-		{number: "0:50", root: "/", point: "/a", fstype: "nfs4", source: "srv:/export/a"},
-		{number: "0:50", root: "/", point: "/b", fstype: "nfs4", source: "srv:/export/b"},
-		{number: "0:51", root: "/", point: "/c", fstype: "cifs", source: "//srv/c"},
-		{number: "0:51", root: "/", point: "/d", fstype: "cifs", source: "//srv/d"},
-		{number: "0:52", root: "/", point: "/e", fstype: "ceph", source: "10.0.0.1:6789,10.0.0.2:6789:/e"},
-		{number: "0:52", root: "/", point: "/f", fstype: "ceph", source: "10.0.0.1:6789,10.0.0.2:6789:/f"},
-		{number: "8:1", root: "/", point: "/g", fstype: "ext4", source: "/dev/disk/by-path/pci-0000:00:1"},
-		{number: "8:2", root: "/", point: "/var/lib/docker", fstype: "ext4", source: "/dev/sda2"},
-		{number: "8:3", root: "/", point: "/var/lib/kubelet", fstype: "ext4", source: "/dev/sda3"},
-		{number: "8:4", root: "/", point: "/srv/pods/web", fstype: "ext4", source: "/dev/sda4"},
-		{number: "8:5", root: "/", point: "/var/lib/kubelet/plugins/kubernetes.io/csi/rbd/" + hash + "/globalmount", fstype: "ext4",
-			source: "/dev/rbd0"},
+	shown := []mounts.Mount{
+		{Number: "0:50", Root: "/", Point: "/a", Type: "nfs4", Source: "srv:/export/a"},
+		{Number: "0:50", Root: "/", Point: "/b", Type: "nfs4", Source: "srv:/export/b"},
+		{Number: "0:51", Root: "/", Point: "/c", Type: "cifs", Source: "//srv/c"},
+		{Number: "0:51", Root: "/", Point: "/d", Type: "cifs", Source: "//srv/d"},
+		{Number: "0:52", Root: "/", Point: "/e", Type: "ceph", Source: "10.0.0.1:6789,10.0.0.2:6789:/e"},
+		{Number: "0:52", Root: "/", Point: "/f", Type: "ceph", Source: "10.0.0.1:6789,10.0.0.2:6789:/f"},
+		{Number: "8:1", Root: "/", Point: "/g", Type: "ext4", Source: "/dev/disk/by-path/pci-0000:00:1"},
+		{Number: "8:2", Root: "/", Point: "/var/lib/docker", Type: "ext4", Source: "/dev/sda2"},
+		{Number: "8:3", Root: "/", Point: "/var/lib/kubelet", Type: "ext4", Source: "/dev/sda3"},
+		{Number: "8:4", Root: "/", Point: "/srv/pods/web", Type: "ext4", Source: "/dev/sda4"},
+		{Number: "8:5", Root: "/", Point: "/var/lib/kubelet/plugins/kubernetes.io/csi/rbd/" + hash + "/globalmount", Type: "ext4",
+			Source: "/dev/rbd0"},
 	}
-	hidden := []mount{
-		{number: "0:50", root: "/x", point: "/bound", fstype: "nfs4", source: "srv:/export/a"},
-		{number: "8:1", root: "/g", point: "/h", fstype: "ext4", source: "/dev/sdx1"},
+	hidden := []mounts.Mount{
+		{Number: "0:50", Root: "/x", Point: "/bound", Type: "nfs4", Source: "srv:/export/a"},
+		{Number: "8:1", Root: "/g", Point: "/h", Type: "ext4", Source: "/dev/sdx1"},
 	}
 	for _, point := range []string{
 		"/var/lib/kubelet/pods/" + pod + "/volumes/kubernetes.io~projected/token",
@@ -109,14 +110,14 @@ func TestWhichMounts(t *testing.T) {
 		"/run/k0s/containerd/io.containerd.runtime.v2.task/k8s.io/" + hash + "/rootfs",
 		"/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/k8s.io/" + hash + "/rootfs", "/mnt/pool/docker/zfs/graph/" + hash,
 	} {
-		hidden = append(hidden, mount{number: "0:" + point, root: "/", point: point, fstype: "tmpfs", source: "tmpfs"})
+		hidden = append(hidden, mounts.Mount{Number: "0:" + point, Root: "/", Point: point, Type: "tmpfs", Source: "tmpfs"})
 	}
 	var got, want []string
-	for _, m := range selectMounts(append(slices.Clone(hidden), shown...), options{}) {
-		got = append(got, m.point)
+	for _, m := range mounts.Select(append(slices.Clone(hidden), shown...), options{}.excluded) {
+		got = append(got, m.Point)
 	}
 	for _, m := range shown {
-		want = append(want, m.point)
+		want = append(want, m.Point)
 	}
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
@@ -262,7 +263,7 @@ func TestNamesOfInterfaces(t *testing.T) {
 // TestManyLayers: an overlay of many layers has a line of a megabyte and more.
 func TestManyLayers(t *testing.T) {
 	line := "30 20 0:61 / /o rw - overlay overlay rw,lowerdir=" + strings.Repeat("/var/lib/layers/"+strings.Repeat("x", 4000)+":", 500) + "/l\n"
-	all, odd, err := parseMountinfo(strings.NewReader("20 1 8:1 / / rw - ext4 /dev/sda1 rw\n" + line + "half a line\n"))
+	all, odd, err := mounts.Parse(strings.NewReader("20 1 8:1 / / rw - ext4 /dev/sda1 rw\n" + line + "half a line\n"))
 	if len(all) != 2 || len(odd) != 1 || err != nil {
 		t.Errorf("%d, %v, %v", len(all), odd, err)
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/systemd"
 )
 
 // oddValues are values of a kind that nobody expects there.
@@ -182,7 +183,7 @@ func TestOneOddProperty(t *testing.T) {
 		"MemoryCurrent": v(uint64(4096)), "MemoryMax": v(uint64(8192)), "CPUUsageNSec": v(uint64(1500000000)), "TasksCurrent": v(uint64(1)),
 		"TasksMax": v(uint64(9)), "StateChangeTimestamp": v(uint64(1700000000000000)),
 	}
-	u := unitStatus{Name: "ssh.service", Description: "SSH", LoadState: "loaded", ActiveState: "active", SubState: "running", Path: "/x"}
+	u := systemd.Unit{Name: "ssh.service", Description: "SSH", LoadState: "loaded", ActiveState: "active", SubState: "running", Path: "/x"}
 	members := func(what string) map[string]any {
 		t.Helper()
 		o, err := observeService(testID, u, props)

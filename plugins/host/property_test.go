@@ -14,6 +14,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/pkg/plugin/plugintest"
+	"github.com/reeve-cloud/reeve/plugins/host/mounts"
 	"github.com/reeve-cloud/reeve/plugins/host/statfs"
 )
 
@@ -208,8 +209,8 @@ func speaksOf(name, what string, o plugin.Observation) bool {
 		if _, err := fmt.Sscanf(what, "line %d ", &line); err != nil {
 			return false
 		}
-		all, _, _ := parseMountinfo(strings.NewReader(strings.Split(recorded()[name], "\n")[line]))
-		return o.Key == partKey(testID, typeFilesystem, all[0].point)
+		all, _, _ := mounts.Parse(strings.NewReader(strings.Split(recorded()[name], "\n")[line]))
+		return o.Key == partKey(testID, typeFilesystem, all[0].Point)
 	}
 	if _, device, ok := strings.Cut(name, "/block/"); ok {
 		parts := strings.Split(device, "/")

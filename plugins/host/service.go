@@ -8,6 +8,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/systemd"
 )
 
 // service is the document of a Service.
@@ -54,7 +55,7 @@ type cpuTime struct {
 	Time float64 `json:"time,omitempty"`
 }
 
-func observeService(machine string, u unitStatus, props map[string]dbus.Variant) (plugin.Observation, error) {
+func observeService(machine string, u systemd.Unit, props map[string]dbus.Variant) (plugin.Observation, error) {
 	key := partKey(machine, typeService, u.Name)
 	obs := plugin.Observation{
 		Key: key, Name: u.Name, Status: u.ActiveState, Relations: []plugin.Relation{relate(partOf, machineKey(machine))},
@@ -68,7 +69,7 @@ func observeService(machine string, u unitStatus, props map[string]dbus.Variant)
 }
 
 // mapService makes a document of what systemd says.
-func mapService(u unitStatus, props map[string]dbus.Variant) service {
+func mapService(u systemd.Unit, props map[string]dbus.Variant) service {
 	return service{
 		Name: u.Name, Description: u.Description, LoadState: u.LoadState, ActiveState: u.ActiveState, SubState: u.SubState,
 		UnitFileState:    property[string](props, "UnitFileState"),

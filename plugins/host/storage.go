@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
 	"github.com/reeve-cloud/reeve/plugins/host/escape"
+	"github.com/reeve-cloud/reeve/plugins/host/mounts"
 	"github.com/reeve-cloud/reeve/plugins/host/statfs"
 )
 
@@ -48,7 +50,7 @@ func (c *collector) sweepStorage(ctx context.Context, machine string, out plugin
 	for i, m := range mounts {
 		// The kernel names mount points without links, and looking for some could hang
 		// here where a server is gone.
-		paths[i] = filepath.Join(c.tree.Root(), m.point)
+		paths[i] = filepath.Join(c.tree.Root(), m.Point)
 	}
 	answers, err := c.probes.Ask(ctx, paths)
 	if err != nil {
@@ -68,7 +70,7 @@ func (c *collector) sweepStorage(ctx context.Context, machine string, out plugin
 
 // observeFilesystem is not ok for what is no filesystem to people: one without
 // a size, or a single file that is mounted over another.
-func (c *collector) observeFilesystem(machine string, m mount, a statfs.Answer, index map[string]plugin.Key) (obs plugin.Observation, ok bool,
+func (c *collector) observeFilesystem(machine string, m mounts.Mount, a statfs.Answer, index map[string]plugin.Key) (obs plugin.Observation, ok bool,
 	err error) {
 	status := "mounted"
 	var usage *statfs.Usage
@@ -83,27 +85,27 @@ func (c *collector) observeFilesystem(machine string, m mount, a statfs.Answer, 
 		status = "unavailable"
 	case !a.IsDir || a.Usage.Total == 0:
 		return obs, false, nil
-	case c.tree.Foreign() && m.fstype != "btrfs" && a.Number != m.number:
+	case c.tree.Foreign() && m.Type != "btrfs" && a.Number != m.Number:
 		// The mount did not propagate to the agent, who would measure what is
 		// under it.
 	default:
 		usage = &a.Usage
 	}
 	doc := filesystem{
-		Mountpoint: escape.Printable(m.point), Device: escape.Printable(m.source), Type: escape.Printable(m.fstype), Mode: "rw", Options: m.options, DeviceNumber: m.number,
+		Mountpoint: escape.Printable(m.Point), Device: escape.Printable(m.Source), Type: escape.Printable(m.Type), Mode: "rw", Options: m.Options, DeviceNumber: m.Number,
 		Usage: usage,
 	}
-	if slices.Contains(m.options, "ro") {
+	if slices.Contains(m.Options, "ro") {
 		doc.Mode = "ro"
 	}
-	if m.root != "/" {
-		doc.Root = escape.Printable(m.root)
+	if m.Root != "/" {
+		doc.Root = escape.Printable(m.Root)
 	}
-	key := partKey(machine, typeFilesystem, m.point)
-	if fixedSize(m.fstype) {
+	key := partKey(machine, typeFilesystem, m.Point)
+	if fixedSize(m.Type) {
 		doc.Size = c.rememberSize(key.UID, usage)
 	}
-	obs = plugin.Observation{Key: key, Name: escape.Printable(m.point), Status: status,
+	obs = plugin.Observation{Key: key, Name: escape.Printable(m.Point), Status: status,
 		Relations: []plugin.Relation{relate(partOf, machineKey(machine))}}
 	if device, ok := c.deviceOf(m, index); ok {
 		obs.Relations = append(obs.Relations, relate(backedBy, device))
@@ -137,17 +139,17 @@ func (c *collector) rememberSize(uid string, usage *statfs.Usage) uint64 {
 
 // deviceOf finds the device under a filesystem: by number, or for filesystems
 // with a number of their own (btrfs) by the path that was mounted.
-func (c *collector) deviceOf(m mount, index map[string]plugin.Key) (plugin.Key, bool) {
-	if key, ok := index[m.number]; ok {
+func (c *collector) deviceOf(m mounts.Mount, index map[string]plugin.Key) (plugin.Key, bool) {
+	if key, ok := index[m.Number]; ok {
 		return key, true
 	}
-	if !strings.HasPrefix(m.source, "/dev/") {
+	if !strings.HasPrefix(m.Source, "/dev/") {
 		return plugin.Key{}, false
 	}
-	if key, ok := index[m.source]; ok {
+	if key, ok := index[m.Source]; ok {
 		return key, true
 	}
-	target := c.tree.Path(m.source)
+	target := c.tree.Path(m.Source)
 	if !c.tree.Foreign() {
 		var err error
 		if target, err = filepath.EvalSymlinks(target); err != nil {
@@ -156,4 +158,33 @@ func (c *collector) deviceOf(m mount, index map[string]plugin.Key) (plugin.Key, 
 	}
 	key, ok := index[devicePath(filepath.Base(target))]
 	return key, ok
+}
+
+// listMounts lists the filesystems that are candidates for an asset, each once.
+func (c *collector) listMounts() (list []mounts.Mount, odd []unread, err error) {
+	file := "proc/self/mountinfo"
+	if c.tree.Foreign() {
+		// "self" would show the agent's own container.
+		file = "proc/1/mountinfo"
+	}
+	f, err := os.Open(c.tree.Path(file))
+	if err != nil {
+		return nil, nil, fmt.Errorf("list mounts: %w", err)
+	}
+	defer f.Close()
+	all, bad, err := mounts.Parse(f)
+	for _, why := range bad {
+		odd = append(odd, unread{why: why})
+	}
+	if err == nil && len(all) == 0 {
+		// There is no process without a root.
+		err = errors.New("there is no mount in it")
+		if len(odd) > 0 {
+			err = odd[0].why
+		}
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("list mounts: %s: %w", file, err)
+	}
+	return mounts.Select(all, c.opts.excluded), odd, nil
 }

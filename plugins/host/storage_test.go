@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/mounts"
 	"github.com/reeve-cloud/reeve/plugins/host/statfs"
 )
 
@@ -138,7 +139,7 @@ func TestFilesystemsAsDf(t *testing.T) {
 	}
 	for line := range strings.Lines(string(out)) {
 		f := strings.Fields(line)
-		if len(f) != 3 || f[0] == "Mounted" || pseudo[f[1]] || isContainers(f[0]) {
+		if len(f) != 3 || f[0] == "Mounted" || mounts.Pseudo[f[1]] || mounts.IsContainers(f[0]) {
 			continue
 		}
 		fs, ok := got[f[0]]
@@ -224,13 +225,13 @@ const mountinfo = `20 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=
 `
 
 func TestMounts(t *testing.T) {
-	all, unread, err := parseMountinfo(strings.NewReader(mountinfo))
+	all, unread, err := mounts.Parse(strings.NewReader(mountinfo))
 	if err != nil || len(unread) > 0 {
 		t.Fatal(unread, err)
 	}
 	var got []string
-	for _, m := range selectMounts(all, options{}) {
-		got = append(got, m.point+" "+m.source)
+	for _, m := range mounts.Select(all, options{}.excluded) {
+		got = append(got, m.Point+" "+m.Source)
 	}
 	want := []string{
 		"/ /dev/sda1", "/blank-source ", "/btrfs /dev/sdb", "/btrfs/home /dev/sdb", "/mnt/with blank server:/export", "/over upper",
@@ -241,11 +242,11 @@ func TestMounts(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	nfs := all[2]
-	if want := []string{"ro", "noatime", "vers=4.2", "addr=192.0.2.9"}; !slices.Equal(nfs.options, want) {
-		t.Errorf("options %q, want %q", nfs.options, want)
+	if want := []string{"ro", "noatime", "vers=4.2", "addr=192.0.2.9"}; !slices.Equal(nfs.Options, want) {
+		t.Errorf("options %q, want %q", nfs.Options, want)
 	}
 	for _, bad := range []string{"20 1 8:1 / / rw", "x - y", "20 1 8:1 / / rw - ext4\n"} {
-		if all, unread, err := parseMountinfo(strings.NewReader(bad)); len(all) > 0 || len(unread) != 1 || err != nil {
+		if all, unread, err := mounts.Parse(strings.NewReader(bad)); len(all) > 0 || len(unread) != 1 || err != nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}
@@ -255,9 +256,9 @@ func FuzzMountinfo(f *testing.F) {
 	f.Add(mountinfo)
 	f.Add(`1 2 3 4 \777 \ - a b \04`)
 	f.Fuzz(func(_ *testing.T, text string) {
-		all, _, err := parseMountinfo(strings.NewReader(text))
+		all, _, err := mounts.Parse(strings.NewReader(text))
 		if err == nil {
-			selectMounts(all, options{Exclude: []string{"/mnt/*"}})
+			mounts.Select(all, options{Exclude: []string{"/mnt/*"}}.excluded)
 		}
 	})
 }
@@ -347,7 +348,7 @@ func TestHungFilesystem(t *testing.T) {
 func TestStatfsErrors(t *testing.T) {
 	c := testCollector(t, options{})
 	index := map[string]plugin.Key{}
-	m := mount{point: "/x", fstype: "nfs4", root: "/"}
+	m := mounts.Mount{Point: "/x", Type: "nfs4", Root: "/"}
 	for _, test := range []struct {
 		a      statfs.Answer
 		status string

@@ -18,6 +18,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/systemd"
 )
 
 func TestMapService(t *testing.T) {
@@ -33,7 +34,7 @@ func TestMapService(t *testing.T) {
 		"Slice":                v("system.slice"),
 		"StateChangeTimestamp": v(uint64(1700000000000000)),
 	}
-	u := unitStatus{Name: "ssh.service", Description: "SSH", LoadState: "loaded", ActiveState: "active", SubState: "running"}
+	u := systemd.Unit{Name: "ssh.service", Description: "SSH", LoadState: "loaded", ActiveState: "active", SubState: "running"}
 	want := service{
 		Name: "ssh.service", Description: "SSH", LoadState: "loaded", ActiveState: "active", SubState: "running", UnitFileState: "enabled",
 		Type:         "notify",
@@ -67,20 +68,20 @@ func TestUnitChanges(t *testing.T) {
 	}
 	const properties = "org.freedesktop.DBus.Properties"
 	if deliver(properties, "PropertiesChanged", "/org/freedesktop/systemd1/unit/tmp_2emount") ||
-		deliver(managerIface, "UnitNew", systemdPath, "a.mount") ||
-		deliver(managerIface, "JobNew", systemdPath) || deliver(managerIface, "Reloading", systemdPath, true) ||
-		deliver(managerIface, "UnitNew", systemdPath) ||
-		deliver(managerIface, "Reloading", systemdPath) {
+		deliver(systemd.ManagerInterface, "UnitNew", systemd.Path, "a.mount") ||
+		deliver(systemd.ManagerInterface, "JobNew", systemd.Path) || deliver(systemd.ManagerInterface, "Reloading", systemd.Path, true) ||
+		deliver(systemd.ManagerInterface, "UnitNew", systemd.Path) ||
+		deliver(systemd.ManagerInterface, "Reloading", systemd.Path) {
 		t.Error("what is not a service's change was noted")
 	}
 	if !deliver(properties, "PropertiesChanged", "/org/freedesktop/systemd1/unit/a_2eservice") ||
-		!deliver(managerIface, "UnitRemoved", systemdPath, "b.service") {
+		!deliver(systemd.ManagerInterface, "UnitRemoved", systemd.Path, "b.service") {
 		t.Error("a change was not noted")
 	}
 	if dirty, everything := c.take(); everything || len(dirty) != 1 {
 		t.Errorf("took %v, %v", dirty, everything)
 	}
-	if !deliver(managerIface, "Reloading", systemdPath, false) {
+	if !deliver(systemd.ManagerInterface, "Reloading", systemd.Path, false) {
 		t.Error("a reload was not noted")
 	}
 	if _, everything := c.take(); !everything {
@@ -246,10 +247,10 @@ func TestSystemd(t *testing.T) {
 	c := testCollector(t, options{})
 	t.Run("direct", func(t *testing.T) { followServices(t, c) })
 	startBus(t)
-	s, err := c.dialSystemd(t.Context())
+	s, err := systemd.Dial(t.Context(), c.tree)
 	must(t, err)
-	s.close()
-	if s.direct {
+	s.Close()
+	if s.Direct {
 		t.Fatal("the bus is not used")
 	}
 	t.Run("bus", func(t *testing.T) { followServices(t, c) })
@@ -263,7 +264,7 @@ func startBus(t *testing.T) {
 	}
 	systemctl(t, "start", "dbus.socket", "dbus.service")
 	for range 100 {
-		if out, _ := exec.Command("busctl", "--acquired", "list").Output(); bytes.Contains(out, []byte(systemdName+" ")) {
+		if out, _ := exec.Command("busctl", "--acquired", "list").Output(); bytes.Contains(out, []byte(systemd.Name+" ")) {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/systemd"
 )
 
 // Verify implements [plugin.Collector]: it reads each source once.
@@ -70,18 +71,18 @@ func (c *collector) verifyNetwork(ctx context.Context) (string, error) {
 }
 
 func (c *collector) verifySystemd(ctx context.Context) (string, error) {
-	booted, err := c.systemdBooted()
+	booted, err := systemd.Booted(c.tree)
 	if err != nil {
 		return "", err
 	}
 	if !booted {
 		return "this machine does not run systemd: services are not collected", nil
 	}
-	conn, err := c.dialSystemd(ctx)
+	conn, err := systemd.Dial(ctx, c.tree)
 	if err != nil {
 		return "", err
 	}
-	defer conn.close()
-	version, err := conn.version(ctx)
+	defer conn.Close()
+	version, err := conn.Version(ctx)
 	return "systemd " + version, err
 }

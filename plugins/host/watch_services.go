@@ -10,30 +10,31 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/reeve-cloud/reeve/pkg/plugin"
+	"github.com/reeve-cloud/reeve/plugins/host/systemd"
 )
 
 // sweepServices lists systemd's services. Where there certainly is no systemd,
 // there certainly are none.
 func (c *collector) sweepServices(ctx context.Context, machine string, out plugin.Sink) error {
-	booted, err := c.systemdBooted()
+	booted, err := systemd.Booted(c.tree)
 	if err != nil {
 		return err
 	}
 	if !booted {
 		return commit(ctx, out, nil)
 	}
-	s, err := c.dialSystemd(ctx)
+	s, err := systemd.Dial(ctx, c.tree)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	_, err = s.sweep(ctx, machine, out)
+	defer s.Close()
+	_, err = sweepUnits(ctx, s, machine, out)
 	return err
 }
 
 // sweep lists all services and returns their names.
-func (s *systemd) sweep(ctx context.Context, machine string, out plugin.Sink) (map[string]bool, error) {
-	units, err := s.services(ctx)
+func sweepUnits(ctx context.Context, s *systemd.Conn, machine string, out plugin.Sink) (map[string]bool, error) {
+	units, err := s.Services(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -41,9 +42,9 @@ func (s *systemd) sweep(ctx context.Context, machine string, out plugin.Sink) (m
 	all := make([]plugin.Observation, 0, len(units))
 	var odd []unread
 	for _, u := range units {
-		obs, err := s.observe(ctx, machine, u)
+		obs, err := readService(ctx, s, machine, u)
 		switch {
-		case errors.Is(err, errUnitGone):
+		case errors.Is(err, systemd.ErrUnitGone):
 			continue
 		case ofUnit(err):
 			odd = append(odd, unread{key: partKey(machine, typeService, u.Name), why: err})
@@ -63,8 +64,8 @@ func ofUnit(err error) bool {
 	return errors.As(err, &answer)
 }
 
-func (s *systemd) observe(ctx context.Context, machine string, u unitStatus) (plugin.Observation, error) {
-	props, err := s.properties(ctx, u.Path)
+func readService(ctx context.Context, s *systemd.Conn, machine string, u systemd.Unit) (plugin.Observation, error) {
+	props, err := s.Properties(ctx, u.Path)
 	if err != nil {
 		return plugin.Observation{}, fmt.Errorf("read unit %s: %w", u.Name, err)
 	}
@@ -76,26 +77,26 @@ func (s *systemd) observe(ctx context.Context, machine string, u unitStatus) (pl
 // service manager a millisecond.
 func (c *collector) watchServices(ctx context.Context, machine string, out plugin.Sink) error {
 	changed := newUnitChanges()
-	s, err := c.dialSystemd(ctx, dbus.WithSignalHandler(changed))
+	s, err := systemd.Dial(ctx, c.tree, dbus.WithSignalHandler(changed))
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	// Before the first listing, so that no change falls between the two.
-	if err := s.subscribe(ctx); err != nil {
+	if err := s.Subscribe(ctx); err != nil {
 		return err
 	}
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	stop := context.AfterFunc(s.conn.Context(), func() {
+	stop := context.AfterFunc(s.Context(), func() {
 		if parent.Err() == nil { // otherwise it was closed from here
 			cancel(errors.New("systemd closed the connection"))
 		}
 	})
 	defer stop()
 
-	known, err := s.sweep(ctx, machine, out)
+	known, err := sweepUnits(ctx, s, machine, out)
 	if err != nil {
 		return because(ctx, err)
 	}
@@ -107,9 +108,9 @@ func (c *collector) watchServices(ctx context.Context, machine string, out plugi
 		pace.begin()
 		dirty, everything := changed.take()
 		if everything {
-			known, err = s.sweep(ctx, machine, out)
+			known, err = sweepUnits(ctx, s, machine, out)
 		} else {
-			err = s.update(ctx, machine, out, known, dirty)
+			err = updateServices(ctx, s, machine, out, known, dirty)
 		}
 		if err != nil {
 			return because(ctx, err)
@@ -119,8 +120,8 @@ func (c *collector) watchServices(ctx context.Context, machine string, out plugi
 }
 
 // update applies what changed, and keeps known up to date.
-func (s *systemd) update(ctx context.Context, machine string, out plugin.Sink, known map[string]bool, dirty map[string]bool) error {
-	units, err := s.services(ctx)
+func updateServices(ctx context.Context, s *systemd.Conn, machine string, out plugin.Sink, known map[string]bool, dirty map[string]bool) error {
+	units, err := s.Services(ctx)
 	if err != nil {
 		return err
 	}
@@ -131,8 +132,8 @@ func (s *systemd) update(ctx context.Context, machine string, out plugin.Sink, k
 		if known[u.Name] && !dirty[string(u.Path)] {
 			continue
 		}
-		obs, err := s.observe(ctx, machine, u)
-		if errors.Is(err, errUnitGone) {
+		obs, err := readService(ctx, s, machine, u)
+		if errors.Is(err, systemd.ErrUnitGone) {
 			delete(listed, u.Name)
 			continue
 		}
@@ -187,16 +188,16 @@ func (c *unitChanges) DeliverSignal(iface, name string, signal *dbus.Signal) {
 			return
 		}
 		c.dirty[string(signal.Path)] = true
-	case iface == managerIface && (name == "UnitNew" || name == "UnitRemoved"):
+	case iface == systemd.ManagerInterface && (name == "UnitNew" || name == "UnitRemoved"):
 		if len(signal.Body) == 0 {
 			return
 		}
 		if unit, ok := signal.Body[0].(string); !ok || !strings.HasSuffix(unit, ".service") {
 			return
 		}
-	case iface == managerIface && name == "UnitFilesChanged":
+	case iface == systemd.ManagerInterface && name == "UnitFilesChanged":
 		c.everything = true
-	case iface == managerIface && name == "Reloading":
+	case iface == systemd.ManagerInterface && name == "Reloading":
 		// It comes with true when a reload begins, and with false at its end.
 		if begins, ok := append(signal.Body, true)[0].(bool); ok && begins {
 			return
@@ -211,7 +212,7 @@ func (c *unitChanges) DeliverSignal(iface, name string, signal *dbus.Signal) {
 // isServicePath says that a unit's object path is that of a service: a dot is
 // written as _2e.
 func isServicePath(path string) bool {
-	return strings.HasPrefix(path, unitPathPrefix) && strings.HasSuffix(path, "_2eservice")
+	return strings.HasPrefix(path, systemd.UnitPathPrefix) && strings.HasSuffix(path, "_2eservice")
 }
 
 // take returns the object paths that changed since it was last called, or that

@@ -1,4 +1,5 @@
-package host
+// Package udev reads what udev recorded of devices.
+package udev
 
 import (
 	"strings"
@@ -6,9 +7,9 @@ import (
 	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
-// udevProperties reads what udev recorded of a block device. Without udev, as
+// Properties reads what was recorded of a block device, by its "major:minor". Without udev, as
 // in a container, there is nothing.
-func udevProperties(t tree.Tree, deviceNumber string) map[string]string {
+func Properties(t tree.Tree, deviceNumber string) map[string]string {
 	text := t.Text("run/udev/data/b" + deviceNumber)
 	if text == "" {
 		return nil
@@ -26,18 +27,8 @@ func udevProperties(t tree.Tree, deviceNumber string) map[string]string {
 	return props
 }
 
-// first is the first of the values that is not empty.
-func first(values ...string) string {
-	for _, v := range values {
-		if v = strings.TrimSpace(v); v != "" {
-			return v
-		}
-	}
-	return ""
-}
-
-// unescapeUdev undoes the \xNN of udev's *_ENC properties.
-func unescapeUdev(s string) string {
+// Unescape undoes the \xNN of udev's *_ENC properties.
+func Unescape(s string) string {
 	if !strings.Contains(s, `\x`) {
 		return s
 	}

@@ -1,13 +1,12 @@
-package host
+// Package mounts reads the kernel's table of mounts, and chooses from it the filesystems of a machine.
+package mounts
 
 import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,19 +14,19 @@ import (
 	"github.com/reeve-cloud/reeve/plugins/host/escape"
 )
 
-// mount is one line of mountinfo.
-type mount struct {
-	number  string // "major:minor" of the filesystem
-	root    string // the directory of the filesystem that is mounted
-	point   string
-	fstype  string
-	source  string
-	options []string
+// Mount is one line of mountinfo.
+type Mount struct {
+	Number  string // "major:minor" of the filesystem
+	Root    string // the directory of the filesystem that is mounted
+	Point   string
+	Type    string
+	Source  string
+	Options []string
 }
 
-// pseudo are filesystems that hold no files of anyone's. Most of them have no
+// Pseudo are filesystems that hold no files of anyone's. Most of them have no
 // size either, but asking is not free: statfs on autofs can trigger a mount.
-var pseudo = map[string]bool{
+var Pseudo = map[string]bool{
 	"autofs": true, "binfmt_misc": true, "bpf": true, "cgroup": true, "cgroup2": true, "configfs": true,
 	"debugfs": true, "devpts": true, "devtmpfs": true, "efivarfs": true, "fuse.gvfsd-fuse": true,
 	"fuse.lxcfs": true, "fuse.portal": true, "fusectl": true, "hugetlbfs": true, "mqueue": true,
@@ -56,78 +55,53 @@ var containerForms = regexp.MustCompile(`/kubelet/pods/|/kubernetes\.io~|/pods/(
 // by a hash.
 const globalMount = "/globalmount"
 
-// listMounts lists the filesystems that are candidates for an asset, each once.
-func (c *collector) listMounts() (mounts []mount, odd []unread, err error) {
-	file := "proc/self/mountinfo"
-	if c.tree.Foreign() {
-		// "self" would show the agent's own container.
-		file = "proc/1/mountinfo"
-	}
-	f, err := os.Open(c.tree.Path(file))
-	if err != nil {
-		return nil, nil, fmt.Errorf("list mounts: %w", err)
-	}
-	defer f.Close()
-	all, odd, err := parseMountinfo(f)
-	if err == nil && len(all) == 0 {
-		// There is no process without a root.
-		err = errors.New("there is no mount in it")
-		if len(odd) > 0 {
-			err = odd[0].why
-		}
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("list mounts: %s: %w", file, err)
-	}
-	return selectMounts(all, c.opts), odd, nil
-}
-
-// selectMounts drops pseudo filesystems, containers' mounts, what another mount
-// hides, and all but one mount of each filesystem.
-func selectMounts(all []mount, opts options) []mount {
+// Select drops pseudo filesystems, containers' mounts, what another mount
+// hides, what is excluded, and all but one mount of each filesystem.
+func Select(all []Mount, excluded func(point string) bool) []Mount {
 	top := make(map[string]int, len(all)) // the last mount on a point is the visible one
 	for i, m := range all {
-		top[m.point] = i
+		top[m.Point] = i
 	}
-	chosen := map[string]mount{}
+	chosen := map[string]Mount{}
 	for i, m := range all {
-		if top[m.point] != i || pseudo[m.fstype] || isContainers(m.point) || opts.excluded(m.point) {
+		if top[m.Point] != i || Pseudo[m.Type] || IsContainers(m.Point) || excluded(m.Point) {
 			continue
 		}
-		id := m.number
+		id := m.Number
 		switch {
-		case m.fstype == "btrfs":
+		case m.Type == "btrfs":
 			// Its subvolumes share a number and are filesystems of their own.
-			id += m.root
+			id += m.Root
 		case remote(m):
 			// A client may have one number for all exports of a server.
-			id += " " + m.source
+			id += " " + m.Source
 		}
 		if old, ok := chosen[id]; !ok || compareMounts(m, old) < 0 {
 			chosen[id] = m
 		}
 	}
-	mounts := make([]mount, 0, len(chosen))
+	mounts := make([]Mount, 0, len(chosen))
 	for _, m := range chosen {
 		mounts = append(mounts, m)
 	}
-	slices.SortFunc(mounts, func(a, b mount) int { return strings.Compare(a.point, b.point) })
+	slices.SortFunc(mounts, func(a, b Mount) int { return strings.Compare(a.Point, b.Point) })
 	return mounts
 }
 
 // compareMounts orders the mounts of one filesystem: a whole one goes before
 // one of a part (a bind mount), then the shorter path wins, as with df(1).
-func compareMounts(a, b mount) int {
-	return cmp.Or(cmp.Compare(len(a.root), len(b.root)), cmp.Compare(len(a.point), len(b.point)), strings.Compare(a.point, b.point))
+func compareMounts(a, b Mount) int {
+	return cmp.Or(cmp.Compare(len(a.Root), len(b.Root)), cmp.Compare(len(a.Point), len(b.Point)), strings.Compare(a.Point, b.Point))
 }
 
 // remote says that a filesystem is another machine's, by what df(1) goes by: it is
 // mounted from HOST:DIRECTORY, or //HOST/SHARE.
-func remote(m mount) bool {
-	return strings.HasPrefix(m.source, "//") || strings.Contains(m.source, ":") && !strings.HasPrefix(m.source, "/")
+func remote(m Mount) bool {
+	return strings.HasPrefix(m.Source, "//") || strings.Contains(m.Source, ":") && !strings.HasPrefix(m.Source, "/")
 }
 
-func isContainers(point string) bool {
+// IsContainers reports whether what is mounted there is a container's or a pod's.
+func IsContainers(point string) bool {
 	return slices.ContainsFunc(containerDirs, func(dir string) bool { return strings.HasPrefix(point, dir) }) ||
 		containerForms.MatchString(point) && !strings.HasSuffix(point, globalMount)
 }
@@ -136,9 +110,9 @@ func isContainers(point string) bool {
 // of which it has up to 500.
 const maxMountLine = 8 << 20
 
-// parseMountinfo reads the format of proc_pid_mountinfo(5). A line of another form costs
-// itself alone.
-func parseMountinfo(r io.Reader) (all []mount, odd []unread, err error) {
+// Parse reads the format of proc_pid_mountinfo(5). A line of another form costs
+// itself alone: an error of its own in odd.
+func Parse(r io.Reader) (all []Mount, odd []error, err error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxMountLine)
 	lines.Split(scanKernelLines)
@@ -148,12 +122,12 @@ func parseMountinfo(r io.Reader) (all []mount, odd []unread, err error) {
 		// could pass for a blank.
 		left, right := strings.Split(before, " "), strings.Split(after, " ")
 		if !ok || len(left) < 6 || len(right) < 3 {
-			odd = append(odd, unread{why: fmt.Errorf("mount %.200q is not in the known format", lines.Text())})
+			odd = append(odd, fmt.Errorf("mount %.200q is not in the known format", lines.Text()))
 			continue
 		}
-		all = append(all, mount{
-			number: left[2], root: unescapeMount(left[3]), point: unescapeMount(left[4]),
-			fstype: right[0], source: unescapeMount(right[1]), options: mergeOptions(left[5], right[2]),
+		all = append(all, Mount{
+			Number: left[2], Root: unescapeMount(left[3]), Point: unescapeMount(left[4]),
+			Type: right[0], Source: unescapeMount(right[1]), Options: mergeOptions(left[5], right[2]),
 		})
 	}
 	return all, odd, lines.Err()

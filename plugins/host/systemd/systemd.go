@@ -1,4 +1,6 @@
-package host
+// Package systemd speaks with the service manager over D-Bus: which services there are, what is known of
+// each, and what changes.
+package systemd
 
 import (
 	"context"
@@ -11,35 +13,37 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/reeve-cloud/reeve/plugins/host/tree"
 )
 
 // The names by which systemd is reached on D-Bus.
 const (
-	systemdName    = "org.freedesktop.systemd1"
-	systemdPath    = dbus.ObjectPath("/org/freedesktop/systemd1")
-	managerIface   = "org.freedesktop.systemd1.Manager"
-	unitPathPrefix = "/org/freedesktop/systemd1/unit/"
-	propertiesGet  = "org.freedesktop.DBus.Properties.GetAll"
+	Name             = "org.freedesktop.systemd1"
+	Path             = dbus.ObjectPath("/org/freedesktop/systemd1")
+	ManagerInterface = "org.freedesktop.systemd1.Manager"
+	UnitPathPrefix   = "/org/freedesktop/systemd1/unit/"
+	propertiesGet    = "org.freedesktop.DBus.Properties.GetAll"
 )
 
 // callLimit is how long systemd may take for one answer.
 const callLimit = 25 * time.Second
 
-// systemd is a connection to the service manager.
+// Conn is a connection to the service manager.
 //
 // It speaks D-Bus by itself and not through go-systemd, which polls where it
 // should listen, does not tell that a unit is gone, and does not say when the
 // connection broke. The library's own goroutines end when it is closed.
-type systemd struct {
+type Conn struct {
 	conn    *dbus.Conn
 	manager dbus.BusObject
-	// direct means that there is no bus in between.
-	direct bool
+	// Direct says that there is no bus in between.
+	Direct bool
 }
 
-// systemdBooted is sd_booted(3).
-func (c *collector) systemdBooted() (bool, error) {
-	_, err := os.Stat(c.tree.Path("run/systemd/system"))
+// Booted is sd_booted(3) of the machine whose files these are.
+func Booted(t tree.Tree) (bool, error) {
+	_, err := os.Stat(t.Path("run/systemd/system"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -49,14 +53,14 @@ func (c *collector) systemdBooted() (bool, error) {
 	return true, nil
 }
 
-// dialSystemd connects over the system bus, or for root without one directly.
-func (c *collector) dialSystemd(ctx context.Context, opts ...dbus.ConnOption) (*systemd, error) {
-	s, err := dialBus(ctx, c.tree.Path("run/dbus/system_bus_socket"), false, opts...)
+// Dial connects over the system bus, or for root without one directly.
+func Dial(ctx context.Context, t tree.Tree, opts ...dbus.ConnOption) (*Conn, error) {
+	s, err := dialBus(ctx, t.Path("run/dbus/system_bus_socket"), false, opts...)
 	if err == nil {
 		return s, nil
 	}
 	if os.Geteuid() == 0 {
-		direct, directErr := dialBus(ctx, c.tree.Path("run/systemd/private"), true, opts...)
+		direct, directErr := dialBus(ctx, t.Path("run/systemd/private"), true, opts...)
 		if directErr == nil {
 			return direct, nil
 		}
@@ -65,7 +69,7 @@ func (c *collector) dialSystemd(ctx context.Context, opts ...dbus.ConnOption) (*
 	return nil, fmt.Errorf("connect to systemd: %w", err)
 }
 
-func dialBus(ctx context.Context, socket string, direct bool, opts ...dbus.ConnOption) (*systemd, error) {
+func dialBus(ctx context.Context, socket string, direct bool, opts ...dbus.ConnOption) (*Conn, error) {
 	var dialer net.Dialer
 	raw, err := dialer.DialContext(ctx, "unix", socket)
 	if err != nil {
@@ -89,7 +93,7 @@ func dialBus(ctx context.Context, socket string, direct bool, opts ...dbus.ConnO
 		return nil, fmt.Errorf("greet %s: %w", socket, err)
 	}
 	_ = raw.SetDeadline(time.Time{})
-	return &systemd{conn: conn, manager: conn.Object(systemdName, systemdPath), direct: direct}, nil
+	return &Conn{conn: conn, manager: conn.Object(Name, Path), Direct: direct}, nil
 }
 
 // nudge waits until systemd answers on a direct connection. If it happens to
@@ -102,7 +106,7 @@ func nudge(ctx context.Context, conn *dbus.Conn) error {
 	answers := make(chan *dbus.Call, most)
 	wait := 10 * time.Millisecond
 	for range most {
-		conn.Object(systemdName, systemdPath).GoWithContext(ctx, "org.freedesktop.DBus.Peer.Ping", 0, answers)
+		conn.Object(Name, Path).GoWithContext(ctx, "org.freedesktop.DBus.Peer.Ping", 0, answers)
 		timer := time.NewTimer(wait)
 		select {
 		case call := <-answers:
@@ -115,13 +119,18 @@ func nudge(ctx context.Context, conn *dbus.Conn) error {
 	return errors.New("systemd does not answer")
 }
 
-func (s *systemd) close() { s.conn.Close() }
+// Close ends the connection. That it is at its end anyway is no error.
+func (s *Conn) Close() { s.conn.Close() }
 
-func (s *systemd) version(ctx context.Context) (string, error) {
+// Context ends with the connection.
+func (s *Conn) Context() context.Context { return s.conn.Context() }
+
+// Version is that of systemd, in its own words.
+func (s *Conn) Version(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	var v dbus.Variant
-	err := s.manager.CallWithContext(ctx, "org.freedesktop.DBus.Properties.Get", 0, managerIface, "Version").Store(&v)
+	err := s.manager.CallWithContext(ctx, "org.freedesktop.DBus.Properties.Get", 0, ManagerInterface, "Version").Store(&v)
 	if err != nil {
 		return "", fmt.Errorf("ask systemd for its version: %w", err)
 	}
@@ -129,8 +138,8 @@ func (s *systemd) version(ctx context.Context) (string, error) {
 	return version, nil
 }
 
-// unitStatus is what systemd lists of each unit, in the order of the call.
-type unitStatus struct {
+// Unit is what systemd lists of each unit, in the order of the call.
+type Unit struct {
 	Name        string
 	Description string
 	LoadState   string
@@ -143,15 +152,15 @@ type unitStatus struct {
 	JobPath     dbus.ObjectPath
 }
 
-// services lists the loaded units of type service. A unit that others only
+// Services lists the loaded units of type service. A unit that others only
 // mention, and that has no file, is not one.
-func (s *systemd) services(ctx context.Context) ([]unitStatus, error) {
+func (s *Conn) Services(ctx context.Context) ([]Unit, error) {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	var all []unitStatus
-	err := s.manager.CallWithContext(ctx, managerIface+".ListUnitsByPatterns", 0, []string{}, []string{"*.service"}).Store(&all)
+	var all []Unit
+	err := s.manager.CallWithContext(ctx, ManagerInterface+".ListUnitsByPatterns", 0, []string{}, []string{"*.service"}).Store(&all)
 	if hasName(err, "org.freedesktop.DBus.Error.UnknownMethod") { // before systemd 230
-		err = s.manager.CallWithContext(ctx, managerIface+".ListUnits", 0).Store(&all)
+		err = s.manager.CallWithContext(ctx, ManagerInterface+".ListUnits", 0).Store(&all)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list units: %w", err)
@@ -165,38 +174,38 @@ func (s *systemd) services(ctx context.Context) ([]unitStatus, error) {
 	return services, nil
 }
 
-// errUnitGone means that a unit was unloaded since it was listed.
-var errUnitGone = errors.New("no such unit")
+// ErrUnitGone means that a unit was unloaded since it was listed.
+var ErrUnitGone = errors.New("no such unit")
 
-// properties asks for all that systemd knows of a unit. An interface without a
+// Properties asks for all that systemd knows of a unit. An interface without a
 // name means all of the unit's interfaces.
-func (s *systemd) properties(ctx context.Context, path dbus.ObjectPath) (map[string]dbus.Variant, error) {
+func (s *Conn) Properties(ctx context.Context, path dbus.ObjectPath) (map[string]dbus.Variant, error) {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	var props map[string]dbus.Variant
-	err := s.conn.Object(systemdName, path).CallWithContext(ctx, propertiesGet, 0, "").Store(&props)
+	err := s.conn.Object(Name, path).CallWithContext(ctx, propertiesGet, 0, "").Store(&props)
 	if hasName(err, "org.freedesktop.DBus.Error.UnknownObject") || hasName(err, "org.freedesktop.systemd1.NoSuchUnit") {
-		return nil, errUnitGone
+		return nil, ErrUnitGone
 	}
 	return props, err
 }
 
-// subscribe asks for the signals of units that come, go and change.
-func (s *systemd) subscribe(ctx context.Context) error {
+// Subscribe asks for the signals of units that come, go and change.
+func (s *Conn) Subscribe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	if !s.direct { // without a bus, there is nothing to choose
+	if !s.Direct { // without a bus, there is nothing to choose
 		for _, match := range [][]dbus.MatchOption{
-			{dbus.WithMatchSender(systemdName), dbus.WithMatchInterface(managerIface)},
-			{dbus.WithMatchSender(systemdName), dbus.WithMatchInterface("org.freedesktop.DBus.Properties"),
-				dbus.WithMatchPathNamespace(dbus.ObjectPath(strings.TrimSuffix(unitPathPrefix, "/")))},
+			{dbus.WithMatchSender(Name), dbus.WithMatchInterface(ManagerInterface)},
+			{dbus.WithMatchSender(Name), dbus.WithMatchInterface("org.freedesktop.DBus.Properties"),
+				dbus.WithMatchPathNamespace(dbus.ObjectPath(strings.TrimSuffix(UnitPathPrefix, "/")))},
 		} {
 			if err := s.conn.AddMatchSignalContext(ctx, match...); err != nil {
 				return fmt.Errorf("subscribe to units: %w", err)
 			}
 		}
 	}
-	if err := s.manager.CallWithContext(ctx, managerIface+".Subscribe", 0).Err; err != nil {
+	if err := s.manager.CallWithContext(ctx, ManagerInterface+".Subscribe", 0).Err; err != nil {
 		return fmt.Errorf("subscribe to units: %w", err)
 	}
 	return nil
