@@ -50,6 +50,11 @@ func (r *elementReader) joins(ctx context.Context) (kinds.Joins, error) {
 			r.failed = err
 			return f, ok
 		}
+		j.Fault = func(id string) string {
+			fault, err := r.fault(ctx, id)
+			r.failed = err
+			return fault
+		}
 		network, err := k.Service(ctx, cloud.Network, l.region)
 		if errors.Is(err, cloud.ErrNoService) {
 			return j, nil
@@ -88,6 +93,28 @@ func (r *elementReader) joins(ctx context.Context) (kinds.Joins, error) {
 		}
 	}
 	return j, nil
+}
+
+// fault asks for one server why it is in ERROR. Nova's list does not say it of those that
+// never found a host.
+func (r *elementReader) fault(ctx context.Context, id string) (string, error) {
+	one := cloud.Request{Path: "servers/" + url.PathEscape(id), Microversion: r.request(nil).Microversion}
+	raw, _, err := r.service.GetMember(ctx, one, "server")
+	if errors.Is(err, cloud.ErrNotFound) || errors.Is(err, cloud.ErrForbidden) || err != nil && ofOne(err) {
+		return "", nil // it is gone, or not shown, or cannot be
+	}
+	if err != nil {
+		return "", err
+	}
+	var server struct {
+		Fault struct {
+			Message string `json:"message"`
+		} `json:"fault"`
+	}
+	if err := kinds.Decode(raw, &server); err != nil {
+		return "", err
+	}
+	return server.Fault.Message, nil
 }
 
 // refusedFor reports whether a service will not be had, whenever it is asked: what

@@ -2,6 +2,7 @@ package openstack
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -98,6 +99,39 @@ func TestFlavorsByID(t *testing.T) {
 	}
 	if n != 1 {
 		t.Errorf("the flavors were listed %d times", n)
+	}
+}
+
+// TestFaultOfOne: Nova lists no reason for servers that never found a host, and tells it
+// of one. What it does not tell of one is left out.
+func TestFaultOfOne(t *testing.T) {
+	e, s := newEstate(t), newSinks(t)
+	e.catalog["compute"] = "/nova/v2.1"
+	e.on("/nova/v2.1/", 200, object{"version": object{"id": "v2.1", "version": "2.93", "min_version": "2.1"}})
+	e.on("/nova/v2.1/servers", 200, object{"servers": []object{}})
+	list := []object{server("runs"), server("told"), server("homeless"), server("reset"), server("gone")}
+	for _, broken := range list[1:] {
+		broken["status"] = "ERROR"
+	}
+	list[1]["fault"] = object{"message": "the disk is full"}
+	e.on("/nova/v2.1/servers/detail", 200, object{"servers": list})
+	e.on("/nova/v2.1/servers/homeless", 200, object{"server": object{"id": "homeless", "fault": object{"message": "No valid host was found."}}})
+	e.on("/nova/v2.1/servers/reset", 200, object{"server": object{"id": "reset"}})
+	e.on("/nova/v2.1/servers/gone", 404, object{"itemNotFound": object{"code": 404, "message": "Instance gone could not be found."}})
+	if _, errs := s.sweep(e.collector("compute/servers")); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	for id, want := range map[string]string{"runs": "", "told": "the disk is full", "homeless": "No valid host was found.", "reset": "", "gone": ""} {
+		o, ok := s.of("west/compute/servers").Get(id)
+		var doc struct{ Derived struct{ Fault string } }
+		if err := json.Unmarshal(o.Document, &doc); !ok || err != nil || doc.Derived.Fault != want {
+			t.Errorf("%s: %q, want %q (%v, %v)", id, doc.Derived.Fault, want, ok, err)
+		}
+	}
+	for _, uri := range e.requests() {
+		if strings.Contains(uri, "/servers/runs") || strings.Contains(uri, "/servers/told") {
+			t.Errorf("asked for %s, which there is no need for", uri)
+		}
 	}
 }
 

@@ -208,6 +208,11 @@ func readCSV(_ *clouds, out []byte) (rows, error) {
 	if err != nil || len(all) == 0 {
 		return nil, fmt.Errorf("%q: %w", out, cmp.Or(err, fmt.Errorf("there are no headings")))
 	}
+	for _, row := range all {
+		for i := range row {
+			row[i] = strings.TrimSpace(row[i])
+		}
+	}
 	return all[1:], nil
 }
 

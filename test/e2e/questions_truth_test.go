@@ -213,9 +213,19 @@ var questions = []question{
 		}
 		return list
 	}},
-	{title: "Servers in ERROR, and why", truth: func(c *clouds) rows {
-		return rowsOf(where(c.list("compute.Server"), func(s object) bool { return text(s, "status") == "ERROR" }), "name", "tenant_id",
-			"fault.message")
+	{title: "Servers in ERROR, and why", truth: func(c *clouds) (list rows) {
+		for _, s := range where(c.list("compute.Server"), func(s object) bool { return text(s, "status") == "ERROR" }) {
+			data, err := c.api.do(http.MethodGet, c.api.catalog["compute"]+"/servers/"+text(s, "id"), "", nil)
+			var answer object
+			if err == nil {
+				err = into(data, &answer)
+			}
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			list = append(list, []string{text(s, "name"), text(s, "tenant_id"), strings.TrimSpace(text(answer, "server.fault.message"))})
+		}
+		return list
 	}},
 	{title: "vCPUs by project and flavor", ordered: true, truth: func(c *clouds) (list rows) {
 		sums := make(map[[2]string]int)

@@ -178,6 +178,10 @@ func (r *reader) server() error {
 	// Of a server in a cell that is down Nova knows little more than the id.
 	r.Partial = r.Status == "UNKNOWN" && r.Name == "" && s.VMState == ""
 
+	if r.Status == "ERROR" && s.Fault.Message == "" && r.in.Joins.Fault != nil {
+		s.Fault.Message = r.in.Joins.Fault(r.ID)
+	}
+
 	r.relateNamed(runsOn, typeHypervisor, keyHypervisor, s.Hypervisor)
 	r.relateNamed(partOf, typeAvailabilityZone, keyZone, s.Zone)
 	// Below 2.47 Nova names the flavor's id only.

@@ -203,6 +203,8 @@ type Joins struct {
 	Members func(group string) []string
 	// Flavor finds a flavor by its id.
 	Flavor func(id string) (Flavor, bool)
+	// Fault finds why a server is in ERROR.
+	Fault func(id string) string
 }
 
 // Flavor is what servers are like. RAM is in mebibytes, Disk and Ephemeral are in
