@@ -91,7 +91,8 @@ func FuzzToken(f *testing.F) {
 	})
 }
 
-// BenchmarkFilters holds a change, that is two versions, against the filters of 200 readers.
+// BenchmarkFilters holds a change, that is two versions, against the filters of 200 readers, one
+// reader after the other: docs/query.md has what it showed.
 func BenchmarkFilters(b *testing.B) {
 	const readers = 200
 	engine := query.New(query.Options{Warehouse: warehousetest.New(b)})
