@@ -22,8 +22,11 @@ type Shown struct {
 	Text string
 	// Sections are those of a group or popup.
 	Sections []Shown
-	// Query is what the client has to ask for: then Rows are empty.
-	Query *Query
+	// Query is what the client has to ask for: then Rows are empty. Columns are those of a
+	// list of assets that is asked for, and Sort is its order: nil for any.
+	Query   *Query
+	Columns []Column
+	Sort    *Sort
 }
 
 // Show returns what a section shows of a subject in a language, which may be empty. Of a
@@ -38,7 +41,7 @@ func (s *Section) Show(of Subject, language string, age func(time.Time) string) 
 		}
 		q.Filter = text
 		shown.Query = &q
-		shown.Heading = headings(s.Columns, language)
+		shown.Heading, shown.Columns, shown.Sort = headings(s.Columns, language), s.Columns, s.Sort
 		return shown, true
 	}
 	switch s.Kind {

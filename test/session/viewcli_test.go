@@ -75,6 +75,24 @@ func TestViewsOnTheCommandLine(t *testing.T) {
 	if out, code := run("layout", "set", "machine", bad); code != 1 || !strings.Contains(out, "columns[0].path") {
 		t.Errorf("a bad layout: %d %s", code, out)
 	}
+	// What a section or widget has to ask for is asked for.
+	must("is shown by", "layout", "set", "machine", file("q.json", `{"columns":[{"title":"Flavor","path":"flavor.name"}],
+		"sections":[{"title":"Siblings","kind":"query","query":{"filter":"flavor.name={flavor.name}"},"sort":{"path":"n","descending":false},
+			"columns":[{"title":"Who","path":"@name"},{"title":"N","path":"n"}]},
+			{"title":"Nobody","kind":"query","query":{"filter":"name=nobody"},"columns":[{"title":"Who","path":"@name"}]},
+			{"title":"Box","kind":"group","sections":[{"title":"Broken","kind":"card","query":{"filter":"status=ERROR"}}]}],
+		"widgets":[{"title":"Flavors","kind":"chart","chart":"bar","query":{"by":"flavor.name"}},
+			{"title":"Sum","kind":"card","query":{"function":"sum","of":"n"}}]}`))
+	got := strings.Join(strings.Fields(must("", "get", "asset", "a")), " ")
+	for _, want := range []string{"Siblings: WHO N m-c 2 m-a 3 ", "Nobody: none ", "Box / Broken: 2 "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("an asset with sections that ask: no %q in %s", want, got)
+		}
+	}
+	if got := strings.Join(strings.Fields(must("", "get", "assets", "--type", "machine", "--widgets")), " "); !strings.Contains(got,
+		"Flavors: small: 2 large: 1") || !strings.Contains(got, "Sum: 6") {
+		t.Errorf("widgets: %s", got)
+	}
 	must("its own layout again", "layout", "reset", "machine")
 	must("$schema", "layout", "schema")
 

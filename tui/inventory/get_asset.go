@@ -26,8 +26,13 @@ type getAssetOptions struct {
 func GetAssetCommand(a *verb.App) *cobra.Command {
 	var o getAssetOptions
 	cmd := &cobra.Command{
-		Use:               "asset UID",
-		Short:             "Show an asset with its relations and document",
+		Use:   "asset UID",
+		Short: "Show an asset with its relations and document",
+		Long: `Show an asset: what every asset has, its relations, the sections of its type's layout, and
+its document. A section that lists other assets has the first ten of them.`,
+		Example: `  reeve get asset 9f1c...
+  reeve get asset eth0 --site seoul-1 --type interface --as-of -7d
+  reeve get asset 9f1c... -o yaml`,
 		Args:              verb.Exactly("UID"),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -66,7 +71,7 @@ func getAsset(ctx context.Context, a *verb.App, o getAssetOptions) error {
 	if !verb.IsTable(p) {
 		return p.Document(answer.Msg)
 	}
-	return printAsset(a, p, answer.Msg, sectionsOf(ctx, s, answer.Msg.GetAsset()))
+	return printAsset(ctx, s, p, answer.Msg, sectionsOf(ctx, s, answer.Msg.GetAsset()))
 }
 
 // sectionsOf returns the layout of an asset's type, or nil: what every asset has is shown
@@ -84,7 +89,7 @@ func sectionsOf(ctx context.Context, s *verb.Session, asset *reevev1.Asset) *lay
 	return l
 }
 
-func printAsset(a *verb.App, p *output.Printer, answer *reevev1.GetAssetResponse, l *layout.Layout) error {
+func printAsset(ctx context.Context, s *verb.Session, p *output.Printer, answer *reevev1.GetAssetResponse, l *layout.Layout) error {
 	asset := answer.GetAsset()
 	d := output.NewDetails(p)
 	d.Field("UID", asset.GetUid())
@@ -107,7 +112,7 @@ func printAsset(a *verb.App, p *output.Printer, answer *reevev1.GetAssetResponse
 		d.Section("Relations", []string{"KIND", "DIRECTION", "TYPE", "UID"}, relationRows(asset, relations))
 	}
 	if l != nil {
-		sections(a, d, p, l, asset)
+		sections(ctx, s, d, p, l, asset)
 	}
 	if document := asset.GetDocument(); document != nil {
 		// What ticks in it is as old as the last change.

@@ -23,6 +23,7 @@ type getAssetsOptions struct {
 	columns              []string
 	full, count, explain bool
 	watch, noDefault     bool
+	widgets              bool
 }
 
 // GetAssetsCommand returns the verb get assets.
@@ -57,10 +58,14 @@ docs/query.md has more examples.`,
 	f.BoolVar(&o.count, "count", false, "show only how many there are")
 	f.BoolVar(&o.explain, "explain", false, "show how the list would be made, and the SQL, and do not make it")
 	f.BoolVar(&o.full, "full", false, "with the documents (json, jsonl and yaml)")
+	f.BoolVar(&o.widgets, "widgets", false, "show the numbers and charts that the type's layout has of all its assets, in place of the list")
 	f.BoolVar(&o.noDefault, "no-default", false, "leave the saved query out that is the default of the type")
 	f.BoolVarP(&o.watch, "watch", "w", false, "go on with what enters the list, changes in it and leaves it, until interrupted")
 	for _, other := range []string{"limit", "sort", "columns", "count", "explain", "state", "as-of"} {
 		cmd.MarkFlagsMutuallyExclusive("watch", other)
+	}
+	for _, other := range []string{"limit", "sort", "columns", "count", "explain", "state", "as-of", "watch", "filter", "site", "full"} {
+		cmd.MarkFlagsMutuallyExclusive("widgets", other) // widgets say themselves which assets they are of
 	}
 	a.Complete(cmd, "state", func(context.Context) []string { return verb.StateNames })
 	return cmd
@@ -77,6 +82,9 @@ func getAssets(ctx context.Context, a *verb.App, o getAssetsOptions) error {
 	}
 	defer s.Close()
 	columns := assetColumns(p)
+	if o.widgets && (o.Type == "" || !verb.IsTable(p)) {
+		return verb.Usagef("--widgets: goes with --type, and with -o table")
+	}
 	if o.Type != "" {
 		t, err := s.AssetType(ctx, o.SelectOptions.Site, o.Type)
 		if err != nil {
@@ -87,6 +95,13 @@ func getAssets(ctx context.Context, a *verb.App, o getAssetsOptions) error {
 		if err != nil {
 			// It was checked where it was taken in, so it is newer than this client.
 			a.Note("warning: showing the columns that every type has: %v", err)
+		}
+		if o.widgets {
+			if l == nil || len(l.Widgets) == 0 {
+				a.Note("the layout of type %s has no widgets", o.Type)
+				return nil
+			}
+			return widgets(ctx, s, p, o.Type, l)
 		}
 		if l != nil && verb.IsTable(p) && len(o.columns) == 0 && !o.count && !o.explain {
 			columns, view = layoutColumns(p, l), reevev1.AssetView_ASSET_VIEW_FULL

@@ -1,10 +1,12 @@
 package inventory
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -42,10 +44,11 @@ func language(a *verb.App) string {
 }
 
 // sections adds the sections of a layout to the details of an asset.
-func sections(a *verb.App, d *output.Details, p *output.Printer, l *layout.Layout, asset *reevev1.Asset) {
+func sections(ctx context.Context, s *verb.Session, d *output.Details, p *output.Printer, l *layout.Layout, asset *reevev1.Asset) {
 	of, age := subject(asset), func(t time.Time) string { return p.Time(timestamppb.New(t)) }
 	for i := range l.Sections {
-		if shown, ok := l.Sections[i].Show(of, language(a), age); ok {
+		if shown, ok := l.Sections[i].Show(of, language(s.App), age); ok {
+			ask(ctx, s, p, asset.GetType(), &shown)
 			section(d, shown, "")
 		}
 	}
@@ -59,16 +62,8 @@ func section(d *output.Details, s layout.Shown, around string) {
 		for _, inner := range s.Sections {
 			section(d, inner, title+" / ")
 		}
-	case s.Query != nil:
-		// What has to be asked for is told as a command.
-		command := "reeve get assets"
-		if s.Query.Type != "" {
-			command += " --type " + s.Query.Type
-		}
-		if s.Query.Filter != "" {
-			command += " --filter '" + strings.ReplaceAll(s.Query.Filter, "'", `'\''`) + "'"
-		}
-		d.Lines(title, []string{command})
+	case s.Query != nil && len(s.Rows) == 0:
+		d.Lines(title, []string{"none"})
 	case s.Text != "":
 		d.Lines(title, strings.Split(s.Text, "\n"))
 	case len(s.Heading) == 0:
@@ -78,8 +73,113 @@ func section(d *output.Details, s layout.Shown, around string) {
 		}
 		d.Lines(title, lines)
 	default:
-		d.Section(title, s.Heading, s.Rows)
+		headings := make([]string, len(s.Heading))
+		for i, h := range s.Heading {
+			headings[i] = strings.ToUpper(h)
+		}
+		d.Section(title, headings, s.Rows)
 	}
+}
+
+// maxQueried is how many assets a section shows that has to ask for them.
+const maxQueried = 10
+
+// ask fills in what a section, and those in it, have to ask the aggregator for. A question that fails is told of, and
+// what it was: the asset is shown all the same.
+func ask(ctx context.Context, s *verb.Session, p *output.Printer, typ string, shown *layout.Shown) {
+	for i := range shown.Sections {
+		ask(ctx, s, p, typ, &shown.Sections[i])
+	}
+	if shown.Query == nil {
+		return
+	}
+	if shown.Query.Type != "" {
+		typ = shown.Query.Type
+	}
+	var err error
+	if shown.Kind == layout.QueryTable {
+		err = askAssets(ctx, s, p, typ, shown)
+	} else {
+		err = askGroups(ctx, s, typ, shown)
+	}
+	if err != nil {
+		s.App.Note("the section %s is empty: %v", shown.Title, s.Explain(err))
+	}
+}
+
+// askAssets fills in a list of assets, and says where the rest of it is.
+func askAssets(ctx context.Context, s *verb.Session, p *output.Printer, typ string, shown *layout.Shown) error {
+	order := ""
+	if shown.Sort != nil {
+		order = strings.TrimPrefix(shown.Sort.Path, "@")
+		if shown.Sort.Descending {
+			order += " desc"
+		}
+	}
+	answer, err := s.Inventory.ListAssets(ctx, connect.NewRequest(&reevev1.ListAssetsRequest{
+		PageSize: maxQueried, Type: typ, Filter: shown.Query.Filter, OrderBy: order, View: reevev1.AssetView_ASSET_VIEW_FULL,
+	}))
+	if err != nil {
+		return err
+	}
+	age := func(t time.Time) string { return p.Time(timestamppb.New(t)) }
+	for _, asset := range answer.Msg.GetAssets() {
+		row := make([]string, len(shown.Columns))
+		for i := range shown.Columns {
+			row[i] = shown.Columns[i].Text(subject(asset), age)
+		}
+		shown.Rows = append(shown.Rows, row)
+	}
+	if answer.Msg.GetNextPageToken() != "" {
+		s.App.Note("the section %s has more than these %d: reeve get assets --type %s --filter '%s'", shown.Title, maxQueried, typ,
+			strings.ReplaceAll(shown.Query.Filter, "'", `'\''`))
+	}
+	return nil
+}
+
+var queryFunctions = map[string]reevev1.GroupValue_Function{
+	"": reevev1.GroupValue_FUNCTION_COUNT, "count": reevev1.GroupValue_FUNCTION_COUNT, "distinct": reevev1.GroupValue_FUNCTION_DISTINCT,
+	"sum": reevev1.GroupValue_FUNCTION_SUM, "avg": reevev1.GroupValue_FUNCTION_AVERAGE, "min": reevev1.GroupValue_FUNCTION_MIN,
+	"max": reevev1.GroupValue_FUNCTION_MAX,
+}
+
+// askGroups fills in the number of a card, or the numbers of a chart.
+func askGroups(ctx context.Context, s *verb.Session, typ string, shown *layout.Shown) error {
+	q := shown.Query
+	request := &reevev1.AnalyzeAssetsRequest{
+		Selection: &reevev1.AssetSelection{Type: typ, Filter: q.Filter}, Limit: int32(q.Top),
+		Values: []*reevev1.GroupValue{{Name: "value", Function: queryFunctions[q.Function], Field: strings.TrimPrefix(q.Of, "@")}},
+	}
+	if q.By != "" {
+		request.GroupBy = []*reevev1.GroupKey{{Field: strings.TrimPrefix(q.By, "@")}}
+		if q.Top == 0 {
+			request.Limit = maxQueried
+		}
+	}
+	answer, err := s.Query.AnalyzeAssets(ctx, connect.NewRequest(request))
+	if err != nil {
+		return err
+	}
+	_, shown.Rows = verb.GroupRows(answer.Msg)
+	for _, row := range shown.Rows {
+		if len(row) > 1 && row[0] == "" {
+			row[0] = "(none)"
+		}
+	}
+	return nil
+}
+
+// widgets shows the cards and charts of all assets of a type.
+func widgets(ctx context.Context, s *verb.Session, p *output.Printer, typ string, l *layout.Layout) error {
+	d := output.NewDetails(p)
+	for i := range l.Widgets {
+		shown, ok := l.Widgets[i].Show(layout.Subject{}, language(s.App), nil)
+		if ok {
+			ask(ctx, s, p, typ, &shown)
+			section(d, shown, "")
+		}
+	}
+	return d.Close()
 }
 
 // subject returns what a layout reads of an asset.

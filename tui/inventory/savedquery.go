@@ -2,14 +2,12 @@ package inventory
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
@@ -394,45 +392,14 @@ func runAnalysis(ctx context.Context, s *verb.Session, p *output.Printer, q *ree
 	if err != nil {
 		return s.Explain(err)
 	}
-	m := answer.Msg
 	if !verb.IsTable(p) {
-		return p.Document(m)
+		return p.Document(answer.Msg)
 	}
-	var heading []string
-	for _, k := range m.GetKeys() {
-		heading = append(heading, strings.ToUpper(k))
+	headings, rows := verb.GroupRows(answer.Msg)
+	if answer.Msg.GetMore() {
+		s.App.Note("warning: there are more groups than these %d", len(answer.Msg.GetGroups()))
 	}
-	for _, v := range m.GetValues() {
-		heading = append(heading, strings.ToUpper(v.GetName()))
-	}
-	row := func(g *reevev1.Group) []string {
-		cells := append([]string{}, g.GetKeys()...)
-		for i, n := range g.GetValues().GetNumbers() {
-			cells = append(cells, groupNumber(n, m.GetValues()[i].GetUnit()))
-		}
-		return cells
-	}
-	var rows [][]string
-	for _, g := range m.GetGroups() {
-		rows = append(rows, row(g))
-	}
-	if m.GetMore() {
-		s.App.Note("warning: there are more groups than these %d", len(rows))
-	}
-	return p.Rows(heading, rows)
-}
-
-func groupNumber(n *structpb.Value, unit reevev1.GroupColumn_Unit) string {
-	number, ok := n.GetKind().(*structpb.Value_NumberValue)
-	switch {
-	case !ok:
-		return ""
-	case unit == reevev1.GroupColumn_UNIT_MOMENT:
-		return time.UnixMilli(int64(number.NumberValue)).UTC().Format(time.RFC3339)
-	case unit == reevev1.GroupColumn_UNIT_DURATION:
-		return (time.Duration(number.NumberValue) * time.Second).String()
-	}
-	return fmt.Sprint(number.NumberValue)
+	return p.Rows(headings, rows)
 }
 
 // ParseColumns reads columns as users give them: PATH or PATH=HEADING.

@@ -4,14 +4,11 @@ package question
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
 	"github.com/reeve-cloud/reeve/pkg/nearest"
@@ -214,7 +211,7 @@ func analyze(ctx context.Context, a *verb.App, o analyzeOptions) error {
 	if p.Format == output.JSON || p.Format == output.YAML {
 		return p.Document(answer.Msg)
 	}
-	headings, rows := analysisRows(answer.Msg)
+	headings, rows := verb.GroupRows(answer.Msg)
 	if err := a.WriteRows(p, headings, rows); err != nil {
 		return err
 	}
@@ -222,80 +219,6 @@ func analyze(ctx context.Context, a *verb.App, o analyzeOptions) error {
 		a.Note("there are more groups: --limit, --others")
 	}
 	return nil
-}
-
-// analysisRows are the groups as rows of texts.
-func analysisRows(m *reevev1.AnalyzeAssetsResponse) (headings []string, rows [][]string) {
-	for _, k := range m.GetKeys() {
-		headings = append(headings, strings.ToUpper(k))
-	}
-	for _, v := range m.GetValues() {
-		headings = append(headings, strings.ToUpper(v.GetName()))
-	}
-	pivots := m.GetPivotValues()
-	if m.GetPivotOthers() {
-		pivots = append(slices.Clip(pivots), "(others)")
-	}
-	for _, pivot := range pivots {
-		if pivot == "" {
-			pivot = "(none)"
-		}
-		for _, v := range m.GetValues() {
-			headings = append(headings, strings.ToUpper(pivot+" "+v.GetName()))
-		}
-	}
-	add := func(first string, g *reevev1.Group) {
-		if g == nil {
-			return
-		}
-		var row []string
-		for i := range m.GetKeys() {
-			switch {
-			case i < len(g.GetKeys()):
-				row = append(row, strings.ReplaceAll(g.GetKeys()[i], "\x1f", ", "))
-			case i == 0:
-				row = append(row, first)
-			default:
-				row = append(row, "")
-			}
-		}
-		row = append(row, numberTexts(m.GetValues(), g.GetValues())...)
-		for _, cell := range g.GetPivot() {
-			row = append(row, numberTexts(m.GetValues(), cell)...)
-		}
-		rows = append(rows, row)
-	}
-	for _, g := range m.GetGroups() {
-		add("", g)
-	}
-	add("(others)", m.GetOthers())
-	add("(all)", m.GetTotals())
-	return headings, rows
-}
-
-// numberTexts are the values of a group; of a group that has none, nothing for each.
-func numberTexts(columns []*reevev1.GroupColumn, values *reevev1.GroupNumbers) []string {
-	texts := make([]string, len(columns))
-	for i, n := range values.GetNumbers() {
-		if i < len(texts) {
-			texts[i] = numberText(columns[i].GetUnit(), n)
-		}
-	}
-	return texts
-}
-
-func numberText(unit reevev1.GroupColumn_Unit, v *structpb.Value) string {
-	n, ok := v.GetKind().(*structpb.Value_NumberValue)
-	if !ok {
-		return valueText(v)
-	}
-	switch unit {
-	case reevev1.GroupColumn_UNIT_MOMENT:
-		return time.UnixMilli(int64(n.NumberValue)).UTC().Format(time.RFC3339)
-	case reevev1.GroupColumn_UNIT_DURATION:
-		return time.Duration(n.NumberValue * float64(time.Second)).String()
-	}
-	return strconv.FormatFloat(n.NumberValue, 'f', -1, 64)
 }
 
 // series shows groups over periods: a row for each period of each.
@@ -347,7 +270,7 @@ func series(ctx context.Context, s *verb.Session, p *output.Printer, o analyzeOp
 				row = append(row, text)
 			}
 			if i < len(x.GetPoints()) {
-				row = append(row, numberTexts(m.GetValues(), x.GetPoints()[i])...)
+				row = append(row, verb.NumberTexts(m.GetValues(), x.GetPoints()[i])...)
 			}
 			rows = append(rows, row)
 		}

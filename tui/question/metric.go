@@ -269,7 +269,7 @@ func metricRunCommand(a *verb.App) *cobra.Command {
 			if p.Format == output.JSON || p.Format == output.YAML {
 				return p.Document(answer.Msg)
 			}
-			headings, rows := analysisRows(answer.Msg.GetSample())
+			headings, rows := verb.GroupRows(answer.Msg.GetSample())
 			return a.WriteRows(p, headings, rows)
 		},
 	}
@@ -407,7 +407,7 @@ func sampleRows(m *reevev1.QueryMetricResponse) (headings []string, rows [][]str
 			}
 			row := append([]string{verb.Stamp(m.GetTimes()[i])}, labels...)
 			for _, n := range point.GetNumbers() {
-				row = append(row, numberText(0, n))
+				row = append(row, verb.NumberText(0, n))
 			}
 			rows = append(rows, row)
 		}

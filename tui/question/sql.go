@@ -1,10 +1,8 @@
 package question
 
 import (
-	"bytes"
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -13,7 +11,6 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	reevev1 "github.com/reeve-cloud/reeve/pkg/api/reeve/v1"
@@ -198,7 +195,7 @@ func (o *sqlOptions) rowWriter(a *verb.App, p *output.Printer, columns []*reevev
 	list := make([]output.Column[*structpb.ListValue], len(columns))
 	for i, c := range columns {
 		list[i] = output.Column[*structpb.ListValue]{Heading: c.GetName(),
-			Value: func(row *structpb.ListValue) string { return valueText(valueAt(row, i)) }}
+			Value: func(row *structpb.ListValue) string { return verb.ValueText(valueAt(row, i)) }}
 	}
 	return tableRows{output.NewList(p, "rows", list)}, nil
 }
@@ -294,7 +291,7 @@ func newCSVRows(a *verb.App, p *output.Printer, columns []*reevev1.SQLColumn) (*
 func (c *csvRows) write(rows []*structpb.ListValue) error {
 	for _, row := range rows {
 		for i := range c.record {
-			c.record[i] = c.shown(valueText(valueAt(row, i)))
+			c.record[i] = c.shown(verb.ValueText(valueAt(row, i)))
 		}
 		if err := c.w.Write(c.record); err != nil {
 			return fmt.Errorf("writing output: %w", err)
@@ -317,25 +314,4 @@ func valueAt(row *structpb.ListValue, i int) *structpb.Value {
 		return row.GetValues()[i]
 	}
 	return structpb.NewNullValue()
-}
-
-// valueText returns a value as tables and CSV have it: texts as they are, what is
-// nested as JSON, and nothing for null.
-func valueText(v *structpb.Value) string {
-	switch v.GetKind().(type) {
-	case *structpb.Value_NullValue, nil:
-		return ""
-	case *structpb.Value_StringValue:
-		return v.GetStringValue()
-	}
-	text, err := protojson.Marshal(v)
-	if err != nil {
-		return ""
-	}
-	// protojson varies its white space on purpose.
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, text); err != nil {
-		return string(text)
-	}
-	return compact.String()
 }
