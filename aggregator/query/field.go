@@ -53,8 +53,8 @@ func (p *Plan) value(f filter.Field) value {
 	}
 	v := value{
 		kind: "Float64", kindOf: kind,
-		of:      func(s *Statement, src *Source) string { return "ifNull(" + read(text(s, src)) + ", 0)" },
-		missing: func(s *Statement, src *Source) string { return "isNull(" + read(text(s, src)) + ")" },
+		of:      func(s *Statement, src *Source) string { return "ifNull(" + src.once(read, text(s, src)) + ", 0)" },
+		missing: func(s *Statement, src *Source) string { return "isNull(" + src.once(read, text(s, src)) + ")" },
 	}
 	if kind == filter.Time {
 		v.kind = "Int64"
@@ -95,7 +95,7 @@ func (p *Plan) Millis(f filter.Field) func(*Statement, *Source) string {
 		}
 	}
 	text := p.TextOf(f)
-	return func(s *Statement, src *Source) string { return moment(text(s, src)) }
+	return func(s *Statement, src *Source) string { return src.once(moment, text(s, src)) }
 }
 
 // Texts returns the expression of the list of values of a field.

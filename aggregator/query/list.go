@@ -383,7 +383,9 @@ func (l *list) page(s *Statement, table string, conditions []string, after []any
 	}
 	order := " ORDER BY " + l.order()
 	if src.History {
-		return src.With(s) + "SELECT " + strings.Join(columns, ", ") + " FROM " + l.past(s, conditions) + order + oneEach + " LIMIT " + fmt.Sprint(limit)
+		// What is there twice is left out by whoever reads it: the engine would read all columns of
+		// all rows for that.
+		return src.With(s) + "SELECT " + strings.Join(columns, ", ") + " FROM " + l.past(s, conditions) + order + " LIMIT " + fmt.Sprint(limit)
 	}
 	return "SELECT " + strings.Join(columns, ", ") + " FROM " + table + where(conditions) + order + " LIMIT " + fmt.Sprint(limit)
 }

@@ -63,6 +63,15 @@ func (src *Source) path(s *Statement, path string) string {
 	return field(path)
 }
 
+// once returns an expression of a text. That of the history is long, and so stands in it once,
+// however often the expression has it.
+func (src *Source) once(of func(text string) string, text string) string {
+	if !src.History {
+		return of(text)
+	}
+	return "arrayMap(t -> " + of("t") + ", [" + text + "])[1]"
+}
+
 // From returns what stands behind FROM for rows of the history that a condition selects
 // before anything else of them is read.
 func (src *Source) From(s *Statement, condition string) string {
