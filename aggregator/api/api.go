@@ -87,6 +87,8 @@ type Options struct {
 	History reevev1connect.HistoryServiceHandler
 	// Metric may be nil, as Inventory may.
 	Metric reevev1connect.MetricServiceHandler
+	// Retention may be nil, as Inventory may.
+	Retention reevev1connect.RetentionServiceHandler
 	// CountSite returns what the warehouse has of a site, and RemoveSites has the
 	// sites removed that are marked as deleted in the registry. They may be nil:
 	// no site can be deleted then.
@@ -165,6 +167,9 @@ func (o *Options) validate() error {
 	}
 	if o.Metric == nil {
 		o.Metric = reevev1connect.UnimplementedMetricServiceHandler{}
+	}
+	if o.Retention == nil {
+		o.Retention = reevev1connect.UnimplementedRetentionServiceHandler{}
 	}
 	if o.strangerIdle == 0 {
 		o.strangerIdle = strangerIdle
@@ -262,12 +267,13 @@ func (s *Server) mux() http.Handler {
 	mux.Handle(reference.Path, s.pages)
 	mux.Handle(reevev1connect.NewHistoryServiceHandler(s.options.History, closed))
 	mux.Handle(reevev1connect.NewMetricServiceHandler(s.options.Metric, closed))
+	mux.Handle(reevev1connect.NewRetentionServiceHandler(s.options.Retention, closed))
 	reflector := grpcreflect.NewStaticReflector(
 		reevev1connect.EnrollmentServiceName, reevev1connect.FleetServiceName, reevev1connect.AccessServiceName,
 		reevev1connect.InventoryServiceName,
 		reevev1connect.EventServiceName, reevev1connect.QueryServiceName, reevev1connect.ScopeServiceName,
 		reevev1connect.ExportServiceName, reevev1connect.ViewServiceName, reevev1connect.GraphServiceName,
-		reevev1connect.HistoryServiceName, reevev1connect.MetricServiceName)
+		reevev1connect.HistoryServiceName, reevev1connect.MetricServiceName, reevev1connect.RetentionServiceName)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, closed))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, closed))
 	return mux

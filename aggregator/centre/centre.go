@@ -141,6 +141,10 @@ func (a *Centre) open(ctx context.Context) error {
 		return err
 	}
 	feed := ingest.NewFeed(a.metrics)
+	thinner := &retention.Thinner{Warehouse: a.warehouse, Registry: a.registry, Versions: c.Retention.Policy().Versions, Logger: logger}
+	if err := thinner.Load(ctx); err != nil {
+		return err
+	}
 	newest, err := a.warehouse.NewestReceived(ctx)
 	if err != nil {
 		return err
@@ -149,7 +153,8 @@ func (a *Centre) open(ctx context.Context) error {
 	paths := catalogue.New(a.warehouse, logger)
 	in, err := ingest.New(ingest.Options{
 		Warehouse: a.warehouse, Watermarks: a.registry, Dir: commitLogDir(c),
-		Logger: logger, Metrics: a.metrics, Committed: func(g *warehouse.Group) { paths.Learn(g); feed.Publish(g) }, Fences: scopes.Fences,
+		Logger: logger, Metrics: a.metrics, Committed: func(g *warehouse.Group) { paths.Learn(g); feed.Publish(g); thinner.Saw(len(g.Versions)) },
+		Fences:   scopes.Fences,
 		Progress: progress,
 	})
 	if err != nil {
@@ -164,7 +169,8 @@ func (a *Centre) open(ctx context.Context) error {
 	inventory := &api.Inventory{Warehouse: a.warehouse, Registry: a.registry, Feed: feed, Started: time.Now(), Logger: logger, Scopes: scopes}
 	remover := removal.New(removal.Options{Registry: a.registry, Warehouse: a.warehouse, Logger: logger,
 		Forgotten: func(site string) { scopes.Forget(site); paths.Forget(site); inventory.Tail.Removed(site) }})
-	inventory.Engine = query.New(query.Options{Warehouse: a.warehouse, Silent: inventory.SilentAgents, Catalogue: query.Paths(paths), Logger: logger})
+	inventory.Engine = query.New(query.Options{Warehouse: a.warehouse, Silent: inventory.SilentAgents, Catalogue: query.Paths(paths), Thinned: thinner.Thinned,
+		Logger: logger})
 	if inventory.Tail, err = watch.New(ctx, watch.Options{
 		Engine: inventory.Engine, Progress: progress, Removed: a.registry.ForgottenSite, Logger: logger,
 	}); err != nil {
@@ -189,8 +195,16 @@ func (a *Centre) open(ctx context.Context) error {
 	if err := a.registry.ShipMetrics(ctx, metric.Shipped(time.Now())); err != nil {
 		return err
 	}
+	// What was between is not known any more where the history is thin, so it is sampled of no moment of it.
+	known := func(ctx context.Context) (time.Time, error) {
+		begins, err := a.warehouse.HistoryBegins(ctx)
+		if since := thinner.WholeSince(); err == nil && !begins.IsZero() && since.After(begins) {
+			return since, nil
+		}
+		return begins, err
+	}
 	sampler := metric.New(metric.Options{Registry: a.registry, Warehouse: a.warehouse, Engine: inventory.Engine, Logger: logger,
-		Known: a.warehouse.HistoryBegins, Metrics: a.metrics})
+		Known: known, Metrics: a.metrics})
 	server, err := api.New(api.Options{
 		Agents: agents, Listener: tcp, Certificate: certificate.Get, CA: a.ca, Registry: a.registry, Addresses: c.Advertise,
 		Warehouse:   func(context.Context) (string, string, error) { return a.warehouse.Kind(), a.warehouse.Version(), nil },
@@ -203,8 +217,9 @@ func (a *Centre) open(ctx context.Context) error {
 		Graph:   &api.Graph{Inventory: inventory, Walker: graph.New(inventory.Engine)},
 		History: &api.History{Inventory: inventory},
 		Metric: &api.Metric{Registry: a.registry, Warehouse: a.warehouse, Engine: inventory.Engine, Sampler: sampler,
-			Known: a.warehouse.HistoryBegins, Logger: logger},
-		Metrics: a.metrics, Logger: logger,
+			Known: known, Logger: logger},
+		Retention: &api.Retention{Registry: a.registry, Warehouse: a.warehouse, Thinner: thinner, Logger: logger},
+		Metrics:   a.metrics, Logger: logger,
 	})
 	if err != nil {
 		return err
@@ -215,7 +230,7 @@ func (a *Centre) open(ctx context.Context) error {
 		Policy: c.Retention.Policy(), Warehouse: a.warehouse, Registry: a.registry, Logger: logger, Metrics: a.metrics,
 	})
 	a.parts = append(a.parts, in.Run, inventory.Tail.Run, paths.Run, scopes.Run, agents.Serve, server.Serve, remover.Run, keeper.Run, sampler.Run,
-		a.keepClock)
+		thinner.Run, a.keepClock)
 	return nil
 }
 

@@ -51,6 +51,9 @@ func (e *Engine) Changes(ctx context.Context, scope Scope, q ChangesQuery) (*Cha
 		return nil, err
 	}
 	p.states = true
+	if !q.Since.IsZero() {
+		p.WarnThin(q.Since)
+	}
 	binding := fmt.Sprintf("changes %s %d %v", p.Binding(), q.Since.UnixMilli(), q.Operations)
 	after, err := DecodeToken(q.Token, binding, 4)
 	if err != nil {

@@ -50,6 +50,9 @@ type Options struct {
 	Silent func() []string
 	// Catalogue may be nil: then no kinds are known, and no paths are unknown.
 	Catalogue Catalogue
+	// Thinned says in words what is not known any more of a moment, for assets of a site and a
+	// type, where empty is all of them; nothing if all is. It may be nil.
+	Thinned func(site, assetType string, at time.Time) string
 	// Now is the clock for relative times; nil is time.Now.
 	Now func() time.Time
 	// Logger may be nil.
@@ -74,6 +77,7 @@ type Engine struct {
 	warehouse *warehouse.Warehouse
 	silent    func() []string
 	catalogue Catalogue
+	thinned   func(site, assetType string, at time.Time) string
 	now       func() time.Time
 	logger    *slog.Logger
 }
@@ -83,6 +87,9 @@ func New(o Options) *Engine {
 	e := &Engine{conn: o.Warehouse.Conn(), warehouse: o.Warehouse, silent: o.Silent, catalogue: o.Catalogue, now: o.Now, logger: o.Logger}
 	if e.silent == nil {
 		e.silent = func() []string { return nil }
+	}
+	if e.thinned = o.Thinned; e.thinned == nil {
+		e.thinned = func(string, string, time.Time) string { return "" }
 	}
 	if e.now == nil {
 		e.now = time.Now
@@ -204,11 +211,25 @@ func (e *Engine) Plan(ctx context.Context, scope Scope, selection Selection) (*P
 	if err := p.check(); err != nil {
 		return nil, err
 	}
+	if !selection.Moment.Now() {
+		p.WarnThin(selection.Moment.Time())
+	}
 	return p, nil
 }
 
 // Selection returns what the plan is of.
 func (p *Plan) Selection() Selection { return p.selection }
+
+// WarnThin has the answer say if not all is known any more of one of some moments: of the
+// first of which that is so.
+func (p *Plan) WarnThin(moments ...time.Time) {
+	for _, at := range moments {
+		if text := p.engine.thinned(p.selection.Site, p.assetType(), at); text != "" {
+			p.Answered.Warnings = append(p.Answered.Warnings, &filter.Error{Message: text})
+			return
+		}
+	}
+}
 
 // assetType is the one type that is asked for, if there is one.
 func (p *Plan) assetType() string {

@@ -27,7 +27,7 @@ const (
 
 // Policy says for how long things are kept. Zero is for ever.
 type Policy struct {
-	// Versions, Events and Usage are removed by whole months.
+	// Versions is for the Thinner. Events and Usage are removed by whole months.
 	Versions, Events, Usage time.Duration
 	Gaps                    time.Duration
 	Audit                   time.Duration
@@ -82,7 +82,6 @@ func (k *Keeper) rules() []rule {
 	}
 	p, r := k.o.Policy, k.o.Registry
 	return []rule{
-		{"versions", p.Versions, months(warehouse.VersionTable)},
 		{"events", p.Events, months(warehouse.EventTable)},
 		{"usage", p.Usage, months(warehouse.UsageTable)},
 		{"gaps", p.Gaps, func(ctx context.Context, before time.Time) (uint64, error) {

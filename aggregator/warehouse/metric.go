@@ -147,14 +147,9 @@ func (w *Warehouse) DeleteMetricSamples(ctx context.Context, series string, befo
 
 // HistoryBegins returns when the oldest version was received that there is: zero if there
 // is none. Of what was before nothing is known.
-func (w *Warehouse) HistoryBegins(ctx context.Context) (time.Time, error) {
-	var first time.Time
-	var rows uint64
-	if err := w.conn.QueryRow(ctx, "SELECT min(received_at), count() FROM asset_version").Scan(&first, &rows); err != nil {
-		return first, fmt.Errorf("looking when the history begins: %w", err)
+func (w *Warehouse) HistoryBegins(ctx context.Context) (at time.Time, err error) {
+	if err := w.conn.QueryRow(ctx, "SELECT min(received_at) FROM asset_version").Scan((*moment)(&at)); err != nil {
+		return at, fmt.Errorf("looking when the history begins: %w", err)
 	}
-	if rows == 0 {
-		return time.Time{}, nil
-	}
-	return first, nil
+	return at, nil
 }

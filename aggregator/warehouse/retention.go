@@ -14,9 +14,8 @@ type Table string
 
 // The tables that are kept by months: of what was received, and of what was used.
 const (
-	VersionTable Table = "asset_version"
-	EventTable   Table = "event"
-	UsageTable   Table = "usage"
+	EventTable Table = "event"
+	UsageTable Table = "usage"
 )
 
 // DropMonths removes the months of a table that ended before the month of a time, and

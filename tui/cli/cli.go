@@ -90,6 +90,7 @@ Sign in with "reeve login", then look around with "reeve get".`,
 		admin.LayoutCommand(a),
 		inventory.QueryCommand(a),
 		question.MetricCommand(a),
+		admin.RetentionCommand(a),
 		versionCommand(a),
 	)
 	return root

@@ -46,6 +46,7 @@ type Client struct {
 	Graph     reevev1connect.GraphServiceClient
 	History   reevev1connect.HistoryServiceClient
 	Metric    reevev1connect.MetricServiceClient
+	Retention reevev1connect.RetentionServiceClient
 	transport *http.Transport
 }
 
@@ -95,6 +96,7 @@ func New(o Options) (*Client, error) {
 		Graph:     reevev1connect.NewGraphServiceClient(httpClient, server, interceptors),
 		History:   reevev1connect.NewHistoryServiceClient(httpClient, server, interceptors),
 		Metric:    reevev1connect.NewMetricServiceClient(httpClient, server, interceptors),
+		Retention: reevev1connect.NewRetentionServiceClient(httpClient, server, interceptors),
 		transport: transport,
 	}, nil
 }

@@ -112,7 +112,9 @@ func (a *App) Warnings(filter string, list []*reevev1.FilterProblem) {
 	for _, p := range list {
 		lines := problemLines(filter, []*reevev1.FilterProblem{p})
 		a.Note("warning: %s", lines[0])
-		a.More(lines[1:])
+		if p.GetEnd() > 0 { // else it is of no place in the filter
+			a.More(lines[1:])
+		}
 	}
 }
 

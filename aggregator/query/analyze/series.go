@@ -146,6 +146,13 @@ func SeriesOf(ctx context.Context, e *query.Engine, scope query.Scope, q SeriesQ
 	if asksRelated(a.Filter.Root) {
 		return nil, query.Wrong("filter", "series cannot ask for relations: ask for each moment by itself")
 	}
+	if len(ends) > 1 {
+		moments := make([]time.Time, len(ends)-1)
+		for i := range moments {
+			moments[i] = time.UnixMilli(ends[i])
+		}
+		a.WarnThin(moments...)
+	}
 	answer := &Serieses{Answered: a.Answered, Keys: a.names, Values: a.values, Times: starts}
 	for _, m := range a.measures {
 		answer.Kinds = append(answer.Kinds, m.kind)
