@@ -368,11 +368,19 @@ func (t *Thinner) Once(ctx context.Context) (err error) {
 				"right?", newest.UTC().Format(time.RFC3339), c.Cut.Format(time.DateOnly))
 		}
 	}
-	if err := t.note(ctx, Cuts(rules, now)); err != nil {
-		return err
-	}
 	kinds, err := t.Warehouse.AssetKinds(ctx)
 	if err != nil {
+		return err
+	}
+	var list []registry.Thinned
+	for _, k := range kinds {
+		if rule := ruleOf(rules, k); rule != nil {
+			c := cuts(*rule, now)
+			c.Site, c.Type = "", k.Type
+			list = append(list, c)
+		}
+	}
+	if err := t.note(ctx, list); err != nil {
 		return err
 	}
 	removed := 0

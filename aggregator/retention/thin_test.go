@@ -212,8 +212,8 @@ func TestThinnedHistory(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 2))
-	h := newHistory(t, r, 700, 900)
-	often := registry.RetentionRule{Type: "a.b.Often", All: 10, Daily: 40, Weekly: 200, Monthly: 500}
+	h := newHistory(t, r, 150, 600)
+	often := registry.RetentionRule{Type: "a.b.Often", All: 10, Daily: 40, Weekly: 90, Monthly: 130}
 	rarely := registry.RetentionRule{All: 60}
 	rules := []registry.RetentionRule{often, rarely}
 
@@ -231,8 +231,11 @@ func TestThinnedHistory(t *testing.T) {
 		thinner := h.thinner()
 		done := make(chan error, 1)
 		go func() { done <- thinner.Once(ctx) }()
-		for end := time.Now().Add(30 * time.Second); thinner.Progress().Removed < uint64(1+r.IntN(60)) && time.Now().Before(end); {
-			time.Sleep(time.Millisecond)
+		some := uint64(1 + r.IntN(60))
+		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			if p := thinner.Progress(); p.Removed >= some || !p.Finished.IsZero() {
+				break
+			}
 		}
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, context.Canceled) && ctx.Err() == nil {
