@@ -297,7 +297,7 @@ func (t *Thinner) Thinned(site, assetType string, at time.Time) string {
 			level, kept, until, period = 2, "once a week", x.Daily, weeks
 		}
 		// What was at the end of a period is known.
-		if end := at.Add(time.Millisecond); level < 4 && period.start(end).Equal(end) {
+		if end := at.Add(time.Millisecond); end.Equal(x.Monthly) || level < 4 && period.start(end).Equal(end) {
 			continue
 		}
 		if level > worst {

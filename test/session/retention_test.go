@@ -16,6 +16,7 @@ import (
 	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/test/centre"
 	"github.com/reeve-cloud/reeve/tui/cli"
+	"github.com/reeve-cloud/reeve/tui/verb"
 )
 
 // TestRetentionOnTheCommandLine plans rules, sets them, and takes them away again.
@@ -44,7 +45,7 @@ func TestRetentionOnTheCommandLine(t *testing.T) {
 	run := func(ok bool, want string, args ...string) {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
-		code := cli.Run(t.Context(), args, cli.System{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Dir: home, Now: time.Now,
+		code := cli.Run(t.Context(), args, verb.System{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Dir: home, Now: time.Now,
 			Getenv: func(name string) string { return map[string]string{"HOME": home}[name] }})
 		if out := stdout.String() + stderr.String(); (code == 0) != ok || !strings.Contains(out, want) {
 			t.Errorf("reeve %s: exits with %d and says %s\nwant %q in it", strings.Join(args, " "), code, out, want)
