@@ -42,17 +42,19 @@ func (a *Centre) awaitClock(ctx context.Context, certificate func() (*tls.Certif
 	}
 	ran, err := time.Parse(time.RFC3339Nano, strings.TrimSpace(string(data)))
 	if err != nil {
-		return fmt.Errorf("reading until when the aggregator has run: %s: %w: remove the file if this machine's clock is right", a.clockFile(), err)
+		return fmt.Errorf("reading until when the aggregator has run: %s: %w: remove the file if this machine's clock is right",
+			a.clockFile(), err)
 	}
-	behind := func() bool { return ran.Sub(time.Now()) > hlc.MaxSkew }
+	behind := func() bool { return time.Until(ran) > hlc.MaxSkew }
 	if !behind() {
 		return nil
 	}
 	say := func() string {
-		return fmt.Sprintf("this machine's clock says %s, but the aggregator has run at %s already: set the clock, and the aggregator goes on by itself; "+
-			"if it is right, and was wrong then, remove %s and restart", time.Now().UTC().Format(time.RFC3339), ran.UTC().Format(time.RFC3339), a.clockFile())
+		return fmt.Sprintf("this machine's clock says %s, but the aggregator has run at %s already: set the clock, and the aggregator "+
+			"goes on by itself; if it is right, and was wrong then, remove %s and restart",
+			time.Now().UTC().Format(time.RFC3339), ran.UTC().Format(time.RFC3339), a.clockFile())
 	}
-	a.logger.Error("waiting for the clock: " + say())
+	a.logger.Error("waiting until this machine's clock is right", "reason", say())
 	return a.tellToWait(ctx, certificate, say, func() error {
 		for behind() {
 			if err := retry.Sleep(ctx, time.Second); err != nil {

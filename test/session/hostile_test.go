@@ -28,8 +28,8 @@ import (
 
 var (
 	hostileFor = flag.Duration("hostile-for", 8*time.Second,
-		"how long TestBesideHostileAgents measures honest agents alone, and then beside hostile ones; from a minute on their delays are held "+
-			"against each other")
+		"how long TestBesideHostileAgents measures honest agents alone, two minutes at most, and then beside hostile ones; from a minute on "+
+			"their delays are held against each other")
 	hostileAgents = flag.Int("hostile-honest", 50, "how many honest agents there are in TestBesideHostileAgents")
 )
 
@@ -49,7 +49,7 @@ func TestBesideHostileAgents(t *testing.T) {
 	for n := range *hostileAgents {
 		honest = append(honest, newHonestAgent(t, c, fmt.Sprint("site", n%sites)))
 	}
-	alone := measure(t, honest, func() { time.Sleep(*hostileFor) })
+	alone := measure(t, honest, func() { time.Sleep(min(*hostileFor, 2*time.Minute)) })
 
 	o := hostileOrders{Address: c.Address, Longer: 1, Heard: []string{"cannot be read", "protocol violation", "new spool"}}
 	if *hostileFor >= time.Minute {

@@ -47,7 +47,7 @@ func RetentionCommand(a *verb.App) *cobra.Command {
 func parseRules(texts []string) (rules []*reevev1.RetentionRule, err error) {
 	for _, text := range texts {
 		r := &reevev1.RetentionRule{}
-		for _, word := range strings.Fields(text) {
+		for word := range strings.FieldsSeq(text) {
 			key, value, ok := strings.Cut(word, "=")
 			to := map[string]*int32{"all": &r.AllDays, "daily": &r.DailyDays, "weekly": &r.WeeklyDays, "monthly": &r.MonthlyDays}[key]
 			switch {
@@ -174,21 +174,22 @@ func cutText(c *reevev1.RetentionCut) string {
 		of += " of site " + c.GetSite()
 	}
 	day := func(t *timestamppb.Timestamp) string { return t.AsTime().UTC().Format(time.DateOnly) }
-	text := of + ": everything since " + day(c.GetAllSince())
+	var text strings.Builder
+	text.WriteString(of + ": everything since " + day(c.GetAllSince()))
 	before := c.GetAllSince()
 	for _, part := range []struct {
 		how   string
 		since *timestamppb.Timestamp
 	}{{"once a day", c.GetDailySince()}, {"once a week", c.GetWeeklySince()}, {"once a month", c.GetMonthlySince()}} {
 		if part.since.AsTime().Before(before.AsTime()) {
-			text += ", " + part.how + " since " + day(part.since)
+			text.WriteString(", " + part.how + " since " + day(part.since))
 			before = part.since
 		}
 	}
 	if before.AsTime().Unix() > 0 {
-		text += "; of moments before that nothing can be asked any more"
+		text.WriteString("; of moments before that nothing can be asked any more")
 	}
-	return text
+	return text.String()
 }
 
 func retentionPlanCommand(a *verb.App) *cobra.Command {
