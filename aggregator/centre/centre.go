@@ -145,7 +145,7 @@ func (a *Centre) open(ctx context.Context) error {
 	if err := thinner.Load(ctx); err != nil {
 		return err
 	}
-	newest, err := a.warehouse.NewestReceived(ctx)
+	newest, err := a.warehouse.NewestReceived(ctx, time.Now().Add(hlc.MaxSkew))
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/reeve-cloud/reeve/pkg/hlc"
 )
 
 // Progress says how far the warehouse is. Each group has a time of its own at which it was
@@ -56,10 +58,14 @@ func (p *Progress) Begin(now time.Time) time.Time {
 	return time.UnixMilli(p.last).UTC()
 }
 
-// Left takes note of a group that an earlier aggregator has begun.
+// Left takes note of a group that an earlier aggregator has begun. One of a time that has yet to
+// come was begun while the clock was wrong: what comes now is not to wait for that time.
 func (p *Progress) Left(at int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if toCome(at) {
+		return
+	}
 	p.last = max(p.last, at)
 }
 
@@ -69,7 +75,7 @@ func (p *Progress) Done(at int64, versions bool) {
 	defer p.mu.Unlock()
 	delete(p.open, at)
 	newest := p.now.At
-	if versions {
+	if versions && (at <= p.last || !toCome(at)) {
 		newest = max(newest, at)
 	}
 	open := slices.DeleteFunc(slices.Sorted(maps.Keys(p.open)), func(o int64) bool { return o > newest })
@@ -80,6 +86,9 @@ func (p *Progress) Done(at int64, versions bool) {
 	close(p.more)
 	p.more = make(chan struct{})
 }
+
+// toCome reports whether a time is further ahead than clocks may be.
+func toCome(at int64) bool { return time.Until(time.UnixMilli(at)) > hlc.MaxSkew }
 
 // Settled says that what an earlier aggregator left can be read.
 func (p *Progress) Settled() { close(p.settled) }

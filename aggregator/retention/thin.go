@@ -12,6 +12,7 @@ import (
 
 	"github.com/reeve-cloud/reeve/aggregator/registry"
 	"github.com/reeve-cloud/reeve/aggregator/warehouse"
+	"github.com/reeve-cloud/reeve/pkg/hlc"
 	"github.com/reeve-cloud/reeve/pkg/retry"
 	"github.com/reeve-cloud/reeve/pkg/wire"
 )
@@ -357,7 +358,7 @@ func (t *Thinner) Once(ctx context.Context) (err error) {
 		t.set(func(p *Progress) { p.Running, p.Waiting, p.Finished, p.Error = false, false, t.now(), err })
 	}()
 	now := t.now()
-	newest, err := t.Warehouse.NewestReceived(ctx)
+	newest, err := t.Warehouse.NewestReceived(ctx, now.Add(hlc.MaxSkew))
 	if err != nil || newest.IsZero() {
 		return err
 	}

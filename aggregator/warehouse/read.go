@@ -403,10 +403,12 @@ func (o *Operation) Scan(src any) error {
 	return fmt.Errorf("operation %v is unknown", src)
 }
 
-// NewestReceived returns when the newest group with versions of assets was received; zero if
-// there is none.
-func (w *Warehouse) NewestReceived(ctx context.Context) (at time.Time, err error) {
-	if err := w.conn.QueryRow(ctx, "SELECT max(received_at) FROM asset_version").Scan((*moment)(&at)); err != nil {
+// NewestReceived returns when the newest group with versions of assets was received, of those
+// that were received before a time; zero if there is none. What has a later time came while
+// the aggregator's clock was wrong.
+func (w *Warehouse) NewestReceived(ctx context.Context, before time.Time) (at time.Time, err error) {
+	newest := fmt.Sprintf("SELECT max(received_at) FROM asset_version WHERE received_at < fromUnixTimestamp64Milli(%d)", before.UnixMilli())
+	if err := w.conn.QueryRow(ctx, newest).Scan((*moment)(&at)); err != nil {
 		return at, fmt.Errorf("looking for the newest version: %w", err)
 	}
 	return at, nil

@@ -389,7 +389,7 @@ func TestReadersHoldWhatIsListed(t *testing.T) {
 						}
 					}
 					e.stop()
-					newest, err := e.warehouse.NewestReceived(t.Context())
+					newest, err := e.warehouse.NewestReceived(t.Context(), time.Now().Add(hlc.MaxSkew))
 					if err != nil {
 						t.Fatal(err)
 					}
