@@ -38,8 +38,7 @@ func (s *Store) CollectGarbage() error {
 }
 
 func (s *Store) collectGarbage() error {
-	// Compaction writes beside what it replaces.
-	if err := spool.CheckFree(s.db.Opts().Dir, s.MinFree+4*memTableBytes); err != nil {
+	if err := spool.CheckFree(s.db.Opts().Dir, s.MinFree); err != nil {
 		return err
 	}
 	if err := s.dropGarbage(); err != nil {
@@ -51,6 +50,10 @@ func (s *Store) collectGarbage() error {
 	}
 	if size-s.settled < max(minGrowth, s.settled) {
 		return nil
+	}
+	// Compaction writes beside what it replaces.
+	if err := spool.CheckFree(s.db.Opts().Dir, s.MinFree+4*memTableBytes); err != nil {
+		return err
 	}
 	if err := s.compact(); err != nil {
 		return err

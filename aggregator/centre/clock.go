@@ -24,8 +24,13 @@ import (
 // later. So the aggregator remembers until when it has run, and waits at its start
 // while the clock says an earlier time; agents keep what they have meanwhile.
 
-// lookAtClock is how often the running aggregator looks at its clock.
-const lookAtClock = 30 * time.Second
+const (
+	// lookAtClock is how often the running aggregator looks at its clock.
+	lookAtClock = 30 * time.Second
+	// trustClock is for how long it must have run until it remembers the time: a clock that is
+	// ahead at the start of the machine is set right soon.
+	trustClock = 10 * time.Minute
+)
 
 // clockFile holds the time until which the aggregator has run.
 func (a *Centre) clockFile() string { return filepath.Join(a.config.DataDir, "clock") }
@@ -67,21 +72,36 @@ func (a *Centre) awaitClock(ctx context.Context, certificate func() (*tls.Certif
 }
 
 // keepClock remembers until when the aggregator has run, and ends it when the clock is
-// set back by more than hlc.MaxSkew: at the next start it waits.
+// set back by more than hlc.MaxSkew: at the next start it waits. It also ends it when a
+// clock that was set ahead by as much is right again: what is received has times that never
+// run backwards in one run (ingest.Progress).
 func (a *Centre) keepClock(ctx context.Context) error {
-	return keepClock(ctx, a.clockFile(), time.Now, lookAtClock, a.logger)
+	return keepClock(ctx, a.clockFile(), time.Now, lookAtClock, trustClock, a.logger)
 }
 
-func keepClock(ctx context.Context, file string, now func() time.Time, every time.Duration, logger *slog.Logger) error {
+func keepClock(ctx context.Context, file string, now func() time.Time, every, trust time.Duration, logger *slog.Logger) error {
 	// By the monotonic clock: a time to which the wall clock was set by mistake is not
 	// remembered before the next start.
-	began, from, failing := now().Round(0), time.Now(), false
+	began, from, failing, wasAhead := now().Round(0), time.Now(), false, false
 	for {
 		ran := began.Add(time.Since(from))
 		if at := now(); ran.Sub(at) > hlc.MaxSkew {
 			return fmt.Errorf("this machine's clock was set back from %s to %s", ran.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
 		}
-		err := atomicfile.Write(file, []byte(ran.UTC().Format(time.RFC3339Nano)+"\n"), 0o600)
+		ahead := now().Sub(ran) > hlc.MaxSkew
+		switch {
+		case ahead && !wasAhead:
+			// So it is behind a sleep of the machine, too, which the monotonic clock does not count.
+			logger.Warn("this machine's clock was set ahead: is it right?", "clock", now().UTC(), "expected", ran.UTC())
+		case !ahead && wasAhead:
+			return fmt.Errorf("this machine's clock was ahead, and is %s again: times of what is received begin anew with the next start",
+				now().UTC().Format(time.RFC3339))
+		}
+		wasAhead = ahead
+		var err error
+		if time.Since(from) >= trust {
+			err = atomicfile.Write(file, []byte(ran.UTC().Format(time.RFC3339Nano)+"\n"), 0o600)
+		}
 		if err != nil && !failing {
 			// A full disk is no reason to end; the one of before serves as well.
 			logger.Warn("until when the aggregator has run cannot be stored", "error", err)

@@ -3,6 +3,7 @@ package centre
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -95,15 +96,15 @@ func TestKeepClock(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			looked := 0
 			now := func() time.Time {
-				if looked++; looked == 4 {
+				if looked++; looked == 9 {
 					cancel()
 				}
-				if looked > 2 {
+				if looked > 3 {
 					return time.Now().Add(test.off)
 				}
 				return time.Now()
 			}
-			err := keepClock(ctx, file, now, time.Millisecond, slog.New(slog.DiscardHandler))
+			err := keepClock(ctx, file, now, time.Millisecond, 0, slog.New(slog.DiscardHandler))
 			if ends := strings.Contains(err.Error(), "set back"); ends != test.ends {
 				t.Errorf("it ended with %v", err)
 			}
@@ -118,14 +119,34 @@ func TestKeepClock(t *testing.T) {
 		})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	looked := 0
 	now := func() time.Time {
-		if looked++; looked == 4 {
+		if looked++; looked > 3 && looked < 8 {
+			return time.Now().Add(87_600 * time.Hour)
+		}
+		return time.Now()
+	}
+	if err := keepClock(ctx, file, now, time.Millisecond, 0, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "was ahead") {
+		t.Errorf("when a clock that was ahead was right again, it ended with %v", err)
+	}
+	young, end := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer end()
+	unborn := filepath.Join(dir, "unborn")
+	if err := keepClock(young, unborn, time.Now, time.Millisecond, time.Minute, slog.New(slog.DiscardHandler)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it ended with %v", err)
+	}
+	if _, err := os.Stat(unborn); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a time is remembered of which nobody knows yet whether it is right: %v", err)
+	}
+	looked = 0
+	now = func() time.Time {
+		if looked++; looked == 9 {
 			cancel()
 		}
 		return time.Now()
 	}
-	if err := keepClock(ctx, filepath.Join(dir, "away", "clock"), now, time.Millisecond, slog.New(slog.DiscardHandler)); !errors.Is(err, context.Canceled) {
+	if err := keepClock(ctx, filepath.Join(dir, "away", "clock"), now, time.Millisecond, 0, slog.New(slog.DiscardHandler)); !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
 	}
 }

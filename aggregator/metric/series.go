@@ -321,10 +321,10 @@ func (r *reader) extend(l *Line, t int, values []*float64) error {
 		return fmt.Errorf("%w: it has more than %d values: take a longer step than %v, begin later, narrow it by a filter over labels, or put groups "+
 			"together", ErrLimit, MaxPoints, r.out.Step)
 	}
-	for len(l.Points) < t {
+	for len(l.Points) <= t {
 		l.Points = append(l.Points, nil)
 	}
-	l.Points = append(l.Points, values)
+	l.Points[t] = values
 	return nil
 }
 

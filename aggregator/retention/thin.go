@@ -3,6 +3,7 @@ package retention
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -26,6 +27,11 @@ const (
 	calmTime = 10 * time.Second
 	// thinAtOnce is how many versions a statement removes: it names each.
 	thinAtOnce = 4000
+	// fresh is for how long nothing goes because of what came in: a watch goes on from tokens
+	// of a day (watch.Resumable), and must find what was there before.
+	fresh = 48 * time.Hour
+	// maxThinned is of how many types it is noted apart how thin their history is.
+	maxThinned = 500
 )
 
 // CheckRules returns an error unless the history can be kept by these rules.
@@ -141,8 +147,9 @@ func ruleOf(rules []registry.RetentionRule, k warehouse.AssetKind) *registry.Ret
 	return &rules[i]
 }
 
-func thinning(k warehouse.AssetKind, c registry.Thinned) *warehouse.Thinning {
-	return &warehouse.Thinning{Site: k.Site, Type: k.Type, Cut: c.Cut, Daily: c.Daily, Weekly: c.Weekly, Monthly: c.Monthly}
+func thinning(k warehouse.AssetKind, c registry.Thinned, now time.Time) *warehouse.Thinning {
+	return &warehouse.Thinning{Site: k.Site, Type: k.Type, Cut: c.Cut, Daily: c.Daily, Weekly: c.Weekly, Monthly: c.Monthly, Fresh: now.Add(-fresh),
+		Now: now.Add(hlc.MaxSkew)}
 }
 
 // Effect is what rules do to the history of a type.
@@ -169,7 +176,7 @@ func Plan(ctx context.Context, w *warehouse.Warehouse, rules []registry.Retentio
 		if rule == nil {
 			continue
 		}
-		pieces, err := w.ThinPieces(ctx, thinning(k, cuts(*rule, now)))
+		pieces, err := w.ThinPieces(ctx, thinning(k, cuts(*rule, now), now))
 		if err != nil {
 			return nil, err
 		}
@@ -213,6 +220,8 @@ type Thinner struct {
 	since    time.Time
 	// thinned is that of the registry.
 	thinned []registry.Thinned
+	// newest is when the newest version came in that was there at began.
+	newest, began time.Time
 }
 
 // Progress is how far the thinning is.
@@ -265,6 +274,14 @@ func (t *Thinner) Load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading how much of the history is kept: %w", err)
 	}
+	newest, err := t.Warehouse.NewestReceived(ctx, t.now().Add(hlc.MaxSkew))
+	if err != nil {
+		return err
+	}
+	if newest.IsZero() {
+		newest = t.now()
+	}
+	t.newest, t.began = newest, time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.thinned = r.Thinned
@@ -339,9 +356,19 @@ func (t *Thinner) Run(ctx context.Context) error {
 	}
 }
 
+var errRulesChanged = errors.New("the rules have changed")
+
 // Once removes all that the rules do not keep now. Whatever ends it, another call goes on
 // where it was.
-func (t *Thinner) Once(ctx context.Context) (err error) {
+func (t *Thinner) Once(ctx context.Context) error {
+	for {
+		if err := t.once(ctx); !errors.Is(err, errRulesChanged) {
+			return err
+		}
+	}
+}
+
+func (t *Thinner) once(ctx context.Context) (err error) {
 	kept, err := t.Registry.Retention(ctx)
 	if err != nil {
 		return err
@@ -362,11 +389,15 @@ func (t *Thinner) Once(ctx context.Context) (err error) {
 	if err != nil || newest.IsZero() {
 		return err
 	}
+	// What came in since the start was received by the clock that may be wrong.
+	if ran := t.newest.Add(time.Since(t.began)); !t.began.IsZero() && ran.Before(newest) {
+		newest = ran
+	}
 	for _, c := range Cuts(rules, now) {
 		// What is gone does not come back, so a clock that is ahead must not have it removed.
 		if newest.Before(c.Cut) {
-			return fmt.Errorf("the newest version came in at %s, so nothing is removed as long as all is kept for longer than that ago, %s: is the clock "+
-				"right?", newest.UTC().Format(time.RFC3339), c.Cut.Format(time.DateOnly))
+			return fmt.Errorf("by what came in before the start it is about %s, so nothing is removed as long as all is kept for longer than that ago, %s: "+
+				"is the clock right? If it is, restart the aggregator", newest.UTC().Format(time.RFC3339), c.Cut.Format(time.DateOnly))
 		}
 	}
 	kinds, err := t.Warehouse.AssetKinds(ctx)
@@ -385,20 +416,22 @@ func (t *Thinner) Once(ctx context.Context) (err error) {
 		return err
 	}
 	removed := 0
+	var failed []error
 	for _, k := range kinds {
 		rule := ruleOf(rules, k)
 		if rule == nil {
 			continue
 		}
-		n, err := t.thin(ctx, thinning(k, cuts(*rule, now)))
-		if removed += n; err != nil {
+		n, err := t.thin(ctx, thinning(k, cuts(*rule, now), now), kept.Rules)
+		if removed += n; ctx.Err() != nil || errors.Is(err, errRulesChanged) {
 			return err
 		}
+		failed = append(failed, err)
 	}
 	if removed > 0 {
 		t.Logger.Info("thinned out the history", "versions", removed)
 	}
-	return t.Warehouse.GiveBackThinned(ctx)
+	return errors.Join(append(failed, t.Warehouse.GiveBackThinned(ctx))...)
 }
 
 func (t *Thinner) set(change func(*Progress)) {
@@ -408,7 +441,8 @@ func (t *Thinner) set(change func(*Progress)) {
 }
 
 // thin removes what a thinning does not keep, piece by piece, and rests as long as each took.
-func (t *Thinner) thin(ctx context.Context, of *warehouse.Thinning) (removed int, err error) {
+// It ends when the rules are others.
+func (t *Thinner) thin(ctx context.Context, of *warehouse.Thinning, rules []registry.RetentionRule) (removed int, err error) {
 	pieces, err := t.Warehouse.ThinPieces(ctx, of)
 	if err != nil {
 		return 0, err
@@ -423,6 +457,13 @@ func (t *Thinner) thin(ctx context.Context, of *warehouse.Thinning) (removed int
 				if err := retry.Sleep(ctx, time.Second); err != nil {
 					return removed, err
 				}
+			}
+			now, err := t.Registry.Retention(ctx)
+			if err != nil {
+				return removed, err
+			}
+			if !slices.Equal(now.Rules, rules) {
+				return removed, errRulesChanged
 			}
 			began := time.Now()
 			n, err := t.Warehouse.Thin(ctx, of, p.Month, cmp.Or(t.atOnce, thinAtOnce))
@@ -461,6 +502,15 @@ func (t *Thinner) note(ctx context.Context, list []registry.Thinned) error {
 				}
 			}
 		}
+		if len(all) > maxThinned {
+			// Types are as many as agents say, and what is stored is not: all are as thin as the thinnest.
+			one := registry.Thinned{}
+			for _, x := range all {
+				one.Cut, one.Daily = latest(one.Cut, x.Cut), latest(one.Daily, x.Daily)
+				one.Weekly, one.Monthly = latest(one.Weekly, x.Weekly), latest(one.Monthly, x.Monthly)
+			}
+			all = []registry.Thinned{one}
+		}
 		slices.SortFunc(all, func(a, b registry.Thinned) int { return strings.Compare(a.Type+"\x00"+a.Site, b.Type+"\x00"+b.Site) })
 		return all
 	}
@@ -480,4 +530,11 @@ func (t *Thinner) note(ctx context.Context, list []registry.Thinned) error {
 	defer t.mu.Unlock()
 	t.thinned = now.Thinned
 	return nil
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

@@ -21,6 +21,10 @@ type Thinning struct {
 	// is before that the last one. All are in UTC and beginnings of such periods. What is not
 	// wanted begins where the one before it does.
 	Cut, Daily, Weekly, Monthly time.Time
+	// What was received between Fresh and Now is left alone, and what it took the place of:
+	// versions may come in long after their time. What was received after Now has its time from a
+	// clock that was ahead.
+	Fresh, Now time.Time
 }
 
 // ThinPiece is how many versions there are in a month, as 202601, and how many of them
@@ -40,7 +44,12 @@ var thinLimits = clickhouse.Settings{"max_threads": 1, "priority": 10, "max_memo
 // where is the condition of the versions that are thinned out. piece and period are the
 // piece that a version belongs to, and the period of which the last one is kept.
 func (t *Thinning) where() string {
-	return "site = {site:String} AND type = {type:String} AND version < " + strconv.FormatUint(uint64(hlc.FromTime(t.Cut)), 10)
+	w := "site = {site:String} AND type = {type:String} AND version < " + strconv.FormatUint(uint64(hlc.FromTime(t.Cut)), 10)
+	if !t.Fresh.IsZero() {
+		w += fmt.Sprintf(" AND NOT (received_at >= fromUnixTimestamp64Milli(toInt64(%d), 'UTC') AND received_at <= fromUnixTimestamp64Milli(toInt64(%d), 'UTC'))",
+			t.Fresh.UnixMilli(), t.Now.UnixMilli())
+	}
+	return w
 }
 
 func (t *Thinning) parameters() []any {
@@ -87,8 +96,9 @@ func (w *Warehouse) Thin(ctx context.Context, t *Thinning, month uint32, most in
 	fail := func(err error) error { return fmt.Errorf("thinning out the history of %s: %w", t.Type, err) }
 	reading := clickhouse.Context(ctx, clickhouse.WithSettings(thinLimits))
 	of := " FROM asset_version WHERE " + t.where() + " AND " + t.piece() + " = " + strconv.Itoa(int(month))
-	rows, err := w.conn.Query(reading, "SELECT DISTINCT id, version"+of+" AND (id, version) NOT IN (SELECT id, max(version)"+of+" GROUP BY id, "+
-		t.period()+") LIMIT "+strconv.Itoa(most), t.parameters()...)
+	// All but the last of each period. What is grouped goes to disk where it is much; a set would not.
+	rows, err := w.conn.Query(reading, "SELECT id, arrayJoin(arrayPopBack(arraySort(groupUniqArray(version)))) AS doomed"+of+" GROUP BY id, "+
+		t.period()+" LIMIT "+strconv.Itoa(most), t.parameters()...)
 	if err != nil {
 		return 0, fail(err)
 	}

@@ -126,8 +126,9 @@ func (w *watcher) page(ctx context.Context, after *warehouse.AssetKey, most int,
 func (w *watcher) superseded(ctx context.Context, after, last *warehouse.AssetKey, take func(*version) error) error {
 	var s query.Statement
 	conditions := append(w.plan.Keys(&s), keyRange(&s, after, last)...)
-	s.Put("SELECT ", columns("toString(operation)", "document", "changed"), " FROM asset_version WHERE (type, site, uid) IN (",
-		"SELECT type, site, uid FROM asset FINAL WHERE ", and(conditions, "NOT "+w.place.has(&s)), ") AND ", w.place.has(&s),
+	s.Put("SELECT ", columns("toString(operation)", "document", "changed"), " FROM asset_version WHERE (type, site, uid, version) IN (",
+		"SELECT type, site, uid, max(version) FROM asset_version WHERE (type, site, uid) IN (SELECT type, site, uid FROM asset FINAL WHERE ",
+		and(conditions, "NOT "+w.place.has(&s)), ") AND ", w.place.has(&s), " GROUP BY type, site, uid) AND ", w.place.has(&s),
 		" ORDER BY type, site, uid, version DESC, received_at DESC LIMIT 1 BY type, site, uid")
 	return w.plan.Run(ctx, "listing what is watched", &s, func(rows driver.Rows) error {
 		v, err := scanVersion(rows)

@@ -133,13 +133,14 @@ func (t *Tail) read(ctx context.Context, plan *query.Plan, from, to Place) (*ste
 	if len(ends) == 0 {
 		return &step{to: to}, nil
 	}
-	for most := stepAssets; ; most /= 2 {
+	for most := min(stepAssets, len(ends)); ; most /= 2 {
 		until := to
 		if len(ends) > most {
 			until = upTo(from, to, ends[most].at, ends[most].id)
 		}
 		st, err := t.readTo(ctx, plan, from, until, most == 1)
-		if !errors.Is(err, errTooMuch) {
+		// What costs too much at once is tried with less: nobody would be told of anything any more.
+		if limit := new(query.LimitError); !errors.Is(err, errTooMuch) && (most == 1 || !errors.As(err, &limit)) {
 			return st, err
 		}
 	}
@@ -152,7 +153,8 @@ func (t *Tail) readTo(ctx context.Context, plan *query.Plan, from, to Place, wha
 	list := columns("toString(operation)", "document", "changed")
 	s.Put("SELECT * FROM (SELECT ", list, ", 1 AS fresh FROM asset_version WHERE ", fresh,
 		" ORDER BY type, site, uid, version, received_at DESC LIMIT 1 BY type, site, uid, version UNION ALL SELECT ", list,
-		", 0 AS fresh FROM asset_version WHERE (type, site, uid) IN (SELECT type, site, uid FROM asset_version WHERE ", fresh, ") AND ", from.has(&s),
+		", 0 AS fresh FROM asset_version WHERE (type, site, uid, version) IN (SELECT type, site, uid, max(version) FROM asset_version WHERE (type, site, uid) IN (",
+		"SELECT type, site, uid FROM asset_version WHERE ", fresh, ") AND ", from.has(&s), " GROUP BY type, site, uid) AND ", from.has(&s),
 		" ORDER BY type, site, uid, version DESC, received_at DESC LIMIT 1 BY type, site, uid) ORDER BY type, site, uid, fresh, version")
 	st := &step{to: to, bytes: versionBytes}
 	documents := 0
