@@ -38,6 +38,7 @@ func (c *scanner) valueAt(i int, mark byte, start bool) value {
 	case strings.HasPrefix(c.s[i:], Mask):
 		return value{Span: forms.Span{From: i, To: i + len(Mask)}}
 	case b == '{' && mark == '=' && bracedValue.MatchString(c.s[i:min(len(c.s), i+names.MaxName)]): // password={x;y};
+		return value{Span: forms.Span{From: i, To: i + bracedValue.FindStringIndex(c.s[i:min(len(c.s), i+names.MaxName)])[1] - 1}}
 	case b == '{' && braced.MatchString(c.s[i:min(len(c.s), i+names.MaxName)]): // {SSHA}x, PWD={x};
 	case b == '{' && !strings.HasPrefix(c.s[i:], "{{"), b == '(' && mark == ':':
 		return value{Span: forms.Span{From: i, To: i}}

@@ -312,10 +312,18 @@ func (c *compiler) word(n *filter.Word) string {
 	if !c.source.History {
 		return "position(search, " + word + ") > 0"
 	}
-	texts := []string{"name", "uid", "project", "arrayStringConcat(mapValues(labels), '\n')"}
-	for _, p := range c.engine.searchPaths(c.assetType()) {
-		of := fmt.Sprintf("replaceAll(%s, %s, '\n')", c.source.path(c.s, p.path), c.s.Text(document.Separator))
-		texts = append(texts, fmt.Sprintf("if(type IN %s, %s, '')", c.s.Texts(p.types), of))
+	const own = "name, '\n', uid, '\n', project, '\n', arrayStringConcat(mapValues(labels), '\n')"
+	in := func(of string) string {
+		return fmt.Sprintf("position(%s, %s) > 0", folded("concat("+of+")", text), word)
 	}
-	return fmt.Sprintf("position(%s, %s) > 0", folded("concat("+strings.Join(texts, ", '\n', ")+")", text), word)
+	paths := c.engine.searchPaths(c.assetType())
+	if len(paths) == 0 {
+		return in(own)
+	}
+	c.source.documents = true
+	all := in(own + ", '\n', " + searched(c.s, paths))
+	if written.MatchString(text) {
+		return bracket(in(own) + " OR multiSearchAnyCaseInsensitive(document, " + c.s.Texts([]string{text}) + ") AND " + all)
+	}
+	return all
 }

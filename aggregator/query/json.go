@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/reeve-cloud/reeve/pkg/document"
 )
 
 // The newest version of an asset has its document flattened beside it; earlier versions,
@@ -46,6 +48,33 @@ func below(s *Statement, raws, path string) string {
 			"arrayMap((n, k) -> (toUInt8(n), JSONExtractRaw(t.2, k)), [%s], %s), [t]), %s)))", at, strings.Join(ends, ", "), s.Texts(names), found)
 	}
 	return "arrayMap(t -> t.2, " + found + ")"
+}
+
+// searched returns an expression of the texts at all of some paths that are for the type of a
+// row, a line each. However many paths there are it is one expression, as [below] is of one: the
+// engine takes long to understand those.
+func searched(s *Statement, paths []searchPath) string {
+	s.documents++
+	texts, types, depth := make([]string, len(paths)), make([]string, len(paths)), 0
+	for i, p := range paths {
+		texts[i], types[i] = p.path, strings.Join(p.types, "\n")
+		depth = max(depth, strings.Count(p.path, ".")+1)
+	}
+	found := "arrayMap(e -> (toUInt8(0), e), " + passArrays("[document]") + ")"
+	for i := range depth {
+		at := strconv.Itoa(i)
+		if i > 0 {
+			for range nestedArrays {
+				found = fmt.Sprintf("arrayFlatten(arrayMap(t -> if(t.1 = %s AND t.1 < length(k) AND startsWith(t.2, '['), "+
+					"arrayMap(e -> (t.1, e), JSONExtractArrayRaw(t.2)), [t]), %s))", at, found)
+			}
+		}
+		found = fmt.Sprintf("arrayFilter(t -> t.2 != '', arrayFlatten(arrayMap(t -> if(t.1 = %[1]s AND t.1 < length(k), arrayMap(n -> (toUInt8(n), "+
+			"JSONExtractRaw(t.2, arrayStringConcat(arraySlice(k, %[1]s + 1, n - %[1]s), '.'))), range(%[1]s + 1, length(k) + 1)), [t]), %[2]s)))", at, found)
+	}
+	return fmt.Sprintf("replaceAll(arrayStringConcat(arrayFlatten(arrayMap(p -> arrayMap(k -> %s, [splitByChar('.', p)])[1], "+
+		"arrayFilter((p, t) -> has(splitByChar('\n', t), toString(type)), %s, %s))), '\n'), %s, '\n')",
+		scalars("arrayMap(t -> t.2, "+found+")"), s.Texts(texts), s.Texts(types), s.Text(document.Separator))
 }
 
 // scalars returns, for an expression that is an array of raw JSON values, the texts of

@@ -51,13 +51,24 @@ func (c *compiler) relatedNow(n *filter.Related) string {
 	return "arrayExists(end -> end IN (SELECT " + ends + " FROM relation FINAL" + where(conditions) + "), " + bothEnds + ")"
 }
 
-// relatedThen looks at the edges as of the moment.
+// relatedThen looks at the edges as of the moment. Those of today are found by the key of the
+// table relation, as in relatedNow, and the other assets stand once in the statement.
 func (c *compiler) relatedThen(n *filter.Related) string {
-	neighbours := "(SELECT end.1 FROM (" + c.Edges(c.s, n.Kind) + ")"
-	if n.Node != nil {
-		neighbours += " WHERE end.2 IN " + c.others(n)
+	kind := ""
+	if n.Kind != "" {
+		kind = "kind = " + c.s.Text(n.Kind)
 	}
-	return "arrayExists(end -> end IN " + neighbours + "), " + bothEnds + ")"
+	conditions := []string{"NOT deleted", "version <= " + c.s.Whole(c.selection.Moment.stamp())}
+	if kind != "" {
+		conditions = append(conditions, kind)
+	}
+	edges := "SELECT if(dir = 'far', '', toString(site)) AS own_site, from_id AS own_id, arrayConcat([(toString(site), to_id)], if(dir = 'out' AND " +
+		far + ", [('', sipHash64('', to_type, to_uid))], [])) AS others FROM relation FINAL" + where(conditions) +
+		" UNION ALL SELECT end.2.1 AS own_site, end.2.2 AS own_id, [end.1] AS others FROM (" + ends(c.pastEdges(c.s), kind) + ")"
+	if n.Node == nil {
+		return "arrayExists(end -> end IN (SELECT own_site, own_id FROM (" + edges + ")), " + bothEnds + ")"
+	}
+	return "arrayExists(end -> end IN (SELECT arrayJoin(others) FROM (" + edges + ") WHERE (own_site, own_id) IN " + c.others(n) + "), " + bothEnds + ")"
 }
 
 // Edges returns a SELECT of all edges of a kind as pairs of their ends, each edge in both
@@ -67,22 +78,34 @@ func (c *compiler) relatedThen(n *filter.Related) string {
 func (p *Plan) Edges(s *Statement, kind string) string {
 	edges := "SELECT site, from_id, from_type, kind, to_id, to_type, to_uid FROM relation FINAL WHERE dir = 'out' AND NOT deleted"
 	if !p.selection.Moment.Now() {
-		all := *p
-		all.selection = Selection{Moment: p.selection.Moment}
-		all.Filter = &filter.Filter{}
-		edges += " AND version <= " + s.Whole(p.selection.Moment.stamp()) +
-			" UNION ALL SELECT site, id AS from_id, type AS from_type, edge.1 AS kind, sipHash64(site, to_type, to_uid) AS to_id, " +
-			"edge.2 AS to_type, edge.3 AS to_uid FROM (SELECT site, id, type, arrayJoin(arrayZip(edges.kind, edges.type, edges.uid)) AS edge " +
-			"FROM " + all.pastRows(s) + " WHERE operation != 'deleted')"
+		edges += " AND version <= " + s.Whole(p.selection.Moment.stamp()) + " UNION ALL " + p.pastEdges(s)
 	}
 	condition := ""
 	if kind != "" {
-		condition = " WHERE kind = " + s.Text(kind)
+		condition = "kind = " + s.Text(kind)
+	}
+	return ends(edges, condition)
+}
+
+// pastEdges returns a SELECT of the edges, as they were at the moment, of what has changed
+// since.
+func (p *Plan) pastEdges(s *Statement) string {
+	all := *p
+	all.selection = Selection{Moment: p.selection.Moment}
+	all.Filter = &filter.Filter{}
+	return "SELECT site, id AS from_id, type AS from_type, edge.1 AS kind, sipHash64(site, to_type, to_uid) AS to_id, " +
+		"edge.2 AS to_type, edge.3 AS to_uid FROM (SELECT site, id, type, arrayJoin(arrayZip(edges.kind, edges.type, edges.uid)) AS edge " +
+		"FROM " + all.pastRows(s) + " WHERE operation != 'deleted')"
+}
+
+// ends returns a SELECT of the pairs of ends of edges that fulfil a condition, unless that is empty.
+func ends(edges, condition string) string {
+	if condition != "" {
+		condition = " WHERE " + condition
 	}
 	const from, to, anywhere = "(toString(site), from_id)", "(toString(site), to_id)", "('', sipHash64('', to_type, to_uid))"
 	return "SELECT arrayJoin(arrayConcat([(" + from + ", " + to + "), (" + to + ", " + from + ")], if(" + far + ", [(" + from + ", " +
-		anywhere + "), (" +
-		anywhere + ", " + from + ")], []))) AS end FROM (" + edges + ")" + condition
+		anywhere + "), (" + anywhere + ", " + from + ")], []))) AS end FROM (" + edges + ")" + condition
 }
 
 // asksState reports whether a filter asks for the state of the asset itself.

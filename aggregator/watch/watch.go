@@ -11,7 +11,7 @@
 // a newer one is there, changes no list, and nothing is told of it. Of two with one stamp the
 // one that arrived later holds.
 //
-// The version before may be gone, where whole months of history are dropped. Then what is told says
+// The version before may be gone, where rows of the history were removed by hand. Then what is told says
 // that it is not known whether the asset was in the set ([Transition.Unsure]): who holds it
 // knows. So no set becomes wrong by it.
 //

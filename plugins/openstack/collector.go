@@ -51,6 +51,8 @@ type collector struct {
 	sums map[string]uint64
 	said map[string]bool
 	held map[string]time.Time
+	// faults are by region/server.
+	faults map[string]fault
 }
 
 // place is an API in a region.
@@ -90,6 +92,7 @@ func newCollector(log *slog.Logger, opts options) *collector {
 		seen:       make(map[place]bool), refused: make(map[string]bool),
 		groups: make(map[string]*groupNames), flavors: make(map[string]*flavorNames), domains: domains{empty: make(map[string]time.Time)},
 		seed: maphash.MakeSeed(), sums: make(map[string]uint64), said: make(map[string]bool), held: make(map[string]time.Time),
+		faults: make(map[string]fault),
 	}
 }
 

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -47,12 +50,12 @@ func (r *elementReader) joins(ctx context.Context) (kinds.Joins, error) {
 		flavors.begin()
 		j.Flavor = func(id string) (kinds.Flavor, bool) {
 			f, ok, err := flavors.find(ctx, r.service, id)
-			r.failed = err
+			r.failed = errors.Join(r.failed, err)
 			return f, ok
 		}
 		j.Fault = func(id string) string {
 			fault, err := r.fault(ctx, id)
-			r.failed = err
+			r.failed = errors.Join(r.failed, err)
 			return fault
 		}
 		network, err := k.Service(ctx, cloud.Network, l.region)
@@ -95,15 +98,43 @@ func (r *elementReader) joins(ctx context.Context) (kinds.Joins, error) {
 	return j, nil
 }
 
+const (
+	// faultServes is for how long a server is not asked again for its fault, and maxFaults of
+	// how many servers of a region faults are known.
+	faultServes = time.Hour
+	maxFaults   = 10_000
+	// newFaults is how many servers are asked in one listing. The others are by later ones.
+	newFaults = 100
+)
+
+// fault is why a server is in ERROR, as it said at a time.
+type fault struct {
+	text string
+	at   time.Time
+}
+
 // fault asks for one server why it is in ERROR. Nova's list does not say it of those that
-// never found a host.
+// never found a host. A fault that cannot be had now is the one of before: the list is
+// whole without it.
 func (r *elementReader) fault(ctx context.Context, id string) (string, error) {
+	c, key := r.c, r.l.region+"/"+id
+	c.mu.Lock()
+	known, ok := c.faults[key]
+	c.mu.Unlock()
+	if ok && time.Since(known.at) < faultServes || r.faults >= newFaults {
+		return known.text, nil
+	}
+	r.faults++
 	one := cloud.Request{Path: "servers/" + url.PathEscape(id), Microversion: r.request(nil).Microversion}
 	raw, _, err := r.service.GetMember(ctx, one, "server")
-	if errors.Is(err, cloud.ErrNotFound) || errors.Is(err, cloud.ErrForbidden) || err != nil && ofOne(err) {
-		return "", nil // it is gone, or not shown, or cannot be
-	}
-	if err != nil {
+	var status *cloud.StatusError
+	switch {
+	case errors.Is(err, cloud.ErrNotFound), errors.Is(err, cloud.ErrForbidden), err != nil && ofOne(err):
+		return known.text, nil // it is gone, or not shown, or cannot be
+	case errors.As(err, &status) && (status.Code == http.StatusTooManyRequests || status.Code >= 500):
+		r.faults = newFaults // it is not asked for more now
+		return known.text, nil
+	case err != nil:
 		return "", err
 	}
 	var server struct {
@@ -113,6 +144,14 @@ func (r *elementReader) fault(ctx context.Context, id string) (string, error) {
 	}
 	if err := kinds.Decode(raw, &server); err != nil {
 		return "", err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.faults) >= maxFaults {
+		maps.DeleteFunc(c.faults, func(_ string, f fault) bool { return time.Since(f.at) >= faultServes })
+	}
+	if len(c.faults) < maxFaults {
+		c.faults[key] = fault{server.Fault.Message, time.Now()}
 	}
 	return server.Fault.Message, nil
 }

@@ -135,6 +135,48 @@ func TestFaultOfOne(t *testing.T) {
 	}
 }
 
+// TestFaultsAreNotToBeHad: servers whose faults cannot be had now are listed all the same, with the
+// faults of before, and a service that has too much to do is not asked for each of them.
+func TestFaultsAreNotToBeHad(t *testing.T) {
+	e, s := newEstate(t), newSinks(t)
+	e.catalog["compute"] = "/nova/v2.1"
+	e.on("/nova/v2.1/", 200, object{"version": object{"id": "v2.1", "version": "2.93", "min_version": "2.1"}})
+	e.on("/nova/v2.1/servers", 200, object{"servers": []object{}})
+	known := server("known")
+	known["status"] = "ERROR"
+	e.on("/nova/v2.1/servers/known", 200, object{"server": object{"id": "known", "fault": object{"message": "No valid host was found."}}})
+	e.on("/nova/v2.1/servers/detail", 200, object{"servers": []object{known}})
+	c := e.collector("compute/servers")
+	s.sweep(c)
+	list := []object{known}
+	for n := range 20 {
+		id := fmt.Sprint("new-", n)
+		broken := server(id)
+		broken["status"] = "ERROR"
+		list = append(list, broken)
+		e.on("/nova/v2.1/servers/"+id, 503, object{"error": object{"code": 503, "message": "Service Unavailable"}})
+	}
+	e.on("/nova/v2.1/servers/detail", 200, object{"servers": list})
+	if _, errs := s.sweep(c); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	if o, ok := s.of("west/compute/servers").Get("known"); !ok || !strings.Contains(string(o.Document), "No valid host") {
+		t.Errorf("%v: %s", ok, o.Document)
+	}
+	if _, ok := s.of("west/compute/servers").Get("new-19"); !ok {
+		t.Error("a server whose fault cannot be had is missing")
+	}
+	asked := make(map[string]bool)
+	for _, uri := range e.requests() {
+		if strings.Contains(uri, "/servers/new-") {
+			asked[uri] = true
+		}
+	}
+	if len(asked) > 1 {
+		t.Errorf("%d servers were asked for their faults though there is no answer", len(asked))
+	}
+}
+
 // TestOneServiceRefuses: C31: a service that takes no token is one source that
 // fails, and not the credential.
 func TestOneServiceRefuses(t *testing.T) {

@@ -303,6 +303,8 @@ type elementReader struct {
 	in      kinds.Context
 	// failed is why something could not be looked up in another list.
 	failed error
+	// faults is how many servers were asked for theirs.
+	faults int
 	// doubt is why what is missing from the list may still be there, or empty.
 	doubt string
 	// answered says that the service was seen to answer otherwise, and inRow is how

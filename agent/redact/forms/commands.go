@@ -112,7 +112,7 @@ var commands = []struct {
 	{programs: `lynx`, flags: `-auth|-pauth`, glued: true, apart: true},
 	{programs: `sendEmail`, flags: `-xp`, apart: true},
 	{programs: `ceph`, verb: `config-key set|config-key put|ac-user-create`, nth: 2},
-	{programs: `hudson\.remoting\.jnlp\.Main|jenkins-(?:agent|slave)`, nth: -2},
+	{programs: `hudson\.remoting\.jnlp\.Main|jenkins-(?:agent|slave)`, verb: `-(?:url|webSocket|tunnel|workDir|headless|noreconnect|noCertificateCheck|direct|disableHttpsCertValidation)`, flagged: true, nth: -2},
 	{programs: `(?i:schtasks|psexec(?:64)?)`, flags: `(?i:/r?p)`, apart: true},
 	{programs: `check_(?:http|curl)`, flags: `-a|--authorization`, apart: true},
 	{programs: `check_(?:snmp\w*|nwc_health|ifoperstatus|ifstatus)`, flags: `-[CAX]`, glued: true, apart: true},

@@ -111,7 +111,7 @@ var All = []Form{
 			`sha256~[A-Za-z0-9_-]{30,}|(?:token|kubeconfig)-[a-z0-9.-]{3,63}:[a-z0-9]{54}|xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}|`+
 			`sq0(?:csp|atp|idp)-[A-Za-z0-9_-]{22,}|do[or]_v1_[a-f0-9]{32,}|nvapi-[A-Za-z0-9_-]{40,}|tfp_[A-Za-z0-9_-]{40,}|`+
 			`ATCTT3[A-Za-z0-9_=-]{40,}|ABSK[A-Za-z0-9+/=]{60,}|pat-[a-z]{2}\d-[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}|`+
-			`v1\.0-[a-f0-9]{24}-[a-f0-9]{100,}|perm[:-][A-Za-z0-9=.+/]{20,}|E[ZT][AT]K[a-zA-Z0-9]{50,}|EAAA[El][A-Za-z0-9_-]{55,}|`+
+			`v1\.0-[a-f0-9]{24}-[a-f0-9]{100,}|perm[:-][A-Za-z0-9+/]+=*\.[A-Za-z0-9+/]+=*\.[A-Za-z0-9+/]{16,}=*|E[ZT][AT]K[a-zA-Z0-9]{50,}|EAAA[El][A-Za-z0-9_-]{55,}|`+
 			`(?:sk|rk)_prod_[A-Za-z0-9]{16,}|apify_api_[A-Za-z0-9]{30,}|tvly-[A-Za-z0-9-]{20,}|RW(?:RTY0Iy|RCSz)[A-Za-z0-9+/=]{40,}|`+
 			`secret-token:[A-Za-z0-9%._~-]{8,}|eyJrIjoi[A-Za-z0-9+/_-]{20,}=*|sy[rt]_[A-Za-z0-9]+_[A-Za-z0-9]{16,}_[A-Za-z0-9]+|`+
 			`gAAAAA[A-Za-z0-9_-]{60,}=*|reeve-join-1\.[A-Za-z0-9_-]+)`,
@@ -243,11 +243,11 @@ var All = []Form{
 		"snmp-server user", "snmp-agent"),
 	newForm("password of a network device", `(?i)(\bsnmp-(?:server|agent)\s+(?:usm-)?user\s.{0,80}?\bauth\s+\w+\s+)\S+`,
 		"snmp-server user", "snmp-agent"),
-	newForm("secret of RADIUS", `(?m)^([\w.\[\]:-]+:(?:1812|1813|1645|1646)\s+)\S+((?:\s+\d+)?\s*$)`, ":1812", ":1813", ":1645", ":1646"),
-	newForm("secret of TACACS+", `(?i)(=\s*(?:cleartext|des)\s+\\*["']?)[^\s"'\\;]+`, "cleartext", "= des "),
-	within(`(?s)^.*=\s*(?:cleartext|des)\s.*$`, newForm("secret of TACACS+", `(?m)(^\s*key\s*=\s*\\*["']?)[^\s"'\\;]+`, "cleartext")),
+	newForm("secret of RADIUS", `(?m)^([\w.\[\]:-]+:(?:1812|1813|1645|1646)[ \t]+)\S+((?:[ \t]+\d+)?[ \t]*$)`, ":1812", ":1813", ":1645", ":1646"),
+	newForm("secret of TACACS+", `(?i)(=[ \t]*(?:cleartext|des)[ \t]+\\*["']?)[^\s"'\\;]+`, "cleartext", "= des "),
+	within(`(?s)^.*=[ \t]*(?:cleartext|des)[ \t]+\S.*$`, newForm("secret of TACACS+", `(?m)(^\s*key\s*=\s*\\*["']?)[^\s"'\\;]+`, "cleartext")),
 	newForm("key under a master key", `-AQ==[A-Za-z0-9+/=]{8,}`, "-aq=="),
-	newForm("key of NTP", `(?m)^(\s*\d{1,5}\s+(?:MD5|SHA1|SHA256|SHA384|SHA512|AES128CMAC|AES128|AES256)\s+)\S+(\s*(?:#.*)?$)`,
+	newForm("key of NTP", `(?m)^([ \t]*\d{1,5}[ \t]+(?:MD5|SHA1|SHA256|SHA384|SHA512|AES128CMAC|AES128|AES256)[ \t]+)\S+([ \t]*(?:#.*)?$)`,
 		" md5 ", " sha1 ", " sha256 ", " sha384 ", " sha512 ", " aes128"),
 	newForm("password of Redis' sentinel", `(?i)(\bsentinel\s+(?:auth-pass\s+\S+|sentinel-pass)\s+)\S+`, "sentinel "),
 	newForm("key of a wireless network", `(?i)(\boption\s+key[1-4]?\s+\\*["'])[^"'\\\n]{5,}`, "option key"),

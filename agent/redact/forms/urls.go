@@ -118,7 +118,7 @@ func beyondBlanks(s string, begin, end int) int {
 	if end >= len(s) || s[end] != ' ' {
 		return -1
 	}
-	rest := s[begin:min(len(s), end+64)]
+	rest := s[begin:min(len(s), end+64, begin+maxAddress)]
 	if n := strings.IndexAny(rest, "\"'`\n<>"); n >= 0 {
 		rest = rest[:n]
 	}

@@ -108,7 +108,7 @@ var harmlessEnds = func() map[string]Look {
 			"days expiry expires expired expiration created updated deleted time timestamp at optional age rotation interval " +
 			"timeout used hard limit total rate through thru stdin prompt only fd uses immutable attempts failures errors retries",
 		idLook: "id ids uid type kind class provider policy version status state mode audience audiences method algorithm " +
-			"format source history engine backend scope encoder encoding encryption hasher strength complexity",
+			"format source engine backend scope encoder encoding encryption hasher strength complexity",
 		pathLook: "path paths file files dir directory url uri endpoint location",
 	} {
 		for w := range strings.FieldsSeq(list) {
@@ -359,7 +359,7 @@ func Judge(name string) Verdict {
 		return Verdict{Secret: true, Look: wordLook, Rule: v.Rule}
 	}
 	v.Secret = true
-	v.Counts = singular(last) != last || slices.Contains(counting, ws[0])
+	v.Counts = singular(last) != last || last == "history" || slices.Contains(counting, ws[0])
 	return v
 }
 
