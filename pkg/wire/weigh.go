@@ -21,7 +21,7 @@ const (
 	// What things take in memory beside their bytes, decoded and as rows: a record, an
 	// element of a list or a map, an edge, and a value of a document.
 	recordOverhead   = 1000
-	elementOverhead  = 64
+	elementOverhead  = 96 // a map that has just grown is not half full
 	relationOverhead = 300
 	valueOverhead    = 48
 )
