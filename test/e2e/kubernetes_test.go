@@ -259,7 +259,19 @@ func (o *observed) recreated(t *testing.T) {
 // latency creates pods one by one and measures how long each takes until the API
 // of the centre lists its creation.
 func (o *observed) latency(t *testing.T, pods int) {
+	const watching = "reeve_ingest_feed_subscribers"
+	before, err := metric(o.a.health, watching)
+	if err != nil {
+		t.Fatal(err)
+	}
 	watch := o.a.watchChanges("--type", "kubernetes.core.Pod")
+	eventually(t, time.Minute, "changes are watched", func() error {
+		now, err := metric(o.a.health, watching)
+		if err == nil && now <= before {
+			err = fmt.Errorf("%v watches", now)
+		}
+		return err
+	})
 	created := make(map[string]time.Time)
 	var mu sync.Mutex
 	var took []time.Duration

@@ -23,7 +23,7 @@ import (
 func TestRetentionOnTheCommandLine(t *testing.T) {
 	c := centre.New(t)
 	const kind = "fake.test.Machine"
-	g := &warehouse.Group{ID: uuid.New(), ReceivedAt: time.Now().Truncate(time.Millisecond), Types: []warehouse.AssetType{{
+	g := &warehouse.Group{ID: uuid.New(), ReceivedAt: time.Now().Add(-72 * time.Hour).Truncate(time.Millisecond), Types: []warehouse.AssetType{{
 		Origin: warehouse.Origin{Site: "west", AgentID: "a", SpoolID: "s"}, Name: kind}}}
 	for i := range 40 {
 		v := version("west", kind, "a", warehouse.Updated)

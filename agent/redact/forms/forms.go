@@ -91,7 +91,7 @@ var All = []Form{
 			`[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|sk-(?:ant|proj|svcacct)-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|`+
 			`dckr_pat_[A-Za-z0-9_-]{20,}|hv[sbr]\.[A-Za-z0-9_-]{20,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{35}|`+
 			`GOCSPX-[A-Za-z0-9_-]{20,}|dop_v1_[a-f0-9]{32,}|glsa_[A-Za-z0-9_]{20,}|AGE-SECRET-KEY-1[A-Z0-9]{30,}|`+
-			`pypi-[A-Za-z0-9_-]{40,}|rubygems_[a-f0-9]{32,}|cio[A-Za-z0-9]{32}|ATATT3[A-Za-z0-9_=-]{40,}|ATBB[A-Za-z0-9]{20,}|`+
+			`pypi-[A-Za-z0-9_-]{40,}|rubygems_[a-f0-9]{32,}|cio[A-Za-z0-9]{32}\b|ATATT3[A-Za-z0-9_=-]{40,}|ATBB[A-Za-z0-9]{20,}|`+
 			`GR1348941[A-Za-z0-9_-]{15,}|`+
 			`tskey-[a-z]+-[A-Za-z0-9-]{20,}|dckr_oat_[A-Za-z0-9_-]{20,}|SWMTKN-1-[a-z0-9]+-[a-z0-9]+|K10[a-f0-9]{32,}::[\w:.-]+|`+
 			`[A-Za-z0-9]{10,}\.atlasv1\.[A-Za-z0-9_=-]{20,}|pul-[a-f0-9]{40}|dapi[a-f0-9]{32}(?:-\d)?|sq[upa]_[a-f0-9]{40}|`+
@@ -101,8 +101,8 @@ var All = []Form{
 			`pplx-[A-Za-z0-9]{40,}|sb[ps]_[a-z0-9]{40}|pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.-]{30,}|fm[12][ar]?_[A-Za-z0-9+/=_-]{30,}|`+
 			`dp\.(?:st|pt|ct|sa|scim|audit)\.[A-Za-z0-9_.-]{30,}|sdk-[a-f0-9]{8}-[a-f0-9]{4}-4[a-f0-9]{3}-[89ab][a-f0-9]{3}-[a-f0-9]{12}|`+
 			`dt0[a-z]\d\d\.[A-Z0-9]{24}\.[A-Z0-9]{64}|key-[a-f0-9][a-z0-9]{31}|key-\d[a-z0-9]{31}|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|`+
-			`ya29\.[A-Za-z0-9_-]{20,}|1//0[A-Za-z0-9_-]{40,}|LTAI[A-Za-z0-9]{16,24}|AKID[A-Za-z0-9]{32}|AKC[pP][A-Za-z0-9]{60,}|oy2[a-z0-9]{43}|`+
-			`oy2[A-Za-z0-9]{40,}|bku[at]_[a-f0-9]{40}|CCIP(?:AT|RJ)_[A-Za-z0-9_]{20,}|ops_eyJ[A-Za-z0-9_=-]{20,}|CFPAT-[A-Za-z0-9_-]{30,}|`+
+			`ya29\.[A-Za-z0-9_-]{20,}|1//0[A-Za-z0-9_-]{40,}|LTAI[A-Za-z0-9]{16,24}\b|AKID[A-Za-z0-9]{32}\b|AKC[pP][A-Za-z0-9]{60,}|`+
+			`oy2[A-Za-z0-9]{40,44}\b|bku[at]_[a-f0-9]{40}|CCIP(?:AT|RJ)_[A-Za-z0-9_]{20,}|ops_eyJ[A-Za-z0-9_=-]{20,}|CFPAT-[A-Za-z0-9_-]{30,}|`+
 			`PMAK-[a-f0-9]{24}-[a-f0-9]{34}|HRKU-[A-Za-z0-9_-]{30,}|s\.[A-Za-z0-9]{24}\b|nfp_[A-Za-z0-9]{30,}|rnd_[A-Za-z0-9]{28,}|`+
 			`nbp_[A-Za-z0-9]{30,}|`+
 			`lsv2_(?:pt|sk)_[a-f0-9]{32}_[a-f0-9]{10}|ph[cx]_[A-Za-z0-9]{40,}|EAAC[A-Za-z0-9]{30,}|`+
