@@ -304,9 +304,13 @@ func (l *list) read(ctx context.Context, after []any) ([]Row, error) {
 	want := l.query.Limit + 1
 	var rows []Row
 	seen := make(map[warehouse.AssetKey]bool)
-	for {
-		// A fifth more, for some may turn out to be old.
+	for round := 0; ; round++ {
+		// A fifth more, for some may turn out to be old. Where nearly all are, as where much was
+		// deleted and the table is not merged yet, more and more are asked for.
 		n := (want-len(rows))*6/5 + 1
+		if round > 0 {
+			n = max(n, min(100<<min(round, 6), 5_000))
+		}
 		asked := l.engine.now()
 		candidates, err := l.candidates(ctx, after, n)
 		if err != nil {
