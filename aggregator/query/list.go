@@ -308,7 +308,7 @@ func (l *list) read(ctx context.Context, after []any) ([]Row, error) {
 		// A fifth more, for some may turn out to be old. Where nearly all are, as where much was
 		// deleted and the table is not merged yet, more and more are asked for.
 		n := (want-len(rows))*6/5 + 1
-		if round > 0 {
+		if round > 0 && l.selection.Moment.Now() {
 			n = max(n, min(100<<min(round, 6), 5_000))
 		}
 		asked := l.engine.now()
