@@ -207,6 +207,9 @@ func (e *Engine) runWith(ctx context.Context, class Class, settings clickhouse.S
 	}
 	// The engine keeps its limit by itself, but not while it understands a statement, nor when
 	// it hangs.
+	if s.eager {
+		settings["query_plan_optimize_lazy_materialization"] = 0
+	}
 	within, cancel := context.WithTimeout(ctx, class.Limits().Time+patience)
 	defer cancel()
 	rows, err := e.conn.Query(clickhouse.Context(within, clickhouse.WithSettings(settings)), s.String(), s.values...)

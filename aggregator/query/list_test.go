@@ -122,7 +122,7 @@ func TestLists(t *testing.T) {
 		moment := moments[round%len(moments)]
 		var orders []modelOrder
 		var desc []bool
-		list := query.ListQuery{Selection: query.Selection{Filter: q.text, Moment: moment}, Limit: 8 + g.IntN(60), Total: query.TotalExact,
+		list := query.ListQuery{Selection: query.Selection{Filter: q.text, Moment: moment}, Limit: 8 + g.IntN(60) + round%2*150, Total: query.TotalExact,
 			Columns: []string{"spec.word", "labels.tier",
 				"conditions[type=Ready].status", "created", "tags"}, Documents: round%2 == 0}
 		for range g.IntN(4) {

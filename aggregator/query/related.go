@@ -13,6 +13,7 @@ const bothEnds = "[(toString(site), id), ('', sipHash64('', type, uid))]"
 
 // related returns the condition that an asset has a neighbour that passes a filter. What is deleted is no neighbour, unless the filter asks for a state.
 func (c *compiler) related(n *filter.Related) string {
+	c.s.eager = true
 	if c.selection.Moment.Now() {
 		return bracket(c.relatedNow(n))
 	}

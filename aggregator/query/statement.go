@@ -12,6 +12,9 @@ import (
 // outside is a value. The only exception are the names of paths, which the engine takes
 // only as names of columns: they go through [field].
 type Statement struct {
+	// eager has the engine read all columns at once. Where relations are asked for, it fails
+	// with what it reads later ("structureEquals is not supported", ClickHouse 26.7).
+	eager bool
 	strings.Builder
 	values []any
 	// list has what the values are, for Explain.
